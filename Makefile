@@ -1,0 +1,50 @@
+# Two commands matter: `make reproduce` (the main job) and `make test`.
+# Each makes .venv from pyproject.toml on first use, with uv where it is installed, else venv + pip.
+
+PROFILE ?= phantom
+PYTHON  ?=
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+UV    := $(shell command -v uv 2>/dev/null)
+
+CHECK := import sys; sys.exit(sys.version_info < (3, 11))
+
+.DEFAULT_GOAL := help
+.PHONY: help reproduce test figures env
+
+help:
+	@echo "make reproduce   tables, figures and report from nothing   (PROFILE=phantom|reference|smoke)"
+	@echo "make test        lint, notebook hygiene, unit tests, doctests, smoke run of every notebook"
+	@echo "make figures     redraw every figure from the committed result tables, without torch"
+	@echo "make env         only make the environment                 (PYTHON=python3.12 to choose one)"
+
+reproduce: $(STAMP)
+	@$(BIN)/rnfl reproduce --profile $(PROFILE)
+
+test: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
+	@$(BIN)/python -m pytest
+
+figures: $(STAMP)
+	@$(BIN)/python -m analysis.figures
+
+env: $(STAMP)
+
+$(STAMP): pyproject.toml
+ifneq ($(UV),)
+	@test -x $(BIN)/python || uv venv --allow-existing --python "$(or $(PYTHON),>=3.11)" $(VENV)
+	@$(BIN)/python -c '$(CHECK)' || { echo "$(VENV) holds Python older than 3.11: remove it, then make env PYTHON=python3.12"; exit 1; }
+	uv pip install --python $(BIN)/python --compile-bytecode -e '.[dev]'
+else
+	@$(or $(PYTHON),python3) -c '$(CHECK)' 2>/dev/null || { \
+	  echo "Python 3.11 or newer is needed, found: $$($(or $(PYTHON),python3) --version 2>&1)."; \
+	  echo "Install one and name it, for instance: make env PYTHON=python3.12"; exit 1; }
+	@echo "Making $(VENV) with pip; this takes about three minutes."
+	@test -x $(BIN)/pip || $(or $(PYTHON),python3) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[dev]'
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
+endif
+	@touch $@

@@ -1,0 +1,181 @@
+"""Every reported metric as a function of sums over eyes, so that resampling patients is cheap.
+
+A metric of many eyes depends on the data through a few sums: counts, first and second moments at
+each angle, and the totals of per-eye values. :class:`PatientSums` adds them up per patient, once;
+:class:`Totals` weights the patients, one row of weights per resample; :data:`VALUES` turns totals
+into metrics. The definitions are those of :mod:`rnfl.metrics`, which gives every estimate; this
+module only restates them for totals, and a test holds the two equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from analysis.bootstrap import patient_sums
+from rnfl import metrics
+
+MetricFunction = Callable[[np.ndarray, np.ndarray], float]
+TINY = 1e-9  # a variance below this share of the mean square is rounding, not spread
+
+
+def _row_by_row(metric: MetricFunction) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Return the metric of each eye by itself (n,), for a metric that is a mean over eyes."""
+    return lambda x, y: np.array([metric(x[i : i + 1], y[i : i + 1]) for i in range(len(x))])
+
+
+PER_EYE: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "mae": metrics.mae_per_eye,
+    "squared_error": lambda x, y: _row_by_row(metrics.rmse)(x, y) ** 2,
+    "gradient_mae": _row_by_row(metrics.gradient_mae),
+    "pearson_per_eye": metrics.correlation_of_each_eye,
+    "global_mae": _row_by_row(metrics.global_mae),
+}
+
+
+class PatientSums:
+    """Sums of one run over the eyes of each patient, made when first asked for.
+
+    Parameters
+    ----------
+    prediction, target : ndarray (n_eyes, 360), µm, NaN in targets where missing
+    codes : ndarray (n_eyes,)
+        Place of each eye's patient, from :func:`analysis.bootstrap.patient_codes`.
+    """
+
+    def __init__(self, prediction: np.ndarray, target: np.ndarray, codes: np.ndarray) -> None:
+        self.prediction, self.target, self.codes = prediction, target, codes
+        self._made: dict[str, np.ndarray] = {}
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        """Return (n_patients, k): '1', 'x', 'y', 'xx', 'yy', 'xy' hold k = 360 sums over angles
+        measured; with a prefix 'mean:' k = 1 sums of the eyes' mean thickness; a key of
+        :data:`PER_EYE` holds k = 2, the sum of the per-eye values and how many there are.
+        """
+        if key not in self._made:
+            self._made[key] = patient_sums(self._of_each_eye(key), self.codes)
+        return self._made[key]
+
+    def _of_each_eye(self, key: str) -> np.ndarray:
+        if key in PER_EYE:
+            values = PER_EYE[key](self.prediction, self.target)
+            present = np.isfinite(values)
+            return np.stack([np.where(present, values, 0.0), present], axis=1)
+        measured = np.isfinite(self.target)
+        x, y = (np.where(measured, values, 0.0) for values in (self.prediction, self.target))
+        if key.startswith("mean:"):
+            count = measured.sum(axis=1, keepdims=True)
+            x, y = (v.sum(axis=1, keepdims=True) / np.maximum(count, 1) for v in (x, y))
+            measured = count > 0
+        factors = {"1": (), "x": (x,), "y": (y,), "xx": (x, x), "yy": (y, y), "xy": (x, y)}
+        product = measured.astype(float)
+        for factor in factors[key.removeprefix("mean:")]:
+            product = product * factor
+        return product
+
+
+class Totals:
+    """Weighted totals over patients, (n_rows, k) for each key of :class:`PatientSums`.
+
+    Parameters
+    ----------
+    weights : ndarray (n_rows, n_patients · number of runs)
+        One row per resample; the patients of several runs stand side by side.
+    runs : PatientSums
+    """
+
+    def __init__(self, weights: np.ndarray, *runs: PatientSums) -> None:
+        self.weights = np.split(weights, len(runs), axis=1)
+        self.runs = runs
+        self._made: dict[str, np.ndarray] = {}
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        if key not in self._made:
+            parts = (w @ run[key] for w, run in zip(self.weights, self.runs, strict=True))
+            self._made[key] = sum(parts)
+        return self._made[key]
+
+
+def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.divide(a, b, out=np.full(np.shape(a), np.nan), where=b > 0)
+
+
+def _eye_mean(t: Totals, key: str) -> np.ndarray:
+    total, count = t[key].T
+    return _divide(total, count)
+
+
+def _co_moment(t: Totals, a: str, b: str, scope: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return sums of co-deviations of a and b, and their counts: (n_rows, k).
+
+    ``scope`` is 'angle' (deviations from the mean at each angle, k = 360), 'flat' (from the mean of
+    all entries, k = 1) or 'mean' (of the eyes' mean thickness, k = 1).
+    """
+    prefix = "mean:" if scope == "mean" else ""
+    n, sa, sb, sab = (t[prefix + key] for key in ("1", a, b, "".join(sorted(a + b))))
+    if scope == "flat":
+        n, sa, sb, sab = (s.sum(axis=1, keepdims=True) for s in (n, sa, sb, sab))
+    deviation = sab - sa * sb / np.maximum(n, 1)
+    return np.where(np.abs(deviation) < TINY * np.abs(sab), 0.0, deviation), n
+
+
+def _variance(t: Totals, a: str, scope: str) -> np.ndarray:
+    deviation, n = _co_moment(t, a, a, scope)
+    return _divide(np.maximum(deviation, 0).sum(axis=1), n.sum(axis=1))
+
+
+def _sd(t: Totals, a: str, scope: str) -> np.ndarray:
+    return np.sqrt(_variance(t, a, scope))
+
+
+def _template_sd(t: Totals, a: str) -> np.ndarray:
+    return np.sqrt(np.maximum(_variance(t, a, "flat") - _variance(t, a, "angle"), 0))
+
+
+def _correlation(t: Totals, scope: str) -> np.ndarray:
+    xy, xx, yy = (_co_moment(t, *pair, scope)[0] for pair in ("xy", "xx", "yy"))
+    r = _divide(xy, np.sqrt(np.maximum(xx, 0) * np.maximum(yy, 0)))
+    defined = np.isfinite(r)
+    return _divide(np.where(defined, r, 0.0).sum(axis=1), defined.sum(axis=1))
+
+
+def _squared_error(t: Totals) -> np.ndarray:
+    total = (t["xx"] - 2 * t["xy"] + t["yy"]).sum(axis=1)
+    return _divide(total, t["1"].sum(axis=1))
+
+
+def _ccc(t: Totals) -> np.ndarray:
+    n, x, y = (t[key].sum(axis=1) for key in ("1", "x", "y"))
+    covariance = _divide(_co_moment(t, "x", "y", "flat")[0][:, 0], n)
+    shift = _divide(x - y, n) ** 2
+    return _divide(2 * covariance, _variance(t, "x", "flat") + _variance(t, "y", "flat") + shift)
+
+
+def _calibration_slope(t: Totals) -> np.ndarray:
+    xy, xx = (_co_moment(t, *pair, "angle")[0].sum(axis=1) for pair in ("xy", "xx"))
+    return _divide(xy, xx)
+
+
+VALUES: dict[str, Callable[[Totals], np.ndarray]] = {
+    "mae": partial(_eye_mean, key="mae"),
+    "rmse": lambda t: np.sqrt(_eye_mean(t, "squared_error")),
+    "r2": lambda t: 1 - _divide(_squared_error(t), _variance(t, "y", "flat")),
+    "ccc": _ccc,
+    "gradient_mae": partial(_eye_mean, key="gradient_mae"),
+    "pearson_per_eye": partial(_eye_mean, key="pearson_per_eye"),
+    "pearson_pooled": partial(_correlation, scope="flat"),
+    "pearson_between_eyes": partial(_correlation, scope="angle"),
+    "sigma_between": partial(_sd, a="x", scope="angle"),
+    "sigma_between_target": partial(_sd, a="y", scope="angle"),
+    "sigma_ratio": lambda t: _divide(_sd(t, "x", "angle"), _sd(t, "y", "angle")),
+    "sigma_flat": partial(_sd, a="x", scope="flat"),
+    "sigma_flat_target": partial(_sd, a="y", scope="flat"),
+    "sigma_template": partial(_template_sd, a="x"),
+    "sigma_template_target": partial(_template_sd, a="y"),
+    "global_mae": partial(_eye_mean, key="global_mae"),
+    "global_r": partial(_correlation, scope="mean"),
+    "calibration_slope": _calibration_slope,
+    "template_share": lambda t: _divide(_template_sd(t, "x") ** 2, _variance(t, "x", "flat")),
+}

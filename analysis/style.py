@@ -1,0 +1,229 @@
+"""One look for every figure: theme, sizes, fixed colours and markers, and how a figure is saved.
+
+A protocol, backbone or method keeps its colour, marker and hatch in every figure. Colours of one
+family differ in lightness as well as hue, and never carry a distinction alone, so that a figure
+reads the same when it is printed in grey.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rnfl import provenance
+
+COLUMN = 3.5  # inches, one column
+PAGE = 7.2  # inches, two columns
+INK, GREY, PALE = "#1a1a1a", "#7a7a7a", "#d0d0d0"
+
+THEME = {
+    "font.family": "DejaVu Sans",  # ships with matplotlib: the same letters on every machine
+    "font.size": 7,
+    "axes.titlesize": 7.5,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 5,
+    "axes.labelsize": 7,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.5,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 4,
+    "hatch.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 6.5,
+    "text.color": INK,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "pdf.fonttype": 42,  # embed TrueType, so that text stays text
+    "svg.fonttype": "none",
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one protocol, backbone or method appears: colour, marker, hatch, line style and label."""
+
+    label: str
+    colour: str
+    marker: str
+    hatch: str = ""
+    line: str | tuple = "-"
+
+
+LOOKS: dict[str, Look] = {
+    # protocols
+    "naive": Look("naive", "#0b3c6f", "o", "", "-"),
+    "aggressive": Look("aggressive", "#c2477f", "s", "////", (0, (4, 1.2))),
+    "gradient_loss": Look("gradient loss", "#1b9e77", "D", "....", (0, (1.2, 1))),
+    "structured": Look("structured", "#e69f00", "^", "\\\\\\\\", (0, (5, 1, 1, 1))),
+    # references
+    "target": Look("OCT label", INK, "P", ""),
+    "template": Look("template", "#8c8c8c", "X", "xxxx", (0, (1, 1))),
+    "oracle floor": Look("oracle floor", INK, "*", ""),
+    # backbones
+    "phantom_cls": Look("phantom classifier", "#0b3c6f", "o", ""),
+    "phantom_depth": Look("phantom depth", "#c2477f", "s", "////", (0, (4, 1.2))),
+    "phantom_mae": Look("phantom MAE", "#1b9e77", "D", "....", (0, (1.2, 1))),
+    "phantom_scratch": Look("from scratch", "#8c8c8c", "v", "xxxx", (0, (1, 1))),
+    "imagenet_vitb16": Look("ImageNet ViT-B/16", "#5e3c99", "h", "++++"),
+    "dinov2_vits14": Look("DINOv2 ViT-S/14", "#e69f00", "^", "\\\\\\\\"),
+    # ways to predict quadrants
+    "constant": Look("constant", "#8c8c8c", "X", "xxxx"),
+    "PCA + ridge": Look("PCA + ridge", "#1b9e77", "D", "...."),
+    "phantom SLO model": Look("phantom SLO model", "#0b3c6f", "o", ""),
+    "phantom CFP model": Look("phantom CFP model", "#e69f00", "^", "\\\\\\\\"),
+}
+_SPARE = (("#5e3c99", "v"), ("#56b4e9", ">"), ("#a6761d", "<"), ("#66a61e", "p"), ("#d95f02", "h"))
+
+
+def look(name: str, among: Sequence[str] = ()) -> Look:
+    """Return the fixed look of a name, or a spare one by its place among the unknown names.
+
+    Examples
+    --------
+    >>> look("structured").marker
+    '^'
+    >>> look("timm:resnet", among=["naive", "timm:resnet"]).label
+    'timm:resnet'
+    """
+    if name in LOOKS:
+        return LOOKS[name]
+    unknown = [other for other in dict.fromkeys(among) if other not in LOOKS]
+    colour, marker = _SPARE[(unknown.index(name) if name in unknown else 0) % len(_SPARE)]
+    return Look(name, colour, marker)
+
+
+def order(names: Iterable[str]) -> list[str]:
+    """Return distinct names in the order of :data:`LOOKS`, unknown ones after them as they came.
+
+    Examples
+    --------
+    >>> order(["structured", "mine", "naive", "structured"])
+    ['naive', 'structured', 'mine']
+    """
+    known = list(LOOKS)
+    distinct = list(dict.fromkeys(names))
+    return sorted(distinct, key=lambda name: known.index(name) if name in known else len(known))
+
+
+@contextmanager
+def theme() -> Iterator[None]:
+    """Draw inside the project's theme; the caller's matplotlib settings come back afterwards."""
+    with mpl.rc_context({**mpl.rcParamsDefault, "backend": mpl.get_backend(), **THEME}):
+        yield
+
+
+def new_figure(width: float = PAGE, height: float = 3.0) -> Figure:
+    """Return an empty figure of a size in inches, laid out without overlaps."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.03, hspace=0.04)
+    return figure
+
+
+def panel_letter(axes: Axes, letter: str, title: str = "") -> None:
+    """Title a panel with a bold letter and what it shows, flush with the left of the axes."""
+    axes.set_title(rf"$\bf{{{letter}}}$  {title}" if title else rf"$\bf{{{letter}}}$")
+
+
+def spread(values: Sequence[float], gap: float) -> np.ndarray:
+    """Return label positions near ``values`` that keep their order and lie ``gap`` apart.
+
+    Overlapping labels are pooled and centred on the mean of what they name, the least total
+    squared displacement (pool-adjacent-violators).
+
+    Examples
+    --------
+    >>> spread([1.0, 1.0, 5.0], gap=2.0).tolist()
+    [0.0, 2.0, 5.0]
+    """
+    values = np.asarray(values, float)
+    rank = np.argsort(values, kind="stable")
+    blocks: list[list[float]] = []  # [sum of shifted values, size]
+    for value in values[rank] - gap * np.arange(len(values)):
+        blocks.append([value, 1])
+        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:
+            total, size = blocks.pop()
+            blocks[-1][0] += total
+            blocks[-1][1] += size
+    placed = np.empty(len(values))
+    shifted = np.concatenate([np.full(size, total / size) for total, size in blocks] or [[]])
+    placed[rank] = shifted + gap * np.arange(len(values))
+    return placed
+
+
+def save_figure(
+    fig: Figure,
+    path: Path,
+    inputs: Iterable[Path],
+    caption: str,
+    run_ids: Iterable[str] = (),
+    phantom: bool = True,
+) -> dict[str, Path]:
+    """Write a figure as PNG (200 dpi) and PDF with a JSON sidecar saying where it came from.
+
+    Parameters
+    ----------
+    fig : Figure
+    path : Path
+        Target without suffix, ``<figures>/<stem>``.
+    inputs : iterable of Path
+        The tables the figure was drawn from; the sidecar holds their SHA-256.
+    caption : str
+        Prefixed with "Phantom data." when ``phantom`` and not already said.
+    run_ids : iterable of str
+    phantom : bool
+        Marks the figure itself as well as the caption.
+
+    Returns
+    -------
+    dict
+        ``{"png": ..., "pdf": ..., "json": ...}``. Each file is replaced in one step.
+    """
+    path = Path(path)
+    if phantom:
+        caption = caption if "phantom" in caption.lower() else f"Phantom data. {caption}"
+        fig.text(0.998, 0.002, "phantom data", ha="right", va="bottom", fontsize=5.5,
+                 color=GREY, style="italic", in_layout=False)  # fmt: skip
+    metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None, "ModDate": None}}
+    files = {}
+    with mpl.rc_context(THEME):
+        for kind in ("png", "pdf"):
+            files[kind] = path.with_name(f"{path.name}.{kind}")
+            with provenance.publish_file(files[kind]) as aside:
+                fig.savefig(aside, format=kind, dpi=200, metadata=metadata[kind])
+    files["json"] = path.with_name(f"{path.name}.json")
+    provenance.write_json(
+        files["json"],
+        {
+            "figure": path.name,
+            "caption": caption,
+            "phantom": bool(phantom),
+            "inputs": {f"{p.parent.name}/{p.name}": provenance.sha256_file(p)
+                       for p in map(Path, inputs)},
+            "run_ids": sorted(set(run_ids)),
+            "code": provenance.commit(),
+            "versions": {"python": platform.python_version(), "numpy": np.__version__,
+                         "pandas": pd.__version__, "matplotlib": mpl.__version__},
+        },
+    )  # fmt: skip
+    return files

@@ -1,0 +1,200 @@
+"""Backbones by name: a timm vision transformer with its input size, normalisation and stages."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import timm
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from rnfl.backbone_specs import (
+    BACKBONES,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    BackboneSpec,
+    weights_file,
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One freezable piece of a backbone, in forward order."""
+
+    name: str
+    modules: tuple[nn.Module, ...]
+    parameters: tuple[nn.Parameter, ...]
+
+
+class Backbone(nn.Module):
+    """A timm vision transformer that turns images in [0, 1] into a grid of patch tokens.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+    encoder : nn.Module
+        timm model with ``patch_embed``, ``blocks``, ``norm`` and no classifier.
+
+    Attributes
+    ----------
+    stages : list of Stage
+        'patch_embed' (with position embedding and prefix tokens), 'block_0' …, 'norm';
+        together they hold every parameter exactly once.
+    grid : tuple of int
+        Rows and columns of the token grid.
+    """
+
+    def __init__(self, spec: BackboneSpec, encoder: nn.Module):
+        super().__init__()
+        self.spec = spec
+        self.encoder = encoder
+        self.embed_dim: int = encoder.embed_dim
+        self.grid: tuple[int, int] = tuple(encoder.patch_embed.grid_size)
+        self.stages = list(_stages(encoder))
+        self.frozen: list[Stage] = []
+        self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)
+
+    @property
+    def depth(self) -> int:
+        """Number of transformer blocks."""
+        return len(self.encoder.blocks)
+
+    def freeze(self, names: list[str]) -> None:
+        """Freeze the named stages: no gradient, and evaluation mode for good.
+
+        A frozen prefix records no autograd graph, since nothing in it asks for a gradient.
+        """
+        known = [stage.name for stage in self.stages]
+        if unknown := sorted(set(names) - set(known)):
+            raise ValueError(f"{self.spec.name} has no stages {unknown}; it has {known}")
+        self.frozen = [stage for stage in self.stages if stage.name in names]
+        for stage in self.stages:
+            for parameter in stage.parameters:
+                parameter.requires_grad_(stage.name not in names)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """Set training mode everywhere but in the frozen stages."""
+        super().train(mode)
+        for stage in self.frozen:
+            for module in stage.modules:
+                module.eval()
+        return self
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Images (B, 1 or 3, H, W) in [0, 1] → (B, 3, input_size, input_size), standardised."""
+        images = resize(images, self.spec.input_size)
+        return (images.expand(-1, 3, -1, -1) - self.mean) / self.std
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Patch tokens of images (B, 1 or 3, H, W) in [0, 1] as a map (B, D, rows, columns)."""
+        tokens = self.encoder.forward_features(self.normalise(images))
+        tokens = tokens[:, self.encoder.num_prefix_tokens :]
+        return tokens.transpose(1, 2).unflatten(2, self.grid)
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """Resize float images (B, C, H, W) to ``size`` px: area mean by whole factors, else bilinear.
+
+    Source: ours; both ways are anti-aliased.
+    """
+    height, width = images.shape[-2:]
+    if height == width == size:
+        return images
+    if height == width and height % size == 0:
+        return F.avg_pool2d(images, height // size)
+    return F.interpolate(images, (size, size), mode="bilinear", antialias=True)
+
+
+def spec_of(name: str) -> BackboneSpec:
+    """Find a backbone's specification.
+
+    Parameters
+    ----------
+    name : str
+        A key of ``BACKBONES``, or ``timm:<name>`` for any timm vision transformer, which is
+        fed 224 px images with the normalisation of its timm configuration.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown here or to timm.
+    """
+    if name in BACKBONES:
+        return BACKBONES[name]
+    timm_name = name.removeprefix("timm:")
+    if timm_name == name or not timm.is_model(timm_name):
+        raise ValueError(
+            f"unknown backbone {name!r}; valid names are {sorted(BACKBONES)} "
+            "and 'timm:<name>' with a name of timm.list_models(pretrained=True)"
+        )
+    config = timm.get_pretrained_cfg(timm_name)
+    mean, std = (config.mean, config.std) if config else (IMAGENET_MEAN, IMAGENET_STD)
+    licence = (config.license if config else None) or "see the model's page"
+    return BackboneSpec(name, timm_name, "hub", mean=mean, std=std, licence=licence)
+
+
+def build(name: str, pretrained: bool = True) -> Backbone:
+    """Build a backbone, with its weights unless ``pretrained`` is False.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown or the timm model is not a vision transformer.
+    FileNotFoundError
+        If packaged weights are absent.
+    ConnectionError
+        If weights of the hub are neither cached nor reachable.
+    """
+    spec = spec_of(name)
+    encoder = _create(spec, download=pretrained and spec.weights == "hub")
+    if pretrained and spec.weights == "packaged":
+        encoder.load_state_dict(_packaged_weights(spec), strict=True)
+    return Backbone(spec, encoder)
+
+
+def _create(spec: BackboneSpec, download: bool) -> nn.Module:
+    # global_pool='' keeps the trained final norm where 'avg' would swap in an untrained one.
+    options = {"img_size": spec.input_size, "num_classes": 0, "global_pool": ""}
+    try:
+        encoder = timm.create_model(
+            spec.timm_name, pretrained=download, **options, **spec.timm_kwargs
+        )
+    except OSError as error:
+        raise ConnectionError(
+            f"weights of backbone {spec.name!r} (timm {spec.timm_name}) are not in the local cache "
+            "and the hub huggingface.co cannot be reached. On a machine with network access run\n"
+            f"  python -c \"import timm; timm.create_model('{spec.timm_name}', pretrained=True)\"\n"
+            "and copy its ~/.cache/huggingface here, or choose one of "
+            f"{[n for n, s in BACKBONES.items() if s.weights != 'hub']}, which need no network."
+        ) from error
+    except TypeError as error:
+        raise ValueError(f"backbone {spec.name!r} is not a vision transformer: {error}") from error
+    if not all(hasattr(encoder, part) for part in ("patch_embed", "blocks", "num_prefix_tokens")):
+        raise ValueError(f"backbone {spec.name!r} is not a vision transformer ({type(encoder)})")
+    return encoder
+
+
+def _packaged_weights(spec: BackboneSpec) -> dict[str, Tensor]:
+    path = weights_file(spec.name)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} is missing: weights of {spec.name!r} are part of the repository; restore "
+            "them with 'git checkout rnfl/weights', make them with rnfl.pretrain, or use "
+            "'phantom_scratch'"
+        )
+    return {key: tensor.float() for key, tensor in load_file(path).items()}
+
+
+def _stages(encoder: nn.Module) -> Iterator[Stage]:
+    parts = dict(encoder.named_children())
+    blocks, last = list(parts.pop("blocks")), [parts.pop("norm"), parts.pop("fc_norm", None)]
+    last = [module for module in last if module is not None]
+    later = {id(p) for module in (*blocks, *last) for p in module.parameters()}
+    first = tuple(p for p in encoder.parameters() if id(p) not in later)
+    yield Stage("patch_embed", tuple(parts.values()), first)
+    for index, block in enumerate(blocks):
+        yield Stage(f"block_{index}", (block,), tuple(block.parameters()))
+    yield Stage("norm", tuple(last), tuple(p for module in last for p in module.parameters()))

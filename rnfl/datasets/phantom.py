@@ -1,0 +1,155 @@
+"""The phantom: seeded eyes with known truth, for machines without access to the gated datasets.
+
+Every eye is rendered by two cameras, so ``phantom-slo-2400`` and ``phantom-cfp-2400`` hold the
+same 2,400 eyes. ``phantom-slo-2400-s1`` is another population (seed 1). Eyes and their profiles
+come from `phantom_eyes`, images from `phantom_render`; the label of an eye is its true profile
+with the noise of one simulated OCT scan, so the error of a perfect model, the *oracle floor*, is
+known. Every result from here must say "phantom". All of it is **ours**.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from rnfl import prepare as store
+from rnfl.datasets.phantom_eyes import RACES, SEVERITIES, Eye, population
+from rnfl.datasets.phantom_render import Rendering, render
+from rnfl.geometry import FIELD_MM, to_right_eye
+from rnfl.splits import patient_split
+
+NAME = re.compile(r"phantom-(?P<modality>slo|cfp)-(?P<n>\d+)(-s(?P<seed>\d+))?")
+SIZE = 224
+PRETRAINING_SEED = 1_000_001  # a population of its own, never met in an experiment
+#: Raise when eyes or images of the same seed change, so that prepared copies are made anew.
+VERSION = 1
+
+
+def parse(name: str) -> tuple[str, int, int]:
+    """Split a dataset name into modality ('slo' or 'cfp'), number of eyes, and seed.
+
+    Examples
+    --------
+    >>> parse("phantom-cfp-2400")
+    ('cfp', 2400, 0)
+    """
+    match = NAME.fullmatch(name)
+    if not match or int(match["n"]) < 1:
+        raise ValueError(
+            f"no phantom dataset {name!r}: expected phantom-slo-N or phantom-cfp-N with N >= 1 "
+            "eyes, optionally followed by -sSEED, such as phantom-slo-2400-s1"
+        )
+    return match["modality"], int(match["n"]), int(match["seed"] or 0)
+
+
+def _cameras(eye: Eye) -> tuple[np.ndarray, np.ndarray]:
+    seen = render(eye, size=SIZE)
+    return to_right_eye(seen.slo, eye.laterality), to_right_eye(seen.cfp, eye.laterality)
+
+
+def _pretraining_views(eye: Eye) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    seen: Rendering = render(eye, size=SIZE)
+    half = SIZE // 2
+
+    def halve(image: np.ndarray) -> np.ndarray:
+        blocks = to_right_eye(image, eye.laterality).reshape(half, 2, half, 2, -1)
+        return blocks.mean(axis=(1, 3), dtype=np.float32)
+
+    slo, cfp = (np.rint(halve(image)).astype(np.uint8) for image in (seen.slo, seen.cfp))
+    return np.repeat(slo, 3, axis=2), cfp, halve(seen.height)[..., 0].astype(np.float16)
+
+
+def _each(task: Callable, eyes: Sequence[Eye], title: str) -> Iterator:
+    """Yield `task(eye)` in order, on every core when there are enough eyes to be worth it."""
+    bar = {"total": len(eyes), "desc": title, "unit": "eye"}
+    cores = os.cpu_count() or 1
+    if len(eyes) < 200 or cores == 1:
+        yield from tqdm(map(task, eyes), **bar)
+        return
+    # spawn, not fork: the parent may be a notebook kernel with threads of its own
+    with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
+        yield from tqdm(pool.map(task, eyes, chunksize=16), **bar)
+
+
+def samples_table(eyes: Sequence[Eye], modality: str) -> pd.DataFrame:
+    """Return the samples table of phantom eyes, with a patient-disjoint split."""
+    fields = ("eye_id", "patient_id", "laterality", "age", "sex", "race", "ethnicity", "severity")
+    samples = pd.DataFrame([{name: getattr(eye, name) for name in fields} for eye in eyes])
+    samples["modality"] = modality.upper()
+    samples["split"] = patient_split(samples)
+    return samples
+
+
+def prepare(name: str, source: None = None):
+    """Make the phantom eyes of `name` and both cameras' images of them.
+
+    Parameters
+    ----------
+    name : str
+        ``phantom-{slo|cfp}-N`` or ``phantom-{slo|cfp}-N-sSEED``.
+    source : None
+        The phantom needs no files.
+
+    Returns
+    -------
+    Prepared
+        The dataset of the camera asked for; the other camera's is written beside it.
+    """
+    wanted, n_eyes, seed = parse(name)
+    if source is not None:
+        raise ValueError(f"{name} is generated and takes no source, got {source}")
+    eyes = population(n_eyes, seed)
+    slo = np.empty((n_eyes, SIZE, SIZE), np.uint8)
+    cfp = np.empty((n_eyes, SIZE, SIZE, 3), np.uint8)
+    for k, views in enumerate(_each(_cameras, eyes, f"phantom, {n_eyes} eyes")):
+        slo[k], cfp[k] = views
+    labels = np.stack([eye.label for eye in eyes])
+    truth = np.stack([eye.profile for eye in eyes])
+    made = {}
+    for modality, images in (("slo", slo), ("cfp", cfp)):
+        sibling = name.replace(f"phantom-{wanted}", f"phantom-{modality}", 1)
+        about = {
+            "dataset": "phantom",
+            "modality": modality.upper(),
+            "phantom": True,
+            "field_mm": FIELD_MM,
+            "settings": {"n_eyes": n_eyes, "seed": seed, "version": VERSION},
+        }
+        table = samples_table(eyes, modality)
+        made[modality] = store.write(sibling, images, labels, table, about, profiles_true=truth)
+    return made[wanted]
+
+
+def pretraining_set(n_eyes: int, seed: int = PRETRAINING_SEED):
+    """Make images and targets for pretraining, from patients that no experiment meets.
+
+    Returns
+    -------
+    images : uint8 (2 n, 112, 112, 3)
+        SLO (grey, repeated) and CFP of each eye, adjacent, in right-eye orientation.
+    labels : dict of str to int64 (2 n,)
+        Severity, race and age band: what `phantom_cls` is supervised with.
+    heights : float16 (2 n, 112, 112)
+        Surface of the optic nerve head in mm, without the RNFL: for `phantom_depth`.
+    """
+    eyes = population(n_eyes, seed)
+    half = SIZE // 2
+    images = np.empty((n_eyes, 2, half, half, 3), np.uint8)
+    heights = np.empty((n_eyes, 2, half, half), np.float16)
+    for k, views in enumerate(_each(_pretraining_views, eyes, f"phantom, {n_eyes} eyes")):
+        images[k, 0], images[k, 1], heights[k] = views
+    labels = {
+        "severity": [SEVERITIES.index(eye.severity) for eye in eyes],
+        "race": [RACES.index(eye.race) for eye in eyes],
+        "age_band": [int(np.digitize(eye.age, (50, 60, 70))) for eye in eyes],
+    }
+    return (
+        images.reshape(-1, half, half, 3),
+        {name: np.repeat(np.array(values), 2) for name, values in labels.items()},
+        heights.reshape(-1, half, half),
+    )

@@ -1,0 +1,124 @@
+"""Presets of the whole study: from a one-minute smoke test to the paper's own sizes."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rnfl.paths import data_root, project_root
+from rnfl.runs import RunConfig
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Sizes of one edition of the study.
+
+    Attributes
+    ----------
+    slo, cfp : str
+        Prepared datasets: the one to train on, and the other modality of the same eyes.
+    external : str or None
+        A further dataset for the cross-modality comparison.
+    """
+
+    name: str
+    slo: str
+    cfp: str
+    backbones: tuple[str, ...]
+    protocols: tuple[str, ...] = ("naive", "aggressive", "structured", "gradient_loss")
+    seeds: tuple[int, ...] = (42,)
+    epochs: int = 80
+    warmup_epochs: int = 5
+    patience: int = 15
+    batch_size: int = 60
+    micro_batch: int | None = None
+    lr_scale: float = 1.0
+    external: str | None = "grape"
+    committed: bool = False
+
+    @property
+    def results_dir(self) -> Path:
+        """Where tables go; only the reference profile writes to committed folders."""
+        return self._root / "results"
+
+    @property
+    def figures_dir(self) -> Path:
+        """Where figures go."""
+        return (project_root() if self.committed else self._root) / "figures"
+
+    @property
+    def _root(self) -> Path:
+        return data_root() if self.committed else data_root() / "reproduced" / self.name
+
+    def config(self, backbone: str, protocol: str, seed: int) -> RunConfig:
+        """The run of one backbone, protocol and seed on ``slo``."""
+        return RunConfig(
+            self.slo,
+            backbone,
+            protocol,
+            seed=seed,
+            epochs=self.epochs,
+            warmup_epochs=self.warmup_epochs,
+            patience=self.patience,
+            batch_size=self.batch_size,
+            micro_batch=self.micro_batch,
+            lr_scale=self.lr_scale,
+        )
+
+    def configs_table1(self) -> list[RunConfig]:
+        """Every backbone with every protocol and seed: Table 1."""
+        return [
+            self.config(backbone, protocol, seed)
+            for backbone in self.backbones
+            for protocol in self.protocols
+            for seed in self.seeds
+        ]
+
+
+_PHANTOM = Profile(
+    "phantom",
+    slo="phantom-slo-2400",
+    cfp="phantom-cfp-2400",
+    backbones=("phantom_cls", "phantom_depth", "phantom_mae"),
+    epochs=16,
+    warmup_epochs=2,
+    batch_size=32,
+    lr_scale=10.0,
+)
+
+PROFILES: dict[str, Profile] = {
+    profile.name: profile
+    for profile in (
+        _PHANTOM,
+        replace(_PHANTOM, name="reference", seeds=(42, 43, 44), committed=True),
+        replace(
+            _PHANTOM,
+            name="smoke",
+            slo="phantom-slo-64",
+            cfp="phantom-cfp-64",
+            backbones=("phantom_cls",),
+            protocols=("naive", "structured"),
+            epochs=1,
+            warmup_epochs=0,
+            external=None,
+        ),
+        Profile(
+            "paper",
+            slo="fairfedmed",
+            cfp="grape",
+            backbones=("imagenet_vitb16", "dinov2_vits14", "dinov2_vitl14"),
+            seeds=(42, 43, 44),
+        ),
+    )
+}
+
+
+def get(name: str) -> Profile:
+    """Return a profile by name.
+
+    Raises
+    ------
+    ValueError
+        If there is no such profile.
+    """
+    if name not in PROFILES:
+        raise ValueError(f"unknown profile {name!r}; valid names are {sorted(PROFILES)}")
+    return PROFILES[name]

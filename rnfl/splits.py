@@ -1,0 +1,107 @@
+"""Splits, folds and fractions that never share a patient and do not depend on row order.
+
+Every choice is made by hashing the patient's id with a seed, so it is the same in every process
+and on every machine. Both eyes of a patient always go together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+FRACTIONS = {"train": 0.70, "val": 0.10, "test": 0.20}
+
+
+def _uniform(patient_ids: Sequence[str], purpose: str, seed: int) -> pd.Series:
+    """Return a number in [0, 1) for each distinct patient, independent between purposes."""
+    patients = sorted(set(patient_ids))
+    foreign = [patient for patient in patients if not isinstance(patient, str)]
+    if foreign:
+        raise ValueError(f"patient ids {foreign[:5]}: expected strings")
+    digests = [hashlib.sha256(f"{purpose}/{seed}/{p}".encode()).digest() for p in patients]
+    return pd.Series([int.from_bytes(d[:6]) / 2**48 for d in digests], patients, dtype=float)
+
+
+def patient_split(
+    samples: pd.DataFrame, fractions: Mapping[str, float] = FRACTIONS, seed: int = 0
+) -> pd.Series:
+    """Return the split of each row, decided by its patient's id and the seed alone.
+
+    A patient keeps its split whatever other patients a dataset holds, so datasets of different
+    sizes drawn from the same people agree. Fractions are therefore met in expectation, by patient.
+
+    Parameters
+    ----------
+    samples : DataFrame with a ``patient_id`` column
+    fractions : mapping of split name to fraction, summing to 1
+    seed : int
+
+    Returns
+    -------
+    Series of str, with the index of ``samples``
+
+    Raises
+    ------
+    ValueError
+        When the fractions do not sum to 1, or a split would be left without patients.
+
+    Examples
+    --------
+    >>> eyes = pd.DataFrame({"patient_id": ["ann", "ann", "bob"]})
+    >>> patient_split(eyes, {"train": 0.5, "test": 0.5}, seed=3).tolist()
+    ['train', 'train', 'test']
+    """
+    shares = np.array(list(fractions.values()), dtype=float)
+    if (shares < 0).any() or not np.isclose(shares.sum(), 1):
+        raise ValueError(f"fractions {dict(fractions)}: expected positive numbers summing to 1")
+    place = _uniform(samples["patient_id"], "split", seed)
+    # The last edge is left out: it may fall short of 1 by rounding.
+    bins = np.searchsorted(np.cumsum(shares)[:-1], place, side="right")
+    label = pd.Series(np.array(list(fractions), dtype=object)[bins], place.index)
+    empty = [name for name, share in fractions.items() if share and name not in set(label)]
+    if empty:
+        raise ValueError(f"{len(place)} patients leave {empty} empty: give more, or another seed")
+    return samples["patient_id"].map(label).rename("split")
+
+
+def folds_by_patient(patient_ids: Sequence[str], k: int, seed: int = 0) -> np.ndarray:
+    """Return the fold (n,), 0 to k-1, of each row; folds differ by one patient at most.
+
+    Raises
+    ------
+    ValueError
+        When ``k`` is below 2 or exceeds the number of patients.
+
+    Examples
+    --------
+    >>> folds_by_patient(["ann", "bob", "ann"], 2)
+    array([0, 1, 0])
+    """
+    order = _uniform(patient_ids, "fold", seed).sort_values().index
+    if not 2 <= k <= len(order):
+        raise ValueError(f"{k} folds: expected 2 to {len(order)}, the number of patients")
+    fold = {patient: rank % k for rank, patient in enumerate(order)}
+    return np.array([fold[patient] for patient in patient_ids])
+
+
+def nested_fraction(patient_ids: Sequence[str], fraction: float, seed: int = 0) -> np.ndarray:
+    """Return the mask (n,) of a fraction of patients; a larger fraction contains a smaller one.
+
+    Raises
+    ------
+    ValueError
+        When ``fraction`` is not in (0, 1].
+
+    Examples
+    --------
+    >>> nested_fraction(["ann", "bob", "ann"], 0.5)
+    array([ True, False,  True])
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction {fraction}: expected 0 < fraction <= 1")
+    order = _uniform(patient_ids, "fraction", seed).sort_values().index
+    chosen = set(order[: max(1, round(fraction * len(order)))])
+    return np.array([patient in chosen for patient in patient_ids])

@@ -1,0 +1,110 @@
+"""Baselines: exact fold means, no leak between fellow eyes, and a linear signal that is found."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rnfl import baselines, prepare
+from rnfl.splits import folds_by_patient
+
+TRUE = ["true_S", "true_N", "true_I", "true_T"]
+PRED = ["pred_S", "pred_N", "pred_I", "pred_T"]
+
+
+def make(n_patients: int = 40, labels: str = "columns", order: slice = slice(None)):
+    """Two eyes a patient; the brightness of each half of the crop carries the thickness."""
+    rng = np.random.default_rng(0)
+    upper, lower = rng.normal(0, 1, (2, n_patients)).repeat(2, axis=1)
+    quadrants = np.stack([90 + 20 * upper, 70 + 0 * upper, 90 + 20 * lower, 65 + 5 * lower], axis=1)
+    images = rng.integers(0, 20, (2 * n_patients, 56, 56, 3)) + 90.0
+    images[:, :28] += 15 * upper[:, None, None, None]
+    images[:, 28:] += 15 * lower[:, None, None, None]
+    samples = pd.DataFrame(
+        {
+            "eye_id": [f"p{i // 2}-{'OD' if i % 2 == 0 else 'OS'}" for i in range(2 * n_patients)],
+            "patient_id": [f"p{i // 2}" for i in range(2 * n_patients)],
+            "laterality": ["OD", "OS"] * n_patients,
+            "modality": "CFP",
+            "split": "test",
+        }
+    )
+    profiles = np.repeat(quadrants[:, [3, 0, 1, 2]], 90, axis=1)
+    profiles = np.roll(profiles, -45, axis=1)
+    if labels == "columns":
+        samples[["rnfl_S", "rnfl_N", "rnfl_I", "rnfl_T"]] = quadrants
+        profiles = np.full_like(profiles, np.nan)
+    images = images.clip(0, 255).astype(np.uint8)
+    fields = {"dataset": "made", "modality": "CFP", "phantom": True, "settings": {}}
+    return prepare.write("made", images[order], profiles[order], samples[order], fields)
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path, monkeypatch):
+    monkeypatch.setenv("RNFL_DATA", str(tmp_path))
+
+
+def mae(frame):
+    return np.abs(frame[PRED].to_numpy() - frame[TRUE].to_numpy()).mean()
+
+
+def test_constant_is_the_mean_of_the_other_folds():
+    prepared = make()
+    frame = baselines.constant(prepared, k=5, seed=1)
+    fold = folds_by_patient(prepared.samples["patient_id"], 5, 1)
+    truth = prepared.samples[["rnfl_S", "rnfl_N", "rnfl_I", "rnfl_T"]].to_numpy()
+    for i in range(5):
+        np.testing.assert_allclose(
+            frame.loc[fold == i, PRED], np.tile(truth[fold != i].mean(0), ((fold == i).sum(), 1))
+        )
+
+
+def test_quadrant_frame_columns():
+    frame = baselines.pca_ridge(make(), k=4)
+    assert list(frame) == ["run_id", "eye_id", "patient_id", *PRED, *TRUE]
+    assert set(frame["run_id"]) == {"pca_ridge"} and not frame.isna().any().any()
+    assert set(baselines.constant(make(), k=4)["run_id"]) == {"constant"}
+
+
+def test_pca_ridge_finds_a_linear_signal_that_the_constant_cannot():
+    prepared = make()
+    assert mae(baselines.pca_ridge(prepared)) < 0.3 * mae(baselines.constant(prepared))
+
+
+def test_images_without_signal_do_no_better_than_the_constant():
+    prepared = make()
+    noise = np.random.default_rng(1).integers(0, 255, prepared.images.shape).astype(np.uint8)
+    object.__setattr__(prepared, "images", noise)
+    assert mae(baselines.pca_ridge(prepared)) > 0.95 * mae(baselines.constant(prepared))
+
+
+@pytest.mark.parametrize("baseline", [baselines.constant, baselines.pca_ridge])
+def test_a_patients_labels_never_reach_their_own_predictions(baseline):
+    prepared = make(20)
+    before = baseline(prepared, k=5).set_index("eye_id")
+    mine = prepared.samples["patient_id"] == "p3"
+    prepared.samples.loc[mine, ["rnfl_S", "rnfl_I"]] = 500.0
+    after = baseline(prepared, k=5).set_index("eye_id")
+    eyes = ["p3-OD", "p3-OS"]
+    np.testing.assert_allclose(after.loc[eyes, PRED], before.loc[eyes, PRED])
+    assert (after.loc[eyes, "true_S"] == 500).all()
+
+
+@pytest.mark.parametrize("baseline", [baselines.constant, baselines.pca_ridge])
+def test_row_order_does_not_matter(baseline):
+    straight = baseline(make(20), k=5).set_index("eye_id")
+    reverse = baseline(make(20, order=slice(None, None, -1)), k=5).set_index("eye_id")
+    np.testing.assert_allclose(reverse.loc[straight.index, PRED], straight[PRED], rtol=1e-3)
+
+
+def test_labels_may_come_from_profiles():
+    columns, profiles = baselines.constant(make()), baselines.constant(make(labels="profiles"))
+    np.testing.assert_allclose(columns[PRED + TRUE], profiles[PRED + TRUE], rtol=1e-5)
+
+
+def test_missing_labels_and_too_few_patients_are_named():
+    prepared = make(20)
+    with pytest.raises(ValueError, match="30 folds"):
+        baselines.constant(prepared, k=30)
+    prepared.samples.loc[4, "rnfl_T"] = np.nan
+    with pytest.raises(ValueError, match=r"made: 1 eyes lack a quadrant, first p2-OD"):
+        baselines.pca_ridge(prepared)

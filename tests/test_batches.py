@@ -1,0 +1,78 @@
+import numpy as np
+import torch
+from pytest import approx, fixture, raises
+from training_data import make_dataset
+
+from rnfl import batches
+
+CPU = torch.device("cpu")
+
+
+@fixture
+def data_root(tmp_path, monkeypatch):
+    monkeypatch.setenv("RNFL_DATA", str(tmp_path))
+    return tmp_path
+
+
+def test_images_are_area_means_beside_their_own_labels(data_root):
+    prepared = make_dataset(n=16, size=224, missing=0.1)
+    rows = prepared.subset("val")
+    data = batches.load(prepared, rows, 112, CPU)
+    assert data.images.dtype == torch.uint8 and data.images.shape == (4, 1, 112, 112)
+    images, profiles = data.take(torch.tensor([2, 0]))
+    for image, row in zip(images, rows[[2, 0]], strict=True):
+        mean = prepared.images[row].reshape(112, 2, 112, 2).mean(axis=(1, 3))
+        assert image[0].numpy() * 255 == approx(np.round(mean), abs=1e-3)
+    np.testing.assert_array_equal(profiles.numpy(), prepared.profiles[rows[[2, 0]]])
+    assert profiles.isnan().any()
+
+
+def test_colour_keeps_its_channels(data_root):
+    prepared = make_dataset("tiny-cfp", n=8, colour=True)
+    data = batches.load(prepared, np.arange(8), 112, CPU)
+    assert data.images.shape == (8, 3, 112, 112)
+    np.testing.assert_array_equal(data.images[5, 1], prepared.images[5][:, :, 1])
+
+
+def test_resizing_happens_once(data_root):
+    prepared = make_dataset(n=8, size=224)
+    batches._resized.cache_clear()
+    for split in ("train", "val", "test"):
+        batches.load(prepared, prepared.subset(split), 112, CPU)
+    assert batches._resized.cache_info().misses == 1
+    again = make_dataset(n=8, size=224, seed=1)
+    batches.load(again, again.subset("val"), 112, CPU)
+    assert batches._resized.cache_info().misses == 2
+
+
+def test_in_order_covers_every_row_once(data_root):
+    data = batches.load(make_dataset(n=12), np.arange(12), 112, CPU)
+    whole = torch.cat([profiles for _, profiles in data.in_order(5)])
+    assert torch.equal(whole, data.profiles)
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+    order = batches.epoch_order(50, seed=42, epoch=3)
+    torch.rand(7)
+    assert torch.equal(order, batches.epoch_order(50, seed=42, epoch=3))
+    assert sorted(order.tolist()) == list(range(50))
+    for other in ((42, 4), (43, 3), (3, 42)):
+        assert not torch.equal(order, batches.epoch_order(50, *other))
+
+
+def test_jitter_is_reproducible_bounded_and_leaves_the_data_alone(data_root):
+    data = batches.load(make_dataset(n=8), np.arange(8), 112, CPU)
+    kept = data.images.clone()
+    first, second = (
+        batches.jitter(data.take(torch.arange(8))[0], batches.seeded_generator(1)) for _ in range(2)
+    )
+    plain, _ = data.take(torch.arange(8))
+    assert torch.equal(first, second) and torch.equal(data.images, kept)
+    assert 0 <= first.min() and first.max() <= 1
+    change = first.mean((1, 2, 3)) / plain.mean((1, 2, 3))
+    assert change.std() > 0.02 and (change - 1).abs().max() < 0.25
+
+
+def test_unknown_augmentations_are_refused():
+    with raises(ValueError, match="mirror"):
+        batches.check_augmentation("mirror")
