@@ -80,29 +80,18 @@ def interval(replicates: np.ndarray, level: float = LEVEL) -> tuple[float, float
     return float(low), float(high)
 
 
-def over_seeds(replicates: np.ndarray, seed: int) -> np.ndarray:
-    """Average the replicates of one cell's runs, with the seeds as a random effect.
+def seed_noise(estimates: Sequence[float], size: int, seed: int) -> np.ndarray:
+    """Return draws (size,) of the error that a mean over few training seeds carries.
 
-    Within each resample of patients the k runs are averaged. The seeds are drawn with replacement
-    too, their deviations widened by sqrt(k / (k - 1)), so that the spread added to the replicates is
-    the unbiased estimate seed_sd² / k of the variance of a mean of k seeds.
-
-    Parameters
-    ----------
-    replicates : ndarray (k, n_boot)
-        One row per run, all on the same resamples.
-
-    Returns
-    -------
-    ndarray (n_boot,)
+    Seeds are a random effect: a mean of k of them varies by seed_sd² / k. The draws are normal with
+    that variance, and zero for a single run, which says nothing about other seeds. Two or three
+    seeds know their own SD roughly, so such an interval is itself rough.
     """
-    k, n_boot = replicates.shape
-    centre = replicates.mean(axis=0)
+    k = len(estimates)
     if k == 1:
-        return centre
-    drawn = np.random.default_rng([seed, k]).integers(k, size=(k, n_boot))
-    deviation = np.take_along_axis(replicates, drawn, axis=0).mean(axis=0) - centre
-    return centre + np.sqrt(k / (k - 1)) * deviation
+        return np.zeros(size)
+    spread = np.std(estimates, ddof=1) / np.sqrt(k)
+    return spread * np.random.default_rng([seed, 3]).standard_normal(size)
 
 
 def mean_interval(

@@ -1,18 +1,19 @@
 """Cells of a results table: the runs that share a backbone and a protocol, and their statistics.
 
 A cell holds one run per seed. Its estimate is the mean over seeds; its interval covers patients
-and, with several seeds, seeds (:func:`analysis.bootstrap.over_seeds`).
+and, with several seeds, seeds (:func:`analysis.bootstrap.seed_noise`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
-from analysis.bootstrap import interval, over_seeds, patient_codes, patient_counts
+from analysis.bootstrap import interval, patient_codes, patient_counts, seed_noise
 from analysis.moments import VALUES, MetricFunction, PatientSums, Totals
 from rnfl import schema
 
@@ -33,7 +34,7 @@ class Run:
     prediction: np.ndarray
     target: np.ndarray
 
-    @property
+    @cached_property
     def sums(self) -> PatientSums:
         """Sums over the eyes of each patient."""
         return PatientSums(self.prediction, self.target, self.codes)
@@ -120,7 +121,7 @@ def cells(
                 dict(zip(by, key, strict=True)),
                 tuple(load_run(predictions, run_id, seed) for run_id, seed in pairs),
             )
-            _check_same_eyes(cell)
+            check_same_eyes([cell])
             yield cell
     if "oracle" in present:
         yield _baseline(predictions, "oracle", by)
@@ -132,11 +133,12 @@ def _baseline(predictions: pd.DataFrame, run_id: str, by: Sequence[str]) -> Cell
     return Cell(key, (load_run(predictions, run_id),))
 
 
-def _check_same_eyes(cell: Cell) -> None:
-    first = cell.runs[0]
-    for run in cell.runs[1:]:
-        if not np.array_equal(run.eye_ids, first.eye_ids):
-            raise ValueError(f"runs {first.run_id} and {run.run_id} of {cell.key}: different eyes")
+def check_same_eyes(table: Sequence[Cell]) -> None:
+    """Raise a ValueError unless all runs of all cells predict the same eyes."""
+    runs = [run for cell in table for run in cell.runs]
+    for run in runs[1:]:
+        if not np.array_equal(run.eye_ids, runs[0].eye_ids):
+            raise ValueError(f"runs {runs[0].run_id} and {run.run_id} predict different eyes")
 
 
 def row(
@@ -151,7 +153,8 @@ def row(
 ) -> dict[str, object]:
     """Return one row of a long table from a cell's estimates (k,) and replicates (k, n_boot)."""
     estimates = np.asarray(estimates, float)
-    low, high = interval(over_seeds(np.asarray(replicates, float), seed))
+    averaged = np.asarray(replicates, float).mean(axis=0)
+    low, high = interval(averaged + seed_noise(estimates, len(averaged), seed))
     return {
         **key,
         "metric": metric,

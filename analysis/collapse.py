@@ -92,11 +92,13 @@ def collapse_table(
     filled = np.where(np.isfinite(truth.target), truth.target, 0.0)  # masked again by the target
     key = {**dict.fromkeys(by, NO_BACKBONE), by[-1]: TARGET}
     table.append(Cell(key, (replace(truth, prediction=filled),)))
-    return pd.DataFrame([
-        row(cell.key, metric, *values, cell.n, seed)
-        for cell in table
-        for metric, values in estimate(cell, COLLAPSE, n_boot, seed).items()
-    ])
+    return pd.DataFrame(
+        [
+            row(cell.key, metric, *values, cell.n, seed)
+            for cell in table
+            for metric, values in estimate(cell, COLLAPSE, n_boot, seed).items()
+        ]
+    )
 
 
 def curves_table(
@@ -104,7 +106,7 @@ def curves_table(
     runs: pd.DataFrame | None = None,
     backbone: str | None = None,
     protocols: Sequence[str] | None = None,
-    n_eyes: int = 40,
+    n_eyes: int = 30,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Return profiles of the same eyes under each protocol, for drawing them over each other.

@@ -11,11 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 
 from analysis.bootstrap import patient_sums
 from rnfl import metrics
+
+
+class SumsByKey(Protocol):
+    """Anything that gives per-patient sums (n_patients, k) by key."""
+
+    def __getitem__(self, key: str) -> np.ndarray: ...
+
 
 MetricFunction = Callable[[np.ndarray, np.ndarray], float]
 TINY = 1e-9  # a variance below this share of the mean square is rounding, not spread
@@ -81,20 +89,19 @@ class Totals:
 
     Parameters
     ----------
-    weights : ndarray (n_rows, n_patients · number of runs)
-        One row per resample; the patients of several runs stand side by side.
-    runs : PatientSums
+    weights : ndarray (n_rows, n_patients)
+        One row per resample.
+    sums : SumsByKey
     """
 
-    def __init__(self, weights: np.ndarray, *runs: PatientSums) -> None:
-        self.weights = np.split(weights, len(runs), axis=1)
-        self.runs = runs
+    def __init__(self, weights: np.ndarray, sums: SumsByKey) -> None:
+        self.weights, self.sums = weights, sums
         self._made: dict[str, np.ndarray] = {}
 
     def __getitem__(self, key: str) -> np.ndarray:
+        """Return the totals of one sum, (n_rows, k)."""
         if key not in self._made:
-            parts = (w @ run[key] for w, run in zip(self.weights, self.runs, strict=True))
-            self._made[key] = sum(parts)
+            self._made[key] = self.weights @ self.sums[key]
         return self._made[key]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.cells import BY, cells, estimate, row
+from analysis.cells import BY, cells, check_same_eyes, estimate, row
 from analysis.collapse import DEFINITIONS
 from analysis.fairness import fairness_table
 from analysis.moments import MetricFunction
@@ -52,7 +52,8 @@ def performance_table(
     Raises
     ------
     ValueError
-        When an eye is absent from ``samples``, or a run from ``runs``.
+        When an eye is absent from ``samples``, a run from ``runs``, or the baselines and the
+        models were evaluated on different eyes.
     """
     schema.join_samples(predictions[["run_id", "eye_id", "patient_id"]], samples)
     wanted = {"mae": metrics.mae, **definitions}
@@ -64,6 +65,7 @@ def performance_table(
     ]
     ends = {cell.runs[0].run_id: values["mae"] for cell, values in found if cell.is_baseline}
     if {"template", "oracle"} <= ends.keys():
+        check_same_eyes([cell for cell, _ in found])
         rows += [
             row(cell.key, "covered", *_covered(values["mae"], **ends), cell.n, seed)
             for cell, values in found
@@ -91,7 +93,5 @@ def table1(
     :func:`analysis.fairness.fairness_table`.
     """
     table = performance_table(predictions, samples, runs, by, n_boot, seed, DEFINITIONS)
-    fair = fairness_table(
-        predictions, samples, runs, by, n_boot=n_boot, n_perm=n_perm, seed=seed
-    )
+    fair = fairness_table(predictions, samples, runs, by, n_boot=n_boot, n_perm=n_perm, seed=seed)
     return pd.concat([table, fair], ignore_index=True)

@@ -9,7 +9,6 @@ import pandas as pd
 
 from analysis.bootstrap import patient_codes, patient_counts, patient_sums
 from analysis.cells import row
-from rnfl import metrics
 
 QUADRANTS = ("S", "N", "I", "T")
 GROUPS = (*QUADRANTS, "mean", "global")

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.bootstrap import interval, over_seeds, patient_counts
-from analysis.cells import BASELINES, BY, Cell, Run, cells
+from analysis.bootstrap import interval, patient_counts, seed_noise
+from analysis.cells import BASELINES, BY, Cell, Run, cells, check_same_eyes
 from analysis.collapse import DEFINITIONS
-from analysis.moments import VALUES, Totals
+from analysis.moments import VALUES, PatientSums, Totals
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
@@ -44,14 +44,14 @@ def paired_comparisons(
     """Compare each cell with another one on the same eyes.
 
     The interval resamples patients, and seeds where there are several. The p-value is two-sided
-    and comes from exchanging the two models' predictions of whole patients at random: if the models
-    were alike, it would not matter whose prediction is whose. It is conditional on the trained
-    seeds. Holm's correction covers all comparisons of one metric.
+    and comes from exchanging the two models' predictions of whole patients at random: were the
+    models alike, it would not matter whose prediction is whose. With several seeds their noise is
+    added to that null. Holm's correction covers all comparisons of one metric.
 
     Parameters
     ----------
     predictions, runs, by
-        As in :func:`analysis.cells.cells`. Runs are paired by seed; a single run is paired with each.
+        As in :func:`analysis.cells.cells`. Runs are paired by seed, a single run with each.
     against : sequence of str
         ``template`` or ``oracle`` (the baselines), or a protocol, compared within its backbone.
 
@@ -94,15 +94,13 @@ def _other(
     same = [
         c
         for c in trained
-        if c.key["protocol"] == name
-        and all(c.key[k] == cell.key[k] for k in by if k != "protocol")
+        if c.key["protocol"] == name and all(c.key[k] == cell.key[k] for k in by if k != "protocol")
     ]
     return same[0] if same and same[0] is not cell else None
 
 
 def _pairs(a: Cell, b: Cell) -> list[tuple[Run, Run]]:
-    if not np.array_equal(a.runs[0].eye_ids, b.runs[0].eye_ids):
-        raise ValueError(f"{a.key} and {b.key} predict different eyes")
+    check_same_eyes([a, b])
     if len(b.runs) == 1:
         return [(run, b.runs[0]) for run in a.runs]
     by_seed = {run.seed: run for run in b.runs}
@@ -112,25 +110,35 @@ def _pairs(a: Cell, b: Cell) -> list[tuple[Run, Run]]:
     return pairs
 
 
+class _Exchange:
+    """Sums of one model over all patients, then what each patient changes when exchanged."""
+
+    def __init__(self, own: PatientSums, other: PatientSums) -> None:
+        self.own, self.other = own, other
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        own, other = self.own[key], self.other[key]
+        return np.vstack([own.sum(axis=0), other - own])
+
+
 def _compare(
     a: Cell, b: Cell, metric: str, n_boot: int, n_perm: int, seed: int
 ) -> dict[str, object]:
     n_patients = len(a.runs[0].patients)
     counts = patient_counts(n_patients, n_boot, seed)
-    swap = np.random.default_rng([seed, 1]).integers(0, 2, (n_perm, n_patients)).astype(float)
+    swap = np.random.default_rng([seed, 1]).integers(0, 2, (n_perm, n_patients))
+    weights = np.hstack([np.ones((n_perm, 1)), swap])
     value, definition = VALUES[metric], DEFINITIONS[metric]
-    estimates, replicates, permuted = [], [], []
+    estimates, replicates, null = [], [], []
     for x, y in _pairs(a, b):
-        sums = (x.sums, y.sums)
         estimates.append(definition(x.prediction, x.target) - definition(y.prediction, y.target))
-        replicates.append(value(Totals(counts, sums[0])) - value(Totals(counts, sums[1])))
-        exchanged = (np.hstack([1 - swap, swap]), np.hstack([swap, 1 - swap]))
-        first, second = (value(Totals(weights, *sums)) for weights in exchanged)
-        permuted.append(first - second)
+        replicates.append(value(Totals(counts, x.sums)) - value(Totals(counts, y.sums)))
+        first, second = _Exchange(x.sums, y.sums), _Exchange(y.sums, x.sums)
+        null.append(value(Totals(weights, first)) - value(Totals(weights, second)))
     estimate = float(np.mean(estimates))
-    null = np.abs(np.mean(permuted, axis=0))
-    extreme = np.count_nonzero(null >= abs(estimate) * (1 - 1e-9))
-    low, high = interval(over_seeds(np.stack(replicates), seed))
+    permuted = np.abs(np.mean(null, axis=0) + seed_noise(estimates, n_perm, seed))
+    extreme = np.count_nonzero(permuted >= abs(estimate) * (1 - 1e-9))
+    low, high = interval(np.mean(replicates, axis=0) + seed_noise(estimates, n_boot, seed))
     return {
         "estimate": estimate,
         "low": low,

@@ -7,7 +7,6 @@ reads the same when it is printed in grey.
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,15 +14,15 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from rnfl import provenance
 
 COLUMN = 3.5  # inches, one column
 PAGE = 7.2  # inches, two columns
-INK, GREY, PALE = "#1a1a1a", "#7a7a7a", "#d0d0d0"
+INK, GREY, PALE, ACCENT = "#1a1a1a", "#7a7a7a", "#d0d0d0", "#0b5fa5"
 
 THEME = {
     "font.family": "DejaVu Sans",  # ships with matplotlib: the same letters on every machine
@@ -129,7 +128,7 @@ def order(names: Iterable[str]) -> list[str]:
 @contextmanager
 def theme() -> Iterator[None]:
     """Draw inside the project's theme; the caller's matplotlib settings come back afterwards."""
-    with mpl.rc_context({**mpl.rcParamsDefault, "backend": mpl.get_backend(), **THEME}):
+    with mpl.rc_context(THEME):
         yield
 
 
@@ -138,6 +137,11 @@ def new_figure(width: float = PAGE, height: float = 3.0) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.03, hspace=0.04)
     return figure
+
+
+def ticks(n: int) -> MaxNLocator:
+    """Return a locator of at most ``n`` round steps."""
+    return MaxNLocator(nbins=n, steps=[1, 2, 2.5, 5, 10])
 
 
 def panel_letter(axes: Axes, letter: str, title: str = "") -> None:
@@ -202,6 +206,8 @@ def save_figure(
     path = Path(path)
     if phantom:
         caption = caption if "phantom" in caption.lower() else f"Phantom data. {caption}"
+        strip = 0.11 / fig.get_figheight()  # inches kept free for the mark
+        fig.get_layout_engine().set(rect=(0, strip, 1, 1 - strip))
         fig.text(0.998, 0.002, "phantom data", ha="right", va="bottom", fontsize=5.5,
                  color=GREY, style="italic", in_layout=False)  # fmt: skip
     metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None, "ModDate": None}}
@@ -218,12 +224,13 @@ def save_figure(
             "figure": path.name,
             "caption": caption,
             "phantom": bool(phantom),
-            "inputs": {f"{p.parent.name}/{p.name}": provenance.sha256_file(p)
-                       for p in map(Path, inputs)},
+            "inputs": {
+                f"{table.parent.name}/{table.name}": provenance.sha256_file(table)
+                for table in map(Path, inputs)
+            },
             "run_ids": sorted(set(run_ids)),
-            "code": provenance.commit(),
-            "versions": {"python": platform.python_version(), "numpy": np.__version__,
-                         "pandas": pd.__version__, "matplotlib": mpl.__version__},
+            **provenance.commit(),
+            "versions": provenance.versions(("numpy", "pandas", "matplotlib")),
         },
-    )  # fmt: skip
+    )
     return files

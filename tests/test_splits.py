@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -81,7 +82,7 @@ def test_folds_are_patient_disjoint_balanced_and_complete(eyes):
 def test_fractions_are_nested(eyes):
     patients = eyes["patient_id"].to_list()
     masks = [nested_fraction(patients, f) for f in (0.01, 0.1, 0.25, 0.5, 1.0)]
-    for smaller, larger in zip(masks, masks[1:], strict=False):
+    for smaller, larger in pairwise(masks):
         assert (larger | ~smaller).all()
         assert larger.sum() > smaller.sum()
     assert masks[-1].all()

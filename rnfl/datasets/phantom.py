@@ -85,7 +85,15 @@ def samples_table(eyes: Sequence[Eye], modality: str) -> pd.DataFrame:
     return samples
 
 
-def prepare(name: str, source: None = None):
+def settings(name: str, source: None = None) -> dict:
+    """Return all that decides the eyes of a phantom dataset and their images."""
+    if source is not None:
+        raise ValueError(f"{name} is generated and takes no source, got {source}")
+    _, n_eyes, seed = parse(name)
+    return {"n_eyes": n_eyes, "seed": seed, "size": SIZE, "version": VERSION}
+
+
+def prepare(name: str, source: None = None) -> store.Prepared:
     """Make the phantom eyes of `name` and both cameras' images of them.
 
     Parameters
@@ -101,8 +109,7 @@ def prepare(name: str, source: None = None):
         The dataset of the camera asked for; the other camera's is written beside it.
     """
     wanted, n_eyes, seed = parse(name)
-    if source is not None:
-        raise ValueError(f"{name} is generated and takes no source, got {source}")
+    decided = settings(name, source)
     eyes = population(n_eyes, seed)
     slo = np.empty((n_eyes, SIZE, SIZE), np.uint8)
     cfp = np.empty((n_eyes, SIZE, SIZE, 3), np.uint8)
@@ -118,7 +125,7 @@ def prepare(name: str, source: None = None):
             "modality": modality.upper(),
             "phantom": True,
             "field_mm": FIELD_MM,
-            "settings": {"n_eyes": n_eyes, "seed": seed, "version": VERSION},
+            "settings": decided,
         }
         table = samples_table(eyes, modality)
         made[modality] = store.write(sibling, images, labels, table, about, profiles_true=truth)

@@ -1,0 +1,164 @@
+"""02_protocols: error and diversity of every backbone and protocol, and their training (Table 1)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpecFromSubplotSpec
+from matplotlib.patheffects import withStroke
+
+from analysis import style
+
+CAPTION = (
+    "Backbones and protocols on the test eyes. (a) Mean absolute error (MAE); the dotted line is "
+    "the template (the training set's mean profile for every eye), the solid line the oracle floor "
+    "(the noise of the labels). (b) SD across eyes at each angle; the solid line is that of the "
+    "labels. (c) Correlation across eyes at each angle. Points: means over seeds; lines: 95 % "
+    "intervals, patients resampled, and seeds where there are several. (d) Validation error in "
+    "training; thin lines are seeds, thick lines their mean, markers its minimum."
+)
+ROW = 0.142  # inches
+
+
+def draw(table: pd.DataFrame, history: pd.DataFrame) -> Figure:
+    """Draw the forests of Table 1 above the validation curves.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Long, from :func:`analysis.performance.table1`.
+    history : DataFrame
+        backbone, protocol, seed, epoch, val_mae (µm).
+    """
+    overall = table[table["attribute"] == "all"].set_index(["backbone", "protocol", "metric"])
+    layout = _layout(table)
+    backbones = style.order(name for name, _ in layout if name != "—")
+    forest, curves = ROW * len(layout) + 0.55, 1.75
+    figure = style.new_figure(style.PAGE, forest + curves)
+    outer = figure.add_gridspec(2, 1, height_ratios=[forest, curves])
+    grid = GridSpecFromSubplotSpec(1, 3, outer[0])
+    panels = [figure.add_subplot(cell) for cell in grid]
+    for axes, metric in zip(panels, ("mae", "sigma_between", "pearson_between_eyes"), strict=True):
+        _forest(axes, overall, metric, layout)
+    _name_rows(panels[0], layout)
+    _references(panels, overall)
+    style.panel_letter(panels[0], "a", "Error")
+    style.panel_letter(panels[1], "b", "Diversity between eyes")
+    style.panel_letter(panels[2], "c", "Agreement between eyes")
+    panels[0].set_xlabel("MAE (µm)")
+    panels[1].set_xlabel("σ between (µm)")
+    panels[2].set_xlabel("correlation between eyes")
+    _training(figure, outer[1], history, backbones)
+    return figure
+
+
+def _layout(table: pd.DataFrame) -> list[tuple[str, str | None]]:
+    """Return the rows from top to bottom: a backbone's heading (protocol None), its protocols."""
+    cells = table[["backbone", "protocol"]].drop_duplicates()
+    rows: list[tuple[str, str | None]] = []
+    for backbone in style.order(cells["backbone"][cells["backbone"] != "—"]):
+        protocols = style.order(cells["protocol"][cells["backbone"] == backbone])
+        rows += [(backbone, None), *((backbone, name) for name in protocols)]
+    return rows
+
+
+def _forest(axes: Axes, overall: pd.DataFrame, metric: str, layout: list) -> None:
+    protocols = [name for _, name in layout if name]
+    for y, (backbone, protocol) in enumerate(layout):
+        if protocol is None:
+            if y:
+                axes.axhline(y - 0.5, color="#e6e6e6", lw=0.6, zorder=0)
+            continue
+        if (backbone, protocol, metric) not in overall.index:
+            continue
+        value, look = overall.loc[(backbone, protocol, metric)], style.look(protocol, protocols)
+        axes.plot([value["low"], value["high"]], [y, y], color=look.colour, lw=1.1)
+        axes.plot(value["estimate"], y, look.marker, color=look.colour, ms=4, mec="white", mew=0.4)
+    axes.set_ylim(len(layout) - 0.4, -0.6)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_locator(style.ticks(5))
+
+
+def _name_rows(axes: Axes, layout: list) -> None:
+    axes.set_yticks(range(len(layout)), [style.look(p or b).label for b, p in layout])
+    axes.tick_params(axis="y", length=0)
+    for label, (_, protocol) in zip(axes.get_yticklabels(), layout, strict=True):
+        if protocol is None:
+            label.set_fontweight("bold")
+            label.set_fontsize(7)
+
+
+def _references(panels: list[Axes], overall: pd.DataFrame) -> None:
+    """Draw the template, the oracle floor and the labels' spread, named at the foot of each line."""
+    marks = [
+        (0, ("template", "mae"), "template", style.look("template").line),
+        (0, ("oracle floor", "mae"), "oracle floor", "-"),
+        (1, ("template", "sigma_between_target"), "labels", "-"),
+        (1, ("template", "sigma_between"), "template", style.look("template").line),
+        (2, ("oracle floor", "pearson_between_eyes"), "oracle floor", "-"),
+    ]
+    for panel, key, name, line in marks:
+        if ("—", *key) not in overall.index:
+            continue
+        axes, value = panels[panel], overall.loc[("—", *key), "estimate"]
+        if not np.isfinite(value):
+            continue
+        axes.axvline(value, color=style.GREY, lw=0.8, ls=line, zorder=0)
+        low, high = axes.get_xlim()
+        right = value < (low + high) / 2
+        axes.annotate(
+            name, (value, 0.985), xycoords=("data", "axes fraction"), fontsize=6, color=style.GREY,
+            xytext=(2 if right else -2, 0), textcoords="offset points", va="top",
+            ha="left" if right else "right",
+            path_effects=[withStroke(linewidth=2, foreground="white")],
+        )  # fmt: skip
+
+
+def _training(figure: Figure, place, history: pd.DataFrame, backbones: list[str]) -> None:
+    grid = GridSpecFromSubplotSpec(1, max(len(backbones), 1), place)
+    panels = [figure.add_subplot(cell) for cell in grid]
+    known = history.dropna(subset=["val_mae"])
+    protocols = style.order(known["protocol"])
+    for i, (axes, backbone) in enumerate(zip(panels, backbones, strict=False)):
+        mine = known[known["backbone"] == backbone]
+        ends = [_curve(axes, mine[mine["protocol"] == name], name, protocols) for name in protocols]
+        if i:
+            axes.sharey(panels[0])
+            axes.tick_params(labelleft=False)
+        title = style.look(backbone).label
+        style.panel_letter(axes, "d", title) if i == 0 else axes.set_title(title)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(style.ticks(4))
+        if i == len(backbones) - 1:
+            _name_curves(axes, protocols, ends)
+    panels[0].set_ylabel("validation MAE (µm)")
+    settled = known[known["epoch"] > known["epoch"].max() * 0.1]["val_mae"]
+    if len(settled):
+        span = settled.max() - settled.min()
+        panels[0].set_ylim(settled.min() - 0.08 * span, settled.max() + 0.05 * span)
+
+
+def _curve(axes: Axes, rows: pd.DataFrame, name: str, protocols: list[str]) -> tuple[float, float]:
+    """Draw one protocol's seeds and their mean; return where the mean ends."""
+    if rows.empty:
+        return float("nan"), float("nan")
+    look, wide = style.look(name, protocols), rows.pivot_table("val_mae", "epoch", "seed")
+    axes.plot(wide.index, wide, color=look.colour, lw=0.5, alpha=0.4)
+    mean = wide.dropna().mean(axis=1)
+    axes.plot(mean.index, mean, color=look.colour, lw=1.3, ls=look.line)
+    axes.plot(mean.idxmin(), mean.min(), look.marker, color=look.colour, ms=4.5, mec="white",
+              mew=0.5, zorder=4)  # fmt: skip
+    return float(mean.index[-1]), float(mean.iloc[-1])
+
+
+def _name_curves(axes: Axes, protocols: list[str], ends: list[tuple[float, float]]) -> None:
+    drawn = [(name, end) for name, end in zip(protocols, ends, strict=True) if np.isfinite(end[1])]
+    low, high = axes.get_ylim()
+    places = style.spread([end[1] for _, end in drawn], gap=(high - low) * 0.085)
+    for (name, _), place in zip(drawn, places, strict=True):
+        look = style.look(name, protocols)
+        axes.annotate(look.label, (1.02, place), xycoords=("axes fraction", "data"), va="center",
+                      fontsize=6.5, color=look.colour, fontweight="bold")  # fmt: skip

@@ -1,0 +1,104 @@
+"""00_quickstart: a few eyes, each with its image, its profile and its quadrant errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis import style
+from analysis.figures.eyes import closed, show_eye, tsnit_axis
+
+CAPTION = (
+    "Prediction of the retinal nerve fibre layer (RNFL) profile from one fundus image. Left: the "
+    "image in right-eye orientation with the 3.46 mm scan circle (T temporal, S superior, N nasal, "
+    "I inferior). Middle: thickness along the circle, predicted and measured (OCT label), with the "
+    "noise-free truth where it is known. Right: error of the quadrant means, predicted minus "
+    "label. MAE: mean absolute error over the 360 angles."
+)
+
+
+def draw(profiles: Mapping[str, np.ndarray], eyes: pd.DataFrame) -> Figure:
+    """Draw one row per eye.
+
+    Parameters
+    ----------
+    profiles : mapping
+        ``images`` uint8 (k, H, W[, 3]); ``prediction``, ``target``, ``truth`` (k, 360), µm; truth
+        may be all NaN.
+    eyes : DataFrame
+        eye, laterality, age, mae, err_S, err_N, err_I, err_T, rows in the order of ``profiles``.
+    """
+    k = len(eyes)
+    figure = style.new_figure(style.PAGE, 0.35 + 1.62 * k)
+    grid = figure.subplots(k, 3, squeeze=False, width_ratios=[1, 2.35, 1.05])
+    curves = [np.asarray(profiles[name], float) for name in ("prediction", "target", "truth")]
+    top = float(np.nanmax(np.stack(curves))) * 1.06
+    errors = eyes[[f"err_{name}" for name in "SNIT"]].to_numpy(float)
+    reach = max(5.0, float(np.nanmax(np.abs(errors))) * 1.45)
+    for i, eye in enumerate(eyes.to_dict("records")):
+        show_eye(grid[i, 0], profiles["images"][i])
+        grid[i, 0].set_title(_title(eye))
+        _profile(grid[i, 1], *(values[i] for values in curves), top=top, last=i == k - 1)
+        grid[i, 1].set_title(f"MAE {eye['mae']:.1f} µm", loc="right", fontweight="normal")
+        _errors(grid[i, 2], errors[i], reach, last=i == k - 1)
+    grid[0, 1].set_title("RNFL thickness along the circle")
+    grid[0, 2].set_title("Quadrant error")
+    _key(grid[0, 1], *(values[0] for values in curves), top=top)
+    return figure
+
+
+def _title(eye: Mapping[str, object]) -> str:
+    mirrored = ", mirrored" if eye["laterality"] == "OS" else ""
+    severity, name = eye.get("severity"), str(eye["eye"])
+    return f"{name[:1].upper()}{name[1:]} ({eye['laterality']}{mirrored})" + (
+        f"\n{severity}, {eye['age']:.0f} years" if isinstance(severity, str) else ""
+    )
+
+
+def _profile(
+    axes: Axes, prediction: np.ndarray, target: np.ndarray, truth: np.ndarray, top: float, last: bool
+) -> None:
+    tsnit_axis(axes, labels=last)
+    angles = np.arange(361)
+    axes.plot(angles, closed(target), color="#9a9a9a", lw=0.8)
+    axes.plot(angles, closed(truth), color=style.INK, lw=1.0, ls=(0, (4, 1.5)))
+    axes.plot(angles, closed(prediction), color=style.ACCENT, lw=1.6)
+    axes.set(ylim=(0, top), ylabel="thickness (µm)")
+    axes.yaxis.set_major_locator(style.ticks(4))
+    if last:
+        axes.set_xlabel("angle: temporal, superior, nasal, inferior, temporal")
+
+
+def _key(
+    axes: Axes, prediction: np.ndarray, target: np.ndarray, truth: np.ndarray, top: float
+) -> None:
+    """Name the three lines once, along the bottom of the first panel."""
+    lines = [("predicted", style.ACCENT, 1.6, "-"), ("OCT label", "#9a9a9a", 0.8, "-")]
+    if np.isfinite(truth).any():
+        lines.append(("truth without noise", style.INK, 1.0, (0, (4, 1.5))))
+    handles = [axes.plot([], [], color=c, lw=w, ls=s, label=n)[0] for n, c, w, s in lines]
+    axes.legend(handles=handles, loc="lower center", ncols=3, borderaxespad=0.2, handlelength=2.2,
+                columnspacing=1.4)  # fmt: skip
+
+
+def _errors(axes: Axes, errors: np.ndarray, reach: float, last: bool) -> None:
+    places = np.arange(4)
+    axes.axvline(0, color=style.INK, lw=0.6)
+    axes.barh(places, errors, height=0.62, color=style.ACCENT, alpha=0.85, lw=0)
+    for place, error in zip(places, errors, strict=True):
+        if np.isfinite(error):
+            axes.annotate(f"{error:+.1f}".replace("-", "−"), (error, place), fontsize=6,
+                          xytext=(3 if error >= 0 else -3, 0), textcoords="offset points",
+                          ha="left" if error >= 0 else "right", va="center")  # fmt: skip
+    axes.set(xlim=(-reach, reach), ylim=(3.6, -0.6), yticks=places, yticklabels=list("SNIT"))
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_locator(style.ticks(4))
+    if last:
+        axes.set_xlabel("predicted − label (µm)")
+    else:
+        axes.set_xticklabels([])

@@ -1,0 +1,196 @@
+"""The ``rnfl`` command: each subcommand calls one or two functions and prints where things are."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rnfl.paths import data_root, project_root, runs_root
+
+# Pretraining (10) is missing here: its weights are committed and it takes hours.
+NOTEBOOKS = (
+    "09_phantom",
+    "02_protocols",
+    "01_visualize_predictions",
+    "00_quickstart",
+    "06_cross_modality",
+)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="RNFL thickness profiles from fundus images: data, training, notebooks, figures.",
+)
+
+ProfileOption = Annotated[str, typer.Option(help="smoke, phantom, reference or paper")]
+
+
+@app.command()
+def prepare(
+    name: Annotated[str, typer.Argument(help="dataset, such as phantom-slo-2400 or grape")],
+    source: Annotated[Path | None, typer.Option(help="folder of raw files")] = None,
+) -> None:
+    """Prepare a dataset, unless that is done."""
+    from rnfl import prepare as preparing
+
+    prepared = preparing.prepare(name, source)
+    typer.echo(f"{prepared.folder}: {json.dumps(prepared.manifest['counts'])}")
+
+
+@app.command()
+def train(
+    dataset: str,
+    backbone: str,
+    protocol: str = "naive",
+    seed: int = 42,
+    epochs: int = 80,
+    warmup_epochs: int = 5,
+    batch_size: int = 60,
+    lr_scale: float = 1.0,
+) -> None:
+    """Train one run, resume it, or return it if it is finished."""
+    from rnfl import experiment
+    from rnfl import prepare as preparing
+
+    preparing.prepare(dataset)
+    config = experiment.RunConfig(
+        dataset,
+        backbone,
+        protocol,
+        seed=seed,
+        epochs=epochs,
+        warmup_epochs=warmup_epochs,
+        batch_size=batch_size,
+        lr_scale=lr_scale,
+    )
+    result = experiment.run(config)
+    typer.echo(f"{result.folder}: test MAE {result.summary['test_mae']:.2f} µm")
+
+
+@app.command()
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(help="predictions.parquet of a finished run")],
+) -> None:
+    """Print every metric of a predictions table."""
+    import pandas as pd
+
+    from rnfl import metrics, schema
+
+    table = schema.validate(pd.read_parquet(predictions), "predictions", str(predictions))
+    for run_id, rows in table.groupby("run_id", sort=False):
+        typer.echo(f"{run_id}, {len(rows)} eyes")
+        values = metrics.evaluate(schema.matrix(rows, "prediction"), schema.matrix(rows, "target"))
+        for name, value in values.items():
+            typer.echo(f"  {name:<24}{value:9.3f}")
+
+
+@app.command()
+def figures(
+    results: Annotated[Path | None, typer.Option(help="default: data/results")] = None,
+    folder: Annotated[Path | None, typer.Option(help="default: figures")] = None,
+) -> None:
+    """Redraw every figure whose tables exist, without torch."""
+    from analysis import figures as drawing
+
+    results = results or project_root() / "data" / "results"
+    for path in drawing.make_all(results, folder or project_root() / "figures"):
+        typer.echo(path)
+
+
+@app.command()
+def notebook(
+    stem: Annotated[str, typer.Argument(help="such as 02_protocols")],
+    profile: ProfileOption = "phantom",
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", help="name=value, value in JSON")
+    ] = None,
+) -> None:
+    """Execute one notebook through the strict runner."""
+    from rnfl import runner
+
+    given = dict(item.split("=", 1) for item in parameter or [])
+    values = {name: json.loads(text) for name, text in given.items()}
+    output = runs_root() / "notebooks" / profile / f"{stem}.ipynb"
+    runner.run_notebook(_source(stem), output, {"profile": profile, **values})
+    typer.echo(output)
+
+
+@app.command()
+def reproduce(profile: ProfileOption = "phantom") -> None:
+    """Prepare data, train what is missing, execute the notebooks and build the report."""
+    from rnfl import prepare as preparing
+    from rnfl import profiles, transfer
+    from rnfl.grid import run_grid
+
+    start = time.monotonic()
+    study = profiles.get(profile)
+    typer.echo(f"Profile {profile}: {study.slo}, {study.cfp}, seeds {list(study.seeds)}")
+    datasets = [preparing.prepare(name) for name in (study.slo, study.cfp)]
+    absent = transfer.available(study.external)
+    if absent:
+        typer.echo(f"Without the external dataset: {absent}")
+    else:
+        datasets.append(preparing.load(study.external))
+    transferred = [config for configs in transfer.configs(study).values() for config in configs]
+    results = run_grid(list(dict.fromkeys([*study.configs_table1(), *transferred])))
+
+    inputs = {
+        "datasets": {data.name: data.manifest["hash"] for data in datasets},
+        "external": absent or study.external,
+        "runs": [result.run_id for result in results],
+    }
+    report = _execute(study, inputs)
+    typer.echo(f"\nDone in {(time.monotonic() - start) / 60:.1f} min.")
+    typer.echo(f"Tables   {study.results_dir}")
+    typer.echo(f"Figures  {study.figures_dir}")
+    typer.echo(f"Report   {report}")
+
+
+def _execute(study, inputs: dict) -> Path:
+    """Execute the profile's notebooks that are not up to date and build its report."""
+    from analysis import report
+    from rnfl import runner
+
+    folder = runs_root() / "notebooks" / study.name
+    for stem in NOTEBOOKS:
+        products = [study.results_dir / stem / "about.json", study.figures_dir / f"{stem}.png"]
+        runner.refresh(
+            _source(stem), folder / f"{stem}.ipynb", {"profile": study.name}, inputs, products
+        )
+    return report.build(
+        study.results_dir,
+        study.figures_dir,
+        data_root() / "reproduced" / study.name / "report.html",
+        title=f"RNFL profiles: {study.name}",
+        notebooks=folder,
+    )
+
+
+def _source(stem: str) -> Path:
+    """Return a notebook of the project, or raise a ValueError that lists them."""
+    path = project_root() / "notebooks" / f"{stem}.ipynb"
+    if not path.is_file():
+        have = sorted(p.stem for p in path.parent.glob("*.ipynb"))
+        raise ValueError(f"notebook {stem!r} is unknown: expected one of {', '.join(have)}")
+    return path
+
+
+def main() -> None:
+    """Run the command; an error the user can act on is one message, not a traceback."""
+    try:
+        app()
+    except (ValueError, FileNotFoundError, RuntimeError) as error:
+        if os.environ.get("RNFL_TRACEBACK"):
+            raise
+        sys.exit(f"error: {error}\n(RNFL_TRACEBACK=1 shows where it arose)")
+
+
+if __name__ == "__main__":
+    main()

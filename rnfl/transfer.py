@@ -1,0 +1,86 @@
+"""Quadrants predicted across modalities: the models and yardsticks of Table 2, on each domain.
+
+A quadrant frame holds predicted and measured means of the four quadrants (see
+:func:`rnfl.schema.quadrant_frame`). A model is always shown eyes it was not trained on: on the
+phantom those of the test split, elsewhere all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from rnfl import baselines, experiment, prepare, schema
+from rnfl.profiles import Profile
+from rnfl.runs import RunConfig, RunResult
+
+PROTOCOL = "naive"  # the reference protocol: what the others are compared with
+
+Models = Mapping[str, Sequence[RunResult]]
+
+
+def configs(study: Profile) -> dict[str, list[RunConfig]]:
+    """Return the runs to transfer by training dataset: one backbone, both modalities, all seeds."""
+    seeds = [study.config(study.backbones[0], PROTOCOL, seed) for seed in study.seeds]
+    return {name: [replace(one, dataset=name) for one in seeds] for name in (study.slo, study.cfp)}
+
+
+def model_quadrants(
+    results: Sequence[RunResult], dataset: str, split: str | None = "test"
+) -> pd.DataFrame:
+    """Return the quadrant frame of trained models, one run per seed, on a prepared dataset."""
+    tables = [experiment.predict_with(result, dataset, split) for result in results]
+    return schema.quadrant_frame(pd.concat(tables, ignore_index=True), _samples(dataset))
+
+
+def phantom_quadrants(models: Models, dataset: str) -> dict[str, pd.DataFrame]:
+    """Return quadrant frames on a phantom's test split: template, oracle floor and each model.
+
+    Parameters
+    ----------
+    models : mapping of str to sequence of RunResult
+        Name as it is to appear in the table, and its runs (seeds).
+    dataset : str
+        Prepared phantom; its training split makes the template.
+    """
+    ends = {
+        "template": experiment.template_predictions(dataset),
+        "oracle floor": experiment.oracle_predictions(dataset),
+    }
+    frames = {name: schema.quadrant_frame(table, _samples(dataset)) for name, table in ends.items()}
+    return frames | {name: model_quadrants(runs, dataset) for name, runs in models.items()}
+
+
+def external_quadrants(models: Models, dataset: str) -> dict[str, pd.DataFrame]:
+    """Return quadrant frames on a dataset that no model was trained on, zero-shot.
+
+    Beside the models stand a constant and PCA + ridge, which are cross-validated on this very
+    dataset: they know its mean level, a transferred model does not.
+    """
+    prepared = prepare.load(dataset)
+    frames = {
+        "constant": baselines.constant(prepared),
+        "PCA + ridge": baselines.pca_ridge(prepared),
+    }
+    zero_shot = {name: model_quadrants(runs, dataset, split=None) for name, runs in models.items()}
+    return frames | zero_shot
+
+
+def available(dataset: str | None) -> str:
+    """Prepare an external dataset and return ``""``, or return why it cannot be had.
+
+    Only the absence of its raw files is an answer; damaged or unexpected files are errors.
+    """
+    if dataset is None:
+        return "this profile has no external dataset"
+    try:
+        prepare.prepare(dataset)
+    except FileNotFoundError as error:
+        return str(error).splitlines()[0]
+    return ""
+
+
+def _samples(dataset: str) -> pd.DataFrame:
+    return prepare.load(dataset).samples
