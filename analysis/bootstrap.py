@@ -69,8 +69,8 @@ def interval(replicates: np.ndarray, level: float = LEVEL) -> tuple[float, float
 
     Examples
     --------
-    >>> interval(np.arange(101.0), level=0.9)
-    (5.0, 95.0)
+    >>> interval(np.arange(101.0), level=0.5)
+    (25.0, 75.0)
     """
     replicates = np.asarray(replicates, float)
     defined = replicates[np.isfinite(replicates)]

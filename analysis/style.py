@@ -82,7 +82,7 @@ LOOKS: dict[str, Look] = {
     # backbones
     "phantom_cls": Look("phantom classifier", "#0b3c6f", "o", ""),
     "phantom_depth": Look("phantom depth", "#c2477f", "s", "////", (0, (4, 1.2))),
-    "phantom_mae": Look("phantom MAE", "#1b9e77", "D", "....", (0, (1.2, 1))),
+    "phantom_mae": Look("phantom masked AE", "#1b9e77", "D", "....", (0, (1.2, 1))),
     "phantom_scratch": Look("from scratch", "#8c8c8c", "v", "xxxx", (0, (1, 1))),
     "imagenet_vitb16": Look("ImageNet ViT-B/16", "#5e3c99", "h", "++++"),
     "dinov2_vits14": Look("DINOv2 ViT-S/14", "#e69f00", "^", "\\\\\\\\"),
@@ -139,9 +139,9 @@ def new_figure(width: float = PAGE, height: float = 3.0) -> Figure:
     return figure
 
 
-def ticks(n: int) -> MaxNLocator:
+def ticks(n: int, integer: bool = False) -> MaxNLocator:
     """Return a locator of at most ``n`` round steps."""
-    return MaxNLocator(nbins=n, steps=[1, 2, 2.5, 5, 10])
+    return MaxNLocator(nbins=n, steps=[1, 2, 2.5, 5, 10], integer=integer)
 
 
 def panel_letter(axes: Axes, letter: str, title: str = "") -> None:
@@ -182,6 +182,7 @@ def save_figure(
     caption: str,
     run_ids: Iterable[str] = (),
     phantom: bool = True,
+    mark: str = "phantom data",
 ) -> dict[str, Path]:
     """Write a figure as PNG (200 dpi) and PDF with a JSON sidecar saying where it came from.
 
@@ -196,7 +197,9 @@ def save_figure(
         Prefixed with "Phantom data." when ``phantom`` and not already said.
     run_ids : iterable of str
     phantom : bool
-        Marks the figure itself as well as the caption.
+        Whether it shows phantom data; the figure itself then says so as well as the caption.
+    mark : str
+        What a phantom figure says in its corner.
 
     Returns
     -------
@@ -208,7 +211,7 @@ def save_figure(
         caption = caption if "phantom" in caption.lower() else f"Phantom data. {caption}"
         strip = 0.11 / fig.get_figheight()  # inches kept free for the mark
         fig.get_layout_engine().set(rect=(0, strip, 1, 1 - strip))
-        fig.text(0.998, 0.002, "phantom data", ha="right", va="bottom", fontsize=5.5,
+        fig.text(0.998, 0.002, mark, ha="right", va="bottom", fontsize=5.5,
                  color=GREY, style="italic", in_layout=False)  # fmt: skip
     metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None, "ModDate": None}}
     files = {}

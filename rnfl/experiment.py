@@ -63,12 +63,12 @@ def run(config: RunConfig, report: Callable[[dict], None] | None = None) -> RunR
     FloatingPointError
         If training diverged; its checkpoints are kept.
     """
-    result = runs.find(config)
+    prepared = runs.open_dataset(config.dataset)
+    result = runs.find(config, prepared)
     if result is None:
-        prepared = runs.open_dataset(config.dataset)
         run_id = config.run_id(prepared)
         with _locked(runs.partial_folder(run_id)):
-            result = runs.find(config) or _compute(config, prepared, run_id, report)
+            result = runs.find(config, prepared) or _compute(config, prepared, run_id, report)
     for dataset in config.eval_on:
         predict_with(result, dataset)
     return result
@@ -115,7 +115,7 @@ def _publish(
     predictions: pd.DataFrame,
     precision: str,
 ) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save as serialise
 
     from rnfl.devices import describe
 
@@ -143,7 +143,7 @@ def _publish(
         provenance.write_csv(aside / "history.csv", schema.validate(history, "history"))
         provenance.write_parquet(aside / "predictions.parquet", predictions)
         weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-        save_file(weights, aside / "model.safetensors")
+        (aside / "model.safetensors").write_bytes(serialise(weights))
         provenance.write_json(aside / "summary.json", summary)
 
 

@@ -5,10 +5,11 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context
 
 from tqdm import tqdm
 
@@ -45,30 +46,29 @@ def run_grid(
     """
     if engine != "auto" and engine not in ENGINES:
         raise ValueError(f"unknown engine {engine!r}; valid ones are {['auto', *ENGINES]}")
-    found = [runs.find(config) for config in configs]
+    prepared = {name: runs.open_dataset(name) for name in {c.dataset for c in configs}}
+    wanted = {config.run_id(prepared[config.dataset]): config for config in configs}
     unfinished = {
-        config.run_id(runs.open_dataset(config.dataset)): config
-        for config, result in zip(configs, found, strict=True)
-        if result is None
+        run_id: config
+        for run_id, config in wanted.items()
+        if runs.find(config, prepared[config.dataset]) is None
     }
     if unfinished:
         if engine == "auto":
             engine = _choose_engine(list(unfinished.values()))
-        finished = sum(result is not None for result in found)
-        total = finished + len(unfinished)
-        with tqdm(total=total, initial=finished, desc="runs", unit="run", mininterval=1) as bar:
+        n, finished = len(wanted), len(wanted) - len(unfinished)
+        with tqdm(total=n, initial=finished, desc="runs", unit="run", mininterval=1) as bar:
             failures = ENGINES[engine](unfinished, bar, workers)
         if failures:
             reports = (f"run {run_id} failed:\n{text}" for run_id, text in failures.items())
             raise RuntimeError("\n".join(reports))
-    return [runs.find(config) for config in configs]
+    return [runs.find(config, prepared[config.dataset]) for config in configs]
 
 
 def _choose_engine(configs: list[RunConfig]) -> str:
     import torch
 
-    small = all(config.backbone in BACKBONES and BACKBONES[config.backbone].phantom
-                for config in configs)  # fmt: skip
+    small = all(c.backbone in BACKBONES and BACKBONES[c.backbone].phantom for c in configs)
     several = len(configs) > 1 and len(_cores()) > 1
     return "local" if small and several and not torch.cuda.is_available() else "serial"
 
@@ -93,22 +93,38 @@ def _local(todo: dict[str, RunConfig], bar: tqdm, workers: int | None) -> dict[s
     waiting, failures = dict(todo), {}
     for _ in range(1 + MAX_RESTARTS):
         # A killed worker breaks the whole pool; its run resumes in the next one.
-        with ProcessPoolExecutor(
-            workers,
-            mp_context=get_context("spawn"),
-            initializer=_start_worker,
-            initargs=(os.getpid(), threads),
-        ) as pool:
+        shown = ""
+        with _pool(workers, threads) as pool:
             futures = {pool.submit(_work, run_id, c): run_id for run_id, c in waiting.items()}
             while pending := [future for future in futures if not future.done()]:
                 wait(pending, timeout=2, return_when=FIRST_COMPLETED)
-                bar.set_postfix_str(_states(waiting))
+                if (states := _states(waiting)) != shown:
+                    bar.set_postfix_str(shown := states)
                 _collect(futures, waiting, failures, bar)
             _collect(futures, waiting, failures, bar)
         if not waiting:
             return failures
-    text = f"its worker process was killed {1 + MAX_RESTARTS} times (out of memory?)"
+    text = (
+        f"its worker process ended {1 + MAX_RESTARTS} times without an answer: out of memory, or "
+        "run_grid called by a script without \"if __name__ == '__main__':\""
+    )
     return failures | {run_id: _announce(bar, run_id, text) for run_id in waiting}
+
+
+@contextmanager
+def _pool(workers: int, threads: int) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes; an interrupt ends them at once, between two checkpoints if need be."""
+    others = set(active_children())
+    arguments = (os.getpid(), threads)
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, arguments)
+    try:
+        yield pool
+        pool.shutdown()
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in set(active_children()) - others:
+            worker.terminate()
+        raise
 
 
 ENGINES: dict[str, Callable[[dict[str, RunConfig], tqdm, int | None], dict[str, str]]] = {

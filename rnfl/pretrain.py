@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor
 from tqdm import tqdm
 
@@ -217,5 +217,5 @@ def _publish(encoder: torch.nn.Module, record: dict, out_dir: Path, name: str) -
     out_dir.mkdir(parents=True, exist_ok=True)
     weights = {k: v.detach().cpu().half().contiguous() for k, v in encoder.state_dict().items()}
     with provenance.publish_file(out_dir / f"{name}.safetensors") as aside:
-        save_file(weights, aside)
+        aside.write_bytes(serialise(weights))
     provenance.write_json(out_dir / f"{name}.json", record)

@@ -9,6 +9,7 @@ only when every cell ran. It imports no model code: notebooks do.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tempfile
 import time
@@ -27,6 +28,9 @@ from traitlets.config import Config
 from rnfl import provenance
 from rnfl.paths import project_root
 
+# Progress bars of libraries fall back to text, which is right here, and warn about it.
+NO_WIDGETS = "ignore:IProgress not found"
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 LINK_TAG = "committed-figure"  # the closing image link, which only a code host can follow
 
 
@@ -57,6 +61,7 @@ class InterpreterKernel(AsyncKernelManager):
             argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
             display_name="Python 3",
             language="python",
+            env={"PYTHONWARNINGS": NO_WIDGETS},
         )
 
 
@@ -128,6 +133,8 @@ def run_notebook(
             dict(parameters or {}),
             kernel_name="python3",
             kernel_manager_class=InterpreterKernel,
+            shutdown_kernel="immediate",
+            coalesce_streams=True,
             progress_bar={"desc": notebook.stem} if progress else False,
             start_timeout=180,
             cwd=project_root(),
@@ -148,7 +155,8 @@ def _explain(notebook: Path, kept: Path, error: Exception) -> str:
     """Return the failing cell and its traceback, or what the kernel's death left to say."""
     if isinstance(error, PapermillExecutionError):
         cell = "\n".join(f"    {line}" for line in error.source.splitlines())
-        detail = f"cell [{error.exec_count}]\n{cell}\n" + "\n".join(error.traceback)
+        traceback = COLOUR.sub("", "\n".join(error.traceback))
+        detail = f"cell [{error.exec_count}]\n{cell}\n{traceback}"
     else:
         detail = f"{type(error).__name__}: {error}"
     return f"{notebook.name} failed in {detail}\nThe partly executed copy is {kept}"
@@ -160,7 +168,9 @@ def _write_html(executed: Path) -> Path:
     settings.TagRemovePreprocessor.enabled = True
     settings.TagRemovePreprocessor.remove_cell_tags = {LINK_TAG}
     settings.HTMLExporter.preprocessors = ["nbconvert.preprocessors.TagRemovePreprocessor"]
-    body, _ = HTMLExporter(config=settings).from_filename(str(executed))
+    offline = {"jquery_url": "", "require_js_url": "", "mathjax_url": ""}
+    exporter = HTMLExporter(config=settings, template_name="classic", **offline)
+    body, _ = exporter.from_filename(str(executed))
     path = executed.with_suffix(".html")
     provenance.write_text(path, body)
     return path

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rnfl import geometry, prepare, protocols, provenance, schema
+from rnfl import datasets, geometry, prepare, protocols, provenance, schema
 from rnfl.backbone_specs import BACKBONES, weights_file
-from rnfl.paths import runs_root
+from rnfl.paths import prepared_root, runs_root
 from rnfl.prepare import Prepared
 from rnfl.protocols import Protocol
 
@@ -145,19 +145,25 @@ def open_dataset(name: str) -> Prepared:
     ValueError
         If it is absent or damaged, with the way to make it.
     """
-    try:
+    if (prepared_root() / name).exists():
         return prepare.load(name)
+    try:
+        datasets.find(name)
+        remedy = f"make it with rnfl.prepare.prepare({name!r})"
     except ValueError as error:
-        raise ValueError(
-            f"dataset {name!r} cannot be opened: {error}. Make it with "
-            f"rnfl.prepare.prepare({name!r}) (needed even for finished runs: their address "
-            "holds the dataset's hash)"
-        ) from error
+        remedy = f"{error}; data of your own become a dataset with rnfl.prepare.write"
+    raise ValueError(
+        f"dataset {name!r} is not in {prepared_root()}: {remedy} "
+        "(finished runs need it too: their address holds its hash)"
+    )
 
 
-def find(config: RunConfig) -> RunResult | None:
-    """Return the finished run of a configuration, or None."""
-    run_id = config.run_id(open_dataset(config.dataset))
+def find(config: RunConfig, prepared: Prepared | None = None) -> RunResult | None:
+    """Return the finished run of a configuration, or None.
+
+    ``prepared`` is the configuration's dataset, where it is open already.
+    """
+    run_id = config.run_id(prepared or open_dataset(config.dataset))
     folder = runs_root() / run_id
     return RunResult(folder, run_id, config) if (folder / "summary.json").exists() else None
 

@@ -201,7 +201,7 @@ def _finite(value: float, config: "RunConfig", progress: Progress, folder: Path)
     if not math.isfinite(value):
         raise FloatingPointError(
             f"{config.slug}: loss or validation MAE is {value} in epoch {progress.epoch}, "
-            f"step {progress.step}; the last finite checkpoint is kept in {folder}. "
+            f"step {progress.step}; checkpoints are kept in {folder}. "
             f"Lower lr_scale (now {config.lr_scale:g}) or look for bad labels"
         )
     return value

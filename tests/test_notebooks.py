@@ -1,28 +1,23 @@
 """Notebooks are thin and clean, and every one of them runs from nothing under the smoke profile."""
 
+import ast
 import json
 import os
 import re
+from pathlib import Path
 
 import nbformat
 import pytest
+from typer.testing import CliRunner
 
-from rnfl import cli, prepare, profiles, runner
-from rnfl.paths import project_root
+from rnfl import cli, profiles, runner
+from rnfl.paths import project_root, runs_root
 
 FOLDER = project_root() / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 STEMS = [path.stem for path in NOTEBOOKS]
+PRETRAINING = "10_pretraining"  # not part of reproduce: it takes hours
 FORBIDDEN = re.compile(r"^\s*(def|class|async def)\b|sys\.path|^\s*[!%]", re.MULTILINE)
-
-SMOKE = {
-    "00_quickstart": {},
-    "01_visualize_predictions": {"n_boot": 20},
-    "02_protocols": {"n_boot": 20},
-    "06_cross_modality": {"n_boot": 20},
-    "09_phantom": {},
-    "10_pretraining": {"n_eyes": 16, "batch_size": 4, "kinds": ["cls", "depth", "mae"]},
-}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=STEMS)
@@ -45,55 +40,84 @@ def test_notebook_says_what_it_asks_takes_and_makes(path):
         assert heading in cells[0].source
     parameters = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
     assert len(parameters) == 1 and parameters[0].source.startswith('profile = "phantom"')
+    assigned = [node.targets[0].id for node in ast.parse(parameters[0].source).body]
+    assert runner.parameters_of(path) == tuple(assigned)  # papermill reads them all
     assert cells[-1].cell_type == "markdown"
     assert re.fullmatch(rf"!\[[^\]]+\]\(\.\./figures/{path.stem}\.png\)", cells[-1].source)
     assert cells[-1].metadata.tags == [runner.LINK_TAG]
 
 
-def test_every_notebook_has_a_smoke_run_and_reproduce_names_real_ones():
-    assert sorted(SMOKE) == STEMS
-    assert set(cli.NOTEBOOKS) < set(STEMS)
+def test_reproduce_executes_every_notebook_but_pretraining():
+    assert sorted([*cli.NOTEBOOKS, PRETRAINING]) == STEMS
 
 
 @pytest.fixture(scope="module")
-def smoke_folder(tmp_path_factory):
-    """An empty data folder for the notebooks, with two threads' worth of quiet."""
+def study(tmp_path_factory):
+    """Return the smoke profile, its data folder being empty at first."""
     root = tmp_path_factory.mktemp("smoke")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RNFL_DATA", str(root))
         patch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
-        yield root
+        yield profiles.get("smoke")
 
 
-@pytest.mark.parametrize("stem", [*cli.NOTEBOOKS, "10_pretraining"])
-def test_smoke_profile_goes_from_nothing_to_a_figure(stem, smoke_folder):
-    study = profiles.get("smoke")
-    parameters = {"profile": "smoke", **SMOKE[stem]}
-    if stem == "10_pretraining":
-        parameters |= {"weights": str(smoke_folder / "weights"), "steps": [2, 2, 2]}
-    output = smoke_folder / "executed" / f"{stem}.ipynb"
+@pytest.fixture(scope="module")
+def printed(study):
+    """Return what `rnfl reproduce --profile smoke` prints when it runs from nothing."""
+    return reproduce()
 
-    runner.run_notebook(FOLDER / f"{stem}.ipynb", output, parameters, progress=False)
 
-    assert output.exists() and output.with_suffix(".html").exists()
+def reproduce() -> str:
+    command = ["reproduce", "--profile", "smoke"]
+    return CliRunner().invoke(cli.app, command, catch_exceptions=False).stdout
+
+
+def check_outputs(executed, study):
+    """Every cell ran without a warning, and left its figure with what it says of itself."""
+    stem = executed.stem
+    html = executed.with_suffix(".html").read_text()
+    assert "../figures" not in html and 'src="http' not in html
     about = json.loads((study.results_dir / stem / "about.json").read_text())
     assert about["phantom"] is True
     for suffix in (".png", ".pdf", ".json"):
         assert (study.figures_dir / f"{stem}{suffix}").stat().st_size > 500
-    errors = [
-        output_cell
-        for cell in nbformat.read(output, as_version=4).cells
-        if cell.cell_type == "code"
-        for output_cell in cell.outputs
-        if output_cell.get("name") == "stderr" and "Warning" in output_cell.text
-    ]
-    assert not errors, errors[0].text
+    cells = nbformat.read(executed, as_version=4).cells
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    stderr = "".join(output.text for output in outputs if output.get("name") == "stderr")
+    assert "Warning" not in stderr, stderr
 
 
-def test_notebooks_shared_one_set_of_runs(smoke_folder):
-    study = profiles.get("smoke")
-    finished = [path for path in (smoke_folder / "runs").glob("*/summary.json")]
-    slo, cfp = (prepare.load(name).name for name in (study.slo, study.cfp))
-    names = sorted(path.parent.name for path in finished)
-    assert sum(name.startswith(slo) for name in names) == len(study.configs_table1())
-    assert sum(name.startswith(cfp) for name in names) == len(study.seeds)
+@pytest.mark.parametrize("stem", cli.NOTEBOOKS)
+def test_smoke_profile_goes_from_nothing_to_figures(printed, study, stem):
+    assert f"{stem}: done" in printed
+    check_outputs(runs_root() / "notebooks" / "smoke" / f"{stem}.ipynb", study)
+
+
+def test_reproduce_ends_with_where_things_are(printed, study):
+    *_, tables, figures, report = printed.strip().splitlines()
+    assert tables.split() == ["Tables", str(study.results_dir)]
+    assert figures.split() == ["Figures", str(study.figures_dir)]
+    page = Path(report.split()[1]).read_text()
+    assert all(stem in page for stem in cli.NOTEBOOKS) and "phantom" in page.lower()
+
+
+def test_reproduce_trains_each_run_once(printed, study):
+    names = [path.parent.name for path in runs_root().glob("*/summary.json")]
+    assert sum(name.startswith(study.slo) for name in names) == len(study.configs_table1())
+    assert sum(name.startswith(study.cfp) for name in names) == len(study.seeds)
+
+
+def test_second_call_does_nothing_but_say_so(printed):
+    before = {path: path.stat().st_mtime_ns for path in runs_root().rglob("*.ipynb")}
+    again = reproduce()
+    assert all(f"{stem}: up to date" in again for stem in cli.NOTEBOOKS)
+    assert {path: path.stat().st_mtime_ns for path in runs_root().rglob("*.ipynb")} == before
+
+
+def test_pretraining_notebook_writes_weights_where_it_is_told(study, tmp_path):
+    parameters = {"profile": "smoke", "weights": str(tmp_path / "weights"), "n_eyes": 16}
+    parameters |= {"steps": [2, 2, 2], "batch_size": 4}
+    output = tmp_path / f"{PRETRAINING}.ipynb"
+    runner.run_notebook(FOLDER / output.name, output, parameters, progress=False)
+    check_outputs(output, study)
+    assert len(list((tmp_path / "weights").glob("phantom_*.safetensors"))) == 3

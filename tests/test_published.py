@@ -32,7 +32,10 @@ def test_the_editions_disagree_where_the_paper_does():
     assert value(table, edition="august", metric="sigma_true") == 18.6
     assert not (table[table.edition == "august"].metric == "gap").any()
     gradient = table.query("protocol == 'gradient_loss' and metric == 'mae'")
-    assert gradient.set_index("edition").plus_minus.to_dict() == {"submission": 0.06, "august": 0.03}
+    assert gradient.set_index("edition").plus_minus.to_dict() == {
+        "submission": 0.06,
+        "august": 0.03,
+    }
     both = table[table.metric.isin(["mae", "r", "sigma"])].pivot(
         index=["backbone", "protocol", "metric"], columns="edition", values="value"
     )

@@ -32,7 +32,7 @@ def fit(data, folder, config=CONFIG, protocol="naive", **options):
     model.set_targets(data[0].profiles)
     rows = []
     progress = train.fit(model, *data, PROTOCOLS[protocol], config, folder, report=rows.append)
-    assert rows == progress.history
+    assert rows == progress.history[len(progress.history) - len(rows) :]
     return model, progress
 
 
@@ -44,7 +44,7 @@ def same(first, second):
 def test_eight_eyes_can_be_overfitted(data, tmp_path):
     train_set, _ = data
     eight = replace(train_set, images=train_set.images[:8], profiles=train_set.profiles[:8])
-    config = replace(CONFIG, epochs=60, batch_size=8, lr_scale=10.0, augment=None, patience=60)
+    config = replace(CONFIG, epochs=30, batch_size=8, lr_scale=10.0, augment=None, patience=30)
     _, progress = fit([eight, eight], tmp_path, config, dropout=0.0)
     assert progress.best_row["val_mae"] < 3.0
 

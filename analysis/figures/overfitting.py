@@ -16,8 +16,8 @@ CAPTION = (
     "Template overfitting. (a) Predicted profiles of the same eyes under each protocol, beside "
     "their OCT labels; thin lines are eyes, the thick line is their mean; the template predicts "
     "the training set's mean profile for every eye. (b) The published spread, the SD of all "
-    "predictions together, hardly tells a template from the labels. (c) The SD across eyes at each "
-    "angle does: 0 means that every eye gets the same profile. (d) Slope of true on predicted "
+    "predictions together, which is large for the template too. (c) The SD across eyes at each "
+    "angle; 0 means that every eye gets the same profile. (d) Slope of true on predicted "
     "deviations from the mean profile: 1 is calibrated, above 1 the predicted differences between "
     "eyes are too small. Bars and points: estimates with 95 % intervals, patients resampled."
 )
@@ -31,7 +31,8 @@ def draw(curves: pd.DataFrame, collapse: pd.DataFrame) -> Figure:
     curves : DataFrame
         backbone, protocol, panel, prediction, target, template; the first backbone is drawn.
     collapse : DataFrame
-        Long: backbone, protocol, metric, estimate, low, high, with rows ``target`` and ``template``.
+        Long: backbone, protocol, metric, estimate, low, high; protocols ``target`` and
+        ``template`` among them.
     """
     backbone = curves["backbone"].iloc[0]
     curves = curves[curves["backbone"] == backbone]

@@ -1,4 +1,4 @@
-"""02_protocols: error and diversity of every backbone and protocol, and their training (Table 1)."""
+"""02_protocols: error and diversity of each backbone and protocol, and their training."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _name_rows(axes: Axes, layout: list) -> None:
 
 
 def _references(panels: list[Axes], overall: pd.DataFrame) -> None:
-    """Draw the template, the oracle floor and the labels' spread, named at the foot of each line."""
+    """Draw the template, the oracle floor and the labels' spread, named at the top of each line."""
     marks = [
         (0, ("template", "mae"), "template", style.look("template").line),
         (0, ("oracle floor", "mae"), "oracle floor", "-"),
@@ -131,14 +131,18 @@ def _training(figure: Figure, place, history: pd.DataFrame, backbones: list[str]
         title = style.look(backbone).label
         style.panel_letter(axes, "d", title) if i == 0 else axes.set_title(title)
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(style.ticks(4))
+        axes.xaxis.set_major_locator(style.ticks(4, integer=True))
         if i == len(backbones) - 1:
+            panels[0].set_ylim(*_settled(known))
             _name_curves(axes, protocols, ends)
     panels[0].set_ylabel("validation MAE (µm)")
-    settled = known[known["epoch"] > known["epoch"].max() * 0.1]["val_mae"]
-    if len(settled):
-        span = settled.max() - settled.min()
-        panels[0].set_ylim(settled.min() - 0.08 * span, settled.max() + 0.05 * span)
+
+
+def _settled(history: pd.DataFrame) -> tuple[float, float]:
+    """Return limits that show the curves after their first fall."""
+    values = history[history["epoch"] >= int(history["epoch"].max() * 0.1)]["val_mae"]
+    margin = 0.08 * (values.max() - values.min()) or 1.0
+    return values.min() - margin, values.max() + margin
 
 
 def _curve(axes: Axes, rows: pd.DataFrame, name: str, protocols: list[str]) -> tuple[float, float]:

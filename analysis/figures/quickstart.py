@@ -47,7 +47,7 @@ def draw(profiles: Mapping[str, np.ndarray], eyes: pd.DataFrame) -> Figure:
         _errors(grid[i, 2], errors[i], reach, last=i == k - 1)
     grid[0, 1].set_title("RNFL thickness along the circle")
     grid[0, 2].set_title("Quadrant error")
-    _key(grid[0, 1], *(values[0] for values in curves), top=top)
+    _key(grid[0, 1], with_truth=bool(np.isfinite(curves[2]).any()))
     return figure
 
 
@@ -60,7 +60,12 @@ def _title(eye: Mapping[str, object]) -> str:
 
 
 def _profile(
-    axes: Axes, prediction: np.ndarray, target: np.ndarray, truth: np.ndarray, top: float, last: bool
+    axes: Axes,
+    prediction: np.ndarray,
+    target: np.ndarray,
+    truth: np.ndarray,
+    top: float,
+    last: bool,
 ) -> None:
     tsnit_axis(axes, labels=last)
     angles = np.arange(361)
@@ -73,12 +78,10 @@ def _profile(
         axes.set_xlabel("angle: temporal, superior, nasal, inferior, temporal")
 
 
-def _key(
-    axes: Axes, prediction: np.ndarray, target: np.ndarray, truth: np.ndarray, top: float
-) -> None:
+def _key(axes: Axes, with_truth: bool) -> None:
     """Name the three lines once, along the bottom of the first panel."""
     lines = [("predicted", style.ACCENT, 1.6, "-"), ("OCT label", "#9a9a9a", 0.8, "-")]
-    if np.isfinite(truth).any():
+    if with_truth:
         lines.append(("truth without noise", style.INK, 1.0, (0, (4, 1.5))))
     handles = [axes.plot([], [], color=c, lw=w, ls=s, label=n)[0] for n, c, w, s in lines]
     axes.legend(handles=handles, loc="lower center", ncols=3, borderaxespad=0.2, handlelength=2.2,

@@ -15,7 +15,7 @@ from multiprocessing import get_context
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from rnfl import prepare as store
 from rnfl.datasets.phantom_eyes import RACES, SEVERITIES, Eye, population
@@ -26,6 +26,9 @@ from rnfl.splits import patient_split
 NAME = re.compile(r"phantom-(?P<modality>slo|cfp)-(?P<n>\d+)(-s(?P<seed>\d+))?")
 SIZE = 224
 PRETRAINING_SEED = 1_000_001  # a population of its own, never met in an experiment
+#: Pretraining images are of another, kinder source than those of the experiments: their fibres
+#: reflect more alike.
+PRETRAINING_SPREAD = 0.09
 #: Raise when eyes or images of the same seed change, so that prepared copies are made anew.
 VERSION = 1
 
@@ -53,7 +56,7 @@ def _cameras(eye: Eye) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _pretraining_views(eye: Eye) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    seen: Rendering = render(eye, size=SIZE)
+    seen: Rendering = render(eye, size=SIZE, spread=PRETRAINING_SPREAD)
     half = SIZE // 2
 
     def halve(image: np.ndarray) -> np.ndarray:

@@ -18,6 +18,10 @@ from rnfl.datasets.phantom_eyes import Eye
 from rnfl.datasets.phantom_vessels import bend, grow, paint
 from rnfl.geometry import FIELD_MM, SCAN_RADIUS_MM, to_right_eye
 
+#: Spread (log scale) of how strongly the fibres of different eyes reflect. It bounds how well the
+#: mean thickness of an eye can be read from its image.
+REFLECTANCE_SPREAD = 0.11
+
 #: Profile of a typical healthy eye, smoothed by eye; rims are wide where a profile reaches it.
 TYPICAL = (
     68.0
@@ -52,8 +56,8 @@ def _grid(size: int):
 def _smooth_noise(rng, size: int, cells: int) -> np.ndarray:
     """Noise of unit variance with `cells` correlation lengths across the image."""
     coarse = rng.standard_normal((cells + 3, cells + 3)).astype(np.float32)
-    edge = size // cells
-    image = Image.fromarray(coarse).resize((size + 2 * edge,) * 2, Image.Resampling.BICUBIC)
+    edge, wide = size // cells, size + 2 * size // cells
+    image = Image.fromarray(coarse).resize((wide, wide), Image.Resampling.BICUBIC)
     fine = np.asarray(image)[edge : edge + size, edge : edge + size]
     return fine / 0.75
 
@@ -66,7 +70,7 @@ def _step(distance: np.ndarray, softness: float) -> np.ndarray:
 class _Anatomy:
     """Everything both cameras share: where disc, cup, fibres and vessels are."""
 
-    def __init__(self, eye: Eye, profile: np.ndarray, size: int):
+    def __init__(self, eye: Eye, profile: np.ndarray, size: int, spread: float):
         rng = np.random.default_rng([*eye.seed, 1])
         x, y = _grid(size)
         self.offset = rng.normal(0.0, 0.04, 2)
@@ -100,15 +104,15 @@ class _Anatomy:
         # fibres: bundles turn towards the macula, and thin out away from the disc
         bundle = self.theta + bend(self.theta) * (self.r - SCAN_RADIUS_MM)
         index = bundle.astype(np.int32) % 360
-        spread = np.clip(SCAN_RADIUS_MM / np.maximum(self.r, 0.8), 0.4, 1.9) ** 0.6
-        self.rnfl = np.asarray(profile, np.float32)[index] / 100.0 * spread
+        spreading = np.clip(SCAN_RADIUS_MM / np.maximum(self.r, 0.8), 0.4, 1.9) ** 0.6
+        self.rnfl = np.asarray(profile, np.float32)[index] / 100.0 * spreading
         self.striae = self._striae(rng, bundle)
         self.choroid = _smooth_noise(rng, size, 5)
         self.tessellation = self._tessellation(rng, size)
         self.haze = float(np.clip(rng.normal(0.16 + 0.004 * (eye.age - 60.0), 0.07), 0.0, 0.55))
         dark = {"Asian": 0.55, "Black": 0.75, "White": 0.35}[eye.race]
         self.pigment = float(np.clip(rng.normal(dark, 0.13), 0.05, 0.95))
-        self.scatter = float(np.exp(rng.normal(0.0, 0.09)))  # reflectance of this eye's fibres
+        self.scatter = float(np.exp(rng.normal(0.0, spread)))
         depth = rng.normal(0.55, 0.12) * _step(self.cup_ratio - self.rho, 0.08)
         slope = rng.normal(0.0, 0.04, 2)
         self.height = -depth - 0.05 * self.r**2 / 6.0 + slope[0] * x + slope[1] * y
@@ -201,7 +205,12 @@ def _cfp(a: _Anatomy, rng: np.random.Generator) -> np.ndarray:
     return _expose(image * balance, np.clip(rng.normal(0.33, 0.06), 0.18, 0.52))
 
 
-def render(eye: Eye, profile: np.ndarray | None = None, size: int = 224) -> Rendering:
+def render(
+    eye: Eye,
+    profile: np.ndarray | None = None,
+    size: int = 224,
+    spread: float = REFLECTANCE_SPREAD,
+) -> Rendering:
     """Render one eye, in its own laterality.
 
     Parameters
@@ -212,8 +221,10 @@ def render(eye: Eye, profile: np.ndarray | None = None, size: int = 224) -> Rend
         default. Everything else in the image stays as it is.
     size : int
         Side of the square crop in px; it spans `FIELD_MM` and is centred on the disc.
+    spread : float
+        SD, on a log scale, of the reflectance of the fibres between eyes.
     """
-    anatomy = _Anatomy(eye, eye.profile if profile is None else profile, size)
+    anatomy = _Anatomy(eye, eye.profile if profile is None else profile, size, spread)
     slo = _slo(anatomy, np.random.default_rng([*eye.seed, 2]))
     cfp = _cfp(anatomy, np.random.default_rng([*eye.seed, 3]))
 

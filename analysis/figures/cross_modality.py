@@ -1,0 +1,81 @@
+"""06_cross_modality: quadrant error of each method in each domain (Table 2)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis import style
+
+CAPTION = (
+    "Quadrant error across modalities. Rows of panels are test domains, columns are quadrants "
+    "(superior, nasal, inferior, temporal) and the mean of the four. Points: mean absolute error "
+    "(MAE) of the quadrant's mean thickness; lines: 95 % intervals, patients resampled. Shaded: "
+    "the interval of the method that predicts the same for every eye. Domains named phantom are "
+    "simulated eyes; GRAPE is real patients."
+)
+NAMES = {"S": "superior", "N": "nasal", "I": "inferior", "T": "temporal", "mean": "mean of four"}
+FLAT = ("template", "constant")  # methods that predict the same for every eye
+
+
+def draw(quadrants: pd.DataFrame) -> Figure:
+    """Draw one row of panels per domain, one column per quadrant, one line per method.
+
+    Parameters
+    ----------
+    quadrants : DataFrame
+        Long: domain, method, metric, group, estimate, low, high, n.
+    """
+    mae = quadrants[quadrants["metric"] == "mae"]
+    domains = list(dict.fromkeys(mae["domain"]))
+    methods = {name: _methods(mae[mae["domain"] == name]) for name in domains}
+    heights = [0.16 * len(methods[name]) + 0.42 for name in domains]
+    figure = style.new_figure(style.PAGE, sum(heights) + 0.35)
+    grid = figure.subplots(
+        len(domains), len(NAMES), squeeze=False, sharex=True, height_ratios=heights
+    )
+    grid[0, 0].set_xlim(0, np.nanmax(mae[["estimate", "high"]]) * 1.06)
+    grid[0, 0].xaxis.set_major_locator(style.ticks(4))
+    for panels, domain in zip(grid, domains, strict=True):
+        rows = mae[mae["domain"] == domain].set_index(["method", "group"])
+        for axes, group in zip(panels, NAMES, strict=True):
+            _panel(axes, rows, group, methods[domain])
+        labels = [style.look(name, methods[domain]).label for name in methods[domain]]
+        panels[0].set_yticks(range(len(labels)), labels)
+        panels[0].set_title(f"{domain}, {int(rows['n'].max())} eyes", fontweight="bold",
+                            pad=14 if domain == domains[0] else 5)  # fmt: skip
+    for axes, name in zip(grid[0], NAMES.values(), strict=True):
+        axes.annotate(name, (0, 1), xycoords="axes fraction", xytext=(0, 4), fontsize=7,
+                      textcoords="offset points", color=style.GREY)  # fmt: skip
+    for axes in grid[-1]:
+        axes.set_xlabel("MAE (µm)")
+    return figure
+
+
+def _methods(rows: pd.DataFrame) -> list[str]:
+    """Return the domain's methods: same prediction for every eye first, the best possible last."""
+    names = style.order(rows["method"])
+    return sorted(names, key=lambda name: (name not in FLAT) + (name == "oracle floor"))
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, group: str, methods: list[str]) -> None:
+    for y, name in enumerate(methods):
+        if (name, group) not in rows.index:
+            continue
+        value, look = rows.loc[(name, group)], style.look(name, methods)
+        if name in FLAT and np.isfinite(value["low"]):
+            axes.axvspan(value["low"], value["high"], color="#ededed", lw=0, zorder=0)
+        axes.plot([value["low"], value["high"]], [y, y], color=look.colour, lw=1.2)
+        axes.plot(value["estimate"], y, look.marker, color=look.colour, ms=4.5, mec="white",
+                  mew=0.4)  # fmt: skip
+        if group == "mean" and np.isfinite(value["estimate"]):
+            end = np.nanmax([value["high"], value["estimate"]])
+            axes.annotate(f"{value['estimate']:.1f}", (end, y), xytext=(3, 0), fontsize=6,
+                          textcoords="offset points", va="center")  # fmt: skip
+    axes.set_ylim(len(methods) - 0.4, -0.6)
+    axes.set_yticks([])
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")

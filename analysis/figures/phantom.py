@@ -1,0 +1,84 @@
+"""09_phantom: what the phantom looks like, and how its figures compare with those of real eyes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpecFromSubplotSpec
+
+from analysis import style
+from analysis.figures.eyes import show_eye
+
+CAPTION = (
+    "The phantom. (a) The same simulated eyes as scanning laser ophthalmoscopy (SLO) and colour "
+    "fundus photographs (CFP), right-eye orientation, with the 3.46 mm scan circle (T temporal, S "
+    "superior, N nasal, I inferior). (b) Means and SDs of RNFL thickness and (c) correlations "
+    "between quadrants and between fellow eyes: deviation of the phantom from real eyes. Bands: "
+    "tolerance; open markers: outside it. Numbers: real eyes → phantom."
+)
+
+
+def draw(samples: Mapping[str, np.ndarray], calibration: pd.DataFrame) -> Figure:
+    """Draw pairs of images above the calibration.
+
+    Parameters
+    ----------
+    samples : mapping
+        ``slo`` (k, H, W) and ``cfp`` (k, H, W, 3), uint8.
+    calibration : DataFrame
+        quantity, source, reference, phantom, tolerance, kind ('relative' or 'absolute'), within.
+    """
+    k = min(len(samples["slo"]), 5)
+    kinds = [kind for kind in ("relative", "absolute") if (calibration["kind"] == kind).any()]
+    longest = max((calibration["kind"] == kind).sum() for kind in kinds)
+    images, dots = 2 * min(style.PAGE / k, 1.85), 0.155 * longest + 0.75
+    figure = style.new_figure(style.PAGE, images + dots)
+    outer = figure.add_gridspec(2, 1, height_ratios=[images, dots])
+    grid = GridSpecFromSubplotSpec(2, k, outer[0])
+    for i in range(k):
+        for j, name in enumerate(("slo", "cfp")):
+            axes = figure.add_subplot(grid[j, i])
+            show_eye(axes, samples[name][i], letters=i == 0)
+            if i == 0:
+                axes.set_ylabel(name.upper(), fontweight="bold")
+            if i == j == 0:
+                style.panel_letter(axes, "a", "Simulated eyes")
+    panels = GridSpecFromSubplotSpec(1, len(kinds), outer[1])
+    for letter, place, kind in zip("bc", panels, kinds, strict=False):
+        axes = figure.add_subplot(place)
+        _deviations(axes, calibration[calibration["kind"] == kind].reset_index(drop=True))
+        relative = kind == "relative"
+        title = "Means and SDs (µm)" if relative else "Correlations"
+        style.panel_letter(axes, letter, title)
+        axes.set_xlabel("phantom − real" + (", % of real" if relative else ""))
+    return figure
+
+
+def _deviations(axes: Axes, rows: pd.DataFrame) -> None:
+    relative = rows["kind"].iloc[0] == "relative"
+    deviation = rows["phantom"] - rows["reference"]
+    deviation = deviation / rows["reference"] * 100 if relative else deviation
+    tolerance = rows["tolerance"] * (100 if relative else 1)
+    for y, row in rows.iterrows():
+        axes.barh(y, 2 * tolerance[y], left=-tolerance[y], height=0.9, color="#efefef", lw=0)
+        inside = bool(row["within"])
+        axes.plot(deviation[y], y, "o", ms=4, color=style.ACCENT,
+                  mfc=style.ACCENT if inside else "white")  # fmt: skip
+        digits = 1 if relative else 2
+        text = f"{row['reference']:.{digits}f} → {row['phantom']:.{digits}f}"
+        axes.annotate(text.replace("-", "−"), (1.02, y), xycoords=("axes fraction", "data"),
+                      fontsize=6, va="center", color=style.INK)  # fmt: skip
+    axes.annotate("real → phantom", (1.02, 1.01), xycoords="axes fraction", fontsize=6,
+                  color=style.GREY)  # fmt: skip
+    axes.axvline(0, color=style.INK, lw=0.6)
+    axes.xaxis.set_major_locator(style.ticks(4))
+    reach = max(tolerance.max(), deviation.abs().max()) * 1.12
+    axes.set(xlim=(-reach, reach), ylim=(len(rows) - 0.4, -0.6))
+    names = zip(rows["quantity"], rows["source"], strict=True)
+    axes.set_yticks(range(len(rows)), [f"{q} ({s})" for q, s in names])
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)

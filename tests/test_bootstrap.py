@@ -1,0 +1,94 @@
+"""Patients are resampled, and sums give exactly what the metrics themselves give."""
+
+import numpy as np
+import pytest
+from synthetic_tables import eyes, profiles
+
+from analysis import bootstrap
+from analysis.collapse import DEFINITIONS
+from analysis.moments import VALUES, PatientSums, Totals
+
+
+@pytest.fixture(scope="module")
+def run():
+    samples = eyes(24, seed=3)
+    truth, label = profiles(samples, seed=3, missing=0.05)
+    label[4, :300] = np.nan
+    prediction = truth + np.random.default_rng(1).normal(0, 5, truth.shape)
+    patients, codes = bootstrap.patient_codes(samples["patient_id"])
+    return prediction, label, codes, len(patients)
+
+
+def test_every_metric_has_a_restatement_for_totals():
+    assert set(VALUES) == set(DEFINITIONS)
+
+
+@pytest.mark.parametrize("name", sorted(VALUES))
+def test_totals_give_the_metric_on_the_data_and_on_resampled_eyes(run, name):
+    prediction, label, codes, n_patients = run
+    counts = bootstrap.patient_counts(n_patients, 5, seed=0)
+    counts[0] = 1
+    values = VALUES[name](Totals(counts, PatientSums(prediction, label, codes)))
+    for weights, value in zip(counts, values, strict=True):
+        drawn = np.repeat(np.arange(len(codes)), weights[codes].astype(int))
+        expected = DEFINITIONS[name](prediction[drawn], label[drawn])
+        assert value == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["sigma_between", "pearson_between_eyes", "calibration_slope"])
+def test_totals_know_a_template(run, name):
+    _, label, codes, n_patients = run
+    template = np.tile(np.linspace(60, 120, 360), (len(label), 1))
+    sums = PatientSums(template, label, codes)
+    values = VALUES[name](Totals(bootstrap.patient_counts(n_patients, 3, seed=0), sums))
+    assert np.array_equal(values, [0.0] * 3) if name == "sigma_between" else np.isnan(values).all()
+
+
+def test_counts_draw_as_many_patients_as_there_are_and_repeat_with_the_seed():
+    counts = bootstrap.patient_counts(7, 50, seed=1)
+    assert (counts.sum(axis=1) == 7).all()
+    assert np.array_equal(counts, bootstrap.patient_counts(7, 50, seed=1))
+    assert not np.array_equal(counts, bootstrap.patient_counts(7, 50, seed=2))
+
+
+def test_the_order_of_eyes_does_not_matter():
+    samples = eyes(15)
+    values = np.random.default_rng(0).normal(size=len(samples))
+    values[3] = np.nan
+    shuffled = np.random.default_rng(1).permutation(len(values))
+    ids = samples["patient_id"].to_numpy()
+    first = bootstrap.mean_interval(values, ids, n_boot=200)
+    assert first == pytest.approx(
+        bootstrap.mean_interval(values[shuffled], ids[shuffled], n_boot=200)
+    )
+    assert first[0] == pytest.approx(np.nanmean(values))
+
+
+def test_clustered_intervals_cover_and_eye_level_ones_do_not():
+    rng = np.random.default_rng(0)
+    n_patients, trials, mean = 60, 300, 10.0
+    patients = np.repeat(np.arange(n_patients), 2).astype(str)
+    separate = np.arange(2 * n_patients).astype(str)
+    covered = {"patients": 0, "eyes": 0}
+    for _ in range(trials):
+        shared = np.repeat(rng.normal(size=n_patients), 2)
+        errors = mean + np.sqrt(0.73) * shared + np.sqrt(0.27) * rng.normal(size=2 * n_patients)
+        for name, ids in (("patients", patients), ("eyes", separate)):
+            _, low, high = bootstrap.mean_interval(errors, ids, n_boot=300)
+            covered[name] += low <= mean <= high
+    assert 0.91 <= covered["patients"] / trials <= 0.98
+    assert covered["eyes"] / trials <= 0.90
+
+
+def test_seed_noise_has_the_variance_of_a_mean_of_seeds():
+    estimates = [10.0, 10.4, 10.9]
+    noise = bootstrap.seed_noise(estimates, 20000, seed=0)
+    assert noise.std() == pytest.approx(np.std(estimates, ddof=1) / np.sqrt(3), rel=0.03)
+    assert not bootstrap.seed_noise([10.0], 10, seed=0).any()
+
+
+def test_undefined_replicates_and_missing_patients_are_said():
+    assert np.isnan(bootstrap.interval(np.array([1.0, np.nan]))).all()
+    assert np.isnan(bootstrap.mean_interval([np.nan], ["a"])).all()
+    with pytest.raises(ValueError, match=r"rows \[1\] have no patient_id"):
+        bootstrap.patient_codes(["a", None])

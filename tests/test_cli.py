@@ -1,0 +1,45 @@
+"""The command line: thin, and its errors name what would be right."""
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from rnfl import cli, metrics, provenance, schema
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(cli.app, list(arguments))
+
+
+def test_evaluate_prints_every_metric_of_a_predictions_file(tmp_path, rng):
+    target = 90 + 20 * rng.standard_normal((6, 360))
+    eyes = [f"e{i}" for i in range(6)]
+    table = schema.predictions_frame("run-1", eyes, eyes, np.full((6, 360), 90.0), target)
+    path = provenance.write_parquet(tmp_path / "predictions.parquet", table)
+    printed = run("evaluate", str(path)).stdout
+    assert "run-1, 6 eyes" in printed
+    lines = dict(line.split() for line in printed.splitlines()[1:])
+    assert set(lines) >= set(metrics.METRICS)
+    assert float(lines["sigma_between"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["notebook", "99_none"], "notebook '99_none' is unknown: expected one of 00_quickstart"),
+        (["notebook", "09_phantom", "-p", "eyes=3"], "unknown parameter eyes; it has profile"),
+        (["reproduce", "--profile", "full"], "unknown profile 'full'; valid names are"),
+        (["prepare", "unknown-7"], "dataset 'unknown-7' is unknown"),
+    ],
+)
+def test_errors_name_the_valid_values(arguments, message, monkeypatch):
+    assert message in str(run(*arguments).exception)
+    monkeypatch.setattr("sys.argv", ["rnfl", *arguments])
+    with pytest.raises(SystemExit, match=r"^error: "):
+        cli.main()
+
+
+def test_prepare_says_where_and_how_many():
+    result = run("prepare", "phantom-slo-30-s5")
+    assert result.exception is None
+    assert "phantom-slo-30-s5: {" in result.stdout and '"patients"' in result.stdout

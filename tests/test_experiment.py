@@ -1,0 +1,289 @@
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, replace
+
+import numpy as np
+import torch
+from pytest import MonkeyPatch, fixture, mark, raises
+from training_data import make_dataset
+
+from rnfl import (
+    experiment,
+    metrics,
+    predict,
+    prepare,
+    profiles,
+    protocols,
+    provenance,
+    runs,
+    schema,
+)
+from rnfl import train as train_module
+from rnfl.experiment import RunConfig, run, run_grid
+from rnfl.protocols import Protocol
+
+CONFIG = RunConfig(
+    "tiny-slo", "phantom_scratch", "naive", epochs=2, warmup_epochs=0, batch_size=6, lr_scale=5.0
+)
+
+
+def silent(row):
+    """Report nothing, in place of a progress bar."""
+
+
+@fixture(scope="module")
+def root(tmp_path_factory):
+    with MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("data")
+        patch.setenv("RNFL_DATA", str(folder))
+        make_dataset(n=24, missing=0.05)
+        make_dataset("tiny-cfp", n=12, colour=True, size=150)
+        yield folder
+
+
+@fixture(scope="module")
+def result(root):
+    return run(CONFIG, silent)
+
+
+def test_a_finished_run_holds_everything(result, root):
+    names = {path.name for path in result.folder.iterdir()}
+    assert {
+        "config.json", "provenance.json", "history.csv", "predictions.parquet",
+        "model.safetensors", "summary.json",
+    } <= names  # fmt: skip
+    config = json.loads((result.folder / "config.json").read_text())
+    assert config["protocol"]["lr_encoder"] == 1e-4 and config["epochs"] == 2
+    assert config["dataset_hash"] == prepare.load("tiny-slo").manifest["hash"]
+    assert len(result.history) == result.summary["n_epochs"] == 2
+    samples = prepare.load("tiny-slo").samples
+    test = samples[samples["split"] == "test"]
+    assert result.predictions["eye_id"].tolist() == test["eye_id"].tolist()
+    target = schema.matrix(result.predictions, "target")
+    assert np.isnan(target).any() and np.isfinite(schema.matrix(result.predictions)).all()
+    assert result.summary["test_mae"] == metrics.mae(schema.matrix(result.predictions), target)
+    assert result.run_id.startswith("tiny-slo-phantom_scratch-naive-s42-")
+    assert result.folder == root / "runs" / result.run_id
+
+
+def test_asking_again_neither_trains_nor_imports_torch(result):
+    script = (
+        "import sys, rnfl.experiment as e, rnfl.profiles\n"
+        f"result = e.run(e.RunConfig(**{asdict(CONFIG)!r}))\n"
+        "result.predictions, result.history, e.template_predictions('tiny-slo')\n"
+        "assert 'torch' not in sys.modules and 'timm' not in sys.modules\n"
+        "print(result.run_id)"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == result.run_id
+
+
+def test_saved_weights_give_the_saved_predictions(result):
+    model = experiment.load_model(result)
+    prepared = prepare.load("tiny-slo")
+    rows, device = prepared.subset("test"), torch.device("cpu")
+    again = predict.predictions_table(model, prepared, rows, result.run_id, device)
+    np.testing.assert_allclose(
+        schema.matrix(again), schema.matrix(result.predictions), rtol=1e-5, atol=1e-3
+    )
+    assert model.target_sd > 1
+
+
+def test_address_depends_on_what_decides_the_result(root, monkeypatch, tmp_path):
+    prepared = prepare.load("tiny-slo")
+    run_id = CONFIG.run_id(prepared)
+    for incidental in ({"eval_on": ("tiny-cfp",)}, {"checkpoint_seconds": 1.0}):
+        assert replace(CONFIG, **incidental).run_id(prepared) == run_id
+    same_name = replace(protocols.get("naive"), lr_head=1.0)
+    for change in ({"epochs": 3}, {"radius_ratio": 0.3}, {"protocol": same_name}):
+        changed = replace(CONFIG, **change).run_id(prepared)
+        assert changed != run_id and changed.startswith(CONFIG.slug)
+    other = replace(prepared, manifest=prepared.manifest | {"hash": "0"})
+    assert CONFIG.run_id(other) != run_id
+    monkeypatch.setattr(runs, "code_version", lambda: "other code")
+    assert CONFIG.run_id(prepared) != run_id
+
+
+def test_packaged_weights_are_part_of_the_address(root, monkeypatch, tmp_path):
+    prepared, config = prepare.load("tiny-slo"), replace(CONFIG, backbone="phantom_mae")
+    file = tmp_path / "phantom_mae.safetensors"
+    monkeypatch.setattr(runs, "weights_file", lambda name: file)
+    found = set()
+    for content in (b"first", b"second"):
+        file.write_bytes(content)
+        found.add(config.run_id(prepared))
+    assert len(found) == 2
+    assert replace(config, pretrained=False).run_id(prepared) not in found
+
+
+def test_comments_and_registries_are_not_code_that_matters(tmp_path):
+    file = tmp_path / "module.py"
+    file.write_text('"""About."""\nK = 2\nTABLE: dict = {1: 2}\n\n\ndef f(x):\n    return K * x\n')
+    before = runs._statements(file)
+    file.write_text(
+        'K = 2\nTABLE: dict = {}\ndef f(x):\n    """Double."""\n    return (K * x)  # twice\n'
+    )
+    assert runs._statements(file) == before
+    file.write_text("K = 3\n\ndef f(x):\n    return K * x\n")
+    assert runs._statements(file) != before
+    for name in runs.CODE:
+        assert "def " in runs._statements(train_module.Path(runs.__file__).with_name(f"{name}.py"))
+
+
+def test_two_askers_share_one_training(root, monkeypatch):
+    config, fits = replace(CONFIG, seed=7, epochs=1), []
+    fit = train_module.fit
+
+    def counted(*args):
+        fits.append(threading.get_ident())
+        return fit(*args)
+
+    monkeypatch.setattr(train_module, "fit", counted)
+    results = []
+    threads = [
+        threading.Thread(target=lambda: results.append(run(config, silent))) for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(fits) == 1 and results[0].run_id == results[1].run_id
+
+
+def test_a_folder_appears_only_when_complete(root, monkeypatch):
+    config = replace(CONFIG, seed=8, epochs=1)
+
+    def fail(*args):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(provenance, "write_csv", fail)
+        with raises(OSError, match="disk full"):
+            run(config, silent)
+    run_id = config.run_id(prepare.load("tiny-slo"))
+    assert not (root / "runs" / run_id).exists()
+    monkeypatch.setattr(train_module.losses, "combined", fail)
+    assert run(config, silent).folder == root / "runs" / run_id
+
+
+def test_other_datasets_are_predicted_once(result, monkeypatch):
+    table = experiment.predict_with(result, "tiny-cfp", split=None)
+    assert len(table) == 12 and (table["run_id"] == result.run_id).all()
+    monkeypatch.setattr(predict, "predictions_table", None)
+    again = experiment.predict_with(result, "tiny-cfp", split=None)
+    np.testing.assert_array_equal(schema.matrix(again), schema.matrix(table))
+
+
+def test_template_and_oracle_bracket_every_model(result):
+    template = experiment.template_predictions("tiny-slo")
+    oracle = experiment.oracle_predictions("tiny-slo")
+    errors = [
+        metrics.mae(schema.matrix(table), schema.matrix(table, "target"))
+        for table in (oracle, template)
+    ]
+    assert errors[0] < 2.0 < errors[1]
+    assert metrics.sigma_between(schema.matrix(template)) == 0
+    assert template["eye_id"].tolist() == result.predictions["eye_id"].tolist()
+    prepared = prepare.load("tiny-slo")
+    labels = prepared.profiles[prepared.subset("train")]
+    np.testing.assert_allclose(schema.matrix(template)[0], np.nanmean(labels, axis=0), rtol=1e-5)
+
+
+def test_tables_of_several_runs(result):
+    table = experiment.runs_table([result])
+    assert table.loc[0, ["backbone", "protocol", "seed"]].tolist() == [
+        "phantom_scratch", "naive", 42
+    ]  # fmt: skip
+    assert {"best_epoch", "best_val_mae", "lr_scale", "test_mae"} <= set(table)
+    assert set(experiment.histories_of([result])) >= {"backbone", "protocol", "seed", "val_mae"}
+    assert len(experiment.predictions_of([result, result])) == 2 * len(result.predictions)
+
+
+def test_a_deleted_dataset_is_a_clear_error(result):
+    name = "phantom-slo-9"
+    with raises(ValueError, match=rf"'{name}' is not in .*rnfl\.prepare\.prepare\('{name}'\)"):
+        run(replace(CONFIG, dataset=name), silent)
+    with raises(ValueError, match=r"'gone' is unknown.*rnfl\.prepare\.write"):
+        run_grid([replace(CONFIG, dataset="gone")])
+
+
+@mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 0}, "epochs must be positive"),
+        ({"warmup_epochs": 9}, "warmup_epochs"),
+        ({"protocol": "brave"}, "brave"),
+    ],
+)
+def test_bad_configurations_are_refused_at_once(change, message):
+    with raises(ValueError, match=message):
+        replace(CONFIG, **change)
+
+
+@mark.parametrize(
+    "change", [{"backbone": "vgg"}, {"augment": "mirror"}, {"precision": "fp16"}], ids=str
+)
+def test_unknown_names_fail_before_training(root, change):
+    with raises(ValueError, match=f"unknown.*{next(iter(change.values()))}"):
+        run(replace(CONFIG, **change), silent)
+
+
+def test_a_failure_does_not_stop_a_serial_grid(result, root):
+    configs = [replace(CONFIG, backbone="vgg"), CONFIG, replace(CONFIG, seed=9, epochs=1)]
+    with raises(RuntimeError, match=r"vgg-naive-s42-\w+ failed(.|\n)*unknown backbone 'vgg'"):
+        run_grid(configs, engine="serial")
+    assert runs.find(configs[2]) is not None
+    assert [r.run_id for r in run_grid(configs[1:])] == [
+        config.run_id(prepare.load("tiny-slo")) for config in configs[1:]
+    ]
+    with raises(ValueError, match="slurm"):
+        run_grid(configs, engine="slurm")
+
+
+def test_parallel_grid_survives_a_killed_worker_and_a_failing_run(root):
+    frozen = Protocol("freeze_half", freeze_fraction=0.5)
+    good = [replace(CONFIG, seed=11, epochs=4), replace(CONFIG, protocol=frozen)]
+    bad = replace(CONFIG, backbone="vgg")
+    partial = runs.partial_folder(good[0].run_id(prepare.load("tiny-slo")))
+    killed = []
+
+    def kill_one_worker():
+        while not (partial / "checkpoint.pt").exists():
+            time.sleep(0.02)
+        worker = multiprocessing.active_children()[0]
+        os.kill(worker.pid, 9)
+        killed.append(worker.pid)
+
+    killer = threading.Thread(target=kill_one_worker)
+    killer.start()
+    with raises(RuntimeError, match=r"unknown backbone 'vgg'") as caught:
+        run_grid([*good, bad], engine="local", workers=2)
+    killer.join()
+    assert killed and str(caught.value).count("failed:") == 1
+    assert all(runs.find(config) for config in good)
+
+
+@mark.parametrize("name", sorted(profiles.PROFILES))
+def test_profiles_name_known_parts(name):
+    profile = profiles.get(name)
+    configs = profile.configs_table1()
+    n = len(profile.backbones) * len(profile.protocols) * len(profile.seeds)
+    assert len({config.slug for config in configs}) == len(configs) == n
+    for config in configs:
+        runs.BACKBONES[config.backbone]
+        assert (config.epochs, config.lr_scale) == (profile.epochs, profile.lr_scale)
+
+
+def test_only_the_reference_profile_writes_to_committed_folders(root):
+    for name, profile in profiles.PROFILES.items():
+        inside = (root / "reproduced" / name) in profile.figures_dir.parents
+        assert inside == (name != "reference")
+    with raises(ValueError, match="smoke"):
+        profiles.get("tiny")
