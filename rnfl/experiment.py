@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from rnfl import metrics, protocols, provenance, runs, schema
-from rnfl.grid import run_grid
 from rnfl.paths import runs_root
 from rnfl.prepare import Prepared
 from rnfl.runs import RunConfig, RunResult, histories_of, predictions_of, runs_table
@@ -35,7 +34,6 @@ __all__ = [
     "predict_with",
     "predictions_of",
     "run",
-    "run_grid",
     "runs_table",
     "template_predictions",
 ]

@@ -23,7 +23,7 @@ Models = Mapping[str, Sequence[RunResult]]
 
 def configs(study: Profile) -> dict[str, list[RunConfig]]:
     """Return the runs to transfer by training dataset: one backbone, both modalities, all seeds."""
-    seeds = [study.config(study.backbones[0], PROTOCOL, seed) for seed in study.seeds]
+    seeds = [study.config(study.featured, PROTOCOL, seed) for seed in study.seeds]
     return {name: [replace(one, dataset=name) for one in seeds] for name in (study.slo, study.cfp)}
 
 
@@ -77,8 +77,8 @@ def available(dataset: str | None) -> str:
         return "this profile has no external dataset"
     try:
         prepare.prepare(dataset)
-    except FileNotFoundError as error:
-        return str(error).splitlines()[0]
+    except FileNotFoundError:
+        return f"the files of {dataset} are not at hand, data/README.md says where to get them"
     return ""
 
 

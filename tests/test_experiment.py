@@ -24,7 +24,8 @@ from rnfl import (
     schema,
 )
 from rnfl import train as train_module
-from rnfl.experiment import RunConfig, run, run_grid
+from rnfl.experiment import RunConfig, run
+from rnfl.grid import run_grid
 from rnfl.protocols import Protocol
 
 CONFIG = RunConfig(

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from multiprocessing import get_context
 
 import numpy as np
@@ -18,8 +19,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from rnfl import prepare as store
-from rnfl.datasets.phantom_eyes import RACES, SEVERITIES, Eye, population
-from rnfl.datasets.phantom_render import Rendering, render
+from rnfl.datasets.phantom_eyes import SEVERITIES, Eye, population
+from rnfl.datasets.phantom_render import render
 from rnfl.geometry import FIELD_MM, to_right_eye
 from rnfl.splits import patient_split
 
@@ -29,6 +30,7 @@ PRETRAINING_SEED = 1_000_001  # a population of its own, never met in an experim
 #: Pretraining images are of another, kinder source than those of the experiments: their fibres
 #: reflect more alike.
 PRETRAINING_SPREAD = 0.09
+CUP_SIZES = (0.15, 0.25, 0.35, 0.45)  # bounds of five classes: the cup as a share of the disc
 #: Raise when eyes or images of the same seed change, so that prepared copies are made anew.
 VERSION = 1
 
@@ -55,8 +57,17 @@ def _cameras(eye: Eye) -> tuple[np.ndarray, np.ndarray]:
     return to_right_eye(seen.slo, eye.laterality), to_right_eye(seen.cfp, eye.laterality)
 
 
-def _pretraining_views(eye: Eye) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    seen: Rendering = render(eye, size=SIZE, spread=PRETRAINING_SPREAD)
+@dataclass(frozen=True)
+class _Pretraining:
+    """What one eye contributes to pretraining, at half size and in right-eye orientation."""
+
+    views: np.ndarray  # uint8 (2, s, s, 3): SLO and CFP
+    height: np.ndarray  # float16 (s, s)
+    cup_share: float  # of the disc's area
+
+
+def _pretraining(eye: Eye) -> _Pretraining:
+    seen = render(eye, size=SIZE, spread=PRETRAINING_SPREAD)
     half = SIZE // 2
 
     def halve(image: np.ndarray) -> np.ndarray:
@@ -64,7 +75,11 @@ def _pretraining_views(eye: Eye) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return blocks.mean(axis=(1, 3), dtype=np.float32)
 
     slo, cfp = (np.rint(halve(image)).astype(np.uint8) for image in (seen.slo, seen.cfp))
-    return np.repeat(slo, 3, axis=2), cfp, halve(seen.height)[..., 0].astype(np.float16)
+    return _Pretraining(
+        np.stack([np.repeat(slo, 3, axis=2), cfp]),
+        halve(seen.height)[..., 0].astype(np.float16),
+        float(seen.cup.sum() / seen.disc.sum()),
+    )
 
 
 def _each(task: Callable, eyes: Sequence[Eye], title: str) -> Iterator:
@@ -143,7 +158,8 @@ def pretraining_set(n_eyes: int, seed: int = PRETRAINING_SEED):
     images : uint8 (2 n, 112, 112, 3)
         SLO (grey, repeated) and CFP of each eye, adjacent, in right-eye orientation.
     labels : dict of str to int64 (2 n,)
-        Severity, race and age band: what `phantom_cls` is supervised with.
+        Classes that an image shows as a whole, for `phantom_cls`: camera, severity of glaucoma,
+        and size of the cup.
     heights : float16 (2 n, 112, 112)
         Surface of the optic nerve head in mm, without the RNFL: for `phantom_depth`.
     """
@@ -151,15 +167,17 @@ def pretraining_set(n_eyes: int, seed: int = PRETRAINING_SEED):
     half = SIZE // 2
     images = np.empty((n_eyes, 2, half, half, 3), np.uint8)
     heights = np.empty((n_eyes, 2, half, half), np.float16)
-    for k, views in enumerate(_each(_pretraining_views, eyes, f"phantom, {n_eyes} eyes")):
-        images[k, 0], images[k, 1], heights[k] = views
-    labels = {
-        "severity": [SEVERITIES.index(eye.severity) for eye in eyes],
-        "race": [RACES.index(eye.race) for eye in eyes],
-        "age_band": [int(np.digitize(eye.age, (50, 60, 70))) for eye in eyes],
+    cups = np.empty(n_eyes)
+    for k, made in enumerate(_each(_pretraining, eyes, f"phantom, {n_eyes} eyes")):
+        images[k], heights[k], cups[k] = made.views, made.height, made.cup_share
+    per_eye = {
+        "severity": np.array([SEVERITIES.index(eye.severity) for eye in eyes]),
+        "cup_size": np.digitize(cups, CUP_SIZES),
     }
+    labels = {name: np.repeat(values, 2) for name, values in per_eye.items()}
+    labels["camera"] = np.tile([0, 1], n_eyes)
     return (
         images.reshape(-1, half, half, 3),
-        {name: np.repeat(np.array(values), 2) for name, values in labels.items()},
+        labels,
         heights.reshape(-1, half, half),
     )
