@@ -103,7 +103,7 @@ def oct_noise(rng: np.random.Generator) -> np.ndarray:
     phase = np.deg2rad(np.outer(np.arange(1, 13), ANGLES))
     a, b = rng.standard_normal((2, 12))
     smooth = (a @ np.cos(phase) + b @ np.sin(phase)) / np.sqrt(12.0)
-    return 1.5 * rng.standard_normal() + 4.0 * smooth + 1.5 * rng.standard_normal(360)
+    return 2.5 * rng.standard_normal() + 4.0 * smooth + 1.5 * rng.standard_normal(360)
 
 
 def patient(index: int, seed: int, p: dict = POPULATION) -> list[Eye]:

@@ -20,7 +20,7 @@ from rnfl.geometry import FIELD_MM, SCAN_RADIUS_MM, to_right_eye
 
 #: Spread (log scale) of how strongly the fibres of different eyes reflect. It bounds how well the
 #: mean thickness of an eye can be read from its image.
-REFLECTANCE_SPREAD = 0.13
+REFLECTANCE_SPREAD = 0.20
 
 #: Profile of a typical healthy eye, smoothed by eye; rims are wide where a profile reaches it.
 TYPICAL = (
