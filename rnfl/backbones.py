@@ -114,8 +114,8 @@ def spec_of(name: str) -> BackboneSpec:
     Parameters
     ----------
     name : str
-        A key of ``BACKBONES``, or ``timm:<name>`` for any timm vision transformer, which is
-        fed 224 px images with the normalisation of its timm configuration.
+        A key of ``BACKBONES``, or ``timm:<name>`` for any timm vision transformer, with input
+        size and normalisation of its own configuration; ``timm:<name>@<px>`` sets the size.
 
     Raises
     ------
@@ -124,16 +124,26 @@ def spec_of(name: str) -> BackboneSpec:
     """
     if name in BACKBONES:
         return BACKBONES[name]
-    timm_name = name.removeprefix("timm:")
-    if timm_name == name or not timm.is_model(timm_name):
+    timm_name, sized, size = name.removeprefix("timm:").partition("@")
+    known = name.startswith("timm:") and timm.is_model(timm_name)
+    if not known or (sized and not (size.isdecimal() and int(size) > 0)):
         raise ValueError(
             f"unknown backbone {name!r}; valid names are {sorted(BACKBONES)} "
-            "and 'timm:<name>' with a name of timm.list_models(pretrained=True)"
+            "and 'timm:<name>' or 'timm:<name>@<px>', with a name of "
+            "timm.list_models(pretrained=True)"
         )
     config = timm.get_pretrained_cfg(timm_name)
-    mean, std = (config.mean, config.std) if config else (IMAGENET_MEAN, IMAGENET_STD)
-    licence = (config.license if config else None) or "see the model's page"
-    return BackboneSpec(name, timm_name, "hub", mean=mean, std=std, licence=licence)
+    if config is None:
+        return BackboneSpec(name, timm_name, "hub", int(size or 224))
+    return BackboneSpec(
+        name,
+        timm_name,
+        "hub",
+        input_size=int(size or config.input_size[-1]),
+        mean=config.mean,
+        std=config.std,
+        licence=config.license or "see the model's page",
+    )
 
 
 def build(name: str, pretrained: bool = True) -> Backbone:

@@ -35,8 +35,8 @@ def test_stages_hold_every_parameter_once_and_in_order(small):
     ("name", "grid", "prefix"),
     [
         ("dinov2_vits14", (16, 16), 1),
-        ("timm:vit_small_patch14_reg4_dinov2", (16, 16), 5),
-        ("timm:vit_small_patch16_dinov3", (14, 14), 5),
+        ("timm:vit_small_patch14_reg4_dinov2@224", (16, 16), 5),
+        ("timm:vit_small_patch16_dinov3", (16, 16), 5),
     ],
 )
 def test_published_architectures(name, grid, prefix):
@@ -54,6 +54,13 @@ def test_normalisation_is_the_models_own():
     assert backbones.spec_of("imagenet_vitb16").mean == config.mean == (0.5, 0.5, 0.5)
     assert backbones.spec_of("dinov2_vits14").std == (0.229, 0.224, 0.225)
     assert backbones.spec_of("timm:vit_base_patch16_clip_224.openai").mean[0] == 0.48145466
+
+
+def test_input_size_is_the_models_own_unless_named():
+    assert backbones.spec_of("timm:vit_small_patch14_dinov2").input_size == 518
+    assert backbones.spec_of("timm:vit_small_patch14_dinov2@392").input_size == 392
+    with raises(ValueError, match="@<px>"):
+        backbones.spec_of("timm:vit_small_patch14_dinov2@large")
 
 
 def test_grey_equals_replicated_colour(small):
