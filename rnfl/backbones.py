@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from rnfl.backbone_specs import (
     BACKBONES,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     BackboneSpec,
     weights_file,
 )
