@@ -40,6 +40,18 @@ def test_differences_need_a_small_corrected_p(estimate, p, word):
     assert f"b: {word}, {estimate:+.2f}" in sentence
 
 
+@pytest.mark.parametrize(("r", "word"), [(0.4, "harder"), (0.8, "within"), (0.9, "easier")])
+def test_difficulty_is_read_off_the_cell_with_the_lowest_error(r, word):
+    cells = {("b", "naive"): (10.0, r), ("b", "structured"): (12.0, 0.7), ("—", "template"): (1, 0)}
+    rows = [
+        {"backbone": key[0], "protocol": key[1], "metric": metric, "attribute": "all",
+         "estimate": value}
+        for key, (mae, global_r) in cells.items()
+        for metric, value in (("mae", mae), ("global_r", global_r), ("global_mae", 7.0))
+    ]  # fmt: skip
+    assert f"r {r:.2f}, error 7.0 µm; {word}" in sentences.difficulty(pd.DataFrame(rows))
+
+
 def test_collapse_is_named_by_the_ratio_between_eyes():
     cells = {("b", "naive"): (12.0, 0.9), ("b", "structured"): (3.0, 0.2), ("—", "target"): (13, 1)}
     rows = [
