@@ -74,6 +74,22 @@ def convergence(history: pd.DataFrame, protocol: str = "naive") -> list[str]:
     return out
 
 
+def longer_schedule(history: pd.DataFrame, longer: pd.DataFrame) -> list[str]:
+    """Say, by backbone, what twice the epochs would still gain, on the same protocol and seed."""
+    if longer.empty:
+        return ["A longer schedule was not tried in this profile."]
+    out = []
+    for (backbone, protocol, seed), rows in longer.groupby(["backbone", "protocol", "seed"]):
+        same = (history["backbone"] == backbone) & (history["protocol"] == protocol)
+        short = history[same & (history["seed"] == seed)]
+        before, after = short["val_mae"].min(), rows["val_mae"].min()
+        out.append(
+            f"{backbone}: {protocol}, seed {seed}, reaches {before:.2f} µm in {len(short)} epochs "
+            f"and {after:.2f} µm in {len(rows)} ({100 * (after / before - 1):+.1f} %)."
+        )
+    return out
+
+
 def best_cell(table: pd.DataFrame) -> str:
     """Say which backbone and protocol predicts best, and how far it gets towards the floor."""
     rows = table[(table["attribute"] == "all") & (table["backbone"] != "—")]

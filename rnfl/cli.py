@@ -138,8 +138,9 @@ def reproduce(profile: ProfileOption = "phantom") -> None:
         typer.echo(f"Without the external dataset: {absent}")
     else:
         datasets.append(preparing.load(study.external))
-    transferred = [config for configs in transfer.configs(study).values() for config in configs]
-    results = run_grid(list(dict.fromkeys([*study.configs_table1(), *transferred])))
+    configs = [*study.configs_table1(), *study.configs_longer()]
+    configs += [config for one in transfer.configs(study).values() for config in one]
+    results = run_grid(list(dict.fromkeys(configs)))
 
     inputs = {
         "datasets": {data.name: data.manifest["hash"] for data in datasets},

@@ -6,6 +6,8 @@ from pathlib import Path
 from rnfl.paths import data_root, project_root
 from rnfl.runs import RunConfig
 
+REFERENCE = "naive"  # the reference protocol: what the others are compared with
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -17,6 +19,9 @@ class Profile:
         Prepared datasets: the one to train on, and the other modality of the same eyes.
     external : str or None
         A further dataset for the cross-modality comparison.
+    longer : bool
+        Whether the reference protocol is also trained twice as long, to show what the schedule
+        leaves to be learnt.
     """
 
     name: str
@@ -32,6 +37,7 @@ class Profile:
     micro_batch: int | None = None
     lr_scale: float = 1.0
     external: str | None = "grape"
+    longer: bool = False
     committed: bool = False
 
     @property
@@ -47,6 +53,12 @@ class Profile:
     @property
     def _root(self) -> Path:
         return data_root() if self.committed else data_root() / "reproduced" / self.name
+
+    def configs_longer(self) -> list[RunConfig]:
+        """The reference protocol of each backbone with twice the epochs, one seed; or none."""
+        chosen = self.backbones if self.longer else ()
+        configs = [self.config(backbone, REFERENCE, self.seeds[0]) for backbone in chosen]
+        return [replace(config, epochs=2 * self.epochs) for config in configs]
 
     @property
     def featured(self) -> str:
@@ -95,7 +107,7 @@ PROFILES: dict[str, Profile] = {
     profile.name: profile
     for profile in (
         _PHANTOM,
-        replace(_PHANTOM, name="reference", seeds=(42, 43, 44), committed=True),
+        replace(_PHANTOM, name="reference", seeds=(42, 43, 44), longer=True, committed=True),
         replace(
             _PHANTOM,
             name="smoke",

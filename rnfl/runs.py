@@ -184,7 +184,7 @@ def predictions_of(results: Iterable[RunResult]) -> pd.DataFrame:
 
 
 def histories_of(results: Iterable[RunResult]) -> pd.DataFrame:
-    """Histories of several runs with their backbone, protocol and seed."""
+    """Histories of several runs with their backbone, protocol and seed; empty for none."""
     frames = [
         result.history.assign(
             backbone=result.config.backbone,
@@ -193,7 +193,7 @@ def histories_of(results: Iterable[RunResult]) -> pd.DataFrame:
         )
         for result in results
     ]
-    return pd.concat(frames, ignore_index=True)
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
 @cache

@@ -13,17 +13,15 @@ from dataclasses import replace
 import pandas as pd
 
 from rnfl import baselines, experiment, prepare, schema
-from rnfl.profiles import Profile
+from rnfl.profiles import REFERENCE, Profile
 from rnfl.runs import RunConfig, RunResult
-
-PROTOCOL = "naive"  # the reference protocol: what the others are compared with
 
 Models = Mapping[str, Sequence[RunResult]]
 
 
 def configs(study: Profile) -> dict[str, list[RunConfig]]:
     """Return the runs to transfer by training dataset: one backbone, both modalities, all seeds."""
-    seeds = [study.config(study.featured, PROTOCOL, seed) for seed in study.seeds]
+    seeds = [study.config(study.featured, REFERENCE, seed) for seed in study.seeds]
     return {name: [replace(one, dataset=name) for one in seeds] for name in (study.slo, study.cfp)}
 
 

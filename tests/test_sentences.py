@@ -27,6 +27,12 @@ def test_convergence_reads_the_end_of_the_curve(values, verdict):
     assert verdict in sentence
 
 
+def test_longer_schedule_says_what_is_left_to_gain():
+    short, long = history([20, 12, 10]), history([20, 15, 12, 10, 9, 9.5])
+    assert "(-10.0 %)" in sentences.longer_schedule(short, long)[0]
+    assert "not tried" in sentences.longer_schedule(short, pd.DataFrame())[0]
+
+
 @pytest.mark.parametrize(
     ("estimate", "p", "word"),
     [(1.5, 0.001, "higher"), (-1.5, 0.001, "lower"), (1.5, 0.3, "not distinguishable")],
