@@ -111,10 +111,11 @@ class Depth(Task):
             for chunk in np.array_split(np.asarray(targets), max(1, n // 512))
         ]
         maps = torch.cat(maps)
-        mean, deviation = maps.mean(), maps.std()
+        # Rounded, so that the recipe does not depend on how many threads added them up.
+        mean, deviation = (round(float(x), 6) for x in (maps.double().mean(), maps.double().std()))
         self.target = (maps - mean) / deviation
         self.settings = {
-            "cells_per_token": self.cells, "mean": float(mean), "sd": float(deviation)
+            "cells_per_token": self.cells, "mean": mean, "sd": deviation
         }  # fmt: skip
         self.head = nn.Conv2d(backbone.embed_dim, self.cells**2, kernel_size=1)
 

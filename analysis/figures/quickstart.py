@@ -38,7 +38,7 @@ def draw(profiles: Mapping[str, np.ndarray], eyes: pd.DataFrame) -> Figure:
     curves = [np.asarray(profiles[name], float) for name in ("prediction", "target", "truth")]
     top = float(np.nanmax(np.stack(curves))) * 1.06
     errors = eyes[[f"err_{name}" for name in "SNIT"]].to_numpy(float)
-    reach = max(5.0, float(np.nanmax(np.abs(errors))) * 1.45)
+    reach = max(5.0, float(np.nanmax(np.abs(errors))) * 1.7)
     for i, eye in enumerate(eyes.to_dict("records")):
         show_eye(grid[i, 0], profiles["images"][i])
         grid[i, 0].set_title(_title(eye))

@@ -11,7 +11,7 @@ import pandas as pd
 from rnfl.geometry import QUADRANTS, SECTORS, sector_means
 
 GRAPE = {
-    "mean": (79.75, 16.12),
+    "global": (79.75, 16.12),
     "S": (92.98, 23.10),
     "N": (69.07, 11.69),
     "I": (89.53, 26.39),
@@ -22,7 +22,7 @@ GRAPE_CORRELATIONS = {
 }  # fmt: skip
 GRAPE_FELLOW = 0.73
 LEI_SFD = {
-    "mean": (77.65, 13.48),
+    "global": (77.65, 13.48),
     "T": (61.7, 13.1),
     "TS": (105.4, 27.2),
     "NS": (87.3, 22.7),
@@ -31,7 +31,7 @@ LEI_SFD = {
     "TI": (104.9, 34.3),
 }
 #: Middle of the published range of healthy eyes.
-HEALTHY = {"mean": 97.5, "S": 117.5, "N": 72.5, "I": 122.5, "T": 67.5}
+HEALTHY = {"global": 97.5, "S": 117.5, "N": 72.5, "I": 122.5, "T": 67.5}
 SD_TOLERANCE, CORRELATION_TOLERANCE, MEAN_TOLERANCE = 0.15, 0.15, 0.15
 
 
@@ -39,7 +39,7 @@ def _means(profiles: np.ndarray) -> dict[str, np.ndarray]:
     areas = {**SECTORS, **QUADRANTS}  # N of the quadrants; the wider sector N is added apart
     means = dict(zip(areas, sector_means(profiles, areas).T, strict=True))
     means["sector N"] = sector_means(profiles, {"N": SECTORS["N"]})[:, 0]
-    means["mean"] = np.nanmean(profiles, axis=1)
+    means["global"] = np.nanmean(profiles, axis=1)
     return means
 
 
@@ -79,7 +79,7 @@ def calibration_table(prepared) -> pd.DataFrame:
         a, b = pair.split("-")
         found = np.corrcoef(means[a][ill], means[b][ill])[0, 1]
         rows.append(_row(f"r {pair}", "GRAPE", r, found, "absolute", CORRELATION_TOLERANCE))
-    found = fellow_correlation(prepared.samples, means["mean"], ill)
+    found = fellow_correlation(prepared.samples, means["global"], ill)
     row = _row("r fellow eyes", "GRAPE", GRAPE_FELLOW, found, "absolute", CORRELATION_TOLERANCE)
     rows.append(row)
     for area, (mean, sd) in LEI_SFD.items():
