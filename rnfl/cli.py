@@ -13,7 +13,7 @@ import typer
 
 from rnfl.paths import data_root, project_root, runs_root
 
-# Pretraining (10) is missing here: its weights are committed and it takes hours.
+# Pretraining (10) is missing here: its weights are committed and it takes an hour.
 NOTEBOOKS = (
     "09_phantom",
     "02_protocols",

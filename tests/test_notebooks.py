@@ -16,7 +16,7 @@ from rnfl.paths import project_root, runs_root
 FOLDER = project_root() / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 STEMS = [path.stem for path in NOTEBOOKS]
-PRETRAINING = "10_pretraining"  # not part of reproduce: it takes hours
+PRETRAINING = "10_pretraining"  # not part of reproduce: it takes an hour
 FORBIDDEN = re.compile(r"^\s*(def|class|async def)\b|sys\.path|^\s*[!%]", re.MULTILINE)
 
 
