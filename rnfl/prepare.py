@@ -206,7 +206,8 @@ def prepare(name: str, source: str | Path | None = None) -> Prepared:
     Parameters
     ----------
     name : str
-        A name of the registry, :data:`rnfl.datasets.DATASETS`.
+        A name of the registry, :data:`rnfl.datasets.DATASETS`, or of a dataset of your own that
+        :func:`write` has made; the latter is returned as it is.
     source : path, optional
         Folder of raw files, for datasets that have them.
 
@@ -215,8 +216,11 @@ def prepare(name: str, source: str | Path | None = None) -> Prepared:
     ValueError
         For an unknown name, or a damaged folder under that name.
     """
+    made = (prepared_root() / name / "manifest.json").is_file()
+    if made and source is None and not datasets.is_registered(name):
+        return load(name)
     dataset = datasets.find(name)
-    if (prepared_root() / name / "manifest.json").is_file():
+    if made:
         prepared = load(name)
         settings = dataset.settings(name, source=source)
         if prepared.manifest["settings"] == provenance.plain(settings):

@@ -169,6 +169,7 @@ def test_prepare_builds_once_and_again_when_settings_change(arrays, samples, mon
 
     module = SimpleNamespace(prepare=build, settings=source_settings)
     monkeypatch.setattr(datasets, "find", lambda name: module)
+    monkeypatch.setattr(datasets, "is_registered", lambda name: True)
     first = prepare.prepare("built")
     changed = first.folder.joinpath("images.npy").stat().st_mtime_ns
     again = prepare.prepare("built")
@@ -190,3 +191,9 @@ def test_names_lead_to_datasets(monkeypatch):
     for name in ("phantom-oct-10", "phantom-slo-0", "phantom-slo", "grapes", "../grape", ""):
         with pytest.raises(ValueError, match=r"is unknown: expected phantom-\{slo\|cfp\}.*; grape"):
             datasets.find(name)
+
+
+def test_a_dataset_of_ones_own_is_returned_by_its_name(prepared):
+    assert prepare.prepare(prepared.name).manifest["hash"] == prepared.manifest["hash"]
+    with pytest.raises(ValueError, match="unknown"):
+        prepare.prepare(f"{prepared.name}-never-written")

@@ -33,6 +33,11 @@ DATASETS = (
 )
 
 
+def is_registered(name: str) -> bool:
+    """Return whether a dataset of the registry answers to this name."""
+    return any(re.fullmatch(dataset.pattern, name) for dataset in DATASETS)
+
+
 def find(name: str) -> ModuleType:
     """Return the module that prepares the dataset of this name.
 
