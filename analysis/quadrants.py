@@ -9,8 +9,8 @@ import pandas as pd
 
 from analysis.bootstrap import patient_codes, patient_counts, patient_sums
 from analysis.cells import row
+from rnfl.geometry import QUADRANTS
 
-QUADRANTS = ("S", "N", "I", "T")
 GROUPS = (*QUADRANTS, "mean", "global")
 
 

@@ -25,7 +25,7 @@ def describe(device: torch.device) -> str:
 def resolve_precision(precision: str, device: torch.device, embed_dim: int) -> str:
     """Turn 'auto' into 'bf16' where the hardware gains from it, else 'fp32'.
 
-    Never fp16: it is about a hundred times slower than fp32 on CPUs and overflows elsewhere.
+    Never fp16: it is far slower than fp32 on CPUs and overflows elsewhere.
 
     Raises
     ------

@@ -34,8 +34,7 @@ def run_grid(
     engine : {'auto', 'serial', 'local'}
         'serial' uses this process. 'local' uses worker processes that share the cores; a worker
         keeps its imports and images from run to run. 'auto' is 'local' for several runs of small
-        backbones on a CPU (two processes of one thread are about 15 % faster there than one of
-        two), else 'serial'.
+        backbones on a CPU (too narrow to keep several threads busy), else 'serial'.
     workers : int, optional
         Processes of 'local'; by default one per core, at most 4.
 

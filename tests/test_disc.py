@@ -84,3 +84,16 @@ def test_real_photographs():
     assert errors.max() <= 1
     assert spots.max() > 2  # the shortcut loses the disc altogether in some eyes
     assert errors.mean() <= 0.7 * spots.mean()
+    for method, found in (("disc localisation", errors), ("brightest blurred spot", spots)):
+        median, most, worst, lost = documented(method)
+        assert np.quantile(found, [0.5, 0.9]) == pytest.approx([median, most], abs=0.03)
+        assert found.max() == pytest.approx(worst, rel=0.1)
+        assert (found > 1).sum() == lost
+
+
+def documented(method: str) -> tuple[float, float, float, int]:
+    """Return a row of the table in data/README.md: median, 90 %, worst, number beyond 1 radius."""
+    text = (project_root() / "data" / "README.md").read_text(encoding="utf-8")
+    row = next(line for line in text.splitlines() if line.startswith(f"| {method} |"))
+    _, _, median, most, worst, lost, _ = (cell.strip() for cell in row.split("|"))
+    return float(median), float(most), float(worst), int(lost.split()[0])

@@ -19,9 +19,10 @@ import pandas as pd
 from tqdm import tqdm
 
 from rnfl import prepare as store
-from rnfl.datasets.phantom_eyes import SEVERITIES, Eye, population
+from rnfl.datasets.phantom_eyes import Eye, population
 from rnfl.datasets.phantom_render import render
 from rnfl.geometry import FIELD_MM, to_right_eye
+from rnfl.schema import SEVERITIES
 from rnfl.splits import patient_split
 
 NAME = re.compile(r"phantom-(?P<modality>slo|cfp)-(?P<n>\d+)(-s(?P<seed>\d+))?")

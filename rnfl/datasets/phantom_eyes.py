@@ -12,9 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rnfl.geometry import ANGLES
-
-RACES = ("Asian", "Black", "White")
-SEVERITIES = ("healthy", "mild", "moderate", "severe")
+from rnfl.schema import RACES, SEVERITIES
 
 #: Planted differences of the whole profile, in µm; fairness analyses must find them.
 GROUP_SHIFT = {"Asian": 3.0, "Black": -3.0, "White": 0.0, "F": 1.0, "M": -1.0}
