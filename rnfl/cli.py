@@ -83,7 +83,14 @@ def evaluate(
 
     from rnfl import metrics, schema
 
-    table = schema.validate(pd.read_parquet(predictions), "predictions", str(predictions))
+    try:
+        table = pd.read_parquet(predictions)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{predictions} cannot be read as a table: {error}. Expected the predictions.parquet "
+            f"of a finished run, {runs_root()}/<run id>/predictions.parquet"
+        ) from error
+    table = schema.validate(table, "predictions", str(predictions))
     for run_id, rows in table.groupby("run_id", sort=False):
         typer.echo(f"{run_id}, {len(rows)} eyes")
         values = metrics.evaluate(schema.matrix(rows, "prediction"), schema.matrix(rows, "target"))
