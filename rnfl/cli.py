@@ -145,7 +145,7 @@ def reproduce(profile: ProfileOption = "phantom") -> None:
         typer.echo(f"Without the external dataset: {absent}")
     else:
         datasets.append(preparing.load(study.external))
-    configs = [*study.configs_table1(), *study.configs_longer()]
+    configs = study.configs_all()
     configs += [config for one in transfer.configs(study).values() for config in one]
     results = run_grid(list(dict.fromkeys(configs)))
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from rnfl import metrics, protocols, provenance, runs, schema
+from rnfl import metrics, provenance, runs, schema
 from rnfl.paths import runs_root
 from rnfl.prepare import Prepared
 from rnfl.runs import RunConfig, RunResult, histories_of, predictions_of, runs_table
@@ -95,7 +95,7 @@ def _compute(
     data = {s: batches.load(prepared, splits[s], size, device) for s in ("train", "val")}
     model.set_targets(data["train"].profiles)
 
-    protocol = protocols.get(config.protocol)
+    protocol = config.protocol
     progress = train.fit(model, data["train"], data["val"], protocol, config, partial, report)
     table = predict.predictions_table(model, prepared, splits["test"], run_id, device, precision)
     _publish(folder, run_id, config, prepared, model, progress, table, precision)

@@ -1,9 +1,12 @@
 """Presets of the whole study: from a one-minute smoke test to the paper's own sizes."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rnfl import ablations
 from rnfl.paths import data_root, project_root
+from rnfl.protocols import Protocol
 from rnfl.runs import RunConfig
 
 REFERENCE = "naive"  # the reference protocol: what the others are compared with
@@ -17,6 +20,12 @@ class Profile:
     ----------
     slo, cfp : str
         Prepared datasets: the one to train on, and the other modality of the same eyes.
+    frozen : tuple of float
+        Shares of the blocks frozen in the freezing ablation; the paper's end at a half.
+    lambdas_pearson, lambdas_gradient : tuple of float
+        Weights of the two loss terms in the ablation of the loss.
+    encoder_rates, layer_decays : tuple of float
+        Grid of the learning-rate ablation, before ``lr_scale``.
     external : str or None
         A further dataset for the cross-modality comparison.
     longer : bool
@@ -29,6 +38,11 @@ class Profile:
     cfp: str
     backbones: tuple[str, ...]
     protocols: tuple[str, ...] = ("naive", "aggressive", "structured", "gradient_loss")
+    frozen: tuple[float, ...] = (0, 1 / 6, 1 / 3, 1 / 2, 1)
+    lambdas_pearson: tuple[float, ...] = (0, 0.5, 10, 30)
+    lambdas_gradient: tuple[float, ...] = (0, 0.05, 0.2, 1)
+    encoder_rates: tuple[float, ...] = (1e-6, 1e-5, 5e-5, 1e-4, 1e-3)
+    layer_decays: tuple[float, ...] = (1.0, 0.75)
     seeds: tuple[int, ...] = (42,)
     epochs: int = 80
     warmup_epochs: int = 5
@@ -54,18 +68,12 @@ class Profile:
     def _root(self) -> Path:
         return data_root() if self.committed else data_root() / "reproduced" / self.name
 
-    def configs_longer(self) -> list[RunConfig]:
-        """The reference protocol of each backbone with twice the epochs, one seed; or none."""
-        chosen = self.backbones if self.longer else ()
-        configs = [self.config(backbone, REFERENCE, self.seeds[0]) for backbone in chosen]
-        return [replace(config, epochs=2 * self.epochs) for config in configs]
-
     @property
     def featured(self) -> str:
         """The backbone of figures and transfer: the last one, in RETFound's place in the paper."""
         return self.backbones[-1]
 
-    def config(self, backbone: str, protocol: str, seed: int) -> RunConfig:
+    def config(self, backbone: str, protocol: str | Protocol, seed: int) -> RunConfig:
         """The run of one backbone, protocol and seed on ``slo``."""
         return RunConfig(
             self.slo,
@@ -82,10 +90,46 @@ class Profile:
 
     def configs_table1(self) -> list[RunConfig]:
         """Every backbone with every protocol and seed: Table 1."""
+        return self._grid(self.backbones, self.protocols)
+
+    def configs_longer(self) -> list[RunConfig]:
+        """The reference protocol of each backbone with twice the epochs, one seed; or none."""
+        chosen = self.backbones if self.longer else ()
+        configs = [self.config(backbone, REFERENCE, self.seeds[0]) for backbone in chosen]
+        return [replace(config, epochs=2 * self.epochs) for config in configs]
+
+    def configs_freezing(self) -> list[RunConfig]:
+        """Every backbone with growing shares of it frozen, under L1 alone."""
+        return self._grid(self.backbones, ablations.freezing(self.frozen))
+
+    def configs_loss(self) -> list[RunConfig]:
+        """The featured backbone with growing weights of the Pearson and the gradient term."""
+        protocols = ablations.losses(self.lambdas_pearson, self.lambdas_gradient)
+        return self._grid([self.featured], protocols)
+
+    def configs_learning_rate(self) -> list[RunConfig]:
+        """The featured backbone over encoder learning rates, under each layer-wise decay."""
+        protocols = ablations.learning_rates(self.encoder_rates, self.layer_decays)
+        return self._grid([self.featured], protocols)
+
+    def configs_all(self) -> list[RunConfig]:
+        """Every run of every experiment on ``slo``, each once."""
+        experiments = (
+            self.configs_table1(),
+            self.configs_longer(),
+            self.configs_freezing(),
+            self.configs_loss(),
+            self.configs_learning_rate(),
+        )
+        return list(dict.fromkeys(config for one in experiments for config in one))
+
+    def _grid(
+        self, backbones: Iterable[str], protocols: Iterable[str | Protocol]
+    ) -> list[RunConfig]:
         return [
             self.config(backbone, protocol, seed)
-            for backbone in self.backbones
-            for protocol in self.protocols
+            for backbone in backbones
+            for protocol in protocols
             for seed in self.seeds
         ]
 
@@ -101,13 +145,22 @@ _PHANTOM = Profile(
     warmup_epochs=1,
     batch_size=32,
     lr_scale=8.0,
+    # Fewer rates than the reference, to stay within half an hour on two cores.
+    encoder_rates=(1e-6, 5e-5, 1e-3),
 )
 
 PROFILES: dict[str, Profile] = {
     profile.name: profile
     for profile in (
         _PHANTOM,
-        replace(_PHANTOM, name="reference", seeds=(42, 43, 44), longer=True, committed=True),
+        replace(
+            _PHANTOM,
+            name="reference",
+            seeds=(42, 43, 44),
+            encoder_rates=(1e-6, 1e-5, 5e-5, 1e-4, 1e-3),
+            longer=True,
+            committed=True,
+        ),
         replace(
             _PHANTOM,
             name="smoke",
@@ -115,6 +168,11 @@ PROFILES: dict[str, Profile] = {
             cfp="phantom-cfp-64",
             backbones=("phantom_mae",),
             protocols=("naive", "structured"),
+            frozen=(0, 1 / 2, 1),
+            lambdas_pearson=(0, 10),
+            lambdas_gradient=(0, 0.2),
+            encoder_rates=(5e-5, 1e-4),
+            layer_decays=(1.0, 0.75),
             epochs=1,
             warmup_epochs=0,
             external=None,

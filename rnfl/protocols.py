@@ -23,6 +23,9 @@ class Protocol:
         Weights of the Pearson and the gradient term beside L1.
     lr_encoder, lr_head : float
         Peak learning rates of the backbone and of everything after it.
+    layer_decay : float
+        Each stage of the backbone learns at this share of the rate of the stage above it; the last
+        norm learns at ``lr_encoder``. 1 is one rate for all.
     weight_decay : float
         Decay of weight matrices; vectors (biases, norms) are not decayed (ours).
     """
@@ -34,6 +37,7 @@ class Protocol:
     lambda_gradient: float = 0.0
     lr_encoder: float = 5e-5
     lr_head: float = 1e-4
+    layer_decay: float = 1.0
     weight_decay: float = 0.05
 
     def __post_init__(self):
@@ -41,6 +45,10 @@ class Protocol:
             raise ValueError(
                 f"protocol {self.name!r}: freeze_fraction must lie in [0, 1], "
                 f"got {self.freeze_fraction}"
+            )
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(
+                f"protocol {self.name!r}: layer_decay must lie in (0, 1], got {self.layer_decay}"
             )
 
 
@@ -105,20 +113,33 @@ def apply(model: "nn.Module", protocol: Protocol, lr_scale: float = 1.0) -> list
     Returns
     -------
     list of dict
-        Groups named 'encoder' and 'head', with and without decay; each has its peak rate as
-        ``peak_lr``.
+        Groups named 'encoder' (one pair per stage with ``layer_decay``) and 'head', with and
+        without weight decay; each has its peak rate as ``peak_lr``.
     """
     model.backbone.freeze(frozen_stages(protocol, model.backbone.depth))
     inside = {id(parameter) for parameter in model.backbone.parameters()}
     head = [parameter for parameter in model.parameters() if id(parameter) not in inside]
     groups = []
     for name, parameters, rate in (
-        ("encoder", model.backbone.parameters(), protocol.lr_encoder),
+        *(("encoder", *part) for part in _encoder_rates(model.backbone, protocol)),
         ("head", head, protocol.lr_head),
     ):
         for group in decay_groups(parameters, protocol.weight_decay):
             groups.append(group | {"name": name, "lr": rate * lr_scale, "peak_lr": rate * lr_scale})
     return [group for group in groups if group["params"]]
+
+
+def _encoder_rates(
+    backbone: "nn.Module", protocol: Protocol
+) -> list[tuple[Iterable["nn.Parameter"], float]]:
+    """Return the backbone's parameters with their peak rate: in one piece, or stage by stage."""
+    if protocol.layer_decay == 1:
+        return [(backbone.parameters(), protocol.lr_encoder)]
+    top = len(backbone.stages) - 1
+    return [
+        (stage.parameters, protocol.lr_encoder * protocol.layer_decay ** (top - place))
+        for place, stage in enumerate(backbone.stages)
+    ]
 
 
 def decay_groups(parameters: Iterable["nn.Parameter"], weight_decay: float) -> list[dict]:

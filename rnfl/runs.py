@@ -35,7 +35,8 @@ class RunConfig:
         Prepared dataset to train and test on.
     backbone : str
         A name of ``BACKBONES`` or ``timm:<name>``.
-    protocol : str or Protocol
+    protocol : Protocol
+        A name of ``PROTOCOLS`` stands for its protocol.
     batch_size, micro_batch : int
         Effective batch, and how much of it is computed at once (None = all of it).
     patience : int
@@ -58,7 +59,7 @@ class RunConfig:
 
     dataset: str
     backbone: str
-    protocol: str | Protocol
+    protocol: Protocol
     seed: int = 42
     epochs: int = 80
     batch_size: int = 60
@@ -82,13 +83,12 @@ class RunConfig:
             raise ValueError(
                 f"warmup_epochs must lie in [0, epochs = {self.epochs}], got {self.warmup_epochs}"
             )
-        protocols.get(self.protocol)
+        object.__setattr__(self, "protocol", protocols.get(self.protocol))
 
     @property
     def slug(self) -> str:
         """A readable name: dataset, backbone, protocol and seed."""
-        name = protocols.get(self.protocol).name
-        text = f"{self.dataset}-{self.backbone}-{name}-s{self.seed}"
+        text = f"{self.dataset}-{self.backbone}-{self.protocol.name}-s{self.seed}"
         return re.sub(r"[^\w.-]+", "-", text)
 
     def resolve(self, prepared: Prepared) -> dict:
@@ -96,7 +96,6 @@ class RunConfig:
         weights = weights_file(self.backbone) if self.pretrained else None
         return {
             **{key: value for key, value in asdict(self).items() if key not in INCIDENTAL},
-            "protocol": asdict(protocols.get(self.protocol)),
             "backbone_spec": _deciding(self.backbone),
             "dataset_hash": prepared.manifest["hash"],
             "weights": provenance.sha256_file(weights) if weights and weights.exists() else None,
@@ -169,12 +168,13 @@ def find(config: RunConfig, prepared: Prepared | None = None) -> RunResult | Non
 
 
 def runs_table(results: Iterable[RunResult]) -> pd.DataFrame:
-    """One row per run: id, dataset, backbone, protocol, seed, configuration and summary."""
+    """One row per run: id, configuration, the protocol's own fields, and summary."""
     rows = []
     for result in results:
-        config = asdict(result.config) | {"protocol": protocols.get(result.config.protocol).name}
-        config = {key: value for key, value in config.items() if key not in INCIDENTAL}
-        rows.append({"run_id": result.run_id} | config | result.summary)
+        config = {k: v for k, v in asdict(result.config).items() if k not in INCIDENTAL}
+        protocol = config["protocol"]
+        fields = {"protocol": protocol.pop("name"), **protocol}
+        rows.append({"run_id": result.run_id} | config | fields | result.summary)
     return schema.validate(pd.DataFrame(rows), "runs")
 
 
@@ -188,7 +188,7 @@ def histories_of(results: Iterable[RunResult]) -> pd.DataFrame:
     frames = [
         result.history.assign(
             backbone=result.config.backbone,
-            protocol=protocols.get(result.config.protocol).name,
+            protocol=result.config.protocol.name,
             seed=result.config.seed,
         )
         for result in results

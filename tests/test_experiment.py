@@ -75,7 +75,7 @@ def test_a_finished_run_holds_everything(result, root):
 def test_asking_again_neither_trains_nor_imports_torch(result):
     script = (
         "import sys, rnfl.experiment as e, rnfl.profiles\n"
-        f"result = e.run(e.RunConfig(**{asdict(CONFIG)!r}))\n"
+        f"result = e.run(e.RunConfig(**{asdict(CONFIG) | {'protocol': 'naive'}!r}))\n"
         "result.predictions, result.history, e.template_predictions('tiny-slo')\n"
         "assert 'torch' not in sys.modules and 'timm' not in sys.modules\n"
         "print(result.run_id)"

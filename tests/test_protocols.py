@@ -131,6 +131,28 @@ def test_groups_decay_weights_but_not_vectors():
     assert sum(len(g["params"]) for g in groups) == len(list(model.parameters()))
 
 
+def test_layer_decay_gives_each_stage_its_share_of_the_rate_above():
+    model = make_model()
+    protocol = replace(PROTOCOLS["naive"], name="decayed", layer_decay=0.5)
+    peak = {id(p): g["peak_lr"] for g in protocols.apply(model, protocol) for p in g["params"]}
+    stages = {
+        stage.name: {peak[id(p)] for p in stage.parameters} for stage in model.backbone.stages
+    }
+    depth = model.backbone.depth
+    assert stages["norm"] == {1e-4}
+    for i in range(depth):
+        assert stages[f"block_{i}"] == {1e-4 * 0.5 ** (depth - i)}
+    assert stages["patch_embed"] == {1e-4 * 0.5 ** (depth + 1)}
+    assert len(peak) == len(list(model.parameters()))
+
+
+def test_layer_decay_leaves_frozen_stages_out():
+    model = make_model()
+    protocol = replace(PROTOCOLS["structured"], name="decayed", layer_decay=0.5)
+    trained = {id(p) for g in protocols.apply(model, protocol) for p in g["params"]}
+    assert trained == {id(p) for p in model.parameters() if p.requires_grad}
+
+
 def test_learning_rate_warms_up_and_falls_to_the_floor():
     rates = [protocols.learning_rate(step, 80, 5, peak=1e-4) for step in range(80)]
     assert rates[:5] == approx([2e-5, 4e-5, 6e-5, 8e-5, 1e-4])
@@ -143,3 +165,5 @@ def test_bad_protocols_are_refused():
         protocols.get("gradient")
     with raises(ValueError, match=r"1\.5"):
         Protocol("half", freeze_fraction=1.5)
+    with raises(ValueError, match="layer_decay"):
+        Protocol("growing", layer_decay=1.2)

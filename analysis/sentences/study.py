@@ -1,4 +1,4 @@
-"""Conclusions written from numbers: every sentence follows from a table, whatever it says."""
+"""Conclusions of the main study: phantom, convergence, protocols, collapse, modalities."""
 
 from __future__ import annotations
 
@@ -7,30 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from analysis.sentences.common import with_interval
+
 FLAT = 0.02  # share of the validation MAE below which a further change does not matter (ours)
 COLLAPSED = 0.5  # predicted eye-to-eye spread over the true one below which it is poor (ours)
-
-
-def seeds_note(seeds: Sequence[int]) -> str:
-    """Say how many seeds a table rests on.
-
-    Examples
-    --------
-    >>> seeds_note([42])
-    'One seed (42): differences between cells include the luck of one run.'
-    >>> seeds_note([42, 43])
-    '2 seeds (42, 43).'
-    """
-    listed = ", ".join(map(str, seeds))
-    if len(seeds) == 1:
-        return f"One seed ({listed}): differences between cells include the luck of one run."
-    return f"{len(seeds)} seeds ({listed})."
-
-
-def with_interval(row: pd.Series, unit: str = " µm", digits: int = 2) -> str:
-    """Return ``estimate unit [low, high]`` of one row of a long table."""
-    low, high = f"{row.low:.{digits}f}", f"{row.high:.{digits}f}"
-    return f"{row.estimate:.{digits}f}{unit} [{low}, {high}]"
 
 
 def calibration(table: pd.DataFrame) -> str:
