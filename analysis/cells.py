@@ -15,6 +15,7 @@ import pandas as pd
 
 from analysis.bootstrap import interval, patient_codes, patient_counts, seed_noise
 from analysis.moments import VALUES, MetricFunction, PatientSums, Totals
+from analysis.scales import calibrated
 from rnfl import schema
 
 BASELINES = {"template": "template", "oracle": "oracle floor"}  # run_id -> protocol shown
@@ -175,14 +176,15 @@ def estimate(
     """Return each metric of a cell: estimates (k,) by run and replicates (k, n_boot).
 
     The estimate is the metric itself; replicates come from its restatement in
-    :data:`analysis.moments.VALUES`. Cells on the same patients get the same resamples.
+    :data:`analysis.moments.VALUES`, on the scale of :mod:`analysis.scales`. Cells on the same
+    patients get the same resamples.
     """
-    counts = patient_counts(len(cell.runs[0].patients), n_boot, seed)
+    n_patients = len(cell.runs[0].patients)
+    counts = patient_counts(n_patients, n_boot, seed)
     totals = [Totals(counts, run.sums) for run in cell.runs]
-    return {
-        name: (
-            np.array([definition(run.prediction, run.target) for run in cell.runs]),
-            np.stack([VALUES[name](t) for t in totals]),
-        )
-        for name, definition in definitions.items()
-    }
+    out = {}
+    for name, definition in definitions.items():
+        values = np.array([definition(run.prediction, run.target) for run in cell.runs])
+        replicates = np.stack([VALUES[name](t) for t in totals])
+        out[name] = values, calibrated(name, values[:, None], replicates, n_patients)
+    return out

@@ -1,8 +1,9 @@
 """Template collapse: does a model predict eyes, or one shared profile for every eye? (Figure 2)
 
 The published spread ``sigma_flat`` is large for any double hump, so a model that repeats one
-template looks healthy. ``sigma_between`` is what collapses; ``calibration_slope`` says whether the
-differences between eyes that a model does predict are of the right size.
+template looks healthy. ``sigma_between`` is what collapses then, and ``response_slope`` says how
+much of a true difference between eyes arrives in the prediction. Both miss a collapse to a few
+templates; ``template_distance`` (:mod:`analysis.templates`) does not.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import pandas as pd
 
 from analysis.cells import BY, NO_BACKBONE, Cell, cells, estimate, load_run, row
 from analysis.moments import MetricFunction
+from analysis.templates import FEW, K, estimate_distance
 from rnfl import metrics
 
 TARGET = "target"  # protocol of the rows that describe the measured profiles themselves
@@ -26,20 +28,45 @@ def _measured(pred: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndar
     return np.where(missing, np.nan, pred), np.where(missing, np.nan, target)
 
 
-def calibration_slope(pred: np.ndarray, target: np.ndarray) -> float:
-    """Return the slope of true on predicted deviations from the mean profile (ours).
+def _deviations(pred: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return both deviations from their own mean profile, (n, 360)."""
+    pred, target = _measured(pred, target)
+    return tuple(values - metrics.template_profile(values) for values in (pred, target))
 
-    Both deviate from their own mean over eyes at each angle; all angles share one slope. 1 means
-    that predicted differences between eyes are right on average, below 1 that they are too bold,
-    above 1 too timid. NaN for a template, which predicts no difference.
+
+def response_slope(pred: np.ndarray, target: np.ndarray) -> float:
+    """Return the slope of predicted on true deviations from the mean profile (ours).
+
+    Both deviate from their own mean over eyes at each angle; all angles share one slope. 1 is full
+    response: a true difference between eyes of 10 µm moves the prediction by 10 µm. 0 is none, as
+    of a template. Noise in the labels lowers it even for a perfect model, to what the oracle
+    floor's row shows. Times :func:`calibration_slope` it is the squared correlation of deviations.
 
     Parameters
     ----------
     pred, target : ndarray (n, 360), µm, NaN in targets where missing
     """
-    pred, target = _measured(pred, target)
-    x, y = (values - metrics.template_profile(values) for values in (pred, target))
-    if metrics.sigma_between(pred) == 0:
+    x, y = _deviations(pred, target)
+    spread = np.nansum(y**2)
+    if metrics.sigma_between(_measured(pred, target)[0]) == 0:
+        return 0.0 if spread > 0 else float("nan")
+    return float(np.nansum(x * y) / spread) if spread > 0 else float("nan")
+
+
+def calibration_slope(pred: np.ndarray, target: np.ndarray) -> float:
+    """Return the slope of true on predicted deviations from the mean profile (ours).
+
+    1 means that the differences between eyes which a model does predict are of the right size on
+    average, below 1 that they are too bold, above 1 too timid. A careful model of blurred images
+    has a slope of 1 here and a low :func:`response_slope`: it does not predict what it cannot see.
+    NaN for a template, which predicts no difference.
+
+    Parameters
+    ----------
+    pred, target : ndarray (n, 360), µm, NaN in targets where missing
+    """
+    x, y = _deviations(pred, target)
+    if metrics.sigma_between(_measured(pred, target)[0]) == 0:
         return float("nan")
     return float(np.nansum(x * y) / np.nansum(x**2))
 
@@ -61,6 +88,7 @@ def template_share(pred: np.ndarray, target: np.ndarray) -> float:
 COLLAPSE: dict[str, MetricFunction] = {
     **{name: metrics.METRICS[name] for name in ("sigma_between", "sigma_flat", "sigma_template")},
     "sigma_ratio": metrics.sigma_ratio,
+    "response_slope": response_slope,
     "calibration_slope": calibration_slope,
     "template_share": template_share,
 }
@@ -73,6 +101,7 @@ def collapse_table(
     by: Sequence[str] = BY,
     n_boot: int = 2000,
     seed: int = 0,
+    k: int = K,
 ) -> pd.DataFrame:
     """Return the measures of collapse of each cell, of the baselines and of the targets.
 
@@ -80,6 +109,8 @@ def collapse_table(
     ----------
     predictions, runs, by
         As in :func:`analysis.cells.cells`.
+    k : int
+        Templates that ``template_distance`` allows a model, see :mod:`analysis.templates`.
 
     Returns
     -------
@@ -96,7 +127,10 @@ def collapse_table(
         [
             row(cell.key, metric, *values, cell.n, seed)
             for cell in table
-            for metric, values in estimate(cell, COLLAPSE, n_boot, seed).items()
+            for metric, values in (
+                *estimate(cell, COLLAPSE, n_boot, seed).items(),
+                *estimate_distance(cell, k, n_boot, seed).items(),
+            )
         ]
     )
 
@@ -106,16 +140,17 @@ def curves_table(
     runs: pd.DataFrame | None = None,
     backbone: str | None = None,
     protocols: Sequence[str] | None = None,
-    n_eyes: int = 30,
+    n_eyes: int = 160,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Return profiles of the same eyes under each protocol, for drawing them over each other.
+    """Return profiles of the same eyes: labels, protocols of one backbone, planted and template.
 
     Parameters
     ----------
     predictions, runs
-        As in :func:`analysis.cells.cells`, with ``template`` among the predictions. The first run
-        of each cell is shown.
+        As in :func:`analysis.cells.cells`, with ``template`` among the predictions and perhaps
+        the planted collapse of :func:`analysis.templates.plant`. The first run of each cell is
+        shown.
     backbone : str, optional
         By default that of the first cell.
     protocols : sequence of str, optional
@@ -126,30 +161,36 @@ def curves_table(
     Returns
     -------
     DataFrame
-        backbone, protocol, panel ('eye 1' ...), prediction, target, template (lists of 360, µm).
+        backbone, protocol, eye, profile (list of 360, µm, to 0.1). Eyes are numbered from the
+        thinnest label to the thickest; protocols ``target`` and ``template`` come first.
+
+    Raises
+    ------
+    ValueError
+        When the backbone is not predicted.
     """
-    shown = [cell for cell in cells(predictions, runs) if cell.key["backbone"] != NO_BACKBONE]
-    names = list(dict.fromkeys(cell.key["backbone"] for cell in shown))
+    table = list(cells(predictions, runs))
+    trained = [cell for cell in table if cell.key["backbone"] != NO_BACKBONE]
+    names = list(dict.fromkeys(cell.key["backbone"] for cell in trained))
     backbone = backbone or (names[0] if names else None)
     if backbone not in names:
         raise ValueError(f"backbone {backbone!r}: predicted are {', '.join(names)}")
-    template = load_run(predictions, "template").prediction[0]
-    rows = []
-    for cell in shown:
-        if cell.key["backbone"] != backbone or (
-            protocols is not None and cell.key["protocol"] not in protocols
-        ):
-            continue
-        run = cell.runs[0]
-        eyes = np.random.default_rng(seed).permutation(cell.n)[:n_eyes]
-        rows += [
-            {
-                **cell.key,
-                "panel": f"eye {k + 1}",
-                "prediction": run.prediction[i].astype(np.float32),
-                "target": run.target[i].astype(np.float32),
-                "template": template.astype(np.float32),
-            }
-            for k, i in enumerate(eyes)
+    shown = [
+        cell
+        for cell in trained
+        if cell.key["backbone"] == backbone
+        and (protocols is None or cell.key["protocol"] in protocols)
+    ]
+    shown += [cell for cell in table if cell.key["protocol"] == FEW]
+    target = load_run(predictions, "template").target
+    drawn = np.random.default_rng(seed).permutation(len(target))[:n_eyes]
+    drawn = drawn[np.argsort(metrics.template_profile(target[drawn].T), kind="stable")]
+    panels = {TARGET: target, "template": load_run(predictions, "template").prediction}
+    panels |= {cell.key["protocol"]: cell.runs[0].prediction for cell in shown}
+    return pd.DataFrame(
+        [
+            {"backbone": backbone, "protocol": name, "eye": place, "profile": profile}
+            for name, matrix in panels.items()
+            for place, profile in enumerate(matrix[drawn].round(1).astype(np.float32))
         ]
-    return pd.DataFrame(rows)
+    )

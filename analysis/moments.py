@@ -26,20 +26,32 @@ class SumsByKey(Protocol):
 
 
 MetricFunction = Callable[[np.ndarray, np.ndarray], float]
+MetricOfEyes = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (n, k) twice to (n,)
 TINY = 1e-9  # a variance below this share of the mean square is rounding, not spread
 
 
-def _row_by_row(metric: MetricFunction) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Return the metric of each eye by itself (n,), for a metric that is a mean over eyes."""
-    return lambda x, y: np.array([metric(x[i : i + 1], y[i : i + 1]) for i in range(len(x))])
+def _of_each_eye(error: Callable[[np.ndarray], np.ndarray]) -> MetricOfEyes:
+    """Return the mean over an eye's measured angles of what ``error`` makes of its errors (n,)."""
+    return lambda x, y: metrics.mae_per_eye(np.zeros(np.shape(y)), error(x - y))
 
 
-PER_EYE: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+def _global_error(difference: np.ndarray) -> np.ndarray:
+    """Return the mean error of each eye (n, 1) over its measured angles; NaN where it has none."""
+    measured = np.isfinite(difference)
+    total = np.where(measured, difference, 0.0).sum(axis=1, keepdims=True)
+    return _divide(total, measured.sum(axis=1, keepdims=True))
+
+
+def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.divide(a, b, out=np.full(np.shape(a), np.nan), where=b > 0)
+
+
+PER_EYE: dict[str, MetricOfEyes] = {
     "mae": metrics.mae_per_eye,
-    "squared_error": lambda x, y: _row_by_row(metrics.rmse)(x, y) ** 2,
-    "gradient_mae": _row_by_row(metrics.gradient_mae),
+    "squared_error": _of_each_eye(np.square),
+    "gradient_mae": _of_each_eye(lambda error: error - np.roll(error, 1, axis=1)),
     "pearson_per_eye": metrics.correlation_of_each_eye,
-    "global_mae": _row_by_row(metrics.global_mae),
+    "global_mae": lambda x, y: metrics.mae_per_eye(np.zeros((len(y), 1)), _global_error(x - y)),
 }
 
 
@@ -105,10 +117,6 @@ class Totals:
         return self._made[key]
 
 
-def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.divide(a, b, out=np.full(np.shape(a), np.nan), where=b > 0)
-
-
 def _eye_mean(t: Totals, key: str) -> np.ndarray:
     total, count = t[key].T
     return _divide(total, count)
@@ -160,6 +168,11 @@ def _ccc(t: Totals) -> np.ndarray:
     return _divide(2 * covariance, _variance(t, "x", "flat") + _variance(t, "y", "flat") + shift)
 
 
+def _response_slope(t: Totals) -> np.ndarray:
+    xy, yy = (_co_moment(t, *pair, "angle")[0].sum(axis=1) for pair in ("xy", "yy"))
+    return _divide(xy, yy)
+
+
 def _calibration_slope(t: Totals) -> np.ndarray:
     xy, xx = (_co_moment(t, *pair, "angle")[0].sum(axis=1) for pair in ("xy", "xx"))
     return _divide(xy, xx)
@@ -183,6 +196,7 @@ VALUES: dict[str, Callable[[Totals], np.ndarray]] = {
     "sigma_template_target": partial(_template_sd, a="y"),
     "global_mae": partial(_eye_mean, key="global_mae"),
     "global_r": partial(_correlation, scope="mean"),
+    "response_slope": _response_slope,
     "calibration_slope": _calibration_slope,
     "template_share": lambda t: _divide(_template_sd(t, "x") ** 2, _variance(t, "x", "flat")),
 }

@@ -1,11 +1,13 @@
-"""The paper's printed numbers, both editions, as one long table.
+"""The paper's printed numbers and claims, both editions, as one long table.
 
 The numbers live in ``data/published/*.csv`` and are never recomputed here; what is known about each
-edition is said in the README beside them.
+edition is said in the README beside them, and :mod:`analysis.audit` recomputes what follows from
+them.
 """
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import pandas as pd
@@ -30,7 +32,8 @@ def load(table: str | None = None, edition: str | None = None) -> pd.DataFrame:
     -------
     DataFrame
         Columns ``edition, table, backbone, protocol, metric, value, plus_minus``; µm for MAE, gap
-        and σ. ``plus_minus`` is NaN where the paper printed none.
+        and σ. ``plus_minus`` is NaN where the paper printed none. ``digits`` is the number of
+        decimals that were printed: 24.80 has two, which a float would not remember.
 
     Raises
     ------
@@ -51,9 +54,28 @@ def load(table: str | None = None, edition: str | None = None) -> pd.DataFrame:
     return rows if edition is None else rows[rows.edition == edition].reset_index(drop=True)
 
 
+def decimals(text: str) -> int:
+    """Return how many decimals a printed number has.
+
+    Examples
+    --------
+    >>> decimals("24.80"), decimals("27"), decimals("-0.3"), decimals("1e-4")
+    (2, 0, 1, 4)
+
+    Raises
+    ------
+    ArithmeticError
+        When the text is not a number.
+    """
+    exponent = Decimal(text).as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0  # infinity and NaN have none
+
+
 def _read(name: str) -> pd.DataFrame:
     path = FOLDER / f"{name}.csv"
-    frame = pd.read_csv(path, keep_default_na=False, na_values={"value": [""], "plus_minus": [""]})
+    frame = pd.read_csv(path, keep_default_na=False, dtype=str)
     if list(frame.columns) != COLUMNS:
         raise ValueError(f"{path}: columns {list(frame.columns)}, expected {COLUMNS}")
-    return frame.astype({"value": float, "plus_minus": float})
+    frame["digits"] = frame["value"].map(decimals)
+    numeric = {name: pd.to_numeric(frame[name]) for name in ("value", "plus_minus")}
+    return frame.assign(**numeric).astype({"value": float, "plus_minus": float})

@@ -25,7 +25,8 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 62rem; m
        padding: 0 1rem; }
 h1 { font-size: 1.7rem; margin-bottom: .2rem; }
 h2 { font-size: 1.25rem; margin-top: 3rem; border-top: 1px solid #ccc; padding-top: 1rem; }
-nav ol { line-height: 1.8; } a { color: #0b5fa5; }
+nav ol { line-height: 1.6; } nav ul { font-size: .85rem; margin: 0 0 .3rem; padding-left: 1.2rem; }
+a { color: #0b5fa5; } .said li { margin: .25rem 0; }
 .note { background: #f3f3f3; padding: .6rem .9rem; border-left: 4px solid #7a7a7a; }
 figure { margin: 1rem 0; } figure img { width: 100%; height: auto; }
 figcaption, caption { font-size: .85rem; color: #444; text-align: left; padding: .4rem 0; }
@@ -84,9 +85,7 @@ def build(
     }
     if not sections:
         raise FileNotFoundError(f"no figure in {figures_dir} and no table in {results_dir}")
-    contents = "".join(
-        f'<li><a href="#{stem}">{html.escape(_title(stem))}</a></li>' for stem in sections
-    )
+    contents = "".join(_entry(stem, results_dir / stem) for stem in sections)
     body = [
         f"<h1>{html.escape(title)}</h1>",
         f"<p>{html.escape(intro)}</p>" if intro else "",
@@ -112,6 +111,37 @@ def _title(stem: str) -> str:
     return FIGURES[stem].title if stem in FIGURES else stem.replace("_", " ")
 
 
+def _entry(stem: str, results: Path) -> str:
+    """Return a line of the contents: a section, and its tables below it."""
+    below = "".join(
+        f'<li><a href="#{_anchor(path)}">{html.escape(_subject(path))}</a></li>'
+        for path in _tables(results)
+    )
+    title = f'<a href="#{stem}">{html.escape(_title(stem))}</a>'
+    return f"<li>{title}{f'<ul>{below}</ul>' if below else ''}</li>"
+
+
+def _tables(results: Path) -> list[Path]:
+    return sorted(results.glob("*_wide.csv"))
+
+
+def _anchor(path: Path) -> str:
+    return f"{path.parent.name}-{path.name.removesuffix('_wide.csv')}"
+
+
+def _caption(path: Path) -> str:
+    """Return the caption of a formatted table, which its Markdown sibling begins with."""
+    sibling = path.with_name(path.name.removesuffix("_wide.csv") + ".md")
+    if not sibling.is_file():
+        return path.stem
+    return sibling.read_text(encoding="utf-8").split("\n\n")[0]
+
+
+def _subject(path: Path) -> str:
+    """Return the first sentence of a table's caption, after its label."""
+    return _caption(path).removeprefix("Phantom data. ").split(". ")[0].rstrip(".")
+
+
 def _about(folder: Path) -> dict:
     path = folder / ABOUT
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -134,34 +164,35 @@ def _section(stem: str, results: Path, figures: Path, path: Path, notebooks: Pat
     parts = [f'<section id="{stem}"><h2>{html.escape(_title(stem))}</h2>']
     image, sidecar = figures / f"{stem}.png", figures / f"{stem}.json"
     record = json.loads(sidecar.read_text(encoding="utf-8")) if sidecar.is_file() else {}
+    about = _about(results)
+    said = "".join(f"<li>{html.escape(one)}</li>" for one in about.pop("conclusions", []))
+    parts.append(f'<ul class="said">{said}</ul>' if said else "")
     if image.is_file():
         data = base64.b64encode(image.read_bytes()).decode("ascii")
-        caption = html.escape(record.get("caption", ""))
+        caption = html.escape(record.pop("caption", ""))
         parts.append(
             f'<figure><img src="data:image/png;base64,{data}" alt="{html.escape(_title(stem))}">'
             f"<figcaption>{caption}</figcaption></figure>"
         )
-    parts += [_table(table) for table in sorted(results.glob("*_wide.csv"))]
+        parts.append(_provenance(record, "Where the figure came from"))
+    parts += [_table(table) for table in _tables(results)]
+    parts.append(_provenance(about, "Where the tables came from") if about else "")
     linked = _link(stem, path, notebooks)
     parts.append(f'<p><a href="{linked}">Executed notebook</a></p>' if linked else "")
-    details = {key: value for key, value in record.items() if key not in ("figure", "caption")}
-    parts.append(_provenance(details) if details else "")
     return "\n".join(filter(None, [*parts, "</section>"]))
 
 
 def _table(path: Path) -> str:
-    """Return a formatted table as HTML under the caption of its Markdown sibling."""
+    """Return a formatted table as HTML under its caption."""
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    sibling = path.with_name(path.name.removesuffix("_wide.csv") + ".md")
-    caption = sibling.read_text(encoding="utf-8").split("\n\n")[0] if sibling.is_file() else ""
     kind = [
         "" if any(letter.isdigit() for text in frame[name] for letter in text[:2]) else "text"
         for name in frame
     ]
     head = _row("th", frame.columns, kind)
     rows = "".join(_row("td", line, kind) for line in frame.to_numpy())
-    caption = f"<caption>{html.escape(caption)}</caption>" if caption else ""
-    return f'<div class="scroll"><table>{caption}{head}{rows}</table></div>'
+    table = f"<table><caption>{html.escape(_caption(path))}</caption>{head}{rows}</table>"
+    return f'<div class="scroll" id="{_anchor(path)}">{table}</div>'
 
 
 def _row(tag: str, cells, kinds: list[str]) -> str:
@@ -181,7 +212,7 @@ def _link(stem: str, path: Path, notebooks: Path | None) -> str:
     return ""
 
 
-def _provenance(record: Mapping[str, object]) -> str:
+def _provenance(record: Mapping[str, object], title: str = "Provenance") -> str:
     """Return a record folded away: one line per key, mappings and lists joined."""
     lines = []
     for key, value in record.items():
@@ -190,4 +221,4 @@ def _provenance(record: Mapping[str, object]) -> str:
         elif isinstance(value, list):
             value = ", ".join(map(str, value)) or "none"
         lines.append(f"<dt>{html.escape(key)}</dt><dd>{html.escape(str(value))}</dd>")
-    return f"<details><summary>Provenance</summary><dl>{''.join(lines)}</dl></details>"
+    return f"<details><summary>{title}</summary><dl>{''.join(lines)}</dl></details>"

@@ -11,6 +11,7 @@ from analysis.bootstrap import interval, patient_counts, seed_noise
 from analysis.cells import BASELINES, BY, Cell, Run, cells, check_same_eyes
 from analysis.collapse import DEFINITIONS
 from analysis.moments import VALUES, PatientSums, Totals
+from analysis.scales import calibrated
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
@@ -76,7 +77,7 @@ def paired_comparisons(
             if other is None:
                 continue
             for metric in metrics:
-                effect = _compare(cell, other, metric, n_boot, n_perm, seed)
+                effect = compare(cell, other, metric, n_boot, n_perm, seed)
                 rows.append({**cell.key, "against": name, "metric": metric, **effect})
     columns = [*by, "against", "metric", "estimate", "low", "high", "p", "p_holm", "n", "n_seeds"]
     frame = pd.DataFrame(rows, columns=[*columns, "seed_sd"])
@@ -121,9 +122,16 @@ class _Exchange:
         return np.vstack([own.sum(axis=0), other - own])
 
 
-def _compare(
-    a: Cell, b: Cell, metric: str, n_boot: int, n_perm: int, seed: int
+def compare(
+    a: Cell, b: Cell, metric: str, n_boot: int = 2000, n_perm: int = 5000, seed: int = 0
 ) -> dict[str, object]:
+    """Return the comparison of two cells, a minus b, as a row of :func:`paired_comparisons`.
+
+    With several seeds the differences by seed are the sample of which ``seed_noise`` draws, both
+    in the interval and in the null. The p-value is uniform under the null with one seed, and with
+    several whose noise dominates. Where runs differ only in which eyes they get wrong it is too
+    large, never too small: with 3 seeds, 1 % of such nulls are rejected at 5 %.
+    """
     n_patients = len(a.runs[0].patients)
     counts = patient_counts(n_patients, n_boot, seed)
     swap = np.random.default_rng([seed, 1]).integers(0, 2, (n_perm, n_patients))
@@ -131,8 +139,13 @@ def _compare(
     value, definition = VALUES[metric], DEFINITIONS[metric]
     estimates, replicates, null = [], [], []
     for x, y in _pairs(a, b):
-        estimates.append(definition(x.prediction, x.target) - definition(y.prediction, y.target))
-        replicates.append(value(Totals(counts, x.sums)) - value(Totals(counts, y.sums)))
+        ends = [definition(run.prediction, run.target) for run in (x, y)]
+        estimates.append(ends[0] - ends[1])
+        resampled = [
+            calibrated(metric, end, value(Totals(counts, run.sums)), n_patients)
+            for end, run in zip(ends, (x, y), strict=True)
+        ]
+        replicates.append(resampled[0] - resampled[1])
         first, second = _Exchange(x.sums, y.sums), _Exchange(y.sums, x.sums)
         null.append(value(Totals(weights, first)) - value(Totals(weights, second)))
     estimate = float(np.mean(estimates))

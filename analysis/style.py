@@ -78,6 +78,7 @@ LOOKS: dict[str, Look] = {
     # references
     "target": Look("OCT label", INK, "P", ""),
     "template": Look("template", "#8c8c8c", "X", "xxxx", (0, (1, 1))),
+    "few templates": Look("few templates", "#b07d62", "p", "||||", (0, (3, 1))),
     "oracle floor": Look("oracle floor", INK, "*", ""),
     # backbones
     "phantom_cls": Look("phantom classifier", "#0b3c6f", "o", ""),
@@ -183,6 +184,7 @@ def save_figure(
     run_ids: Iterable[str] = (),
     phantom: bool = True,
     mark: str = "phantom data",
+    code: str = "",
 ) -> dict[str, Path]:
     """Write a figure as PNG (200 dpi) and PDF with a JSON sidecar saying where it came from.
 
@@ -200,6 +202,8 @@ def save_figure(
         Whether it shows phantom data; the figure itself then says so as well as the caption.
     mark : str
         What a phantom figure says in its corner.
+    code : str
+        Hash of the code that drew it.
 
     Returns
     -------
@@ -232,7 +236,10 @@ def save_figure(
                 for table in map(Path, inputs)
             },
             "run_ids": sorted(set(run_ids)),
-            **provenance.commit(),
+            "code": code,
+            "files": {
+                one.name: provenance.sha256_file(one) for one in (files["png"], files["pdf"])
+            },
             "versions": provenance.versions(("numpy", "pandas", "matplotlib")),
         },
     )

@@ -19,7 +19,13 @@ NOTEBOOKS = (
     "02_protocols",
     "01_visualize_predictions",
     "00_quickstart",
+    "03_freezing",
+    "04_loss_complexity",
+    "05_learning_rate",
     "06_cross_modality",
+    "07_fairness",
+    "08_audit",
+    "11_agreement",
 )
 
 app = typer.Typer(
@@ -76,26 +82,33 @@ def train(
 
 @app.command()
 def evaluate(
-    predictions: Annotated[Path, typer.Argument(help="predictions.parquet of a finished run")],
+    predictions: Annotated[Path, typer.Argument(help="CSV or parquet, long or wide")],
+    samples: Annotated[Path | None, typer.Option(help="CSV with patients and attributes")] = None,
+    output: Annotated[Path | None, typer.Option(help="folder for tables and report")] = None,
+    one_eye_per_patient: Annotated[bool, typer.Option(help="no two eyes share a patient")] = False,
+    allow_unpredicted: Annotated[bool, typer.Option(help="samples may lack predictions")] = False,
+    phantom: Annotated[bool, typer.Option(help="the eyes are simulated")] = False,
 ) -> None:
-    """Print every metric of a predictions table."""
-    import pandas as pd
+    """Evaluate predictions made here or elsewhere: every statistic, figures, a report."""
+    from analysis import evaluation
 
-    from rnfl import metrics, schema
+    given = {"one_eye_per_patient": one_eye_per_patient, "allow_unpredicted": allow_unpredicted}
+    typer.echo(evaluation.evaluate_files(predictions, samples, output, phantom=phantom, **given))
 
-    try:
-        table = pd.read_parquet(predictions)
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{predictions} cannot be read as a table: {error}. Expected the predictions.parquet "
-            f"of a finished run, {runs_root()}/<run id>/predictions.parquet"
-        ) from error
-    table = schema.validate(table, "predictions", str(predictions))
-    for run_id, rows in table.groupby("run_id", sort=False):
-        typer.echo(f"{run_id}, {len(rows)} eyes")
-        values = metrics.evaluate(schema.matrix(rows, "prediction"), schema.matrix(rows, "target"))
-        for name, value in values.items():
-            typer.echo(f"  {name:<24}{value:9.3f}")
+
+@app.command()
+def audit(
+    results: Annotated[Path, typer.Argument(help="CSV with a table of results, long or wide")],
+    output: Annotated[Path | None, typer.Option(help="CSV for every finding")] = None,
+) -> None:
+    """Check what a table of results can be checked for: bounds, percentages, fits, spreads."""
+    from analysis import audit as auditing
+    from rnfl import provenance
+
+    findings = auditing.audit_file(results)
+    typer.echo(auditing.format_audit(findings))
+    if output:
+        typer.echo(provenance.write_csv(output, findings))
 
 
 @app.command()
@@ -132,6 +145,7 @@ def notebook(
 @app.command()
 def reproduce(profile: ProfileOption = "phantom") -> None:
     """Prepare data, train what is missing, execute the notebooks and build the report."""
+    from analysis import audit as auditing
     from rnfl import prepare as preparing
     from rnfl import profiles, transfer
     from rnfl.grid import run_grid
@@ -153,6 +167,7 @@ def reproduce(profile: ProfileOption = "phantom") -> None:
         "datasets": {data.name: data.manifest["hash"] for data in datasets},
         "external": absent or study.external,
         "runs": [result.run_id for result in results],
+        "published": auditing.inputs(),
     }
     report = _execute(study, inputs)
     typer.echo(f"\nDone in {(time.monotonic() - start) / 60:.1f} min.")

@@ -6,6 +6,7 @@ leaves no half-written file or folder under its final name.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import hashlib
 import json
@@ -115,6 +116,15 @@ def sha256_json(value: Any) -> str:
     True
     """
     return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()
+
+
+def statements(tree: ast.Module) -> str:
+    """Return what parsed code does: without comments, docstrings and layout."""
+    for node in ast.walk(tree):
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        if documented and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
 
 
 def plain(value: Any) -> Any:

@@ -213,11 +213,7 @@ def _statements(path: Path) -> str:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     # Annotated tables of a module are registries: a run's own entry is in what it resolves to.
     tree.body = [node for node in tree.body if not isinstance(node, ast.AnnAssign)]
-    for node in ast.walk(tree):
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-        if documented and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
+    return provenance.statements(tree)
 
 
 def _deciding(backbone: str) -> dict | None:

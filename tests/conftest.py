@@ -26,15 +26,17 @@ def rng():
 def samples():
     """Forty eyes of twenty patients, both lateralities, some attributes missing."""
     n = 40
-    frame = pd.DataFrame({
-        "eye_id": [f"p{i // 2:02d}-{'OD' if i % 2 == 0 else 'OS'}" for i in range(n)],
-        "patient_id": [f"p{i // 2:02d}" for i in range(n)],
-        "laterality": ["OD", "OS"] * (n // 2),
-        "modality": "SLO",
-        "age": [float("nan") if i < 2 else 40.0 + i // 2 for i in range(n)],
-        "sex": [("F", "M")[i // 2 % 2] for i in range(n)],
-        "race": [(None, "Asian", "Black", "White")[i // 2 % 4] for i in range(n)],
-    })
+    frame = pd.DataFrame(
+        {
+            "eye_id": [f"p{i // 2:02d}-{'OD' if i % 2 == 0 else 'OS'}" for i in range(n)],
+            "patient_id": [f"p{i // 2:02d}" for i in range(n)],
+            "laterality": ["OD", "OS"] * (n // 2),
+            "modality": "SLO",
+            "age": [float("nan") if i < 2 else 40.0 + i // 2 for i in range(n)],
+            "sex": [("F", "M")[i // 2 % 2] for i in range(n)],
+            "race": [(None, "Asian", "Black", "White")[i // 2 % 4] for i in range(n)],
+        }
+    )
     frame["split"] = patient_split(frame, {"train": 0.5, "val": 0.25, "test": 0.25})
     return frame
 

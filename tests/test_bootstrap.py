@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 from synthetic_tables import eyes, profiles
 
 from analysis import bootstrap
@@ -80,11 +81,23 @@ def test_clustered_intervals_cover_and_eye_level_ones_do_not():
     assert covered["eyes"] / trials <= 0.90
 
 
-def test_seed_noise_has_the_variance_of_a_mean_of_seeds():
+def test_seed_noise_is_student_t_of_a_mean_of_seeds():
     estimates = [10.0, 10.4, 10.9]
     noise = bootstrap.seed_noise(estimates, 20000, seed=0)
-    assert noise.std() == pytest.approx(np.std(estimates, ddof=1) / np.sqrt(3), rel=0.03)
+    low, high = stats.ttest_1samp(estimates, 10.0).confidence_interval(0.9)
+    assert np.quantile(noise, [0.05, 0.95]) == pytest.approx(
+        [low - np.mean(estimates), high - np.mean(estimates)], rel=0.01
+    )
     assert not bootstrap.seed_noise([10.0], 10, seed=0).any()
+
+
+def test_few_resamples_make_an_interval_unsteady_but_not_too_narrow():
+    rng, n = np.random.default_rng(4), 20000
+    one_more = rng.normal(size=(n, 40))
+    ends = np.sort(one_more[:, 1:], axis=1)[:, [0, -1]]  # ranks 1 and 39 of 39
+    held = (ends[:, 0] <= one_more[:, 0]) & (one_more[:, 0] <= ends[:, 1])
+    assert held.mean() == pytest.approx(0.95, abs=0.006)
+    assert bootstrap.interval(one_more[0, 1:]) == pytest.approx(tuple(ends[0]))
 
 
 def test_undefined_replicates_and_missing_patients_are_said():

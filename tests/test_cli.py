@@ -16,11 +16,20 @@ def test_evaluate_prints_every_metric_of_a_predictions_file(tmp_path, rng):
     eyes = [f"e{i}" for i in range(6)]
     table = schema.predictions_frame("run-1", eyes, eyes, np.full((6, 360), 90.0), target)
     path = provenance.write_parquet(tmp_path / "predictions.parquet", table)
-    printed = run("evaluate", str(path)).stdout
+    printed = run("evaluate", str(path), "--output", str(tmp_path / "mine")).stdout
     assert "run-1, 6 eyes" in printed
-    lines = dict(line.split() for line in printed.splitlines()[1:])
-    assert set(lines) >= set(metrics.METRICS)
-    assert float(lines["sigma_between"]) == 0
+    first = {line.split()[0]: line.split()[1] for line in printed.splitlines() if line.strip()}
+    assert set(first) >= set(metrics.METRICS)
+    assert float(first["sigma_between"]) == 0
+    assert (tmp_path / "mine" / "report.html").is_file()
+
+
+def test_audit_prints_findings_and_keeps_them(tmp_path):
+    table = tmp_path / "results.csv"
+    table.write_text("protocol,mae,sigma_true\nnaive,19.5,18.6\nstructured,12.0,18.6\n")
+    printed = run("audit", str(table), "--output", str(tmp_path / "findings.csv")).stdout
+    assert "DOES NOT HOLD  [constant bound" in printed
+    assert "naive" in (tmp_path / "findings.csv").read_text()
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,24 @@ import sys
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import planted_ablations
 import pytest
 from matplotlib.image import imread
-from synthetic_tables import profiles, study
+from synthetic_tables import eyes, profiles, study
 
-from analysis import collapse, figures, performance, style, tables
+from analysis import (
+    agreement,
+    audit,
+    collapse,
+    fairness,
+    figures,
+    performance,
+    published,
+    style,
+    tables,
+)
+from analysis.agreement import thinning
+from analysis.fairness import group_effects
 from rnfl import provenance, schema
 from rnfl.paths import project_root
 
@@ -40,15 +53,43 @@ def calibration(folder):
     )
 
 
+def fairness_tables(folder, predictions, samples, runs):
+    table = fairness.fairness_table(predictions, samples, runs, n_boot=20, n_perm=20)
+    provenance.write_csv(folder / "fairness.csv", table)
+    _, labels = profiles(samples)
+    found = group_effects.label_effects(samples, labels, n_boot=20, planted=True)
+    provenance.write_csv(folder / "labels.csv", found)
+    effects = group_effects.group_effects(predictions, samples, runs, n_boot=20, planted=True)
+    provenance.write_csv(folder / "effects.csv", effects)
+
+
+def audit_tables(folder):
+    printed = published.load()
+    points, lines = audit.freezing_points(printed)
+    provenance.write_csv(folder / "points.csv", points)
+    provenance.write_csv(folder / "lines.csv", lines)
+    errors = audit.errors(printed, audit.audit(printed))
+    provenance.write_csv(folder / "errors.csv", errors)
+
+
+def agreement_tables(folder, predictions, runs):
+    shown = [("phantom_cls", "naive"), ("—", "template")]
+    healthy, _ = profiles(eyes(60, seed=9), seed=9)
+    made = {
+        "points": agreement.points_table(predictions, runs, shown),
+        "agreement": agreement.agreement_table(predictions, runs, n_boot=20),
+        "thickness": agreement.thickness_table(predictions, runs, n_boot=20),
+        "thinning": thinning.thinning_table(predictions, healthy, runs, n_boot=20),
+    }
+    for name, table in made.items():
+        provenance.write_csv(folder / f"{name}.csv", table)
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """A results folder with the tables of every figure, tiny."""
     root = tmp_path_factory.mktemp("results")
     predictions, samples, runs = study(n_patients=14)
-    for stem in figures.FIGURES:
-        tables.write_about(
-            root / stem, phantom=True, profile="smoke", run_ids=runs.run_id, note="N."
-        )
     quickstart(root / "00_quickstart", predictions, samples)
     folder = root / "01_visualize_predictions"
     provenance.write_parquet(folder / "curves.parquet", collapse.curves_table(predictions, runs))
@@ -69,6 +110,14 @@ def results(tmp_path_factory):
     losses = pd.DataFrame({"backbone": "phantom_cls", "step": [0, 50, 100], "loss": [3.0, 2, 1]})
     losses = losses.assign(val_metric=[np.nan, 0.5, 0.8], val_name="AUC")
     provenance.write_csv(root / "10_pretraining" / "losses.csv", losses)
+    planted_ablations.write_tables(root)
+    fairness_tables(root / "07_fairness", predictions, samples, runs)
+    audit_tables(root / "08_audit")
+    agreement_tables(root / "11_agreement", predictions, runs)
+    for stem in figures.FIGURES:
+        tables.write_about(
+            root / stem, phantom=True, profile="smoke", run_ids=runs.run_id, note="N."
+        )
     return root
 
 

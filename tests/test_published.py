@@ -1,5 +1,7 @@
 """The published numbers are there as printed, both editions apart."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +18,7 @@ def value(rows: pd.DataFrame, **where: str) -> float:
 
 def test_every_number_appears_once_per_edition():
     rows = published.load()
-    assert list(rows.columns) == published.COLUMNS
+    assert list(rows.columns) == [*published.COLUMNS, "digits"]
     assert not rows.duplicated(["edition", "table", "backbone", "protocol", "metric"]).any()
     assert rows.value.notna().all()
     assert set(rows.table) == set(published.TABLES)
@@ -56,6 +58,29 @@ def test_the_claimed_freezing_line_is_not_that_of_the_points():
     slope, _ = np.polyfit(points.percent_frozen, points.mae, 1)
     assert slope * 10 == pytest.approx(1.04, abs=0.005)
     assert value(rows, metric="claimed_slope_per_10_percent") == 3.6
+
+
+def test_digits_are_those_that_were_printed():
+    rows = published.load()
+    found = rows.set_index(["edition", "protocol", "metric"])["digits"]
+    assert found["submission", "freeze_12", "mae"] == 2  # 24.80
+    assert found["submission", "gradient_loss", "better_percent_vs_structured"] == 0  # 27
+    structured = rows.query("protocol == 'structured' and metric == 'delta_percent'")
+    assert structured["digits"].tolist() == [1, 1, 1]  # 27.0 among them
+    text = "".join((published.FOLDER / f"{name}.csv").read_text() for name in published.TABLES)
+    assert {len(n.partition(".")[2]) for n in re.findall(r",(-?[\d.]+),[\d.]*\n", text)} == set(
+        rows["digits"]
+    )
+
+
+def test_claims_name_edition_table_and_cell():
+    rows = published.load()
+    claims = rows[rows["metric"].str.contains("claimed|delta|percent_vs|bold|arrow|n_eyes")]
+    assert claims.groupby("table").size().to_dict() == {"freezing": 4, "grape": 3, "table1": 8}
+    assert (claims["edition"] != "").all()
+    deltas = claims[claims["metric"] == "delta_percent"]
+    assert deltas["value"].tolist() == [0.7, 24.7, -0.3, 24.2, -1.4, -2.5, 27.0]
+    assert set(deltas["edition"]) == {"submission"} and (deltas["protocol"] != "").all()
 
 
 def test_unknown_names_are_refused():

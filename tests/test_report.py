@@ -18,7 +18,8 @@ def folders(tmp_path):
     )
     folder = results / "10_pretraining"
     provenance.write_csv(folder / "losses.csv", losses)
-    tables.write_about(folder, phantom=True, profile="smoke", run_ids=["run-1"])
+    about = {"phantom": True, "profile": "smoke", "run_ids": ["run-1"], "inputs": {"eyes": "a1b2"}}
+    tables.write_about(folder, **about, conclusions=["The loss is < 2."])
     figures.make("10_pretraining", results, drawn)
     wide = pd.DataFrame({"Method": ["<constant>"], "MAE (µm)": ["9.0 [8.0, 10.0]"]})
     tables.write(wide, results / "06_cross_modality", "table2", "Errors & more.", phantom=True)
@@ -37,16 +38,21 @@ def test_everything_is_inside(folders):
     assert base64.b64decode(image) == (drawn / "10_pretraining.png").read_bytes()
     links = re.findall(r'href="([^"]+)"', text)
     assert [link for link in links if link.startswith("#")] == [
-        "#06_cross_modality", "#10_pretraining"
+        "#06_cross_modality", "#06_cross_modality-table2", "#10_pretraining"
     ]  # fmt: skip
+    assert "<li>The loss is &lt; 2.</li>" in text and ">Errors &amp; more</a>" in text
     (notebook,) = [link for link in links if not link.startswith("#")]
     assert notebook == "runs/notebooks/10_pretraining.ipynb"
     assert (path.parent / notebook).is_file()
-    for anchor in ("06_cross_modality", "10_pretraining"):
+    for anchor in ("06_cross_modality", "06_cross_modality-table2", "10_pretraining"):
         assert f'id="{anchor}"' in text
     assert "&lt;constant&gt;" in text and "Phantom data. Errors &amp; more." in text
     assert provenance.sha256_file(results / "10_pretraining" / "losses.csv") in text
-    assert "run-1" in text and "no number here is a result on patients" in text
+    assert (
+        "run-1" in text
+        and "eyes: a1b2" in text
+        and "no number here is a result on patients" in text
+    )
 
 
 def test_tags_are_balanced(folders):

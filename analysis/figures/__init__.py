@@ -7,6 +7,9 @@ command line, ``python -m analysis.figures`` redraws every figure whose tables a
 
 from __future__ import annotations
 
+import ast
+import hashlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +21,13 @@ from matplotlib.figure import Figure
 
 from analysis import style
 from analysis.figures import (
+    agreement,
+    audit,
     cross_modality,
+    fairness,
+    freezing,
+    learning_rate,
+    loss_complexity,
     overfitting,
     phantom,
     pretraining,
@@ -26,6 +35,7 @@ from analysis.figures import (
     quickstart,
 )
 from analysis.tables import ABOUT, read_about
+from rnfl import provenance
 
 
 @dataclass(frozen=True)
@@ -68,12 +78,49 @@ FIGURES: dict[str, FigureSpec] = {
             protocols.CAPTION,
         ),
         FigureSpec(
+            "03_freezing",
+            "Freezing",
+            ("runs.csv", "curves.csv", "table3a.csv", "regressions.csv", "published.csv"),
+            freezing.draw,
+            freezing.CAPTION,
+            mark="phantom data, but for the symbols named published",
+        ),
+        FigureSpec(
+            "04_loss_complexity",
+            "Terms of the loss",
+            ("table3b.csv", "factorial.csv", "published.csv"),
+            loss_complexity.draw,
+            loss_complexity.CAPTION,
+            mark="phantom data, but for the symbols named published",
+        ),
+        FigureSpec(
+            "05_learning_rate",
+            "Learning rate",
+            ("learning_rates.csv", "decay.csv"),
+            learning_rate.draw,
+            learning_rate.CAPTION,
+        ),
+        FigureSpec(
             "06_cross_modality",
             "Across modalities",
             ("quadrants.csv",),
             cross_modality.draw,
             cross_modality.CAPTION,
             mark="domains named phantom are simulated",
+        ),
+        FigureSpec(
+            "07_fairness",
+            "Fairness",
+            ("fairness.csv", "effects.csv", "labels.csv"),
+            fairness.draw,
+            fairness.CAPTION,
+        ),
+        FigureSpec(
+            "08_audit",
+            "Audit of the published numbers",
+            ("points.csv", "lines.csv", "errors.csv"),
+            audit.draw,
+            audit.CAPTION,
         ),
         FigureSpec(
             "09_phantom",
@@ -88,6 +135,13 @@ FIGURES: dict[str, FigureSpec] = {
             ("losses.csv",),
             pretraining.draw,
             pretraining.CAPTION,
+        ),
+        FigureSpec(
+            "11_agreement",
+            "Agreement with OCT",
+            ("points.csv", "agreement.csv", "thickness.csv", "thinning.csv"),
+            agreement.draw,
+            agreement.CAPTION,
         ),
     )
 }
@@ -136,7 +190,16 @@ def make(stem: str, results_dir: str | Path, figures_dir: str | Path) -> dict[st
         run_ids=about["run_ids"],
         phantom=about["phantom"],
         mark=spec.mark,
+        code=drawing_code(stem),
     )
+
+
+def drawing_code(stem: str) -> str:
+    """Return a hash of the code that draws a figure: its module and the shared style."""
+    modules = (sys.modules[FIGURES[stem].draw.__module__], style)
+    trees = (ast.parse(Path(module.__file__).read_text(encoding="utf-8")) for module in modules)
+    text = "\n".join(provenance.statements(tree) for tree in trees)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def available(results_dir: str | Path) -> list[str]:

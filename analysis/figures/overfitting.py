@@ -4,135 +4,155 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpecFromSubplotSpec
 from matplotlib.patheffects import withStroke
 
 from analysis import style
-from analysis.figures.eyes import closed, tsnit_axis
+from analysis.figures.eyes import TICKS, closed, tsnit_axis
 
 CAPTION = (
-    "Template overfitting. (a) Predicted profiles of the same eyes under each protocol, beside "
-    "their OCT labels; thin lines are eyes, the thick line is their mean; the template predicts "
-    "the training set's mean profile for every eye. (b) The published spread, the SD of all "
-    "predictions together, which is large for the template too. (c) The SD across eyes at each "
-    "angle; 0 means that every eye gets the same profile. (d) Slope of true on predicted "
-    "deviations from the mean profile: 1 is calibrated, above 1 the predicted differences between "
-    "eyes are too small. Bars and points: estimates with 95 % intervals, patients resampled."
+    "Template overfitting. (a) Profiles of the same eyes: each line of an image is one eye, from "
+    "the thinnest label at the top to the thickest at the bottom, bright is thick. OCT labels, the "
+    "predictions of trained models, and two collapses: 'few templates' replaces each prediction of "
+    "the model beside the labels by the nearest of four profiles (planted), 'template' predicts "
+    "the training set's mean profile for every eye. (b) Some of these profiles as curves; the "
+    "thick line is the mean over eyes. (c) SD of all predictions together, as published: large for "
+    "both collapses. (d) SD across eyes at each angle: 0 for one template, not for a few. "
+    "(e) Mean distance to the nearest of four templates, those that suit the model best: 0 for "
+    "both collapses. (f) Slope of predicted on true deviations from the mean profile: 0 is no "
+    "response to the eye, 1 is full response; the noise of the labels lowers it a little. "
+    "Dashed: labels. Bars and points: estimates with 95 % intervals, patients resampled."
 )
+N_CURVES = 30
+COLLAPSED = ("few templates", "template")
+MEASURES = (
+    ("sigma_flat", "σ flat (µm)", "Published spread"),
+    ("sigma_between", "σ between (µm)", "Spread between eyes"),
+    ("template_distance", "distance (µm)", "To nearest template"),
+    ("response_slope", "slope", "Response to the eye"),
+)
+ROW = 0.185  # inches
 
 
 def draw(curves: pd.DataFrame, collapse: pd.DataFrame) -> Figure:
-    """Draw the overlaid curves of one backbone above its measures of collapse.
+    """Draw rasters and curves of one backbone above its measures of collapse.
 
     Parameters
     ----------
     curves : DataFrame
-        backbone, protocol, panel, prediction, target, template; the first backbone is drawn.
+        backbone, protocol, eye, profile, from :func:`analysis.collapse.curves_table`.
     collapse : DataFrame
         Long: backbone, protocol, metric, estimate, low, high; protocols ``target`` and
         ``template`` among them.
     """
     backbone = curves["backbone"].iloc[0]
-    curves = curves[curves["backbone"] == backbone]
-    protocols = style.order(curves["protocol"])
-    first = curves[curves["protocol"] == protocols[0]]
-    panels = {"target": first["target"], "template": first["template"].iloc[:1]}
-    panels |= {name: curves[curves["protocol"] == name]["prediction"] for name in protocols}
-    columns = 3
-    rows = -(-len(panels) // columns)
-    figure = style.new_figure(style.PAGE, 0.3 + 1.25 * rows + 0.4 + 0.19 * len(panels) + 0.5)
-    outer = figure.add_gridspec(2, 1, height_ratios=[1.25 * rows, 0.19 * len(panels) + 0.5])
-    _curves(figure, outer[0], panels, rows, columns, backbone)
-    _measures(figure, outer[1], collapse, list(panels), backbone)
+    profiles = {
+        name: np.stack(list(rows["profile"]))
+        for name, rows in curves.groupby("protocol", sort=False)
+    }
+    trained = [name for name in style.order(profiles) if name not in ("target", *COLLAPSED)]
+    panels = ["target", *trained, *(name for name in COLLAPSED if name in profiles)]
+    rows = collapse[collapse["backbone"].isin([backbone, "—"])]
+    known = set(rows["protocol"])
+    ends = ("target", "oracle floor", *COLLAPSED)
+    others = [name for name in style.order(known) if name not in ends]
+    names = [name for name in (*ends[:2], *others, *COLLAPSED) if name in known]
+    lower = ROW * len(names) + 0.55
+    figure = style.new_figure(style.PAGE, 2.85 + lower)
+    outer = figure.add_gridspec(2, 1, height_ratios=[2.85, lower])
+    _profiles(figure, outer[0], {name: profiles[name] for name in panels}, backbone)
+    _measures(figure, outer[1], rows.set_index(["protocol", "metric"]), names)
     return figure
 
 
-def _curves(figure: Figure, place, panels: dict, rows: int, columns: int, backbone: str) -> None:
-    grid = GridSpecFromSubplotSpec(rows, columns, place)
-    drawn = {name: np.stack(list(profiles)) for name, profiles in panels.items()}
-    top = np.nanmax([np.nanmax(values) for values in drawn.values()]) * 1.04
-    for i, (name, profiles) in enumerate(drawn.items()):
-        axes = figure.add_subplot(grid[i])
-        last_row = i + columns >= len(drawn)
-        tsnit_axis(axes, labels=last_row)
-        look = style.look(name, panels)
-        for profile in profiles:
-            axes.plot(np.arange(361), closed(profile), color=look.colour, lw=0.5, alpha=0.45)
-        mean = np.nanmean(profiles, axis=0)
-        axes.plot(np.arange(361), closed(mean), color="white", lw=3)
-        axes.plot(np.arange(361), closed(mean), color=look.colour, lw=1.6)
-        axes.set(ylim=(0, top))
-        axes.yaxis.set_major_locator(style.ticks(4))
-        if i % columns:
-            axes.set_yticklabels([])
-        else:
-            axes.set_ylabel("thickness (µm)")
-        title = look.label + (", every eye" if name == "template" else "")
-        axes.set_title(title, color=look.colour, fontweight="bold")
-        if i == 0:
-            n = len(profiles)
-            style.panel_letter(axes, "a", f"{look.label}s, {n} eyes")
-        elif name not in ("target", "template"):
-            axes.set_title(style.look(backbone).label, loc="right", fontsize=6, color=style.GREY)
+def _profiles(figure: Figure, place, panels: dict[str, np.ndarray], backbone: str) -> None:
+    grid = GridSpecFromSubplotSpec(2, len(panels), place, height_ratios=[1.35, 1])
+    everything = np.concatenate([values.ravel() for values in panels.values()])
+    low, high = np.nanquantile(everything, [0.005, 0.995])
+    top = np.nanmax(everything) * 1.04
+    n_eyes = len(panels["target"])
+    rasters, image = [], None
+    for i, (name, values) in enumerate(panels.items()):
+        look = style.look(name, list(panels))
+        raster, curve = figure.add_subplot(grid[0, i]), figure.add_subplot(grid[1, i])
+        image = raster.imshow(values, cmap=sns.color_palette("mako", as_cmap=True), vmin=low,
+                              vmax=high, aspect="auto", interpolation="nearest",
+                              extent=(0, 360, n_eyes, 0))  # fmt: skip
+        raster.spines[:].set_visible(False)
+        raster.set(xticks=list(TICKS), xticklabels=[], yticks=[])
+        raster.set_title(look.label, fontweight="bold", color=look.colour)
+        _overlay(curve, values, look.colour, top, first=i == 0)
+        if name not in ("target", *COLLAPSED):
+            curve.set_title(style.look(backbone).label, fontsize=6, color=style.GREY)
+        rasters.append(raster)
+    style.panel_letter(rasters[0], "a", style.look("target").label)
+    rasters[0].set_ylabel(f"{n_eyes} eyes, thin to thick")
+    bar = figure.colorbar(image, ax=rasters, aspect=28, pad=0.012, fraction=0.03)
+    bar.set_label("thickness (µm)")
+    bar.outline.set_visible(False)
+    bar.locator = style.ticks(5)
+    bar.update_ticks()
 
 
-def _measures(
-    figure: Figure, place, collapse: pd.DataFrame, names: list[str], backbone: str
-) -> None:
-    grid = GridSpecFromSubplotSpec(1, 3, place, width_ratios=[1, 1, 0.8])
-    axes = [figure.add_subplot(cell) for cell in grid]
-    rows = collapse[collapse["backbone"].isin([backbone, "—"])].set_index(["protocol", "metric"])
-    for one, metric in zip(axes[:2], ("sigma_flat", "sigma_between"), strict=True):
-        _bars(one, rows, metric, names)
-    reach = max(one.get_xlim()[1] for one in axes[:2])
-    for one in axes[:2]:
-        one.set_xlim(0, reach)
-    style.panel_letter(axes[0], "b", "SD of all predictions, as published")
-    style.panel_letter(axes[1], "c", "SD between eyes")
-    axes[0].set_xlabel("σ flat (µm)")
-    axes[1].set_xlabel("σ between (µm)")
-    _slopes(axes[2], rows, names)
-    style.panel_letter(axes[2], "d", "Calibration of differences")
-    axes[0].set_yticks(range(len(names)), [style.look(name, names).label for name in names])
-    for one in axes[1:]:
-        one.set_yticks(range(len(names)), [""] * len(names))
-    for one in axes:
-        one.set_ylim(len(names) - 0.4, -0.6)
-        one.tick_params(axis="y", length=0)
+def _overlay(axes: Axes, values: np.ndarray, colour: str, top: float, first: bool) -> None:
+    tsnit_axis(axes)
+    axes.set_xticklabels([*"TSNI", ""])
+    chosen = values[np.linspace(0, len(values) - 1, min(N_CURVES, len(values))).astype(int)]
+    for profile in chosen:
+        axes.plot(np.arange(361), closed(profile), color=colour, lw=0.45, alpha=0.45)
+    mean = np.nanmean(values, axis=0)
+    axes.plot(np.arange(361), closed(mean), color="white", lw=2.6)
+    axes.plot(np.arange(361), closed(mean), color=colour, lw=1.4)
+    axes.set_ylim(0, top)
+    axes.yaxis.set_major_locator(style.ticks(4))
+    if first:
+        axes.set_ylabel("thickness (µm)")
+        style.panel_letter(axes, "b", "as curves")
+    else:
+        axes.set_yticklabels([])
+
+
+def _measures(figure: Figure, place, rows: pd.DataFrame, names: list[str]) -> None:
+    grid = GridSpecFromSubplotSpec(1, len(MEASURES), place)
+    panels = [figure.add_subplot(cell) for cell in grid]
+    for i, (axes, (metric, label, title)) in enumerate(zip(panels, MEASURES, strict=True)):
+        _bars(axes, rows, metric, names)
+        style.panel_letter(axes, "cdef"[i], title)
+        axes.set_xlabel(label)
+        axes.set_yticks(range(len(names)), [style.look(name, names).label for name in names])
+        axes.tick_params(axis="y", length=0, labelleft=i == 0)
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.xaxis.set_major_locator(style.ticks(4))
 
 
 def _bars(axes: Axes, rows: pd.DataFrame, metric: str, names: list[str]) -> None:
+    """Draw one bar per name with its interval and its value; a line at that of the labels."""
+    digits = 2 if metric == "response_slope" else 1
     for y, name in enumerate(names):
         if (name, metric) not in rows.index:
             continue
         value, look = rows.loc[(name, metric)], style.look(name, names)
-        axes.barh(y, value["estimate"], height=0.66, facecolor="white", edgecolor=look.colour,
-                  hatch=look.hatch, lw=0.8)  # fmt: skip
-        if not look.hatch:
-            axes.barh(y, value["estimate"], height=0.66, color=look.colour, lw=0)
+        if not np.isfinite(value["estimate"]):
+            axes.annotate("not defined", (0, y), xytext=(3, 0), textcoords="offset points",
+                          va="center", fontsize=6, style="italic", color=style.GREY)  # fmt: skip
+            continue
+        hatched = {"facecolor": "white", "hatch": look.hatch} if look.hatch else {}
+        axes.barh(y, value["estimate"], height=0.66, edgecolor=look.colour, lw=0.8,
+                  **{"facecolor": look.colour, **hatched})  # fmt: skip
         end = value["estimate"]
-        if np.isfinite(value["low"]):
+        if np.isfinite(value["low"]) and value["high"] > value["low"]:
             axes.plot([value["low"], value["high"]], [y, y], color=style.INK, lw=0.9,
                       path_effects=[withStroke(linewidth=2, foreground="white")])  # fmt: skip
             end = max(end, value["high"])
-        axes.annotate(f"{value['estimate']:.1f}", (end, y), xytext=(3, 0), fontsize=6,
-                      textcoords="offset points", va="center")  # fmt: skip
-    axes.margins(x=0.12)
-
-
-def _slopes(axes: Axes, rows: pd.DataFrame, names: list[str]) -> None:
-    axes.axvline(1, color=style.GREY, lw=0.6, ls=(0, (4, 2)))
-    for y, name in enumerate(names):
-        key, look = (name, "calibration_slope"), style.look(name, names)
-        value = rows.loc[key] if key in rows.index else None
-        if value is None or not np.isfinite(value["estimate"]):
-            axes.annotate("undefined", (1, y), xytext=(4, 0), textcoords="offset points",
-                          fontsize=6, color=style.GREY, va="center", style="italic")  # fmt: skip
-            continue
-        axes.plot([value["low"], value["high"]], [y, y], color=look.colour, lw=1.2)
-        axes.plot(value["estimate"], y, look.marker, color=look.colour, ms=4.5)
-    axes.set_xlabel("slope, true on predicted")
-    axes.margins(x=0.15)
-    axes.xaxis.set_major_locator(style.ticks(4))
+        zero = round(value["estimate"], digits) == 0
+        axes.annotate(f"{abs(value['estimate']) if zero else value['estimate']:.{digits}f}",
+                      (max(end, 0), y), xytext=(3, 0), fontsize=6, textcoords="offset points",
+                      va="center", fontweight="bold" if zero else "normal",
+                      bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})  # fmt: skip
+    if ("target", metric) in rows.index and np.isfinite(rows.loc[("target", metric), "estimate"]):
+        axes.axvline(rows.loc[("target", metric), "estimate"], color=style.GREY, lw=0.6,
+                     ls=(0, (4, 2)), zorder=0)  # fmt: skip
+    axes.margins(x=0.16)

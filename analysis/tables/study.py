@@ -16,16 +16,16 @@ TABLE1_CAPTION = (
     "labels permuted across patients. σ between: SD across eyes at each angle, with its "
     "ratio to that of the labels; σ flat: SD of all predictions together, as published. Covered: "
     "share of the way from the template (the training set's mean profile) to the oracle floor "
-    "(the noise of the labels). Square brackets: 95 % percentile intervals, patients resampled, "
+    "(the noise of the labels). Square brackets: 95 % intervals, patients resampled, "
     "and seeds where there are several; ± SD over seeds."
 )
 TABLE2_CAPTION = (
     "Error of quadrant means by domain and method. Mean: average of the four quadrants' MAE. "
     "Global: error and correlation of each eye's mean of the four quadrants. Square brackets: "
-    "95 % percentile intervals, patients resampled. The constant has no correlation."
+    "95 % intervals, patients resampled. The constant has no correlation."
 )
 COMPARISONS_CAPTION = (
-    "Paired differences on the same eyes, row minus reference. Square brackets: 95 % percentile "
+    "Paired differences on the same eyes, row minus reference. Square brackets: 95 % "
     "intervals, patients resampled, and seeds where there are several. p: predictions of whole "
     "patients exchanged at random, Holm-corrected over the comparisons of one metric."
 )

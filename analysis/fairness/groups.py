@@ -1,0 +1,185 @@
+"""Groups of eyes: who is in which, how large a group must be, and what chance makes of them.
+
+A group is a level of one attribute ('race' = Black) or of two at once ('sex × race' = F, Black).
+Membership is read off the attributes of each eye by key; per-eye values are then added up by
+patient and group once, and group means, their resamples and their permutations are one matrix
+product each.
+
+Permutation (ours): whole patients exchange their group labels, all attributes together, with
+patients who have as many measured eyes and the same attributes on record. Errors of fellow eyes
+are alike, so labels of single eyes are not exchangeable; and patients with one eye and with two
+differ in how much they weigh. Under such an exchange every group keeps its number of eyes and of
+patients, and the test is exact as soon as labels say nothing about errors among patients with as
+many eyes, whoever is more often seen with one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.bootstrap import patient_sums
+from rnfl import schema
+
+ATTRIBUTES = ("age", "sex", "race")  # the paper's
+PAIRS = (("age", "sex"), ("sex", "race"), ("age", "race"))
+AGE_BINS = {"<40": (-np.inf, 40.0), "40-60": (40.0, 60.0), ">=60": (60.0, np.inf)}
+LEVELS: dict[str, tuple[str, ...]] = {
+    "age": tuple(AGE_BINS),
+    "sex": schema.SEXES,
+    "race": schema.RACES,
+    "ethnicity": schema.ETHNICITIES,
+    "severity": schema.SEVERITIES,
+}
+MIN_EYES = 10  # the paper's
+#: Ours, for intersections: ten eyes can be five people, whose percentile interval of a mean covers
+#: some 83 % instead of 95 % (eight people: 87 %, fifteen: 91 %, simulated with skewed errors).
+MIN_PATIENTS = 8
+
+
+def age_group(ages: Sequence[float]) -> np.ndarray:
+    """Return the paper's age group of each age in years, '' where missing.
+
+    Examples
+    --------
+    >>> age_group([39.9, 40, 60, float("nan")]).tolist()
+    ['<40', '40-60', '>=60', '']
+    """
+    ages = np.asarray(ages, float)
+    labels = np.full(len(ages), "", dtype=object)
+    for name, (low, high) in AGE_BINS.items():
+        labels[(ages >= low) & (ages < high)] = name
+    return labels
+
+
+@dataclass(frozen=True, eq=False)
+class Grouping:
+    """One attribute or several crossed: its levels, and who is in them (n_eyes, n_levels)."""
+
+    name: str
+    levels: tuple[str, ...]
+    members: np.ndarray
+
+
+def grouping(eyes: pd.DataFrame, attribute: str | Sequence[str]) -> Grouping:
+    """Return the groups of one attribute, or of several crossed; a missing value is in none.
+
+    Parameters
+    ----------
+    eyes : DataFrame
+        One row per eye, in the order of the values that will be compared.
+    attribute : str or sequence of str
+        Of 'age', 'sex', 'race', 'ethnicity', 'severity'.
+
+    Raises
+    ------
+    ValueError
+        For an unknown attribute.
+
+    Examples
+    --------
+    >>> eyes = pd.DataFrame({"sex": ["F", "M"], "age": [30.0, 70.0]})
+    >>> both = grouping(eyes, ("sex", "age"))
+    >>> both.name, both.levels[0], both.members[0].tolist()
+    ('sex × age', 'F, <40', [True, False, False, False, False, False])
+    """
+    names = [attribute] if isinstance(attribute, str) else list(attribute)
+    unknown = [name for name in names if name not in LEVELS]
+    if unknown:
+        raise ValueError(f"attributes {unknown}: expected some of {', '.join(LEVELS)}")
+    levels, members = [""], np.ones((len(eyes), 1), bool)
+    for name in names:
+        labels = age_group(eyes["age"]) if name == "age" else eyes[name].to_numpy(object)
+        own = np.stack([labels == level for level in LEVELS[name]], axis=1)
+        members = (members[:, :, None] & own[:, None, :]).reshape(len(eyes), -1)
+        levels = [f"{a}, {b}" if a else b for a in levels for b in LEVELS[name]]
+    return Grouping(" × ".join(names), tuple(levels), members)
+
+
+class Tally:
+    """Groups of several groupings side by side, by patient.
+
+    Parameters
+    ----------
+    groupings : sequence of Grouping
+    codes : ndarray (n_eyes,)
+        Place of each eye's patient, from :func:`analysis.bootstrap.patient_codes`.
+    measured : ndarray (n_eyes,) of bool
+        Eyes that have a value; the others are in no group.
+    min_eyes, min_patients : int
+        Smaller groups are not compared.
+
+    Attributes
+    ----------
+    n, n_patients : ndarray (G,)
+        Measured eyes and their patients in each group of all groupings.
+    large : ndarray (G,) of bool
+    slices : dict
+        Where each grouping's groups are among the G.
+    """
+
+    def __init__(
+        self,
+        groupings: Sequence[Grouping],
+        codes: np.ndarray,
+        measured: np.ndarray,
+        min_eyes: int = MIN_EYES,
+        min_patients: int = 1,
+    ) -> None:
+        self.groupings, self.codes, self.measured = tuple(groupings), codes, measured
+        self.members = np.hstack([g.members for g in groupings]) & measured[:, None]
+        self.counts = patient_sums(self.members.astype(float), codes)  # (P, G)
+        self.eyes = patient_sums(measured.astype(float), codes)  # (P,)
+        self.n = self.members.sum(axis=0)
+        self.n_patients = (self.counts > 0).sum(axis=0)
+        self.large = (self.n >= min_eyes) & (self.n_patients >= min_patients)
+        ends = np.cumsum([0, *(len(g.levels) for g in groupings)])
+        self.slices = {
+            g.name: slice(*where) for g, *where in zip(groupings, ends, ends[1:], strict=False)
+        }
+
+    def means(self, values: np.ndarray) -> np.ndarray:
+        """Return the mean of each group (k, G) for values (k, n_eyes)."""
+        return divide(self._sums(values).sum(axis=1), self.n.astype(float))
+
+    def resampled(self, values: np.ndarray, resamples: np.ndarray) -> np.ndarray:
+        """Return group means (k, n_boot, G) under counts of patients (n_boot, P)."""
+        return divide(resamples @ self._sums(values), resamples @ self.counts)
+
+    def permuted(self, values: np.ndarray, permutations: np.ndarray) -> np.ndarray:
+        """Return group means (k, n_perm, G) when patients exchange labels.
+
+        ``permutations`` is of :meth:`permutations`: row b gives patient p the errors of patient
+        ``permutations[b, p]``, who has as many eyes, so that only sums move.
+        """
+        totals = patient_sums(self._filled(values).T, self.codes)  # (P, k)
+        share = divide(self.counts, np.maximum(self.eyes, 1)[:, None])  # of a patient's eyes
+        moved = np.stack([total[permutations] @ share for total in totals.T])
+        return divide(moved, self.n.astype(float))
+
+    def permutations(self, n_perm: int, seed: int) -> np.ndarray:
+        """Return who takes whose place (n_perm, P), within the strata of the module's docstring."""
+        recorded = [self.counts[:, where].sum(axis=1) for where in self.slices.values()]
+        _, stratum = np.unique(np.stack([self.eyes, *recorded], 1), axis=0, return_inverse=True)
+        stratum = stratum.ravel()
+        draws = np.random.default_rng([seed, 2]).random((n_perm, len(stratum)))
+        moved = np.empty(draws.shape, int)
+        moved[:, np.argsort(stratum, kind="stable")] = np.argsort(stratum + draws, axis=1)
+        return moved
+
+    def _filled(self, values: np.ndarray) -> np.ndarray:
+        return np.where(self.measured, values, 0.0)
+
+    def _sums(self, values: np.ndarray) -> np.ndarray:
+        """Return sums by patient and group (k, P, G)."""
+        filled = self._filled(values)
+        return np.stack([patient_sums(one[:, None] * self.members, self.codes) for one in filled])
+
+
+def divide(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return sums / counts, NaN where there is nothing."""
+    sums, counts = np.broadcast_arrays(sums, counts)
+    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)

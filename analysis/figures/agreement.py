@@ -1,0 +1,216 @@
+"""11_agreement: what a clinician would read off the predictions, and how far to trust it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpecFromSubplotSpec
+from matplotlib.patches import Circle, Wedge
+
+from analysis import style
+from rnfl import geometry
+
+CAPTION = (
+    "Agreement with OCT. (a) Differences of the mean thickness of each eye, predicted minus label, "
+    "over the label (Bland-Altman, with the reference as abscissa), of one trained model and of "
+    "the template, which predicts the training set's mean for every eye. Solid: bias; dashed: "
+    "limits of agreement, bias ± 1.96 SD over eyes; shaded: their 95 % intervals; numbers are "
+    "means over seeds, points are one seed. (b) Error and (c) bias at single angles by the "
+    "thickness of the label there. (d) Sensitivity for thinning, that is for a label "
+    "below the 5th percentile of healthy training eyes (not adjusted for age), at the "
+    "specificity on the axis, for the mean over the circle and the six Garway-Heath sectors; in "
+    "brackets the number of thinned eyes. The template flags no eye. (e) The same for one model on "
+    "the right eye as seen in a photograph, circle in the centre; –: below 10 thinned eyes. Lines: "
+    "95 % intervals, patients resampled, and seeds where there are several."
+)
+SHOWN = ("template", "oracle floor")
+
+
+def draw(
+    points: pd.DataFrame, table: pd.DataFrame, thickness: pd.DataFrame, thinning: pd.DataFrame
+) -> Figure:
+    """Draw Bland-Altman plots, error against thickness and the detection of thinning.
+
+    Parameters
+    ----------
+    points : DataFrame
+        backbone, protocol, eye_id, label, predicted (µm), from
+        :func:`analysis.agreement.points_table`: one trained model and the template.
+    table, thickness, thinning : DataFrame
+        Long, from :mod:`analysis.agreement` and its ``thinning``. Rows of the backbone
+        among the points, and of template and oracle floor, are drawn.
+    """
+    trained = points[points["backbone"] != "—"].iloc[0]
+    backbone, protocol = trained["backbone"], trained["protocol"]
+    table, thickness, thinning = (
+        rows[rows["backbone"].isin([backbone, "—"])] for rows in (table, thickness, thinning)
+    )
+    protocols = [name for name in style.order(thinning["protocol"]) if name not in SHOWN]
+    figure = style.new_figure(style.PAGE, 6.1)
+    outer = figure.add_gridspec(3, 1, height_ratios=[1.65, 1.45, 2.3])
+    _bland_altman(figure, outer[0], points, table, style.look(backbone).label)
+    _against_thickness(figure, outer[1], thickness, protocol)
+    grid = GridSpecFromSubplotSpec(1, 2, outer[2], width_ratios=[1.75, 1])
+    _forest(figure.add_subplot(grid[0]), thinning, protocols)
+    rows = thinning[thinning["protocol"] == protocol]
+    title = f"{style.look(backbone).label}, {style.look(protocol).label}"
+    _wheel(figure.add_subplot(grid[1]), rows, title)
+    return figure
+
+
+def _bland_altman(figure: Figure, place, points: pd.DataFrame, table, name: str) -> None:
+    cells = list(points.groupby(["backbone", "protocol"], sort=False))
+    cells.sort(key=lambda cell: cell[0][0] == "—")
+    grid = GridSpecFromSubplotSpec(1, len(cells), place)
+    rows = table[table["group"] == "global"].set_index(["protocol", "metric"])
+    ends = rows[rows.index.get_level_values("metric").isin(["limit_low", "limit_high"])]
+    ends = ends.loc[[key[1] for key, _ in cells if key[1] in ends.index], ["low", "high"]]
+    difference = points["predicted"] - points["label"]
+    reach = 1.08 * np.nanmax(np.abs(np.append(ends.to_numpy(float), difference)))
+    for i, ((backbone, protocol), eyes) in enumerate(cells):
+        axes, look = figure.add_subplot(grid[i]), style.look(protocol)
+        difference = eyes["predicted"] - eyes["label"]
+        axes.axhline(0, color=style.PALE, lw=0.8, zorder=0)
+        axes.plot(eyes["label"], difference, look.marker, color=look.colour, ms=2.2, mew=0,
+                  alpha=0.45, rasterized=True)  # fmt: skip
+        _levels(axes, rows.loc[protocol], reach)
+        title = f"{name}, {look.label}" if backbone != "—" else f"{look.label}, every eye"
+        style.panel_letter(axes, "a", title) if i == 0 else axes.set_title(title)
+        axes.set(ylim=(-reach, reach), xlabel="mean thickness of the label (µm)")
+        axes.yaxis.set_major_locator(style.ticks(5))
+        if i:
+            axes.tick_params(labelleft=False)
+        else:
+            axes.set_ylabel("predicted − label (µm)")
+
+
+def _levels(axes: Axes, rows: pd.DataFrame, reach: float) -> None:
+    """Draw bias and limits with the bands of their intervals, their values and the slope."""
+    rows = rows[np.isfinite(rows["estimate"])]
+    known = [name for name in ("limit_low", "bias", "limit_high") if name in rows.index]
+    for name in known:
+        value = rows.loc[name]
+        if np.isfinite(value["low"]):
+            axes.axhspan(value["low"], value["high"], color=style.ACCENT, alpha=0.18, lw=0)
+        line = "-" if name == "bias" else (0, (4, 2))
+        axes.axhline(value["estimate"], color=style.INK, lw=0.9, ls=line)
+    places = style.spread(rows.loc[known, "estimate"], gap=reach * 0.18)
+    for name, place in zip(known, places, strict=True):
+        text = f"{rows.loc[name, 'estimate']:+.1f}".replace("-", "−")
+        axes.annotate(text, (1.01, place), xycoords=("axes fraction", "data"), va="center",
+                      fontsize=6.5)  # fmt: skip
+    if "slope_on_label" in rows.index:
+        text = f"slope {rows.loc['slope_on_label', 'estimate']:.2f} µm per µm".replace("-", "−")
+        axes.annotate(text, (0.02, 0.04), xycoords="axes fraction", fontsize=6.5, color=style.GREY)
+
+
+def _against_thickness(figure: Figure, place, thickness: pd.DataFrame, protocol: str) -> None:
+    grid = GridSpecFromSubplotSpec(1, 2, place)
+    panels = [figure.add_subplot(cell) for cell in grid]
+    names = ("template", protocol, "oracle floor")
+    for axes, metric in zip(panels, ("mae", "bias"), strict=True):
+        ends = []
+        for name in names:
+            rows = thickness[thickness["protocol"] == name].set_index(["metric", "group"])
+            if rows.empty:
+                continue
+            look = style.look(name)
+            x, rows = rows.loc["thickness", "estimate"], rows.loc[metric]
+            axes.vlines(x, rows["low"], rows["high"], color=look.colour, lw=1)
+            axes.plot(x, rows["estimate"], look.marker, ls=look.line or "-", color=look.colour,
+                      ms=_size(look), mec="white", mew=0.4, lw=0.9)  # fmt: skip
+            known = rows["estimate"].dropna()
+            if len(known):
+                ends.append((name, x[known.index[-1]], known.iloc[-1]))
+        axes.margins(y=0.08)
+        _name_ends(axes, ends)
+        axes.set_xlabel("thickness of the label at one angle (µm)")
+        axes.yaxis.set_major_locator(style.ticks(5))
+    panels[0].set_ylim(bottom=0)
+    panels[0].set_ylabel("MAE (µm)")
+    panels[1].axhline(0, color=style.PALE, lw=0.8, zorder=0)
+    panels[1].set_ylabel("predicted − label (µm)")
+    style.panel_letter(panels[0], "b", "Error by thickness")
+    style.panel_letter(panels[1], "c", "Bias by thickness")
+
+
+def _name_ends(axes: Axes, ends: list[tuple[str, float, float]]) -> None:
+    low, high = axes.get_ylim()
+    places = style.spread([y for *_, y in ends], gap=(high - low) * 0.1)
+    for (name, _, _), place in zip(ends, places, strict=True):
+        look = style.look(name)
+        axes.annotate(look.label, (1.01, place), xycoords=("axes fraction", "data"),
+                      va="center", fontsize=6.5, color=look.colour, fontweight="bold")  # fmt: skip
+
+
+def _forest(axes: Axes, thinning: pd.DataFrame, protocols: list[str]) -> None:
+    series = [*protocols, *(name for name in SHOWN if name in set(thinning["protocol"]))]
+    rows = thinning[thinning["metric"] == "sensitivity"].set_index(["protocol", "group"])
+    groups = list(dict.fromkeys(thinning["group"]))
+    offsets = np.linspace(-0.36, 0.36, len(series)) if len(series) > 1 else [0.0]
+    for y in range(0, len(groups), 2):
+        axes.axhspan(y - 0.5, y + 0.5, color="#f4f4f4", lw=0, zorder=0)
+    labels = []
+    for y, group in enumerate(groups):
+        n = int(rows.loc[(series[0], group), "n"])
+        labels.append(f"{'circle' if group == 'global' else group} ({n})")
+        for name, offset in zip(series, offsets, strict=True):
+            value, look = rows.loc[(name, group)], style.look(name, series)
+            axes.plot([value["low"], value["high"]], [y + offset] * 2, color=look.colour, lw=1)
+            axes.plot(value["estimate"], y + offset, look.marker, color=look.colour,
+                      ms=_size(look), mec="white", mew=0.4, clip_on=False,
+                      label=look.label if y == 0 else None)  # fmt: skip
+        if not rows.xs(group, level="group")["estimate"].notna().any():
+            axes.annotate("too few eyes", (0.02, y), fontsize=6, style="italic",
+                          va="center", color=style.GREY)  # fmt: skip
+    axes.set_yticks(range(len(groups)), labels)
+    axes.tick_params(axis="y", length=0)
+    asked = 100 * thinning.loc[thinning["metric"] == "specificity", "estimate"].iloc[0]
+    axes.set(xlim=(0, 1), ylim=(len(groups) - 0.5, -0.5),
+             xlabel=f"sensitivity at {asked:.0f} % specificity")  # fmt: skip
+    style.panel_letter(axes, "d", "Finding thinned sectors")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=6, handletextpad=0.1,
+                columnspacing=1.0)  # fmt: skip
+
+
+def _wheel(axes: Axes, rows: pd.DataFrame, title: str) -> None:
+    """Draw the sectors as a ring round the disc of a right eye, coloured by sensitivity."""
+    values = rows[rows["metric"] == "sensitivity"].set_index("group")["estimate"]
+    shade = sns.light_palette(style.ACCENT, as_cmap=True)
+    for name, mask in geometry.SECTORS.items():
+        # On screen 0° (temporal) is at the left and angles run clockwise: 180° - θ.
+        inside = np.flatnonzero(mask)
+        gap = np.flatnonzero(np.diff(inside) > 1)
+        start = int(inside[gap[0] + 1] if len(gap) else inside[0])
+        width = int(mask.sum())
+        axes.add_patch(
+            Wedge((0, 0), 1, 180 - start - width, 180 - start, width=0.5, lw=1.2,
+                  facecolor=_colour(shade, values.get(name)), edgecolor="white")
+        )  # fmt: skip
+        middle = np.deg2rad(start + width / 2)
+        _sector_text(axes, -0.75 * np.cos(middle), 0.75 * np.sin(middle), name, values.get(name))
+    whole = values.get("global")
+    axes.add_patch(Circle((0, 0), 0.42, facecolor=_colour(shade, whole), lw=0))
+    _sector_text(axes, 0, 0, "circle", whole)
+    axes.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), aspect="equal")
+    axes.set_axis_off()
+    style.panel_letter(axes, "e", title)
+
+
+def _colour(shade, value: float | None) -> tuple | str:
+    return shade(value) if value is not None and np.isfinite(value) else "#eeeeee"
+
+
+def _sector_text(axes: Axes, x: float, y: float, name: str, value: float | None) -> None:
+    known = value is not None and np.isfinite(value)
+    text = f"{100 * value:.0f} %" if known else "–"
+    dark = known and value > 0.55
+    axes.text(x, y, f"{name}\n{text}", ha="center", va="center", fontsize=6.5, linespacing=1.15,
+              color="white" if dark else style.INK)  # fmt: skip
+
+
+def _size(look: style.Look) -> float:
+    return 6.0 if look.marker == "*" else 3.8

@@ -1,0 +1,190 @@
+"""07_fairness: errors by group, gaps beside what chance makes of them, planted differences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpecFromSubplotSpec
+from matplotlib.patches import Rectangle
+
+from analysis import style
+
+CAPTION = (
+    "Fairness between groups of patients, on the test eyes. (a) Mean absolute error (MAE) by "
+    "group, last backbone; n: eyes. (b) Differences between groups in thickness, adjusted for one "
+    "another and for disease: as planted in eyes without disease, in the labels, and as the same "
+    "backbone predicts them in the test eyes. A prediction nearer to 0 than the labels draws "
+    "groups towards the average eye. (c) Gap between the worst and the best group (symbols; a "
+    "ring marks an alarm, Holm-corrected p below 0.05) beside the gaps that chance makes when "
+    "patients exchange their labels (bar: central 95 %, tick: mean). Points: means over seeds; "
+    "lines: 95 % intervals, patients resampled, and seeds where there are several."
+)
+ROW = 0.142  # inches
+ATTRIBUTES = ("age", "sex", "race")
+NAMES = {"<40": "< 40", "40-60": "40–60", ">=60": "≥ 60", "mean": "mean of the three"}
+
+
+def draw(table: pd.DataFrame, effects: pd.DataFrame, labels: pd.DataFrame) -> Figure:
+    """Draw group errors and planted differences above the gaps of every cell.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Long, from :func:`analysis.fairness.fairness_table`.
+    effects : DataFrame
+        Long, from :func:`analysis.fairness.group_effects.group_effects`.
+    labels : DataFrame
+        From :func:`analysis.fairness.group_effects.label_effects`.
+    """
+    layout = _layout(table)
+    backbone = next((name for name, _ in layout[::-1] if name != "—"), "—")
+    forest, above = ROW * len(layout) + 0.6, 2.6
+    figure = style.new_figure(style.PAGE, forest + above)
+    outer = figure.add_gridspec(2, 1, height_ratios=[above, forest])
+    top = GridSpecFromSubplotSpec(1, 2, outer[0], width_ratios=[1.75, 1])
+    left, right = (figure.add_subplot(cell) for cell in top)
+    mine = table[table["backbone"] == backbone]
+    protocols = style.order(mine["protocol"])
+    _groups(left, mine, protocols)
+    style.panel_letter(left, "a", f"Error by group, {style.look(backbone).label}")
+    _differences(right, effects[effects["backbone"] == backbone], labels, protocols)
+    style.panel_letter(right, "b", "Difference in thickness (µm)")
+    panels = [figure.add_subplot(c) for c in GridSpecFromSubplotSpec(1, 4, outer[1])]
+    for axes, attribute in zip(panels, (*ATTRIBUTES, "mean"), strict=True):
+        _gaps(axes, table[table["attribute"] == attribute], layout)
+        axes.set_title(NAMES.get(attribute, f"by {attribute}"))
+        axes.set_xlabel("gap (µm)")
+    _name_rows(panels[0], layout)
+    style.panel_letter(panels[0], "c", "Gap by age")
+    return figure
+
+
+def _layout(table: pd.DataFrame) -> list[tuple[str, str | None]]:
+    """Return the rows from top to bottom: a backbone's heading (protocol None), its protocols."""
+    cells = table[["backbone", "protocol"]].drop_duplicates()
+    rows: list[tuple[str, str | None]] = []
+    for backbone in style.order(cells["backbone"][cells["backbone"] != "—"]):
+        protocols = style.order(cells["protocol"][cells["backbone"] == backbone])
+        rows += [(backbone, None), *((backbone, name) for name in protocols)]
+    return rows
+
+
+def _groups(axes: Axes, mine: pd.DataFrame, protocols: list[str]) -> None:
+    mae = mine[(mine["metric"] == "mae") & mine["attribute"].isin(ATTRIBUTES)]
+    places, labels, x = {}, [], 0.0
+    for attribute in ATTRIBUTES:
+        start, rows = x, mae[mae["attribute"] == attribute].drop_duplicates("group")
+        for group, n in zip(rows["group"], rows["n"], strict=True):
+            places[attribute, group] = x
+            labels.append((x, f"{NAMES.get(group, group)}\nn {n:.0f}"))
+            x += 1
+        axes.annotate(
+            attribute, ((start + x - 1) / 2, 1.0), xycoords=("data", "axes fraction"), ha="center",
+            va="top", fontsize=6.5, color=style.GREY, annotation_clip=False,
+        )  # fmt: skip
+        x += 0.5
+    step = 0.62 / max(len(protocols) - 1, 1)
+    for i, name in enumerate(protocols):
+        look, rows = style.look(name, protocols), mae[mae["protocol"] == name]
+        for row in rows[np.isfinite(rows["estimate"])].itertuples():
+            at = places[row.attribute, row.group] + step * (i - (len(protocols) - 1) / 2)
+            axes.plot([at, at], [row.low, row.high], color=look.colour, lw=1)
+            axes.plot(at, row.estimate, look.marker, color=look.colour, ms=4, mec="white", mew=0.4)
+        axes.plot([], [], look.marker, color=look.colour, ms=4, label=look.label)
+    axes.set_xticks(*zip(*labels, strict=True) if labels else ([], []))
+    axes.tick_params(axis="x", length=0)
+    axes.set_xlim(-0.6, max(x - 0.9, 0.6))
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.14 * (high - low))  # room for the attributes' names
+    axes.yaxis.set_major_locator(style.ticks(5))
+    axes.set_ylabel("MAE (µm)")
+    axes.legend(
+        loc="upper center", bbox_to_anchor=(0.5, -0.17), ncol=4, handletextpad=0.1,
+        columnspacing=1.2, borderaxespad=0,
+    )  # fmt: skip
+
+
+def _differences(
+    axes: Axes, effects: pd.DataFrame, labels: pd.DataFrame, protocols: list[str]
+) -> None:
+    """Draw each difference: planted (line), in the labels, in what each protocol predicts."""
+    known = effects.set_index(["metric", "group", "protocol"]).sort_index()
+    shown = labels[(labels["eyes"] == "all") & (labels["attribute"] != "planted")]
+    rows = [("predicted", name, style.look(name, protocols)) for name in protocols]
+    step = 0.8 / (len(rows) + 1)
+    for y, row in enumerate(shown.itertuples()):
+        axes.plot([row.planted] * 2, [y - 0.47, y + 0.47], color=style.ACCENT, lw=1.4, zorder=0)
+        _interval(axes, row._asdict(), y - 0.4, "P", style.INK, style.INK)
+        for i, (metric, name, look) in enumerate(rows):
+            place, colour = y - 0.4 + step * (i + 2), look.colour
+            if (metric, row.group, name) in known.index:
+                one = known.loc[(metric, row.group, name)]
+                _interval(axes, one, place, look.marker, colour, colour)
+                if i == 0:
+                    one = known.loc[("thickness", row.group, name)]
+                    _interval(axes, one, y - 0.4 + step, "P", style.INK, "white")
+        if y:
+            axes.axhline(y - 0.5, color="#e6e6e6", lw=0.6, zorder=0)
+    axes.axvline(0, color=style.GREY, lw=0.6, zorder=0)
+    names = ["age, per\n10 years" if g == "per decade" else g for g in shown["group"]]
+    axes.set_yticks(range(len(shown)), names)
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(shown) - 0.5, -0.6)
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_locator(style.ticks(5))
+    axes.plot([], [], "-", color=style.ACCENT, lw=1.4, label="planted")
+    axes.plot([], [], "P", color=style.INK, ms=4, label="labels, all eyes")
+    axes.plot([], [], "P", color=style.INK, mfc="white", ms=4, mew=0.6, label="labels, test eyes")
+    axes.legend(
+        loc="upper right", bbox_to_anchor=(1.02, -0.17), ncol=3, handletextpad=0.2,
+        columnspacing=0.9, handlelength=0.9, borderaxespad=0, fontsize=6,
+    )  # fmt: skip
+
+
+def _interval(axes: Axes, row, y: float, marker: str, colour: str, fill: str) -> None:
+    axes.plot([row["low"], row["high"]], [y, y], color=colour, lw=0.9)
+    edge, width = ("white", 0.4) if fill == colour else (colour, 0.7)
+    size = 5.2 if marker == "P" else 3.6
+    axes.plot(row["estimate"], y, marker, mfc=fill, ms=size, mec=edge, mew=width)
+
+
+def _gaps(axes: Axes, rows: pd.DataFrame, layout: list) -> None:
+    whole = rows[rows["group"] == "max-min"].set_index(["backbone", "protocol", "metric"])
+    protocols, most = [name for _, name in layout if name], 0.0
+    for y, (backbone, protocol) in enumerate(layout):
+        if protocol is None:
+            if y:
+                axes.axhline(y - 0.5, color="#e6e6e6", lw=0.6, zorder=0)
+            continue
+        null, gap = (whole.loc[(backbone, protocol, name)] for name in ("null_gap", "gap"))
+        if not np.isfinite(gap["estimate"]):
+            continue
+        width = null["high"] - null["low"]
+        axes.add_patch(Rectangle((null["low"], y - 0.3), width, 0.6, fc=style.PALE, ec="none"))
+        axes.plot([null["estimate"]] * 2, [y - 0.3, y + 0.3], color=style.GREY, lw=0.9)
+        look = style.look(protocol, protocols)
+        place = gap["estimate"], y
+        axes.plot(*place, look.marker, color=look.colour, ms=4.2, mec="white", mew=0.4, zorder=4)
+        key = backbone, protocol, "gap_p_holm"
+        if key in whole.index and whole.loc[key, "estimate"] < 0.05:
+            axes.plot(*place, "o", ms=8, mfc="none", mec=style.INK, mew=0.9, zorder=5)
+        most = max(most, gap["estimate"], null["high"])
+    if not most:
+        axes.annotate("groups too small", (0.05, 0.5), xycoords="axes fraction", va="center",
+                      fontsize=6, color=style.GREY)  # fmt: skip
+    axes.set_ylim(len(layout) - 0.4, -0.6)
+    axes.set_xlim(0, most * 1.06 or 1.0)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_locator(style.ticks(4))
+
+
+def _name_rows(axes: Axes, layout: list) -> None:
+    axes.set_yticks(range(len(layout)), [style.look(p or b).label for b, p in layout])
+    axes.tick_params(axis="y", length=0)
+    for label, (_, protocol) in zip(axes.get_yticklabels(), layout, strict=True):
+        if protocol is None:
+            label.set_fontweight("bold")
+            label.set_fontsize(7)

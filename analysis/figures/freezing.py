@@ -1,0 +1,194 @@
+"""03_freezing: error against the frozen share, its fits, its scale and its slopes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpecFromSubplotSpec
+from matplotlib.patheffects import withStroke
+
+from analysis import style
+
+CAPTION = (
+    "Freezing a share of the backbone's blocks, L1 loss alone. (a) Mean absolute error (MAE) of "
+    "each run on the test eyes; solid: line (ordinary least squares) with its 95 % band; dashed: "
+    "saturating curve, its band between thin lines. Bands are over runs; colours and symbols name "
+    "the backbone throughout. (b) The same on the scale "
+    "from the oracle floor (the noise of the labels) to the template (the training set's mean "
+    "profile for every eye); bars: 95 % intervals, patients resampled, and seeds where there are "
+    "several. (c) Change in percent of the unfrozen MAE; open symbols are the paper's published "
+    "numbers (FairFedMed, RETFound), real eyes, and only this percentage compares with them. "
+    "(d) Slope in µm per 10 % frozen within the paper's span, with 95 % intervals that cover "
+    "different things: other runs; other seeds (mixed model); other patients; patients and seeds. "
+    "Without its interval, or left out: not possible with so few runs or seeds."
+)
+VIEWS = {"line": "runs", "mixed": "seeds", "patients": "patients", "patients and seeds": "both"}
+HALO = [withStroke(linewidth=2, foreground="white")]
+EDITION_LABELS = {"august": "August"}
+EDITIONS = {"submission": ("v", "-"), "august": ("^", (0, (4, 1.5)))}
+
+
+def draw(
+    runs: pd.DataFrame,
+    curves: pd.DataFrame,
+    table: pd.DataFrame,
+    regressions: pd.DataFrame,
+    published: pd.DataFrame,
+) -> Figure:
+    """Draw the runs with their fits above scale, published numbers and slopes.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        From :func:`analysis.freezing.slopes.run_points`.
+    curves, regressions : DataFrame
+        From ``curves`` and ``regressions`` of :mod:`analysis.freezing.slopes`.
+    table : DataFrame
+        Long, from :func:`analysis.ablation.statistics`.
+    published : DataFrame
+        From :func:`analysis.published_ablations.freezing_points`.
+    """
+    backbones = style.order(runs["backbone"])
+    figure = style.new_figure(style.PAGE, 4.1)
+    upper, lower = figure.add_gridspec(2, 1, height_ratios=[1, 1.12])
+    grid = GridSpecFromSubplotSpec(1, len(backbones), upper)
+    panels = [figure.add_subplot(cell) for cell in grid]
+    for i, (axes, name) in enumerate(zip(panels, backbones, strict=True)):
+        _fits(axes, name, runs, curves)
+        if i:
+            axes.sharey(panels[0])
+            axes.tick_params(labelleft=False)
+        title = style.look(name).label
+        style.panel_letter(axes, "a", title) if i == 0 else axes.set_title(title)
+        axes._left_title.set_color(style.look(name).colour)
+    _set_range(panels[0], runs, curves)
+    _name_fits(panels[0])
+    panels[0].set_ylabel("MAE (µm)")
+    grid = GridSpecFromSubplotSpec(1, 3, lower, width_ratios=[1, 1.15, 0.95])
+    scale, change, slopes = (figure.add_subplot(cell) for cell in grid)
+    _scale(scale, table, backbones)
+    _change(change, runs, published, backbones)
+    _slopes(slopes, regressions, backbones)
+    style.panel_letter(scale, "b", "On the scale that matters")
+    style.panel_letter(change, "c", "Beside the published numbers")
+    style.panel_letter(slopes, "d", "One slope, four intervals")
+    return figure
+
+
+def _fits(axes: Axes, name: str, runs: pd.DataFrame, curves: pd.DataFrame) -> None:
+    look, mine = style.look(name), runs[runs["backbone"] == name]
+    for model, line in (("line", "-"), ("saturating", (0, (4, 1.5)))):
+        fit = curves[(curves["backbone"] == name) & (curves["model"] == model)]
+        x = fit["percent_frozen"]
+        colour = style.INK if model == "line" else style.GREY
+        axes.plot(x, fit["estimate"], color=colour, lw=1.1, ls=line, zorder=2)
+        if model == "line":
+            axes.fill_between(x, fit["low"], fit["high"], color=style.PALE, alpha=0.55, lw=0)
+        else:
+            for limit in ("low", "high"):
+                axes.plot(x, fit[limit], color=colour, lw=0.5, ls=line)
+    axes.plot(mine["percent_frozen"], mine["mae"], look.marker, color=look.colour, ms=4,
+              mec="white", mew=0.4, zorder=4)  # fmt: skip
+    _frozen_axis(axes, runs)
+
+
+def _frozen_axis(axes: Axes, runs: pd.DataFrame) -> None:
+    axes.set_xlabel("blocks frozen (%)")
+    axes.set_xlim(-5, runs["percent_frozen"].max() + 5)
+    axes.xaxis.set_major_locator(style.ticks(5))
+
+
+def _set_range(axes: Axes, runs: pd.DataFrame, curves: pd.DataFrame) -> None:
+    """Show all runs and fits; bands may leave the panel, where few runs make them wide."""
+    values = np.concatenate([runs["mae"], curves["estimate"].dropna()])
+    margin = 0.18 * np.ptp(values) or 0.5
+    axes.set_ylim(values.min() - margin, values.max() + margin)
+    axes.yaxis.set_major_locator(style.ticks(5))
+
+
+def _name_fits(axes: Axes) -> None:
+    """Name the two fits by samples of their lines, in a corner of the first panel."""
+    axes.plot([], [], color=style.INK, lw=1.1, label="line")
+    axes.plot([], [], color=style.GREY, lw=1.1, ls=(0, (4, 1.5)), label="saturating")
+    axes.legend(loc="best", handlelength=2.2, borderaxespad=0.1)
+
+
+def _scale(axes: Axes, table: pd.DataFrame, backbones: list[str]) -> None:
+    mae = table[(table["metric"] == "mae") & (table["attribute"] == "all")]
+    for i, name in enumerate(backbones):
+        look, mine = style.look(name), mae[mae["backbone"] == name].sort_values("percent_frozen")
+        x = mine["percent_frozen"] + 1.6 * (i - (len(backbones) - 1) / 2)
+        axes.vlines(x, mine["low"], mine["high"], color=look.colour, lw=0.9)
+        axes.plot(x, mine["estimate"], color=look.colour, ls=look.line, lw=0.9, marker=look.marker,
+                  ms=3.8, mec="white", mew=0.4)  # fmt: skip
+    known = {p: mae.loc[mae["protocol"] == p, "estimate"] for p in ("template", "oracle floor")}
+    for name, value in known.items():
+        if len(value):
+            line = style.look("template").line if name == "template" else "-"
+            axes.axhline(value.iloc[0], color=style.GREY, lw=0.8, ls=line, zorder=0)
+            axes.annotate(name, (0.99, value.iloc[0]), xycoords=("axes fraction", "data"),
+                          xytext=(0, 2), textcoords="offset points", ha="right", fontsize=6,
+                          color=style.GREY)  # fmt: skip
+    _frozen_axis(axes, mae)
+    axes.set_ylim(0, 1.12 * mae["estimate"].max())
+    axes.set_ylabel("MAE (µm)")
+
+
+def _change(axes: Axes, runs: pd.DataFrame, published: pd.DataFrame, backbones: list[str]) -> None:
+    axes.axhline(0, color=style.PALE, lw=0.8, zorder=0)
+    reach, tops = runs["percent_frozen"].max(), []
+    for name in backbones:
+        look = style.look(name)
+        mean = runs[runs["backbone"] == name].groupby("percent_frozen")["mae"].mean()
+        if 0 not in mean.index:
+            continue
+        change = 100 * (mean / mean[0] - 1)
+        tops.append(change.iloc[-1])
+        axes.plot(change.index, change, color=look.colour, ls=look.line, lw=0.9, ms=3.8,
+                  marker=look.marker, mec="white", mew=0.4)  # fmt: skip
+    ends = []
+    for edition, rows in published.groupby("edition", sort=False):
+        marker, line = EDITIONS.get(edition, ("s", ":"))
+        axes.plot(rows["percent_frozen"], rows["change_percent"], color=style.INK, lw=0.8, ls=line,
+                  marker=marker, ms=4, mfc="white", mec=style.INK, mew=0.7)  # fmt: skip
+        ends.append((edition, *rows.iloc[-1][["percent_frozen", "change_percent"]]))
+    _frozen_axis(axes, runs)
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, -2), high + 0.06 * (high - low))
+    placed = style.spread([end[2] for end in ends], gap=0.16 * (high - low))
+    for (edition, x, _), place in zip(ends, placed, strict=True):
+        text = f"published,\n{EDITION_LABELS.get(edition, edition)} edition"
+        axes.annotate(text, (x + 4, place), va="center", fontsize=6.2, linespacing=0.95,
+                      path_effects=HALO)  # fmt: skip
+    if tops:
+        axes.annotate("phantom backbones", (reach, max(tops)), xytext=(0, 11), ha="right",
+                      textcoords="offset points", fontsize=6.2, style="italic",
+                      path_effects=HALO)  # fmt: skip
+    axes.set_ylabel("change of MAE (%)")
+
+
+def _slopes(axes: Axes, regressions: pd.DataFrame, backbones: list[str]) -> None:
+    rows, y, names = regressions[regressions["metric"] == "slope_per_10"], 0.0, []
+    axes.axvline(0, color=style.GREY, lw=0.8, zorder=0)
+    for backbone in backbones:
+        mine = rows[rows["backbone"] == backbone]
+        mine = mine[mine["span"] == mine["span"].iloc[0]].set_index("model")
+        look = style.look(backbone)
+        for view, label in VIEWS.items():
+            one = mine.loc[view]
+            axes.plot([one["low"], one["high"]], [y, y], color=look.colour, lw=1.1)
+            axes.plot(one["estimate"], y, look.marker, color=look.colour, ms=3.8, mec="white",
+                      mew=0.4)  # fmt: skip
+            names.append((y, label, look.colour))
+            y += 1
+        y += 0.7
+    axes.set_ylim(y - 0.9, -0.8)
+    axes.set_yticks([place for place, *_ in names], [label for _, label, _ in names])
+    for text, (_, _, colour) in zip(axes.get_yticklabels(), names, strict=True):
+        text.set_color(colour)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_locator(style.ticks(4))
+    axes.set_xlabel("µm per 10 % frozen")

@@ -1,0 +1,107 @@
+"""05_learning_rate: error and diversity over encoder rates, with and without layer-wise decay."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from analysis import style
+
+CAPTION = (
+    "Learning rate of the encoder, with and without layer-wise decay, one backbone. (a) Mean "
+    "absolute error (MAE); dotted: the template (the training set's mean profile for every eye); "
+    "solid: the oracle floor (the noise of the labels). (b) SD across eyes at each angle; the "
+    "solid line is that of the labels. (c) Layer-wise decay against none at the same rate, on the "
+    "same eyes; below 0 decay is better; filled: Holm-corrected p below 0.05. Bars: 95 % "
+    "intervals, patients resampled, and seeds where there are several. Rates are the protocol's; "
+    "training multiplies them by the profile's common factor."
+)
+LOOKS = (("#0b3c6f", "o", "-"), ("#e69f00", "^", (0, (4, 1.5))), ("#1b9e77", "D", (0, (1.2, 1))))
+
+
+def draw(table: pd.DataFrame, effects: pd.DataFrame) -> Figure:
+    """Draw error, spread and the effect of decay over the encoder's rate.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Long, from :func:`analysis.ablation.statistics`, with ``lr_encoder``, ``lr_effective`` and
+        ``layer_decay``.
+    effects : DataFrame
+        From :func:`analysis.ablation.decay_effect`; may be empty.
+    """
+    table = table[table["attribute"] == "all"]
+    figure = style.new_figure(style.PAGE, 2.5)
+    panels = [figure.add_subplot(1, 3, i + 1) for i in range(3)]
+    _curves(panels[0], table, "mae")
+    _curves(panels[1], table, "sigma_between")
+    mae = table[table["metric"] == "mae"].set_index("protocol")["estimate"]
+    dotted = style.look("template").line
+    _reference(panels[0], mae.get("template"), "template", dotted)
+    _reference(panels[0], mae.get("oracle floor"), "oracle floor", "-")
+    labels = table.loc[table["metric"] == "sigma_between_target", "estimate"]
+    _reference(panels[1], labels.iloc[0] if len(labels) else None, "labels", "-")
+    for axes in panels[:2]:
+        axes.set_ylim(0, 1.12 * max(axes.dataLim.y1, *(line.get_ydata()[0] for line in axes.lines)))
+    _effects(panels[2], effects)
+    panels[0].set_ylabel("MAE (µm)")
+    panels[1].set_ylabel("σ between (µm)")
+    panels[2].set_ylabel("decay minus none, MAE (µm)")
+    panels[0].legend(loc="center right", bbox_to_anchor=(1, 0.42), handlelength=2.6)
+    rates = table[["lr_encoder", "lr_effective"]].dropna().drop_duplicates()
+    factor = float((rates["lr_effective"] / rates["lr_encoder"]).iloc[0])
+    titles = ("Error", "Diversity between eyes", "Layer-wise decay")
+    for axes, letter, title in zip(panels, "abc", titles, strict=True):
+        _rate_axis(axes, rates["lr_encoder"], factor)
+        style.panel_letter(axes, letter, title)
+    return figure
+
+
+def _curves(axes: Axes, table: pd.DataFrame, metric: str) -> None:
+    rows = table[(table["metric"] == metric) & table["lr_encoder"].notna()]
+    decays = sorted(rows["layer_decay"].unique(), reverse=True)
+    for i, decay in enumerate(decays):
+        colour, marker, line = LOOKS[i % len(LOOKS)]
+        mine = rows[rows["layer_decay"] == decay].sort_values("lr_encoder")
+        x = mine["lr_encoder"] * 1.09 ** (i - (len(decays) - 1) / 2)
+        axes.vlines(x, mine["low"], mine["high"], color=colour, lw=1.1)
+        name = "no decay" if decay == 1 else f"decay {decay:g}"
+        axes.plot(x, mine["estimate"], color=colour, marker=marker, ls=line, lw=1.0, ms=4,
+                  mec="white", mew=0.4, label=name)  # fmt: skip
+
+
+def _reference(axes: Axes, value: float | None, name: str, line: str | tuple) -> None:
+    if value is None or not np.isfinite(value):
+        return
+    axes.axhline(value, color=style.GREY, lw=0.8, ls=line, zorder=0)
+    axes.annotate(name, (0.01, value), xycoords=("axes fraction", "data"), xytext=(0, 2),
+                  textcoords="offset points", fontsize=6.2, color=style.GREY)  # fmt: skip
+
+
+def _effects(axes: Axes, effects: pd.DataFrame) -> None:
+    axes.axhline(0, color=style.GREY, lw=0.8, zorder=0)
+    if effects.empty:
+        axes.text(0.5, 0.5, "not tried", transform=axes.transAxes, ha="center", color=style.GREY)
+        axes.set_yticks([])
+        return
+    decays = sorted(effects["layer_decay"].unique(), reverse=True)
+    for i, decay in enumerate(decays):
+        colour, marker, _ = LOOKS[(i + 1) % len(LOOKS)]
+        mine = effects[effects["layer_decay"] == decay].sort_values("lr_encoder")
+        axes.vlines(mine["lr_encoder"], mine["low"], mine["high"], color=colour, lw=1.1)
+        clear = mine["p_holm"] < 0.05
+        for chosen, fill in ((mine[clear], colour), (mine[~clear], "white")):
+            axes.plot(chosen["lr_encoder"], chosen["estimate"], marker, color=colour, mfc=fill,
+                      ms=4.2, mew=0.8)  # fmt: skip
+    axes.yaxis.set_major_locator(style.ticks(5))
+
+
+def _rate_axis(axes: Axes, rates: pd.Series, factor: float) -> None:
+    axes.set_xscale("log")
+    axes.set_xlim(rates.min() / 2, rates.max() * 2)
+    axes.xaxis.set_minor_locator(NullLocator())
+    scaled = "" if factor == 1 else f" (effective: × {factor:g})"
+    axes.set_xlabel(f"encoder learning rate{scaled}")

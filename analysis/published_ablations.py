@@ -1,0 +1,85 @@
+"""The paper's ablations: its freezing points with refits, and its weights of the Pearson term.
+
+FairFedMed eyes; freezing with RETFound ViT-L/16. In µm nothing here compares with a phantom; the
+change in percent of the unfrozen error does.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis import published
+from analysis.freezing import linear, saturating, step
+from analysis.freezing.goodness import NAN
+
+LABEL = "published: FairFedMed"
+
+
+def freezing_points() -> pd.DataFrame:
+    """Return the published cells: edition, percent_frozen (%), mae (µm), change_percent.
+
+    ``change_percent`` is the change of the MAE from nothing frozen, in % of it.
+    """
+    rows = published.load("freezing")
+    rows = rows[rows["metric"].isin(("percent_frozen", "mae"))]
+    keys = ["edition", "protocol"]
+    wide = rows.pivot_table(index=keys, columns="metric", values="value").reset_index()
+    wide = wide.sort_values(["edition", "percent_frozen"], ascending=[False, True])
+    unfrozen = wide[wide["percent_frozen"] == 0].set_index("edition")["mae"]
+    start = wide["edition"].map(unfrozen)
+    wide = wide.assign(change_percent=100 * (wide["mae"] - start) / start, source=LABEL)
+    wide.columns.name = None
+    chosen = ["source", "edition", "percent_frozen", "mae", "change_percent"]
+    return wide[chosen].reset_index(drop=True)
+
+
+def freezing_lines(published_points: pd.DataFrame) -> pd.DataFrame:
+    """Return what each edition's points give, one row per edition, beside what it states.
+
+    Returns
+    -------
+    DataFrame
+        edition, n, claimed_per_10 and slope_per_10 (µm per 10 %, stated and refitted by OLS, with
+        low and high), relative_per_10 and claimed_relative_per_10 (% of the unfrozen MAE), and R²
+        of the line, of the step (as many parameters) and of the saturating curve (one more).
+    """
+    stated = published.load("freezing")
+    stated = stated[stated["metric"] == "claimed_slope_per_10_percent"]
+    claims = stated.set_index("edition")["value"]
+    found = []
+    for edition, mine in published_points.groupby("edition", sort=False):
+        line = linear(mine)
+        start = mine.loc[mine["percent_frozen"] == 0, "mae"].mean()
+        claimed = float(claims.get(edition, NAN))
+        found.append({
+            "edition": edition,
+            "n": line.n,
+            "claimed_per_10": claimed,
+            "slope_per_10": line.slope_per_10,
+            "low": line.low,
+            "high": line.high,
+            "claimed_relative_per_10": 100 * claimed / start,
+            "relative_per_10": 100 * line.slope_per_10 / start,
+            "r_squared_line": line.r_squared,
+            "r_squared_step": step(mine).r_squared,
+            "r_squared_saturating": saturating(mine).r_squared,
+        })  # fmt: skip
+    return pd.DataFrame(found)
+
+
+def loss_points() -> pd.DataFrame:
+    """Return the published weights of the Pearson term: source, edition, lambda_pearson, and the
+    change of ``mae`` and ``sigma_flat`` from weight 0 in percent, as ``mae_change`` and
+    ``sigma_change``.
+    """
+    rows = published.load("loss_complexity")
+    rows = rows[rows["metric"].isin(("lambda_pearson", "mae", "sigma"))]
+    keys = ["edition", "protocol"]
+    wide = rows.pivot_table(index=keys, columns="metric", values="value").reset_index()
+    wide = wide.sort_values(["edition", "lambda_pearson"])
+    start = wide[wide["lambda_pearson"] == 0].set_index("edition")
+    for name in ("mae", "sigma"):
+        wide[f"{name}_change"] = 100 * (wide[name] / wide["edition"].map(start[name]) - 1)
+    wide.columns.name = None
+    chosen = ["source", "edition", "lambda_pearson", "mae_change", "sigma_change"]
+    return wide.assign(source=LABEL)[chosen].reset_index(drop=True)

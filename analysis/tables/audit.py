@@ -1,0 +1,49 @@
+"""The audit of published numbers, formatted wide."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.audit.cells import CONTRADICTION, VERDICTS
+from analysis.audit.text import condense, quantity_range
+from analysis.tables.text import MISSING
+
+AUDIT_CAPTION = (
+    "Audit of the published numbers (real data, not the phantom): each claim that the numbers "
+    "printed beside it can confirm or refute. It holds when the recomputed number agrees with the "
+    "printed one within the rounding of the printed digits. Contradictions give both printed "
+    "numbers. That an error should beat a constant is our yardstick, not a claim of the paper. "
+    "Reading: the assumption that the verdict rests on."
+)
+
+
+def audit_wide(findings: pd.DataFrame) -> pd.DataFrame:
+    """Return an audit, formatted, what does not hold first; like findings as one row.
+
+    Parameters
+    ----------
+    findings : DataFrame
+        From :func:`analysis.audit.audit`.
+    """
+    rows = condense(findings)
+    rank = rows["verdict"].map(VERDICTS.index)
+    wide = [
+        {
+            "Verdict": row["verdict"],
+            "Edition": row["edition"] or MISSING,
+            "Table": row["table"] or MISSING,
+            "Claim": row["claim"],
+            **_numbers(row),
+            "Reading": row["reading"] or row["detail"] or MISSING,
+        }
+        for _, row in rows.loc[rank.sort_values(kind="stable").index].iterrows()
+    ]
+    columns = ["Verdict", "Edition", "Table", "Claim", "Published", "Recomputed", "Reading"]
+    return pd.DataFrame(wide, columns=columns)
+
+
+def _numbers(row: pd.Series) -> dict[str, str]:
+    told, found = (quantity_range(row, name) for name in ("published", "recomputed"))
+    if row["verdict"] == CONTRADICTION:
+        return {"Published": f"{told} / {found}", "Recomputed": MISSING}
+    return {"Published": told, "Recomputed": found}
