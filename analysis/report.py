@@ -36,7 +36,7 @@ caption { white-space: normal; }
 th, td { padding: .25rem .6rem; text-align: right; font-variant-numeric: tabular-nums; }
 th { border-top: 2px solid #1a1a1a; border-bottom: 1px solid #1a1a1a; font-weight: 600; }
 tr:last-child td { border-bottom: 2px solid #1a1a1a; }
-th.text, td.text { text-align: left; }
+th.text, td.text { text-align: left; } td.long { white-space: normal; min-width: 14rem; }
 details { font-size: .85rem; margin: .5rem 0; } details dl { margin: .4rem 0 .4rem 1rem; }
 dd { margin-left: 1rem; overflow-wrap: anywhere; font-family: ui-monospace, monospace;
      font-size: .75rem; }
@@ -189,8 +189,12 @@ def _table(path: Path) -> str:
         "" if any(letter.isdigit() for text in frame[name] for letter in text[:2]) else "text"
         for name in frame
     ]
+    long = [
+        text and "text long" if max(map(len, frame[name]), default=0) > 40 else text
+        for name, text in zip(frame, kind, strict=True)
+    ]
     head = _row("th", frame.columns, kind)
-    rows = "".join(_row("td", line, kind) for line in frame.to_numpy())
+    rows = "".join(_row("td", line, long) for line in frame.to_numpy())
     table = f"<table><caption>{html.escape(_caption(path))}</caption>{head}{rows}</table>"
     return f'<div class="scroll" id="{_anchor(path)}">{table}</div>'
 

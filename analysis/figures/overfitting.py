@@ -56,7 +56,7 @@ def draw(curves: pd.DataFrame, collapse: pd.DataFrame) -> Figure:
     trained = [name for name in style.order(profiles) if name not in ("target", *COLLAPSED)]
     panels = ["target", *trained, *(name for name in COLLAPSED if name in profiles)]
     rows = collapse[collapse["backbone"].isin([backbone, "—"])]
-    known = set(rows["protocol"])
+    known = list(dict.fromkeys(rows["protocol"]))
     ends = ("target", "oracle floor", *COLLAPSED)
     others = [name for name in style.order(known) if name not in ends]
     names = [name for name in (*ends[:2], *others, *COLLAPSED) if name in known]

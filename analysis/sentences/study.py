@@ -136,10 +136,12 @@ def collapse(stats: pd.DataFrame) -> list[str]:
     ]
     for (backbone, protocol), row in cells.iterrows():
         verdict = "collapsed towards a template" if row.sigma_ratio < COLLAPSED else "no collapse"
+        share = f"{100 * row.sigma_ratio:.0f} % of the truth ({verdict})"
+        if not np.isfinite(row.sigma_ratio):
+            share = "not to be judged, as the true profiles do not differ"
         out.append(
-            f"{backbone} with {protocol}: σ_between {row.sigma_between:.1f} µm, "
-            f"{100 * row.sigma_ratio:.0f} % of the truth ({verdict}); σ_flat "
-            f"{row.sigma_flat:.1f} µm."
+            f"{backbone} with {protocol}: σ_between {row.sigma_between:.1f} µm, {share}; "
+            f"σ_flat {row.sigma_flat:.1f} µm."
         )
     return out
 
