@@ -8,7 +8,6 @@ command line, ``python -m analysis.figures`` redraws every figure whose tables a
 from __future__ import annotations
 
 import ast
-import hashlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -195,11 +194,15 @@ def make(stem: str, results_dir: str | Path, figures_dir: str | Path) -> dict[st
 
 
 def drawing_code(stem: str) -> str:
-    """Return a hash of the code that draws a figure: its module and the shared style."""
-    modules = (sys.modules[FIGURES[stem].draw.__module__], style)
-    trees = (ast.parse(Path(module.__file__).read_text(encoding="utf-8")) for module in modules)
-    text = "\n".join(provenance.statements(tree) for tree in trees)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    """Return a hash of the code that draws a figure: its module, what it shares, and the style."""
+    text, waiting = {}, [FIGURES[stem].draw.__module__, style.__name__]
+    while waiting:
+        name = waiting.pop()
+        tree = ast.parse(Path(sys.modules[name].__file__).read_text(encoding="utf-8"))
+        imported = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module}
+        waiting += [one for one in imported - text.keys() if one.startswith(f"{__name__}.")]
+        text[name] = provenance.statements(tree)
+    return provenance.sha256_json(text)[:16]
 
 
 def available(results_dir: str | Path) -> list[str]:

@@ -10,6 +10,7 @@ from matplotlib.gridspec import GridSpecFromSubplotSpec
 from matplotlib.patches import Rectangle
 
 from analysis import style
+from analysis.figures.rows import ROW, name_rows, row_layout
 
 CAPTION = (
     "Fairness between groups of patients, on the test eyes. (a) Mean absolute error (MAE) by "
@@ -21,7 +22,6 @@ CAPTION = (
     "patients exchange their labels (bar: central 95 %, tick: mean). Points: means over seeds; "
     "lines: 95 % intervals, patients resampled, and seeds where there are several."
 )
-ROW = 0.142  # inches
 ATTRIBUTES = ("age", "sex", "race")
 NAMES = {"<40": "< 40", "40-60": "40–60", ">=60": "≥ 60", "mean": "mean of the three"}
 
@@ -38,7 +38,7 @@ def draw(table: pd.DataFrame, effects: pd.DataFrame, labels: pd.DataFrame) -> Fi
     labels : DataFrame
         From :func:`analysis.fairness.group_effects.label_effects`.
     """
-    layout = _layout(table)
+    layout = row_layout(table)
     backbone = next((name for name, _ in layout[::-1] if name != "—"), "—")
     forest, above = ROW * len(layout) + 0.6, 2.6
     figure = style.new_figure(style.PAGE, forest + above)
@@ -56,19 +56,9 @@ def draw(table: pd.DataFrame, effects: pd.DataFrame, labels: pd.DataFrame) -> Fi
         _gaps(axes, table[table["attribute"] == attribute], layout)
         axes.set_title(NAMES.get(attribute, f"by {attribute}"))
         axes.set_xlabel("gap (µm)")
-    _name_rows(panels[0], layout)
+    name_rows(panels[0], layout)
     style.panel_letter(panels[0], "c", "Gap by age")
     return figure
-
-
-def _layout(table: pd.DataFrame) -> list[tuple[str, str | None]]:
-    """Return the rows from top to bottom: a backbone's heading (protocol None), its protocols."""
-    cells = table[["backbone", "protocol"]].drop_duplicates()
-    rows: list[tuple[str, str | None]] = []
-    for backbone in style.order(cells["backbone"][cells["backbone"] != "—"]):
-        protocols = style.order(cells["protocol"][cells["backbone"] == backbone])
-        rows += [(backbone, None), *((backbone, name) for name in protocols)]
-    return rows
 
 
 def _groups(axes: Axes, mine: pd.DataFrame, protocols: list[str]) -> None:
@@ -179,12 +169,3 @@ def _gaps(axes: Axes, rows: pd.DataFrame, layout: list) -> None:
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(style.ticks(4))
-
-
-def _name_rows(axes: Axes, layout: list) -> None:
-    axes.set_yticks(range(len(layout)), [style.look(p or b).label for b, p in layout])
-    axes.tick_params(axis="y", length=0)
-    for label, (_, protocol) in zip(axes.get_yticklabels(), layout, strict=True):
-        if protocol is None:
-            label.set_fontweight("bold")
-            label.set_fontsize(7)

@@ -10,6 +10,7 @@ from matplotlib.gridspec import GridSpecFromSubplotSpec
 from matplotlib.patheffects import withStroke
 
 from analysis import style
+from analysis.figures.rows import ROW, name_rows, row_layout
 
 CAPTION = (
     "Backbones and protocols on the test eyes. (a) Mean absolute error (MAE); the dotted line is "
@@ -19,7 +20,6 @@ CAPTION = (
     "intervals, patients resampled, and seeds where there are several. (d) Validation error in "
     "training; thin lines are seeds, thick lines their mean, markers its minimum."
 )
-ROW = 0.142  # inches
 
 
 def draw(table: pd.DataFrame, history: pd.DataFrame) -> Figure:
@@ -33,7 +33,7 @@ def draw(table: pd.DataFrame, history: pd.DataFrame) -> Figure:
         backbone, protocol, seed, epoch, val_mae (µm).
     """
     overall = table[table["attribute"] == "all"].set_index(["backbone", "protocol", "metric"])
-    layout = _layout(table)
+    layout = row_layout(table)
     backbones = style.order(name for name, _ in layout if name != "—")
     forest, curves = ROW * len(layout) + 0.55, 1.75
     figure = style.new_figure(style.PAGE, forest + curves)
@@ -42,7 +42,7 @@ def draw(table: pd.DataFrame, history: pd.DataFrame) -> Figure:
     panels = [figure.add_subplot(cell) for cell in grid]
     for axes, metric in zip(panels, ("mae", "sigma_between", "pearson_between_eyes"), strict=True):
         _forest(axes, overall, metric, layout)
-    _name_rows(panels[0], layout)
+    name_rows(panels[0], layout)
     _references(panels, overall)
     style.panel_letter(panels[0], "a", "Error")
     style.panel_letter(panels[1], "b", "Diversity between eyes")
@@ -52,16 +52,6 @@ def draw(table: pd.DataFrame, history: pd.DataFrame) -> Figure:
     panels[2].set_xlabel("correlation between eyes")
     _training(figure, outer[1], history, backbones)
     return figure
-
-
-def _layout(table: pd.DataFrame) -> list[tuple[str, str | None]]:
-    """Return the rows from top to bottom: a backbone's heading (protocol None), its protocols."""
-    cells = table[["backbone", "protocol"]].drop_duplicates()
-    rows: list[tuple[str, str | None]] = []
-    for backbone in style.order(cells["backbone"][cells["backbone"] != "—"]):
-        protocols = style.order(cells["protocol"][cells["backbone"] == backbone])
-        rows += [(backbone, None), *((backbone, name) for name in protocols)]
-    return rows
 
 
 def _forest(axes: Axes, overall: pd.DataFrame, metric: str, layout: list) -> None:
@@ -80,15 +70,6 @@ def _forest(axes: Axes, overall: pd.DataFrame, metric: str, layout: list) -> Non
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(style.ticks(5))
-
-
-def _name_rows(axes: Axes, layout: list) -> None:
-    axes.set_yticks(range(len(layout)), [style.look(p or b).label for b, p in layout])
-    axes.tick_params(axis="y", length=0)
-    for label, (_, protocol) in zip(axes.get_yticklabels(), layout, strict=True):
-        if protocol is None:
-            label.set_fontweight("bold")
-            label.set_fontsize(7)
 
 
 def _references(panels: list[Axes], overall: pd.DataFrame) -> None:
