@@ -15,10 +15,10 @@ from analysis import (
     performance,
     published_ablations,
     sentences,
-    slopes,
     style,
     tables,
 )
+from analysis.freezing import slopes
 from rnfl import ablations, metrics
 
 N = 300  # permutations: the smallest Holm p is the family's size over this
