@@ -30,6 +30,8 @@ DATASETS = (
         "rnfl.datasets.phantom",
     ),
     Dataset(r"grape([-_]\w+)*", "grape[-<label>]", "rnfl.datasets.grape"),
+    Dataset(r"harvard_gf([-_]\w+)*", "harvard_gf[-<label>]", "rnfl.datasets.harvard_gf"),
+    Dataset(r"fairfedmed([-_]\w+)*", "fairfedmed[-<label>]", "rnfl.datasets.fairfedmed"),
 )
 
 

@@ -1,0 +1,186 @@
+"""One eye of FairFedMed: from its npz and what the tables say to a crop, a profile and labels."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rnfl.datasets import fairfedmed_images as images
+from rnfl.datasets import fairfedmed_labels as labels
+from rnfl.datasets import fairfedmed_tables as tables_of
+from rnfl.datasets import fairfedmed_targets as targets
+from rnfl.datasets.fairfedmed_files import UNREADABLE, Entry, Excluded, Source
+from rnfl.datasets.fairfedmed_options import Options
+from rnfl.datasets.fairfedmed_tables import Tables
+from rnfl.geometry import to_right_eye
+from rnfl.imports.demographics import SPELLINGS
+from rnfl.imports.foreign import listed
+
+NO_LATERALITY = "laterality unknown"
+NO_SPLIT = "no split in the tables"
+
+LATERALITY = {"od": "OD", "os": "OS", **SPELLINGS["laterality"]}
+IN_NAME = re.compile(r"(?:^|[_\-. ])(OD|OS)(?:$|[_\-. ])", re.IGNORECASE)
+#: Arrays of an npz that are used; the OCT volumes are not among them.
+WANTED = frozenset(
+    {*images.NAMES, targets.MAP_NAME}
+    | {name for names in labels.NAMES.values() for name in names}
+    | {name for key, names in tables_of.NAMES.items() if key != "split" for name in names}
+)
+
+
+@dataclass
+class Eye:
+    """What became of one npz: an eye to keep, or the reason why not."""
+
+    key: str
+    fingerprint: str = ""
+    reason: str = ""
+    detail: str = ""
+    image: np.ndarray | None = None
+    profile: np.ndarray | None = None
+    columns: dict[str, Any] = field(default_factory=dict)
+    shape: str = ""
+    differ: list[str] = field(default_factory=list)
+    unknown: list[tuple[str, str]] = field(default_factory=list)
+
+
+def read_eye(entry: Entry, source: Source, tables: Tables, options: Options) -> Eye:
+    """Read one npz; what is wrong with it leaves out this eye and no other."""
+    eye = Eye(entry.key, source.fingerprint(entry, WANTED))
+    try:
+        arrays = source.arrays(entry, WANTED)
+        facts = tables.facts.get(eye.key, {})
+        _label(eye, arrays, tables)
+        side = _laterality(eye, arrays, facts, options)
+        name = next((name for name in images.NAMES if name in arrays), None)
+        if name is None:
+            raise Excluded(images.NO_IMAGE, f"arrays used: {listed(arrays) or 'none'}")
+        image = images.grey(arrays[name])
+        eye.shape = images.orientation_of(image)
+        image = images.turn_upright(image, options.orientation)
+        x, y = (_number(arrays, facts, axis) for axis in ("disc_x", "disc_y"))
+        stated = {"disc_x", "disc_y"} <= tables.columns or np.isfinite([x, y]).all()
+        x, y = images.place(image, x, y, bool(stated))
+        lies = side if options.left_eyes == "as taken" else "OD"
+        eye.profile, target = _target(eye.key, arrays, side, lies, source, tables, options)
+        if "split" in tables.columns and facts.get("split") is None:
+            raise Excluded(NO_SPLIT)
+        eye.image = to_right_eye(images.crop(image, x, y, options.short_side_mm), lies)
+        patient = facts.get("patient_id") or _patient(arrays)
+        eye.columns |= {
+            "patient_id": patient or eye.key,
+            "laterality": side,
+            "split": facts.get("split"),
+            "target": target,
+            "disc_x": float(x),
+            "disc_y": float(y),
+            "disc_stated": bool(stated),
+            "patient_stated": patient is not None,
+        }
+    except Excluded as left_out:
+        eye.reason, eye.detail = left_out.reason, left_out.detail
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:  # of a surface
+        eye.reason, eye.detail = UNREADABLE, f"{type(error).__name__}: {error}"
+    if eye.reason:
+        eye.image = eye.profile = None
+    return eye
+
+
+def _label(eye: Eye, arrays: dict, tables: Tables) -> None:
+    """Set the demographics: the npz first, then each table; note codes that are not valid."""
+    sources = [arrays, *tables.rows.get(eye.key, [])]
+    for attribute, names in labels.NAMES.items():
+        found = []
+        for values, name in ((values, name) for values in sources for name in names):
+            if name in values:
+                try:
+                    found.append(labels.decode(attribute, name, values[name]))
+                except labels.UnknownCode as error:
+                    eye.unknown.append((attribute, error.value))
+        known = [value for value in found if value is not None]
+        eye.columns[attribute] = known[0] if known else None
+        if len(set(known)) > 1:
+            eye.differ.append(attribute)
+    eye.columns["severity"] = labels.severity(eye.columns)
+
+
+def _laterality(eye: Eye, arrays: dict, facts: dict, options: Options) -> str:
+    """Return 'OD' or 'OS': from the tables, the npz, the file's name or the option."""
+    named = next((n for n in tables_of.NAMES["laterality"] if n in arrays), None)
+    code = labels.text(arrays[named]).lower() if named else ""
+    if code not in LATERALITY and code not in labels.UNKNOWN_CODES:
+        eye.unknown.append(("laterality", code))
+    marks = {mark.upper() for mark in IN_NAME.findall(eye.key)}
+    in_name = marks.pop() if len(marks) == 1 else None
+    side = facts.get("laterality") or LATERALITY.get(code) or in_name or options.laterality
+    if not side:
+        raise Excluded(NO_LATERALITY)
+    return side
+
+
+def _number(arrays: dict, facts: dict, column: str) -> float:
+    """Return a number of the tables, else of the npz, else NaN."""
+    value = facts.get(column)
+    if value is not None and np.isfinite(value):
+        return float(value)
+    name = next((name for name in tables_of.NAMES[column] if name in arrays), None)
+    try:
+        return float(labels.text(arrays[name])) if name else np.nan
+    except ValueError:
+        return np.nan
+
+
+def _patient(arrays: dict) -> str | None:
+    name = next((name for name in tables_of.NAMES["patient_id"] if name in arrays), None)
+    found = labels.text(arrays[name]) if name else ""
+    return None if found.lower() in labels.UNKNOWN_CODES else found
+
+
+def _target(
+    key: str, arrays: dict, side: str, lies: str, source: Source, tables: Tables, options: Options
+) -> tuple[np.ndarray, str]:
+    """Return the profile and where it came from: the first of the three that the eye has."""
+    if key in tables.profiles:
+        profile = targets.from_table(tables.profiles[key], side, options.profile_orientation)
+        return profile, targets.PROFILE
+    how = (lies, options.map_orientation, options.map_mm)
+    if targets.MAP_NAME in arrays:
+        return targets.from_map(arrays[targets.MAP_NAME], *how), targets.MAP
+    pair = tables.surfaces.get(key, {})
+    if not pair:
+        raise Excluded(targets.NO_TARGET)
+    if len(pair) < 2:
+        raise Excluded(targets.BAD_SURFACES, f"only the {next(iter(pair)).upper()} boundary")
+    with source.open(pair["ilm"]) as ilm, source.open(pair["rnfl"]) as rnfl:
+        facts = tables.facts.get(key, {})
+        disc = _number({}, facts, "map_x"), _number({}, facts, "map_y")
+        profile = targets.from_surfaces(ilm.read(), rnfl.read(), *how, disc)
+    return profile, targets.SURFACES
+
+
+def refuse_unknown_codes(eyes: Iterable[Eye], where: str) -> None:
+    """Raise a ValueError that lists codes which no code table has, and how often they occur."""
+    seen: dict[tuple[str, str], list[str]] = {}
+    for eye in eyes:
+        for code in dict.fromkeys(eye.unknown):
+            seen.setdefault(code, []).append(eye.key)
+    if seen:
+        raise ValueError(f"{where}: {'; '.join(_described(seen))}; -1 or nothing where unknown")
+
+
+def _described(seen: dict[tuple[str, str], list[str]]) -> Iterator[str]:
+    for attribute in dict.fromkeys(attribute for attribute, _ in seen):
+        values = [
+            f"{value!r} ({len(keys)}, as {keys[0]})"
+            for (of, value), keys in sorted(seen.items())
+            if of == attribute
+        ]
+        valid = "OD or OS" if attribute == "laterality" else labels.expected(attribute)
+        yield f"{attribute} has values {listed(values, 10)}: expected {valid}"

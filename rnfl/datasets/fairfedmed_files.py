@@ -1,0 +1,230 @@
+"""FairFedMed's files, read where they lie: npz and CSV in a folder, a zip or tar shards.
+
+Nothing is unpacked to disk and nothing pickled is loaded. A file that cannot be used raises
+:class:`Excluded`, which leaves out one eye; what is wrong with the whole source is a ValueError.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+import numpy as np
+
+from rnfl.imports.foreign import listed
+
+LARGEST = 2**28  # bytes of a file, and of one of its arrays; real ones have a few million
+UNREADABLE = "unreadable npz"
+OBJECTS = "object arrays in the npz, which are never loaded"
+TOO_LARGE = "file or array larger than 256 MiB"
+DAMAGE = (
+    *(OSError, EOFError, ValueError, KeyError, NotImplementedError, RuntimeError, SyntaxError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, MemoryError),
+)
+
+
+class Excluded(Exception):
+    """An eye that is left out; ``reason`` is one of a fixed list, ``detail`` what was found."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.detail = reason, detail
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of the source: its path there, and where on disk its bytes are."""
+
+    name: str
+    container: Path
+    offset: int = -1  # of a tar's member; -1 elsewhere
+    size: int = 0
+
+    @property
+    def key(self) -> str:
+        """The file's name without folder and ``.npz``, which names the eye."""
+        return key_of(self.name)
+
+
+def key_of(name: str) -> str:
+    """Return the key of an eye from a file's name or path.
+
+    Examples
+    --------
+    >>> key_of("all/data_00001.npz"), key_of(" data_00001 ")
+    ('data_00001', 'data_00001')
+    """
+    return PurePosixPath(name.strip().replace("\\", "/")).name.removesuffix(".npz")
+
+
+class Source:
+    """The npz and CSV files of a folder, a zip or a tar, sorted by path.
+
+    In a folder without npz files its zip and tar files are read instead; beside npz files they
+    are not, and ``unread`` names them.
+
+    Raises
+    ------
+    ValueError
+        When there are no npz files, two share a name, or an archive is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.unread, self._zips = path, [], {}
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        files = [f for f in files if f.is_file() and not _hidden(f.relative_to(path).as_posix())]
+        loose = [f for f in files if f.suffix.lower() in (".npz", ".csv")] if path.is_dir() else []
+        archives = [f for f in files if f.suffix.lower() in (".zip", ".tar")]
+        found = [Entry(f.relative_to(path).as_posix(), f, size=f.stat().st_size) for f in loose]
+        if any(f.suffix.lower() == ".npz" for f in loose):
+            self.unread = [f.relative_to(path).as_posix() for f in archives]
+        else:
+            found += [entry for f in archives for entry in self._members(f)]
+        self.npz = sorted((e for e in found if e.name.lower().endswith(".npz")), key=_by_name)
+        self.csv = sorted((e for e in found if e.name.lower().endswith(".csv")), key=_by_name)
+        if not self.npz:
+            raise ValueError(
+                f"{path}: no npz files; found {listed((f.name for f in files), 5) or 'nothing'}. "
+                "Expected a folder of *.npz or all/*.npz, a zip, or tar shards (*.tar)"
+            )
+        places: dict[str, list[str]] = {}
+        for entry in self.npz:
+            places.setdefault(entry.key, []).append(f"{entry.name} in {entry.container.name}")
+        twice = [f"{key} ({', '.join(at)})" for key, at in places.items() if len(at) > 1]
+        if twice:
+            raise ValueError(f"{path}: files of the same name: {listed(twice)}; keep one of each")
+
+    def _members(self, archive: Path) -> list[Entry]:
+        """Return the npz and CSV files of an archive, none of which may point outside it."""
+        try:
+            if archive.suffix.lower() == ".zip":
+                self._zips[archive] = zipfile.ZipFile(archive)
+                infos = [i for i in self._zips[archive].infolist() if not i.is_dir()]
+                found = [Entry(info.filename, archive, size=info.file_size) for info in infos]
+            else:
+                with tarfile.open(archive, "r:") as tar:
+                    infos = [member for member in tar if member.isfile()]
+                found = [Entry(m.name, archive, m.offset_data, m.size) for m in infos]
+        except (OSError, zipfile.BadZipFile, tarfile.TarError) as error:
+            raise ValueError(
+                f"{archive} is damaged ({error}): copy or download it again"
+            ) from error
+        outside = [e.name for e in found if e.name.startswith("/") or ".." in e.name.split("/")]
+        if outside:
+            raise ValueError(
+                f"{archive}: members point outside the archive: {listed(outside)}; "
+                "make the archive again with paths relative to its own folder"
+            )
+        kept = (".npz", ".csv")
+        return [e for e in found if e.name.lower().endswith(kept) and not _hidden(e.name)]
+
+    def open(self, entry: Entry) -> BinaryIO:
+        """Return a file to read and seek in; a member of an archive is held in memory."""
+        if entry.size > LARGEST:
+            raise Excluded(TOO_LARGE, f"{entry.name}: {entry.size} bytes")
+        if entry.container in self._zips:
+            return io.BytesIO(self._zips[entry.container].read(entry.name))
+        handle = open(entry.container, "rb")
+        if entry.offset < 0:
+            return handle
+        with handle:
+            handle.seek(entry.offset)
+            return io.BytesIO(handle.read(entry.size))
+
+    def read(self, entry: Entry) -> bytes:
+        """Return the bytes of a file.
+
+        Raises
+        ------
+        ValueError
+            When they cannot be read.
+        """
+        try:
+            with self.open(entry) as handle:
+                return handle.read()
+        except (Excluded, *DAMAGE) as error:
+            where = f"{self.path}: {entry.name}"
+            raise ValueError(f"{where} is damaged ({error}): copy or download it again") from error
+
+    def fingerprint(self, entry: Entry, wanted: Collection[str]) -> str:
+        """Return a hash of an npz that tells any change in the arrays that are used.
+
+        It covers names, sizes and CRC-32 of all arrays, and verifies the contents of the wanted
+        ones; the OCT volumes, most of the bytes, are not read. A damaged file is hashed whole.
+        """
+        digest = hashlib.sha256()
+        try:
+            with self.open(entry) as handle, zipfile.ZipFile(handle) as npz:
+                for info in sorted(npz.infolist(), key=lambda info: info.filename):
+                    digest.update(f"{info.filename} {info.file_size} {info.CRC}\n".encode())
+                    if _array(info.filename) in wanted and info.file_size <= LARGEST:
+                        npz.read(info)  # raises when the contents differ from their CRC-32
+            return digest.hexdigest()
+        except (Excluded, *DAMAGE):
+            pass
+        try:
+            if entry.container not in self._zips and entry.offset < 0:
+                with open(entry.container, "rb") as handle:
+                    return hashlib.file_digest(handle, "sha256").hexdigest()
+            with self.open(entry) as handle:
+                return hashlib.sha256(handle.read()).hexdigest()
+        except (Excluded, *DAMAGE) as error:
+            return f"unreadable: {type(error).__name__}, {entry.size} bytes"
+
+    def arrays(self, entry: Entry, wanted: Collection[str]) -> dict[str, np.ndarray]:
+        """Return the wanted arrays that an npz holds, by name in lower case.
+
+        Raises
+        ------
+        Excluded
+            When the file or one of these arrays cannot be read.
+        """
+        try:
+            with self.open(entry) as handle, zipfile.ZipFile(handle) as npz:
+                infos = {_array(i.filename): i for i in npz.infolist()}
+                infos = {name: info for name, info in infos.items() if name in wanted}
+                large = [name for name, info in infos.items() if info.file_size > LARGEST]
+                if large:
+                    raise Excluded(TOO_LARGE, f"array {listed(large)}")
+                handle.seek(0)
+                with np.load(handle, allow_pickle=False) as loaded:
+                    names = {name.lower(): name for name in loaded.files}
+                    return {name: loaded[names[name]] for name in sorted(infos)}
+        except DAMAGE as error:
+            if "allow_pickle" in str(error):
+                raise Excluded(OBJECTS, str(error)) from error
+            raise Excluded(UNREADABLE, f"{type(error).__name__}: {error}") from error
+
+    def holds(self, entry: Entry, name: str) -> bool:
+        """Return whether an npz has an array of this name; False when it cannot be opened."""
+        try:
+            with self.open(entry) as handle, zipfile.ZipFile(handle) as npz:
+                return name in map(_array, npz.namelist())
+        except (Excluded, *DAMAGE):
+            return False
+
+    def close(self) -> None:
+        """Close the archives."""
+        for archive in self._zips.values():
+            archive.close()
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith((".", "__MACOSX")) and part != "." for part in name.split("/"))
+
+
+def _by_name(entry: Entry) -> tuple[str, str]:
+    return entry.name, entry.container.name
+
+
+def _array(member: str) -> str:
+    """Return the name of the array that a member of an npz holds."""
+    return member.removesuffix(".npy").lower()

@@ -1,0 +1,228 @@
+"""FairFedMed's tables: profile CSVs and summary CSVs, one row per image, joined by its name."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from rnfl.datasets.fairfedmed_files import Source, key_of
+from rnfl.datasets.fairfedmed_targets import find_surfaces
+from rnfl.geometry import N_ANGLES
+from rnfl.imports.demographics import spelt
+from rnfl.imports.foreign import identifiers, listed, numbers
+
+KEYS = ("key", "filename", "file_name", "file", "image", "image_id", "sample_id", "eye_id", "id")
+#: Our column: the names it goes by, the first found being taken.
+NAMES: dict[str, tuple[str, ...]] = {
+    "patient_id": ("patient_id", "patientid", "patient", "subject_id", "subject", "person_id"),
+    "split": ("split", "use"),
+    "laterality": ("laterality", "eye", "side"),
+    "disc_x": ("center_x", "centre_x"),
+    "disc_y": ("center_y", "centre_y"),
+    "map_x": ("map_x",),
+    "map_y": ("map_y",),
+}
+ONE_ONLY = ("patient_id", "split", "laterality")  # tables must agree on these
+
+
+@dataclass
+class Tables:
+    """What the CSVs say of the eyes that have an npz.
+
+    Attributes
+    ----------
+    rows : dict of key to list of dict
+        The other columns of each table that has the eye, as text.
+    facts : dict of key to dict
+        Our columns of :data:`NAMES`; absent where no table says.
+    columns : set of str
+        Those of :data:`NAMES` that at least one table has.
+    profiles : dict of key to ndarray (360,), µm, also of eyes without an npz
+    surfaces : dict of key to dict of layer to Entry
+    absent : dict of key to str
+        Eyes of profile CSVs without an npz, and the table that names them.
+    read, unread : list of str
+        CSVs that were used, and those that were not.
+    unmatched : int
+        Rows of summary CSVs without an npz.
+    """
+
+    rows: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    facts: dict[str, dict] = field(default_factory=dict)
+    columns: set[str] = field(default_factory=set)
+    profiles: dict[str, np.ndarray] = field(default_factory=dict)
+    surfaces: dict[str, dict] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+    read: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+    unmatched: int = 0
+
+
+def read_tables(source: Source) -> Tables:
+    """Read every CSV of the source.
+
+    Raises
+    ------
+    ValueError
+        Naming the file, and listing what is repeated, ragged, misspelt, contradictory, or
+        without an npz.
+    """
+    keys = {entry.key for entry in source.npz}
+    tables = Tables(surfaces=find_surfaces(source.csv, keys))
+    surfaces = {entry for layers in tables.surfaces.values() for entry in layers.values()}
+    origin: dict[str, str] = {}
+    for entry in source.csv:
+        if entry in surfaces:
+            continue
+        where = f"{source.path}: {entry.name}"
+        data = source.read(entry)
+        if _is_grid(data):  # surfaces of an eye that has no npz
+            tables.unread.append(entry.name)
+            continue
+        frame = _frame(data, where)
+        angles = _angles(frame, where)
+        key = next((name for name in KEYS if name in frame), None)
+        if key is None and not angles:
+            tables.unread.append(entry.name)
+            continue
+        if key is None or not len(frame):
+            fault = f"no column {' or '.join(KEYS[:2])}" if key is None else "no rows"
+            raise ValueError(f"{where}: {fault}; its columns are {listed(frame, 10)}")
+        names = [key_of(name) for name in identifiers(frame[key], f"{where}: {key}")]
+        repeated = pd.Index(names)[pd.Index(names).duplicated()]
+        if len(repeated):
+            raise ValueError(
+                f"{where}: {len(set(repeated))} {key}s are repeated: {listed(repeated)}; keep one "
+                "row of each image"
+            )
+        known = np.array([name in keys for name in names])
+        if not known.any() and angles:
+            raise ValueError(
+                f"{where}: none of its {len(names)} {key}s is the name of an npz: it has "
+                f"{listed(names, 3)}, the files are {listed(sorted(keys), 3)}"
+            )
+        (tables.read if known.any() else tables.unread).append(entry.name)
+        if angles:
+            _add_profiles(tables, frame, names, where, origin)
+            strange = [name for name, ok in zip(names, known, strict=True) if not ok]
+            tables.absent |= {name: entry.name for name in strange}
+        else:
+            tables.unmatched += int((~known).sum())
+        _add_rows(tables, frame.loc[known], list(np.array(names, object)[known]), where)
+    refuse_shared_patients(
+        ((key, f.get("patient_id"), f.get("split")) for key, f in tables.facts.items()),
+        str(source.path),
+    )
+    return tables
+
+
+def _is_grid(data: bytes) -> bool:
+    """Return whether a CSV begins with a row of numbers, as surfaces do, and not with a header."""
+    cells = data[: data.find(b"\n")].decode("utf-8", "replace").lstrip("\ufeff").split(",")
+    return len(cells) > 1 and not any(character.isalpha() for character in "".join(cells))
+
+
+def _frame(data: bytes, where: str) -> pd.DataFrame:
+    """Return a CSV as text, column names in lower case; every row as long as the header."""
+    try:
+        rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{where} cannot be read as a CSV in UTF-8: {error}") from error
+    lines = [(line, row) for line, row in enumerate(rows, start=1) if row]
+    if not lines:
+        raise ValueError(f"{where} is empty: expected a header and one row per image")
+    header = [name.strip().lower() for name in lines[0][1]]
+    ragged = [f"line {line} ({len(row)})" for line, row in lines if len(row) != len(header)]
+    if ragged:
+        raise ValueError(
+            f"{where}: the header has {len(header)} columns, other rows have not: {listed(ragged)}"
+        )
+    twice = [name for name in header if header.count(name) > 1 and name]
+    if twice:
+        raise ValueError(f"{where}: columns are repeated: {listed(twice)}")
+    return pd.DataFrame([row for _, row in lines[1:]], columns=header, dtype=str)
+
+
+def _angles(frame: pd.DataFrame, where: str) -> list[str]:
+    """Return the 360 columns of a profile CSV, or none of another table."""
+    numbered = [name for name in frame if name.isdigit()]
+    if len(numbered) < N_ANGLES // 10:
+        return []
+    columns = [str(angle) for angle in range(N_ANGLES)]
+    lacking = [name for name in columns if name not in frame]
+    beyond = [name for name in numbered if name not in columns]
+    if lacking or beyond:
+        raise ValueError(
+            f"{where}: expected profile columns 0 to {N_ANGLES - 1}"
+            + (f"; missing {listed(lacking)}" if lacking else "")
+            + (f"; too much is {listed(beyond)} (360° is 0° again)" if beyond else "")
+        )
+    return columns
+
+
+def _add_profiles(tables, frame, names, where, origin) -> None:
+    columns = [str(angle) for angle in range(N_ANGLES)]
+    values = np.column_stack([numbers(frame[name], f"{where}: {name}") for name in columns])
+    for name, profile in zip(names, values, strict=True):
+        if name in origin:
+            raise ValueError(f"{where}: {name!r} has a profile in {origin[name]} too; keep one")
+        origin[name] = where
+        tables.profiles[name] = profile
+
+
+def _add_rows(tables: Tables, frame: pd.DataFrame, names: list[str], where: str) -> None:
+    """Add what one table says of eyes that have an npz."""
+    found = {ours: next((n for n in theirs if n in frame), None) for ours, theirs in NAMES.items()}
+    columns: dict[str, list] = {}
+    for ours, theirs in ((ours, theirs) for ours, theirs in found.items() if theirs):
+        if ours == "patient_id":
+            columns[ours] = identifiers(frame[theirs], f"{where}: {theirs}").tolist()
+        elif ours in ONE_ONLY:
+            columns[ours] = spelt(frame[theirs], ours, where).tolist()
+        else:
+            columns[ours] = numbers(frame[theirs], f"{where}: {theirs}").tolist()
+    if None in columns.get("split", []):
+        without = [n for n, split in zip(names, columns["split"], strict=True) if split is None]
+        raise ValueError(f"{where}: {found['split']} is empty or unknown for {listed(without)}")
+    tables.columns |= set(columns)
+    others = [name for name in frame if not name.isdigit()]
+    for i, row in enumerate(frame[others].to_dict("records")):
+        tables.rows.setdefault(names[i], []).append(row)
+        facts = tables.facts.setdefault(names[i], {})
+        for ours, values in columns.items():
+            held, value = facts.get(ours), values[i]
+            if ours in ONE_ONLY and None not in (held, value) and held != value:
+                raise ValueError(
+                    f"{where}: {ours} of {names[i]!r} is {value!r}, elsewhere {held!r}"
+                )
+            if held is None or held != held:  # nothing yet, or NaN
+                facts[ours] = value
+
+
+def refuse_shared_patients(eyes: Iterable[tuple[str, str | None, str | None]], where: str) -> None:
+    """Raise a ValueError that lists patients with eyes in more than one split.
+
+    Parameters
+    ----------
+    eyes : iterable of (key, patient, split)
+    where : str
+    """
+    splits: dict[str, dict[str, list[str]]] = {}
+    for key, patient, split in eyes:
+        if patient is not None and split is not None:
+            splits.setdefault(patient, {}).setdefault(split, []).append(key)
+    shared = [
+        f"{patient} ({', '.join(f'{key} {split}' for split in of for key in of[split])})"
+        for patient, of in sorted(splits.items())
+        if len(of) > 1
+    ]
+    if shared:
+        raise ValueError(
+            f"{where}: {len(shared)} patients are in more than one split: {listed(shared, 5)}; "
+            "put all eyes of a patient into the same split"
+        )

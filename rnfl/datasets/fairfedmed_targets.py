@@ -1,0 +1,162 @@
+"""FairFedMed's targets: the profile of one eye, from the first source that has it.
+
+The 360 values are not in the public release. They come, in this order, from a profile CSV
+(``key, split, Center_X, Center_Y, age, gender, race, glaucoma, 0 ... 359``), from an ``rnflt`` map
+in the npz, or from the ILM and RNFL boundaries of the OCT, two CSVs of 200×200 depths each in
+pixels of 1.95503 µm.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from rnfl import thickness_map
+from rnfl.datasets.fairfedmed_files import Entry, Excluded, key_of
+from rnfl.geometry import N_ANGLES, centre, circle, mirror_profile, scan_radius_px
+
+PROFILE, MAP, SURFACES = "profile CSV", "rnflt map", "RNFL surfaces"
+MAP_NAME = "rnflt"
+DEPTH_UM = 1.95503  # µm of depth per pixel of a surface
+SURFACE_SIDE = 200  # px
+MIN_MEASURED = N_ANGLES // 2  # angles of a usable profile (ours)
+THICKEST = 400.0  # µm, at any angle (ours)
+MEAN_RANGE = (15.0, 250.0)  # µm, over all angles (ours)
+
+NO_TARGET = "no RNFL target"
+BAD_MAP = "unusable rnflt map"
+BAD_SURFACES = "unusable RNFL surfaces"
+ALL_MISSING = "RNFL profile without values"
+FEW_MEASURED = "RNFL profile with less than half of its angles"
+NOT_POSITIVE = "RNFL profile with values of 0 µm or less"
+ABSURD = "RNFL profile beyond what a retina can be"
+
+EXPECTED = (
+    f"Expected one of: (1) a profile CSV with the columns key, 0 ... {N_ANGLES - 1} (µm by "
+    f"degree; also split, Center_X, Center_Y); (2) an array '{MAP_NAME}' (thickness map, µm) in "
+    f"the npz files; (3) RNFL surfaces, two CSVs of {SURFACE_SIDE}x{SURFACE_SIDE} depths per eye "
+    "named <key>_ILM.csv and <key>_RNFL.csv. They are not in the public release of FairFedMed"
+)
+
+
+def check_profile(profile: np.ndarray) -> np.ndarray:
+    """Return a profile (360,) as float32 µm, NaN where missing.
+
+    Raises
+    ------
+    Excluded
+        When it is empty, mostly missing, not positive or absurd.
+    """
+    measured = profile[~np.isnan(profile)]
+    if not measured.size:
+        raise Excluded(ALL_MISSING)
+    if measured.size < MIN_MEASURED:
+        raise Excluded(FEW_MEASURED, f"{measured.size} of {N_ANGLES} angles")
+    if measured.min() <= 0:
+        raise Excluded(NOT_POSITIVE, f"{measured.min():g} µm at its thinnest")
+    if measured.max() > THICKEST:
+        raise Excluded(ABSURD, f"{measured.max():g} µm at its thickest")
+    mean = float(measured.mean())
+    if not MEAN_RANGE[0] <= mean <= MEAN_RANGE[1] or measured.min() == measured.max():
+        raise Excluded(ABSURD, f"mean {mean:g} µm, SD {measured.std():g} µm")
+    return profile.astype(np.float32)
+
+
+def from_table(profile: np.ndarray, laterality: str, orientation: str) -> np.ndarray:
+    """Return the profile of a table, in right-eye orientation.
+
+    ``orientation`` is 'tsnit' when 0° is temporal in both eyes already, 'image' when angles were
+    counted on the image as it was taken, so that a left eye's profile is mirrored here.
+    """
+    profile = mirror_profile(profile) if orientation == "image" and laterality == "OS" else profile
+    return check_profile(profile)
+
+
+def from_map(thickness: np.ndarray, lies: str, orientation: str, map_mm: float) -> np.ndarray:
+    """Return the profile of an ``rnflt`` map round the disc that is marked in it.
+
+    Parameters
+    ----------
+    thickness : ndarray (S, S), µm; -2 cup, -1 rim, 0 missing
+    lies : {'OD', 'OS'}
+        Which eye it looks like.
+    orientation : {'upright', 'transposed'}
+    map_mm : float
+        Width of the map.
+    """
+    try:
+        thickness = thickness_map.check_map(thickness)
+        thickness = thickness.T if orientation == "transposed" else thickness
+        poor = thickness_map.check_quality(thickness)
+        if poor:
+            raise Excluded(BAD_MAP, poor)
+        return check_profile(thickness_map.profile(thickness, lies, map_mm).astype(float))
+    except ValueError as error:
+        raise Excluded(BAD_MAP, str(error)) from error
+
+
+def from_surfaces(
+    ilm: bytes, rnfl: bytes, lies: str, orientation: str, map_mm: float, disc: tuple[float, float]
+) -> np.ndarray:
+    """Return the profile of the thickness between two surfaces.
+
+    Parameters
+    ----------
+    ilm, rnfl : bytes
+        CSVs of 200×200 depths in px, rows from superior to inferior.
+    lies, orientation, map_mm
+        As in :func:`from_map`.
+    disc : (x, y)
+        Disc centre in px of the upright map; NaN for the map's centre.
+    """
+    thickness = (_surface(rnfl, "RNFL") - _surface(ilm, "ILM")) * DEPTH_UM
+    known = np.isfinite(thickness)
+    if known.any() and np.median(thickness[known]) < 0:
+        raise Excluded(BAD_SURFACES, "the RNFL boundary lies above the ILM: exchanged files?")
+    if known.any() and np.mean(thickness[known] > thickness_map.THICK_UM) > thickness_map.MAX_THICK:
+        raise Excluded(BAD_SURFACES, f"more than 2 % above {thickness_map.THICK_UM:g} µm")
+    thickness = np.where(known & (thickness > 0), thickness, thickness_map.MISSING)
+    thickness = thickness.T if orientation == "transposed" else thickness
+    x, y = disc if np.isfinite(disc).all() else centre(SURFACE_SIDE, SURFACE_SIDE)
+    radius = scan_radius_px(SURFACE_SIDE, map_mm)
+    return check_profile(thickness_map.sample(thickness, *circle(x, y, radius, lies)).astype(float))
+
+
+def _surface(data: bytes, layer: str) -> np.ndarray:
+    """Return the depths of one boundary, float (200, 200), px, NaN where missing."""
+    try:
+        rows = [row for row in csv.reader(io.StringIO(data.decode("utf-8-sig"))) if any(row)]
+        widths = {len(row) for row in rows}
+        if len(rows) != SURFACE_SIDE or widths != {SURFACE_SIDE}:
+            shape = f"{len(rows)} rows of {', '.join(map(str, sorted(widths)))}"
+            raise ValueError(f"{shape} values: expected {SURFACE_SIDE} of {SURFACE_SIDE}")
+        return np.array([[float(cell or "nan") for cell in row] for row in rows])
+    except (ValueError, csv.Error) as error:
+        raise Excluded(BAD_SURFACES, f"{layer}: {error}") from error
+
+
+def find_surfaces(entries: list[Entry], keys: set[str]) -> dict[str, dict[str, Entry]]:
+    """Return the surface files of each eye, by layer ('ilm', 'rnfl').
+
+    The name of the layer stands in the file's name, before or after the eye's (``data_1_ILM.csv``),
+    or is that of its folder (``ILM/data_1.csv``).
+    """
+    found: dict[str, dict[str, Entry]] = {}
+    for entry in entries:
+        path = PurePosixPath(entry.name)
+        for layer in ("ilm", "rnfl"):
+            stem, lower = path.stem, path.stem.lower()
+            candidates = [stem] if path.parent.name.lower() == layer else []
+            candidates += (
+                [stem[len(layer) + 1 :]] if lower.startswith((f"{layer}_", f"{layer}-")) else []
+            )
+            candidates += (
+                [stem[: -len(layer) - 1]] if lower.endswith((f"_{layer}", f"-{layer}")) else []
+            )
+            candidates += [path.parent.name] if lower == layer else []
+            for key in filter(keys.__contains__, map(key_of, candidates)):
+                found.setdefault(key, {})[layer] = entry
+    return found

@@ -1,0 +1,109 @@
+"""What a network sees of an eye with a thickness map: an en-face image of the map's own field.
+
+It is an array of the npz (``slo_fundus`` and its like), else a file ``slo/<name of the npz>.png``
+beside it, else, only where the options ask for it, the map itself in grey. An image that is not
+square cannot show the field of the map and is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from rnfl.datasets.fairfedmed_files import Excluded
+from rnfl.datasets.fairfedmed_images import NAMES, grey
+from rnfl.geometry import FIELD_MM
+
+SIZE = 224  # px, of a prepared crop
+WHITE_UM = 300.0  # thickness that is drawn white
+FOLDER = "slo"
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+
+NO_IMAGE = "no en-face image"
+NOT_SQUARE = "en-face image that is not square, so not of the map's field"
+UNREADABLE = "unreadable en-face image"
+
+
+def find_photos(source: Path) -> dict[str, Path]:
+    """Return the images of the folder ``slo`` by the name of their eye.
+
+    Raises
+    ------
+    ValueError
+        When an eye has two.
+    """
+    folder = source / FOLDER
+    photos: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+            continue
+        if path.stem in photos:
+            raise ValueError(f"{folder}: {photos[path.stem].name} and {path.name}: keep one")
+        photos[path.stem] = path
+    return photos
+
+
+def see(
+    arrays: Mapping[str, np.ndarray], photo: Path | None, orientation: str = "upright"
+) -> np.ndarray:
+    """Return the en-face image of an eye, uint8 (S, S), over the field of its map.
+
+    Parameters
+    ----------
+    arrays : mapping of name to array
+        Of the npz.
+    photo : Path, optional
+        The file to use where the npz has no image.
+    orientation : {'upright', 'transposed'}
+
+    Raises
+    ------
+    Excluded
+        When there is no image, or it cannot be used.
+    """
+    found = next((name for name in NAMES if name in arrays), None)
+    if found is not None:
+        image = grey(arrays[found])
+    elif photo is not None:
+        image = _read(photo)
+    else:
+        raise Excluded(NO_IMAGE)
+    if image.shape[0] != image.shape[1]:
+        raise Excluded(NOT_SQUARE, f"{image.shape[1]} x {image.shape[0]} px")
+    return np.ascontiguousarray(image.T) if orientation == "transposed" else image
+
+
+def _read(path: Path) -> np.ndarray:
+    try:
+        with Image.open(path) as file:
+            pixels = np.asarray(file if file.mode in ("L", "RGB") else file.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise Excluded(UNREADABLE, f"{path.name}: {error}") from error
+    return grey(pixels)
+
+
+def draw_map(thickness: np.ndarray) -> np.ndarray:
+    """Return a thickness map (S, S) in µm as grey uint8: 0 black (also missing), 300 µm white."""
+    return np.rint(np.clip(thickness / WHITE_UM, 0, 1) * 255).astype(np.uint8)
+
+
+def crop(image: np.ndarray, x: float, y: float, field_mm: float) -> np.ndarray:
+    """Return the square of 4.943 mm centred on the disc, uint8 (224, 224); black past the border.
+
+    Parameters
+    ----------
+    image : ndarray uint8 (S, S)
+        As wide as ``field_mm``.
+    x, y : float
+        Disc centre, px; fractions count, for such an image may have few pixels.
+    field_mm : float
+    """
+    side = FIELD_MM / field_mm * image.shape[1]
+    pad = int(np.ceil(side))
+    x, y = x + 0.5 + pad, y + 0.5 + pad  # from pixel centres to pixel edges
+    box = (x - side / 2, y - side / 2, x + side / 2, y + side / 2)
+    padded = Image.fromarray(np.pad(image, pad))
+    return np.asarray(padded.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box=box))
