@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from rnfl import prepare
-from rnfl.datasets import fairfedmed, fairfedmed_images, fairfedmed_labels
+from rnfl.datasets import fairfedmed
+from rnfl.datasets.fairfedmed import images as fairfedmed_images
+from rnfl.datasets.fairfedmed import labels as fairfedmed_labels
 from rnfl.geometry import FIELD_MM, mirror_profile
 
 

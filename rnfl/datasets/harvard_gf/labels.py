@@ -1,6 +1,6 @@
 """What a thickness-map file and its tables say of an eye, in the project's words.
 
-Codes and words are those of :mod:`rnfl.datasets.fairfedmed_labels`, which the Harvard data sets
+Codes and words are those of :mod:`rnfl.datasets.fairfedmed.labels`, which the Harvard data sets
 share. A number does not say which eye it is: left and right must be words.
 """
 
@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from rnfl.datasets.fairfedmed_files import Excluded
-from rnfl.datasets.fairfedmed_images import NAMES as IMAGES
-from rnfl.datasets.fairfedmed_labels import (
+from rnfl.datasets.fairfedmed.files import Excluded
+from rnfl.datasets.fairfedmed.images import NAMES as IMAGES
+from rnfl.datasets.fairfedmed.labels import (
     NAMES,
     UNKNOWN_CODES,
     UnknownCode,
@@ -21,7 +21,7 @@ from rnfl.datasets.fairfedmed_labels import (
     expected,
     text,
 )
-from rnfl.datasets.fairfedmed_tables import NAMES as COLUMNS
+from rnfl.datasets.fairfedmed.tables import NAMES as COLUMNS
 from rnfl.imports.demographics import SPELLINGS
 from rnfl.schema import LATERALITIES, SPLITS
 

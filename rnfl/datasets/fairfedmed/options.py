@@ -20,7 +20,7 @@ import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from rnfl.datasets.fairfedmed_images import SHORT_SIDE_MM
+from rnfl.datasets.fairfedmed.images import SHORT_SIDE_MM
 from rnfl.thickness_map import MAP_MM
 
 FILE = "fairfedmed.toml"

@@ -11,13 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from rnfl.datasets import fairfedmed_images as images
-from rnfl.datasets import fairfedmed_labels as labels
-from rnfl.datasets import fairfedmed_tables as tables_of
-from rnfl.datasets import fairfedmed_targets as targets
-from rnfl.datasets.fairfedmed_files import UNREADABLE, Entry, Excluded, Source
-from rnfl.datasets.fairfedmed_options import Options
-from rnfl.datasets.fairfedmed_tables import Tables
+from rnfl.datasets.fairfedmed import images, labels, targets
+from rnfl.datasets.fairfedmed import tables as tables_of
+from rnfl.datasets.fairfedmed.files import UNREADABLE, Entry, Excluded, Source
+from rnfl.datasets.fairfedmed.options import Options
+from rnfl.datasets.fairfedmed.tables import Tables
 from rnfl.geometry import to_right_eye
 from rnfl.imports.demographics import SPELLINGS
 from rnfl.imports.foreign import listed

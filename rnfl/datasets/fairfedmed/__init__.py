@@ -2,8 +2,8 @@
 
 The dataset is gated and licensed CC BY-NC-ND 4.0: nothing of it or derived from it is committed.
 What the files look like was read from public code, not from the files; see ``data/README.md``.
-Files are read by :mod:`~rnfl.datasets.fairfedmed_files`, tables by ``fairfedmed_tables``, targets
-by ``fairfedmed_targets``; ``fairfedmed_images`` cuts the crops.
+Files are read by ``files``, tables by ``tables``, targets
+by ``targets``; ``images`` cuts the crops.
 """
 
 from __future__ import annotations
@@ -23,19 +23,18 @@ import pandas as pd
 from tqdm import tqdm
 
 from rnfl import thickness_map
-from rnfl.datasets import fairfedmed_images as images
-from rnfl.datasets import fairfedmed_targets as targets
-from rnfl.datasets.fairfedmed_eyes import (
+from rnfl.datasets.fairfedmed import images, targets
+from rnfl.datasets.fairfedmed.eyes import (
     NO_LATERALITY,
     WANTED,
     Eye,
     read_eye,
     refuse_unknown_codes,
 )
-from rnfl.datasets.fairfedmed_files import Source
-from rnfl.datasets.fairfedmed_notes import describe
-from rnfl.datasets.fairfedmed_options import FILE, Options, read_options
-from rnfl.datasets.fairfedmed_tables import Tables, read_tables, refuse_shared_patients
+from rnfl.datasets.fairfedmed.files import Source
+from rnfl.datasets.fairfedmed.notes import describe
+from rnfl.datasets.fairfedmed.options import FILE, Options, read_options
+from rnfl.datasets.fairfedmed.tables import Tables, read_tables, refuse_shared_patients
 from rnfl.geometry import FIELD_MM
 from rnfl.paths import data_root, prepared_root
 from rnfl.prepare import Prepared, write

@@ -24,11 +24,11 @@ import pandas as pd
 from tqdm import tqdm
 
 from rnfl import thickness_map
-from rnfl.datasets.fairfedmed_files import Entry, Excluded, Source
-from rnfl.datasets.fairfedmed_labels import severity
-from rnfl.datasets.fairfedmed_tables import Tables, read_tables
-from rnfl.datasets.fairfedmed_targets import check_profile
-from rnfl.datasets.harvard_gf_images import (
+from rnfl.datasets.fairfedmed.files import Entry, Excluded, Source
+from rnfl.datasets.fairfedmed.labels import severity
+from rnfl.datasets.fairfedmed.tables import Tables, read_tables
+from rnfl.datasets.fairfedmed.targets import check_profile
+from rnfl.datasets.harvard_gf.images import (
     FOLDER,
     NO_IMAGE,
     SIZE,
@@ -37,8 +37,8 @@ from rnfl.datasets.harvard_gf_images import (
     find_photos,
     see,
 )
-from rnfl.datasets.harvard_gf_labels import WANTED, read_labels, spell
-from rnfl.datasets.harvard_gf_options import FILE, Options, read_options, statements
+from rnfl.datasets.harvard_gf.labels import WANTED, read_labels, spell
+from rnfl.datasets.harvard_gf.options import FILE, Options, read_options, statements
 from rnfl.geometry import FIELD_MM, N_ANGLES, to_right_eye
 from rnfl.paths import data_root
 from rnfl.prepare import Prepared, write

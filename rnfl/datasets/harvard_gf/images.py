@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from rnfl.datasets.fairfedmed_files import Excluded
-from rnfl.datasets.fairfedmed_images import NAMES, grey
+from rnfl.datasets.fairfedmed.files import Excluded
+from rnfl.datasets.fairfedmed.images import NAMES, grey
 from rnfl.geometry import FIELD_MM
 
 SIZE = 224  # px, of a prepared crop

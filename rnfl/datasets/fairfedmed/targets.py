@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from rnfl import thickness_map
-from rnfl.datasets.fairfedmed_files import Entry, Excluded, key_of
+from rnfl.datasets.fairfedmed.files import Entry, Excluded, key_of
 from rnfl.geometry import N_ANGLES, centre, circle, mirror_profile, scan_radius_px
 
 PROFILE, MAP, SURFACES = "profile CSV", "rnflt map", "RNFL surfaces"

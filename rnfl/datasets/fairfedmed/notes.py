@@ -8,12 +8,11 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from rnfl.datasets import fairfedmed_images as images
-from rnfl.datasets import fairfedmed_targets as targets
-from rnfl.datasets.fairfedmed_eyes import Eye
-from rnfl.datasets.fairfedmed_files import Source
-from rnfl.datasets.fairfedmed_options import FILE, Options
-from rnfl.datasets.fairfedmed_tables import Tables
+from rnfl.datasets.fairfedmed import images, targets
+from rnfl.datasets.fairfedmed.eyes import Eye
+from rnfl.datasets.fairfedmed.files import Source
+from rnfl.datasets.fairfedmed.options import FILE, Options
+from rnfl.datasets.fairfedmed.tables import Tables
 from rnfl.geometry import quadrant_means
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from rnfl.datasets.fairfedmed_files import Source, key_of
-from rnfl.datasets.fairfedmed_targets import find_surfaces
+from rnfl.datasets.fairfedmed.files import Source, key_of
+from rnfl.datasets.fairfedmed.targets import find_surfaces
 from rnfl.geometry import N_ANGLES
 from rnfl.imports.demographics import spelt
 from rnfl.imports.foreign import identifiers, listed, numbers
