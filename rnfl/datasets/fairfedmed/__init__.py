@@ -2,7 +2,8 @@
 
 The dataset is gated and licensed CC BY-NC-ND 4.0: nothing of it or derived from it is committed.
 What the files look like was read from public code, not from the files; see ``data/README.md``.
-Files are read by ``files``, tables by ``tables``, targets by ``targets``; ``images`` cuts the crops.
+Files are read by ``files``, tables by ``tables``, targets by ``targets``, and ``images`` cuts the
+crops.
 """
 
 from __future__ import annotations
