@@ -112,7 +112,7 @@ def test_audit(readme):
     assert "slope 1.04 µm per 10 % and R² 0.86, where 3.6 and 0.98 are stated" in readme
     assert "recomputed it is 23.2 %" in said and '"27 %" is 23.2 %' in readme
     assert "All 32 MAEs lie above it" in said
-    assert "all 32 published errors lie above σ_true = 18.6 µm" in readme
+    assert "all 32 errors published on FairFedMed lie above σ_true = 18.6 µm" in readme
 
 
 def test_real_photographs(readme):
