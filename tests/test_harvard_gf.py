@@ -174,7 +174,7 @@ def test_options_say_laterality_and_how_maps_lie(raw, tmp_path):
     [
         ('laterality = "left"', "laterality = 'left': expected '' or 'OD' or 'OS'"),
         ("width = 6", "option 'width': expected laterality, left_eyes"),
-        ("map_mm = 0.006", r"map_mm = 0.006: expected a number of mm from 1 to 20"),
+        ("map_mm = 0.006", r"map_mm = 0.006: expected 1 to 50 mm"),
         ("image: map", "cannot be read as TOML"),
     ],
 )

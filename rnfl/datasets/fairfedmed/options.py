@@ -16,10 +16,10 @@ decided is in the manifest's settings::
 
 from __future__ import annotations
 
-import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
+from rnfl.datasets.choices import read_choices
 from rnfl.datasets.fairfedmed.images import SHORT_SIDE_MM
 from rnfl.thickness_map import MAP_MM
 
@@ -48,31 +48,5 @@ class Options:
 
 
 def read_options(source: Path) -> Options:
-    """Return the options of a raw folder or archive; the defaults where there is no file.
-
-    Raises
-    ------
-    ValueError
-        Naming the file, the option or value that is not valid, and the valid ones.
-    """
-    path = (source if source.is_dir() else source.parent) / FILE
-    if not path.is_file():
-        return Options()
-    try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read as TOML: {error}") from error
-    defaults = {field.name: field.default for field in fields(Options)}
-    for name, value in given.items():
-        if name not in defaults:
-            raise ValueError(f"{path}: option {name!r}: expected {', '.join(defaults)}")
-        if name in VALID and value not in VALID[name]:
-            raise ValueError(
-                f"{path}: {name} = {value!r}: expected {' or '.join(map(repr, VALID[name]))}"
-            )
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if name.endswith("_mm") and not (number and 1 <= value <= 50):
-            raise ValueError(f"{path}: {name} = {value!r}: expected a number of mm from 1 to 50")
-        if name == "split_seed" and type(value) is not int:
-            raise ValueError(f"{path}: {name} = {value!r}: expected a whole number")
-    return Options(**given)
+    """Return the options of raw files, see :func:`rnfl.datasets.choices.read_choices`."""
+    return read_choices(source, FILE, Options, VALID)

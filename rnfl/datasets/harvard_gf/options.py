@@ -12,12 +12,12 @@ decided is in the manifest's settings::
 
 from __future__ import annotations
 
-import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from rnfl.datasets.choices import read_choices
 from rnfl.geometry import LATERALITIES
 from rnfl.thickness_map import MAP_MM
 
@@ -42,32 +42,8 @@ class Options:
 
 
 def read_options(source: Path) -> Options:
-    """Return the options of a raw folder or zip; the defaults where there is no file.
-
-    Raises
-    ------
-    ValueError
-        Naming the file, the option or value that is not valid, and the valid ones.
-    """
-    path = (source if source.is_dir() else source.parent) / FILE
-    if not path.is_file():
-        return Options()
-    try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read as TOML: {error}") from error
-    names = [field.name for field in fields(Options)]
-    for name, value in given.items():
-        if name not in names:
-            raise ValueError(f"{path}: option {name!r}: expected {', '.join(names)}")
-        if name in VALID and value not in VALID[name]:
-            raise ValueError(
-                f"{path}: {name} = {value!r}: expected {' or '.join(map(repr, VALID[name]))}"
-            )
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if name == "map_mm" and not (number and 1 <= value <= 20):
-            raise ValueError(f"{path}: {name} = {value!r}: expected a number of mm from 1 to 20")
-    return Options(**given)
+    """Return the options of raw files, see :func:`rnfl.datasets.choices.read_choices`."""
+    return read_choices(source, FILE, Options, VALID)
 
 
 def statements(options: Options, samples: pd.DataFrame) -> list[str]:
