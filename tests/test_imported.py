@@ -17,7 +17,8 @@ def study(n_patients=8, models=("kept",), missing=0.0):
     samples = synthetic.eyes(n_patients)
     truth, label = synthetic.profiles(samples, missing=missing)
     noise = np.random.default_rng(5).normal(0, 1, (len(models), *truth.shape))
-    predictions = {name: (truth + e).astype(np.float32) for name, e in zip(models, noise)}  # noqa: B905
+    pairs = zip(models, noise, strict=True)
+    predictions = {name: (truth + error).astype(np.float32) for name, error in pairs}
     return samples, label.astype(np.float32), predictions
 
 
