@@ -58,4 +58,4 @@ def test_evaluate_says_which_file_it_needs(tmp_path):
     (tmp_path / "notes.md").write_text("not a table")
     for name in ("absent.parquet", "notes.md"):
         with pytest.raises(ValueError, match=rf"{name} cannot be read.*<run id>/predictions"):
-            cli.evaluate(tmp_path / name)
+            cli.statistics.evaluate(tmp_path / name)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from grape_tree import row, write_tree, write_workbook
 
-from rnfl import prepare
+from rnfl import photographs, prepare
 from rnfl.datasets import grape
 from rnfl.datasets.grape_workbook import read_baseline
 from rnfl.paths import project_root
@@ -136,7 +136,7 @@ def test_crops_are_centred_on_the_disc_and_right_eye_oriented(prepared):
 
 def test_crop_is_padded_not_clipped():
     photo = np.full((1000, 1000, 3), 200, np.uint8)
-    image = grape.crop(photo, x=999.5, y=499.5)  # the disc on the right border
+    image = photographs.crop(photo, x=999.5, y=499.5)  # the disc on the right border
     assert image.shape == (224, 224, 3)
     assert (image[:, :112] == 200).all() and (image[:, 112:] == 0).all()
 
@@ -144,7 +144,7 @@ def test_crop_is_padded_not_clipped():
 def test_crop_averages_over_areas():
     photo = np.zeros((2240, 2240, 3), np.uint8)
     photo[::2, ::2] = photo[1::2, 1::2] = 200  # one sample per pixel would give 0 or 200
-    image = grape.crop(photo, 1120, 1120).astype(float)
+    image = photographs.crop(photo, 1120, 1120).astype(float)
     assert image.mean() == pytest.approx(100, abs=1) and image.std() < 15
 
 

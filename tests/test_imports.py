@@ -10,7 +10,8 @@ from rnfl.paths import project_root
 
 ROOT = project_root()
 HEAVY = {"torch", "torchvision", "timm"}
-THIN = {"rnfl.cli", "rnfl.runner"}  # commands, which may call the analysis from inside a function
+# Commands may call the analysis from inside a function.
+THIN = {"rnfl.cli.models", "rnfl.cli.statistics", "rnfl.cli.studies", "rnfl.runner"}
 LIGHT = ["rnfl", "rnfl.geometry", "rnfl.metrics", "rnfl.paths", "rnfl.provenance", "rnfl.schema",
          "rnfl.splits", "rnfl.prepare", "rnfl.datasets"]  # fmt: skip
 

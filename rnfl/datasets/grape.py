@@ -16,20 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
-from rnfl import disc
+from rnfl import disc, photographs
 from rnfl.datasets.grape_workbook import read_baseline
-from rnfl.geometry import FIELD_MM, N_ANGLES, to_right_eye
+from rnfl.geometry import FIELD_MM, N_ANGLES
 from rnfl.paths import data_root, project_root
 from rnfl.prepare import Prepared, write
 from rnfl.provenance import sha256_file, sha256_json
 from rnfl.schema import RNFL_COLUMNS
 
-PHOTOGRAPH_MM = 13.0  # width of retina on a 45° photograph: 45 · 0.288 mm (ours)
-CROP_WIDTH = FIELD_MM / PHOTOGRAPH_MM  # 0.380 = 2 · 0.19 of the photograph's width
-SIZE = 224  # px
 VERSION = 1  # of this preparation; raise it when the same files would give other output
 
 WORKBOOK = "VF and clinical information.xlsx"
@@ -80,26 +76,6 @@ def _workbook(folder: Path) -> Path | None:
     return None
 
 
-def crop(photo: np.ndarray, x: float, y: float) -> np.ndarray:
-    """Return the square of 4.943 mm centred on the disc, area-resampled; black beyond the border.
-
-    Parameters
-    ----------
-    photo : ndarray (H, W, 3), uint8
-    x, y : float
-        Disc centre, px.
-
-    Returns
-    -------
-    ndarray (224, 224, 3), uint8
-        Always a full square: padded, never clipped, so the scan circle stays a circle.
-    """
-    side = round(CROP_WIDTH * photo.shape[1])
-    left, top = round(x + 0.5 - side / 2), round(y + 0.5 - side / 2)
-    square = Image.fromarray(photo).crop((left, top, left + side, top + side))
-    return np.asarray(square.resize((SIZE, SIZE), Image.Resampling.BOX))
-
-
 def _read_eye(eye: Any, folder: Path) -> tuple[np.ndarray, disc.Disc]:
     """Return the crop (224, 224, 3) of one row, right-eye oriented, and its disc."""
     if any(np.isnan(getattr(eye, name)) for name in RNFL_COLUMNS):
@@ -107,27 +83,25 @@ def _read_eye(eye: Any, folder: Path) -> tuple[np.ndarray, disc.Disc]:
     if eye.photograph is None or not (folder / eye.photograph).is_file():
         raise Excluded(NO_PHOTOGRAPH)
     try:
-        with Image.open(folder / eye.photograph) as file:
-            photo = np.asarray(file.convert("RGB"))
-    except OSError as error:
+        photo = photographs.read(folder / eye.photograph)
+    except ValueError as error:
         raise Excluded(UNREADABLE) from error
     try:
-        found = disc.locate(photo, eye.laterality)
+        return photographs.prepare(photo, eye.laterality)
     except disc.NoFieldError as error:
         raise Excluded(NO_FIELD) from error
-    return to_right_eye(crop(photo, found.x, found.y), eye.laterality), found
 
 
 def settings(name: str = "grape", source: str | Path | None = None) -> dict[str, Any]:
     """Return all that decides the prepared dataset: constants and the hashes of the raw files."""
     folder = find_source(source)
-    photographs = read_baseline(_workbook(folder))["photograph"].dropna().unique()
-    paths = {photo: folder / PHOTOGRAPHS / photo for photo in sorted(photographs)}
+    names = read_baseline(_workbook(folder))["photograph"].dropna().unique()
+    paths = {photo: folder / PHOTOGRAPHS / photo for photo in sorted(names)}
     hashes = {photo: sha256_file(path) for photo, path in paths.items() if path.is_file()}
     return {
         "version": VERSION,
-        "size_px": SIZE,
-        "crop_width": CROP_WIDTH,
+        "size_px": photographs.SIZE,
+        "crop_width": photographs.CROP_WIDTH,
         "disc": disc.SETTINGS,
         "workbook": sha256_file(_workbook(folder)),
         "photographs": sha256_json(hashes),

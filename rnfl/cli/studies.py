@@ -1,16 +1,15 @@
-"""The ``rnfl`` command: each subcommand calls one or two functions and prints where things are."""
+"""Commands about the study: notebooks, figures and the whole of it."""
 
 from __future__ import annotations
 
 import json
-import os
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rnfl.cli.app import app
 from rnfl.paths import data_root, project_root, runs_root
 
 # Pretraining (10) is missing here: its weights are committed and it takes an hour.
@@ -28,87 +27,7 @@ NOTEBOOKS = (
     "11_agreement",
 )
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="RNFL thickness profiles from fundus images: data, training, notebooks, figures.",
-)
-
 ProfileOption = Annotated[str, typer.Option(help="smoke, phantom, reference or paper")]
-
-
-@app.command()
-def prepare(
-    name: Annotated[str, typer.Argument(help="dataset, such as phantom-slo-2400 or grape")],
-    source: Annotated[Path | None, typer.Option(help="folder of raw files")] = None,
-) -> None:
-    """Prepare a dataset, unless that is done."""
-    from rnfl import prepare as preparing
-
-    prepared = preparing.prepare(name, source)
-    typer.echo(f"{prepared.folder}: {json.dumps(prepared.manifest['counts'])}")
-
-
-@app.command()
-def train(
-    dataset: str,
-    backbone: str,
-    protocol: str = "naive",
-    seed: int = 42,
-    epochs: int = 80,
-    warmup_epochs: int = 5,
-    batch_size: int = 60,
-    lr_scale: float = 1.0,
-) -> None:
-    """Train one run, resume it, or return it if it is finished."""
-    from rnfl import experiment
-    from rnfl import prepare as preparing
-
-    preparing.prepare(dataset)
-    config = experiment.RunConfig(
-        dataset,
-        backbone,
-        protocol,
-        seed=seed,
-        epochs=epochs,
-        warmup_epochs=warmup_epochs,
-        batch_size=batch_size,
-        lr_scale=lr_scale,
-    )
-    result = experiment.run(config)
-    typer.echo(f"{result.folder}: test MAE {result.summary['test_mae']:.2f} µm")
-
-
-@app.command()
-def evaluate(
-    predictions: Annotated[Path, typer.Argument(help="CSV or parquet, long or wide")],
-    samples: Annotated[Path | None, typer.Option(help="CSV with patients and attributes")] = None,
-    output: Annotated[Path | None, typer.Option(help="folder for tables and report")] = None,
-    one_eye_per_patient: Annotated[bool, typer.Option(help="no two eyes share a patient")] = False,
-    allow_unpredicted: Annotated[bool, typer.Option(help="samples may lack predictions")] = False,
-    phantom: Annotated[bool, typer.Option(help="the eyes are simulated")] = False,
-) -> None:
-    """Evaluate predictions made here or elsewhere: every statistic, figures, a report."""
-    from analysis import evaluation
-
-    given = {"one_eye_per_patient": one_eye_per_patient, "allow_unpredicted": allow_unpredicted}
-    typer.echo(evaluation.evaluate_files(predictions, samples, output, phantom=phantom, **given))
-
-
-@app.command()
-def audit(
-    results: Annotated[Path, typer.Argument(help="CSV with a table of results, long or wide")],
-    output: Annotated[Path | None, typer.Option(help="CSV for every finding")] = None,
-) -> None:
-    """Check what a table of results can be checked for: bounds, percentages, fits, spreads."""
-    from analysis import audit as auditing
-    from rnfl import provenance
-
-    findings = auditing.audit_file(results)
-    typer.echo(auditing.format_audit(findings))
-    if output:
-        typer.echo(provenance.write_csv(output, findings))
 
 
 @app.command()
@@ -203,17 +122,3 @@ def _source(stem: str) -> Path:
         have = sorted(p.stem for p in path.parent.glob("*.ipynb"))
         raise ValueError(f"notebook {stem!r} is unknown: expected one of {', '.join(have)}")
     return path
-
-
-def main() -> None:
-    """Run the command; an error the user can act on is one message, not a traceback."""
-    try:
-        app()
-    except (ValueError, FileNotFoundError, RuntimeError) as error:
-        if os.environ.get("RNFL_TRACEBACK"):
-            raise
-        sys.exit(f"error: {error}\n(RNFL_TRACEBACK=1 shows where it arose)")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,86 @@
+"""Fundus photographs: from a file to the disc-centred crop that every model is shown.
+
+A crop is 4.943 mm wide, centred on the disc and in right-eye orientation. How many millimetres of
+retina a photograph shows is rarely written in it: 13.0 mm is a 45° camera (45 · 0.288, **ours**).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from rnfl import disc
+from rnfl.disc import Disc
+from rnfl.geometry import FIELD_MM, to_right_eye
+
+PHOTOGRAPH_MM = 13.0  # width of retina on a 45° photograph: 45 · 0.288 mm (ours)
+CROP_WIDTH = FIELD_MM / PHOTOGRAPH_MM  # 0.380 = 2 · 0.19 of the photograph's width
+SIZE = 224  # px
+
+
+def read(path: str | Path) -> np.ndarray:
+    """Return a photograph as RGB (H, W, 3) uint8, turned as its EXIF tag says.
+
+    Raises
+    ------
+    ValueError
+        For a file that is no readable image, naming it.
+    """
+    try:
+        with Image.open(path) as file:
+            return np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: cannot be read as an image: {error}") from error
+
+
+def crop(photo: np.ndarray, x: float, y: float, width_mm: float = PHOTOGRAPH_MM) -> np.ndarray:
+    """Return the square of 4.943 mm centred on the disc, area-resampled; black beyond the border.
+
+    Parameters
+    ----------
+    photo : ndarray (H, W, 3), uint8
+    x, y : float
+        Disc centre, px.
+    width_mm : float
+        Width of retina on the photograph (mm).
+
+    Returns
+    -------
+    ndarray (224, 224, 3), uint8
+        Always a full square: padded, never clipped, so the scan circle stays a circle.
+    """
+    side = round(FIELD_MM / width_mm * photo.shape[1])
+    left, top = round(x + 0.5 - side / 2), round(y + 0.5 - side / 2)
+    square = Image.fromarray(photo).crop((left, top, left + side, top + side))
+    return np.asarray(square.resize((SIZE, SIZE), Image.Resampling.BOX))
+
+
+def prepare(
+    photo: np.ndarray,
+    laterality: str,
+    centre: tuple[float, float] | None = None,
+    width_mm: float = PHOTOGRAPH_MM,
+) -> tuple[np.ndarray, Disc]:
+    """Return the crop (224, 224, 3) of a photograph in right-eye orientation, and its disc.
+
+    Parameters
+    ----------
+    photo : ndarray (H, W, 3), uint8
+        As taken, not mirrored.
+    laterality : {'OD', 'OS'}
+    centre : (x, y), optional
+        Disc centre in px where it is known (confidence 1); otherwise it is looked for.
+    width_mm : float
+        Width of retina on the photograph (mm).
+
+    Raises
+    ------
+    ValueError
+        For an unknown laterality, or an array that is not such a photograph.
+    NoFieldError
+        For a picture without a field of view, where the centre is not known.
+    """
+    found = Disc(*map(float, centre), 1.0) if centre else disc.locate(photo, laterality)
+    return to_right_eye(crop(photo, found.x, found.y, width_mm), laterality), found
