@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis.bootstrap import patient_codes, patient_counts, patient_sums
 from analysis.cells import row
+from analysis.significance import holm
 from rnfl.geometry import QUADRANTS
 
 GROUPS = (*QUADRANTS, "mean", "global")
@@ -105,3 +106,77 @@ def _r(s: np.ndarray) -> np.ndarray:
 
 
 _VALUES = {"mae": lambda s: _divide(s[1], s[0]), "bias": lambda s: _divide(s[2], s[0]), "r": _r}
+
+
+def paired_quadrants(
+    frames: Mapping[str, pd.DataFrame],
+    against: str,
+    n_boot: int = 2000,
+    n_perm: int = 5000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Compare each method's mean quadrant error with that of another one on the same eyes.
+
+    The interval resamples patients, and seeds where there are several. The p-value is two-sided and
+    exchanges the two methods' predictions of whole patients at random, Holm-adjusted over methods.
+
+    Parameters
+    ----------
+    frames : mapping of method to DataFrame
+        Quadrant frames as for :func:`quadrant_table`; several runs in one frame are seeds (of folds
+        or of networks) in the same order in every frame, or one run where nothing is random.
+    against : str
+        The method to compare with.
+
+    Returns
+    -------
+    DataFrame
+        method, against, metric 'mae', attribute, group 'mean', estimate (method minus ``against``,
+        µm), low, high, n, n_seeds, seed_sd, p, p_holm.
+
+    Raises
+    ------
+    ValueError
+        When ``against`` is unknown, or two methods differ in their eyes or number of runs.
+    """
+    if against not in frames:
+        raise ValueError(f"method {against!r} is unknown: expected one of {', '.join(frames)}")
+    other, patients = _errors_by_run(frames[against])
+    names, codes = patient_codes(patients)
+    counts = patient_counts(len(names), n_boot, seed)
+    size = patient_sums(np.ones((len(patients), 1)), codes)
+    flips = np.random.default_rng([seed, 1]).choice([-1.0, 1.0], (n_perm, len(names)))
+    rows = []
+    for method, frame in frames.items():
+        if method == against:
+            continue
+        own = _errors_by_run(frame)[0]
+        n_runs = max(len(own), len(other))
+        if list(own.columns) != list(other.columns) or {len(own), len(other)} - {1, n_runs}:
+            raise ValueError(f"{method} and {against} differ in their eyes or number of runs")
+        pairs = [own.iloc[i % len(own)] - other.iloc[i % len(other)] for i in range(n_runs)]
+        sums = [patient_sums(pair.to_numpy()[:, None], codes) for pair in pairs]
+        replicates = np.stack([(counts @ one)[:, 0] / (counts @ size)[:, 0] for one in sums])
+        total = np.mean(sums, axis=0)[:, 0]
+        extreme = np.abs(flips @ total) >= abs(total.sum()) * (1 - 1e-12)
+        key = {"method": method, "against": against}
+        estimates = np.array([pair.mean() for pair in pairs])
+        found = row(key, "mae", estimates, replicates, len(patients), seed, "quadrant", "mean")
+        rows.append(found | {"p": (1 + extreme.sum()) / (1 + n_perm)})
+    table = pd.DataFrame(rows)
+    return table.assign(p_holm=holm(table["p"]))
+
+
+def _errors_by_run(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Return the mean quadrant error, µm, one row per run and one column per eye, and patients.
+
+    Only eyes of which all four quadrants were measured have one.
+    """
+    sides = [
+        frame[[f"{side}_{name}" for name in QUADRANTS]].to_numpy() for side in ("pred", "true")
+    ]
+    error = frame.assign(error=np.abs(sides[0] - sides[1]).mean(axis=1))
+    wide = error.pivot(index="run_id", columns="eye_id", values="error")
+    wide = wide.loc[list(dict.fromkeys(frame["run_id"]))].dropna(axis=1)
+    owner = frame.drop_duplicates("eye_id").set_index("eye_id")["patient_id"]
+    return wide, owner.loc[wide.columns].tolist()

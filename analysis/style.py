@@ -86,6 +86,8 @@ LOOKS: dict[str, Look] = {
     "phantom_mae": Look("phantom masked AE", "#1b9e77", "D", "....", (0, (1.2, 1))),
     "phantom_scratch": Look("from scratch", "#8c8c8c", "v", "xxxx", (0, (1, 1))),
     "imagenet_vitb16": Look("ImageNet ViT-B/16", "#5e3c99", "h", "++++"),
+    "depth_anything_v2_small@224": Look("Depth-Anything V2-S", "#56b4e9", "<", "||||", "--"),
+    "retfound_mae_naturecfp": Look("RETFound ViT-L/16", "#d95f02", "p", "----", ":"),
     "dinov2_vits14": Look("DINOv2 ViT-S/14", "#e69f00", "^", "\\\\\\\\"),
     # ways to predict quadrants
     "constant": Look("constant", "#8c8c8c", "X", "xxxx"),

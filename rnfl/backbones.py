@@ -1,19 +1,16 @@
 """Backbones by name: a timm vision transformer with its input size, normalisation and stages."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import timm
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from rnfl.backbone_specs import (
-    BACKBONES,
-    BackboneSpec,
-    weights_file,
-)
+from rnfl.backbone_specs import BACKBONES, BackboneSpec, registered, side
+from rnfl.checkpoints import addresses, encoders, loading
+from rnfl.checkpoints.loading import LoadReport
 
 
 @dataclass(frozen=True)
@@ -33,6 +30,8 @@ class Backbone(nn.Module):
     spec : BackboneSpec
     encoder : nn.Module
         timm model with ``patch_embed``, ``blocks``, ``norm`` and no classifier.
+    report : LoadReport, optional
+        What loading its weights did; None for random weights and those that timm downloads.
 
     Attributes
     ----------
@@ -43,9 +42,10 @@ class Backbone(nn.Module):
         Rows and columns of the token grid.
     """
 
-    def __init__(self, spec: BackboneSpec, encoder: nn.Module):
+    def __init__(self, spec: BackboneSpec, encoder: nn.Module, report: LoadReport | None = None):
         super().__init__()
         self.spec = spec
+        self.report = report
         self.encoder = encoder
         self.embed_dim: int = encoder.embed_dim
         self.grid: tuple[int, int] = tuple(encoder.patch_embed.grid_size)
@@ -113,35 +113,32 @@ def spec_of(name: str) -> BackboneSpec:
     ----------
     name : str
         A key of ``BACKBONES``, or ``timm:<name>`` for any timm vision transformer, with input
-        size and normalisation of its own configuration; ``timm:<name>@<px>`` sets the size.
+        size and normalisation of its own configuration; ``@<px>`` behind either sets the size.
 
     Raises
     ------
     ValueError
-        If the name is unknown here or to timm.
+        If the name is unknown here or to timm, or the size is no whole number of patches.
     """
-    if name in BACKBONES:
-        return BACKBONES[name]
+    if spec := registered(name):
+        return spec
     timm_name, sized, size = name.removeprefix("timm:").partition("@")
-    known = name.startswith("timm:") and timm.is_model(timm_name)
-    if not known or (sized and not (size.isdecimal() and int(size) > 0)):
+    if not (name.startswith("timm:") and timm.is_model(timm_name)):
         raise ValueError(
             f"unknown backbone {name!r}; valid names are {sorted(BACKBONES)} "
-            "and 'timm:<name>' or 'timm:<name>@<px>', with a name of "
-            "timm.list_models(pretrained=True)"
+            "and 'timm:<name>' with a name of timm.list_models(pretrained=True), "
+            "each also as '<name>@<px>'"
         )
-    config = timm.get_pretrained_cfg(timm_name)
-    if config is None:
-        return BackboneSpec(name, timm_name, "hub", int(size or 224))
-    return BackboneSpec(
-        name,
-        timm_name,
-        "hub",
-        input_size=int(size or config.input_size[-1]),
-        mean=config.mean,
-        std=config.std,
-        licence=config.license or "see the model's page",
-    )
+    spec = BackboneSpec(name, timm_name, "hub")
+    if config := timm.get_pretrained_cfg(timm_name):
+        spec = replace(
+            spec,
+            input_size=config.input_size[-1],
+            mean=config.mean,
+            std=config.std,
+            licence=config.license or "see the model's page",
+        )
+    return replace(spec, input_size=side(name, size, spec.patch)) if sized else spec
 
 
 def build(name: str, pretrained: bool = True) -> Backbone:
@@ -150,50 +147,36 @@ def build(name: str, pretrained: bool = True) -> Backbone:
     Raises
     ------
     ValueError
-        If the name is unknown or the timm model is not a vision transformer.
+        If the name is unknown, the timm model is not a vision transformer, or the file of its
+        weights is not this backbone's.
     FileNotFoundError
-        If packaged weights are absent.
+        If the file of its weights is absent and cannot be downloaded.
     ConnectionError
-        If weights of the hub are neither cached nor reachable.
+        If weights of the hub are neither cached nor to be had.
     """
     spec = spec_of(name)
+    file = addresses.weights_file(name) if pretrained else None
+    if file is not None and not file.exists():
+        raise FileNotFoundError(
+            f"{file} is missing: weights of {spec.base!r} are part of the repository; restore "
+            "them with 'git checkout rnfl/weights', make them with rnfl.pretrain, or use "
+            "'phantom_scratch'"
+        )
     encoder = _create(spec, download=pretrained and spec.weights == "hub")
-    if pretrained and spec.weights == "packaged":
-        encoder.load_state_dict(_packaged_weights(spec), strict=True)
-    return Backbone(spec, encoder)
+    return Backbone(spec, encoder, loading.load_into(encoder, spec, file) if file else None)
 
 
 def _create(spec: BackboneSpec, download: bool) -> nn.Module:
-    # global_pool='' keeps the trained final norm where 'avg' would swap in an untrained one.
-    options = {"img_size": spec.input_size, "num_classes": 0, "global_pool": ""}
     try:
-        encoder = timm.create_model(
-            spec.timm_name, pretrained=download, **options, **spec.timm_kwargs
-        )
+        return encoders.create(spec, download)
     except OSError as error:
         raise ConnectionError(
             f"weights of backbone {spec.name!r} (timm {spec.timm_name}) are not in the local cache "
             "and the hub huggingface.co cannot be reached. On a machine with network access run\n"
             f"  python -c \"import timm; timm.create_model('{spec.timm_name}', pretrained=True)\"\n"
             "and copy its ~/.cache/huggingface here, or choose one of "
-            f"{[n for n, s in BACKBONES.items() if s.weights != 'hub']}, which need no network."
+            f"{[n for n, s in BACKBONES.items() if not s.source]}, which need no network."
         ) from error
-    except TypeError as error:
-        raise ValueError(f"backbone {spec.name!r} is not a vision transformer: {error}") from error
-    if not all(hasattr(encoder, part) for part in ("patch_embed", "blocks", "num_prefix_tokens")):
-        raise ValueError(f"backbone {spec.name!r} is not a vision transformer ({type(encoder)})")
-    return encoder
-
-
-def _packaged_weights(spec: BackboneSpec) -> dict[str, Tensor]:
-    path = weights_file(spec.name)
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{path} is missing: weights of {spec.name!r} are part of the repository; restore "
-            "them with 'git checkout rnfl/weights', make them with rnfl.pretrain, or use "
-            "'phantom_scratch'"
-        )
-    return {key: tensor.float() for key, tensor in load_file(path).items()}
 
 
 def _stages(encoder: nn.Module) -> Iterator[Stage]:

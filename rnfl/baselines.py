@@ -71,14 +71,42 @@ def pca_ridge(
     patients = samples["patient_id"].to_numpy()
     predicted = np.empty_like(truth)
     for train, test in _folds(patients, k, seed):
-        errors = np.zeros(len(PENALTIES))
-        inner_k = min(INNER_FOLDS, len(set(patients[train])))
-        for fit, held in _folds(patients[train], inner_k, seed):
-            models = _fit(pixels[train][fit], truth[train][fit], components)
-            errors += [np.abs(m(pixels[train][held]) - truth[train][held]).sum() for m in models]
-        best = _fit(pixels[train], truth[train], components)[int(np.argmin(errors))]
+        best = _choose(pixels[train], truth[train], patients[train], components, seed)
         predicted[test] = best(pixels[test])
     return _frame("pca_ridge", samples, predicted, truth)
+
+
+def fit_constant(images: np.ndarray, quadrants: np.ndarray, patients: np.ndarray) -> Predictor:
+    """Return a predictor of the training eyes' mean quadrants, whatever the image.
+
+    Parameters
+    ----------
+    images : ndarray uint8 (n, H, W[, 3])
+    quadrants : ndarray (n, 4), µm
+        S, N, I, T.
+    patients : ndarray (n,) of str
+    """
+    level = quadrants.mean(axis=0)
+    return lambda others: np.tile(level, (len(others), 1))
+
+
+def fit_pca_ridge(
+    images: np.ndarray, quadrants: np.ndarray, patients: np.ndarray, seed: int = 0
+) -> Predictor:
+    """Return the model of :func:`pca_ridge` fitted to all eyes; parameters as there."""
+    best = _choose(_pixels(images), quadrants, patients, COMPONENTS, seed)
+    return lambda others: best(_pixels(others))
+
+
+def _choose(
+    pixels: np.ndarray, truth: np.ndarray, patients: np.ndarray, components: int, seed: int
+) -> Predictor:
+    """Return the predictor whose penalty errs least in a cross-validation by patient."""
+    errors = np.zeros(len(PENALTIES))
+    for fit, held in _folds(patients, min(INNER_FOLDS, len(set(patients))), seed):
+        models = _fit(pixels[fit], truth[fit], components)
+        errors += [np.abs(model(pixels[held]) - truth[held]).sum() for model in models]
+    return _fit(pixels, truth, components)[int(np.argmin(errors))]
 
 
 def _fit(pixels: np.ndarray, truth: np.ndarray, components: int) -> list[Predictor]:

@@ -8,28 +8,30 @@ import fcntl
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
-from rnfl import metrics, provenance, runs, schema
+from rnfl import provenance, reference, runs, schema
+from rnfl.brackets import oracle_predictions, rows_of, template_predictions
 from rnfl.paths import runs_root
 from rnfl.prepare import Prepared
-from rnfl.runs import RunConfig, RunResult, histories_of, predictions_of, runs_table
+from rnfl.run_tables import histories_of, predictions_of, runs_table
+from rnfl.runs import RunConfig, RunResult
+from rnfl.versions import code_version
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
-    from rnfl.model import RNFLRegressor
-    from rnfl.train import Progress
+    from rnfl.fitting import Fitted
 
 __all__ = [
     "RunConfig",
     "RunResult",
     "histories_of",
-    "load_model",
     "oracle_predictions",
     "predict_with",
     "predictions_of",
@@ -57,7 +59,8 @@ def run(config: RunConfig, report: Callable[[dict], None] | None = None) -> RunR
     Raises
     ------
     ValueError
-        If the dataset, backbone or protocol is unknown or the dataset is absent.
+        If the dataset, backbone or protocol is unknown, the dataset is absent or has nothing to
+        learn from, or ``start`` has another backbone or has seen eyes to be tested on.
     FloatingPointError
         If training diverged; its checkpoints are kept.
     """
@@ -75,32 +78,37 @@ def run(config: RunConfig, report: Callable[[dict], None] | None = None) -> RunR
 def _compute(
     config: RunConfig, prepared: Prepared, run_id: str, report: Callable[[dict], None] | None
 ) -> RunResult:
-    import torch
+    from rnfl import batches, fitting, predict, readout
 
-    from rnfl import batches, devices, predict, train
-
-    device = devices.choose_device()
     batches.check_augmentation(config.augment)
     partial, folder = runs.partial_folder(run_id), runs_root() / run_id
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        model = _build(config, config.pretrained).to(device)
-    precision = devices.resolve_precision(config.precision, device, model.backbone.embed_dim)
-    size = model.backbone.spec.input_size
-    splits = {}
-    for split in schema.SPLITS:
-        if not len(rows := prepared.subset(split)):
-            raise ValueError(f"dataset {prepared.name!r} has no {split} images")
-        splits[split] = rows
-    data = {s: batches.load(prepared, splits[s], size, device) for s in ("train", "val")}
-    model.set_targets(data["train"].profiles)
-
-    protocol = config.protocol
-    progress = train.fit(model, data["train"], data["val"], protocol, config, partial, report)
-    table = predict.predictions_table(model, prepared, splits["test"], run_id, device, precision)
-    _publish(folder, run_id, config, prepared, model, progress, table, precision)
+    prepared = runs.divided(prepared, config.split)
+    rows = batches.rows_by_split(prepared, () if config.split == "all" else ("test",))
+    if config.protocol.solver == "ridge":
+        rows = readout.learning_rows(prepared, rows)
+        fitted = fitting.solve(config, prepared, rows)
+        prepared = _without_validation(prepared)
+    else:
+        fitted = fitting.train(config, prepared, rows, partial, report)
+    device = next(fitted.model.parameters()).device
+    table = predict.predictions_table(
+        fitted.model, prepared, rows["test"], run_id, device, fitted.precision
+    )
+    outcome = {
+        "val_target": fitted.target,
+        **predict.mean_error(table, prepared, rows["test"]),
+        **{f"n_{split}": len(rows[split]) for split in schema.SPLITS},
+        "n_unlabelled": len(prepared) - sum(map(len, rows.values())),
+    }
+    _publish(folder, run_id, config, prepared, fitted, table, outcome)
     shutil.rmtree(partial)
     return RunResult(folder, run_id, config)
+
+
+def _without_validation(prepared: Prepared) -> Prepared:
+    """Return a dataset whose validation eyes are training eyes, as a readout takes them."""
+    split = prepared.samples["split"].replace("val", "train")
+    return replace(prepared, samples=prepared.samples.assign(split=split))
 
 
 def _publish(
@@ -108,57 +116,52 @@ def _publish(
     run_id: str,
     config: RunConfig,
     prepared: Prepared,
-    model: "RNFLRegressor",
-    progress: "Progress",
+    fitted: "Fitted",
     predictions: pd.DataFrame,
-    precision: str,
+    outcome: dict,
 ) -> None:
     from safetensors.torch import save as serialise
 
     from rnfl.devices import describe
 
+    model, progress = fitted.model, fitted.progress
     history = pd.DataFrame(progress.history)
     history.insert(0, "run_id", run_id)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    target, predicted = (schema.matrix(predictions, k) for k in ("target", "prediction"))
     summary = {
         "best_epoch": progress.best_row["epoch"],
         "best_val_mae": progress.best_row["val_mae"],
         "n_epochs": len(history),
         "stopped_early": len(history) < config.epochs,
-        "test_mae": metrics.mae(predicted, target),
+        **outcome,
         "n_parameters": sum(p.numel() for p in model.parameters()),
         "n_trainable": trainable,
         "seconds": round(progress.seconds, 1),
     }
     device = next(model.parameters()).device
     record = provenance.record(
-        describe(device), {"dataset": prepared.manifest["hash"], "code": runs.code_version()}
+        describe(device),
+        {"dataset": prepared.manifest["hash"], "code": code_version(config.protocol.solver)},
     )
+    record |= {"precision": fitted.precision, "backbone_weights": _weights_said(model)}
     with provenance.publish_folder(folder) as aside:
         provenance.write_json(aside / "config.json", config.resolve(prepared))
-        provenance.write_json(aside / "provenance.json", record | {"precision": precision})
+        provenance.write_json(aside / "provenance.json", record)
         provenance.write_csv(aside / "history.csv", schema.validate(history, "history"))
         provenance.write_parquet(aside / "predictions.parquet", predictions)
         weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
         (aside / "model.safetensors").write_bytes(serialise(weights))
+        provenance.write_json(aside / "training_set.json", reference.facts(prepared))
+        if len(band := reference.training_band(prepared)):
+            provenance.write_csv(aside / "reference.csv", band)
         provenance.write_json(aside / "summary.json", summary)
 
 
-def load_model(result: RunResult) -> "RNFLRegressor":
-    """Build the model of a finished run with its trained weights, in evaluation mode."""
-    from safetensors.torch import load_file
-
-    model = _build(result.config, pretrained=False)
-    model.load_state_dict(load_file(result.model_path), strict=True)
-    return model.eval()
-
-
-def _build(config: RunConfig, pretrained: bool) -> "RNFLRegressor":
-    from rnfl.backbones import build
-    from rnfl.model import RNFLRegressor
-
-    return RNFLRegressor(build(config.backbone, pretrained), config.radius_ratio)
+def _weights_said(model: "nn.Module") -> list[str]:
+    """Return what became of the keys of the backbones' published files, in words."""
+    read = getattr(model, "backbones", [model.backbone])
+    reports = [backbone.report for backbone in read if backbone.report is not None]
+    return [line for report in reports for line in report.text.splitlines()]
 
 
 def predict_with(
@@ -186,51 +189,18 @@ def predict_with(
     name = f"predictions-{prepared.name}-{split or 'all'}-{prepared.manifest['hash'][:10]}.parquet"
     path = result.folder / name
     if not path.exists():
-        from rnfl import devices, predict
+        from rnfl import devices, models, predict
 
         device = device or devices.choose_device()
-        model = load_model(result).to(device)
+        model = models.load(result).to(device)
         precision = devices.resolve_precision(
             result.config.precision, device, model.backbone.embed_dim
         )
         table = predict.predictions_table(
-            model, prepared, _rows(prepared, split), result.run_id, device, precision
+            model, prepared, rows_of(prepared, split), result.run_id, device, precision
         )
         provenance.write_parquet(path, table)
     return schema.validate(pd.read_parquet(path), "predictions", str(path))
-
-
-def template_predictions(dataset: str, split: str | None = "test") -> pd.DataFrame:
-    """Baseline 'template': the training split's mean profile, predicted for every eye."""
-    prepared = runs.open_dataset(dataset)
-    template = metrics.template_profile(prepared.profiles[prepared.subset("train")])
-    rows = _rows(prepared, split)
-    return _baseline("template", prepared, rows, np.tile(template, (len(rows), 1)))
-
-
-def oracle_predictions(dataset: str, split: str | None = "test") -> pd.DataFrame:
-    """Floor 'oracle': the phantom's profile before measurement noise.
-
-    Raises
-    ------
-    ValueError
-        If the dataset does not know the truth.
-    """
-    prepared = runs.open_dataset(dataset)
-    if prepared.profiles_true is None:
-        raise ValueError(f"dataset {dataset!r} has no noise-free profiles: only phantoms have")
-    rows = _rows(prepared, split)
-    return _baseline("oracle", prepared, rows, prepared.profiles_true[rows])
-
-
-def _baseline(name: str, prepared: Prepared, rows: np.ndarray, profiles) -> pd.DataFrame:
-    samples = prepared.samples.iloc[rows]
-    eyes, patients = samples["eye_id"].tolist(), samples["patient_id"].tolist()
-    return schema.predictions_frame(name, eyes, patients, profiles, prepared.profiles[rows])
-
-
-def _rows(prepared: Prepared, split: str | None) -> np.ndarray:
-    return np.arange(len(prepared)) if split is None else prepared.subset(split)
 
 
 @contextmanager

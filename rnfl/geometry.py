@@ -178,6 +178,17 @@ def mirror_profile(profile: np.ndarray) -> np.ndarray:
     return _check_profile(profile)[..., (180 - ANGLES) % N_ANGLES]
 
 
+def flip_profile(profile: np.ndarray) -> np.ndarray:
+    """Return profiles (..., 360) of the image turned upside down: θ becomes -θ.
+
+    Examples
+    --------
+    >>> flip_profile(ANGLES)[[0, 90, 180, 270]].tolist()  # superior and inferior change places
+    [0, 270, 180, 90]
+    """
+    return _check_profile(profile)[..., -ANGLES % N_ANGLES]
+
+
 def rotate_profile(profile: np.ndarray, degrees: int) -> np.ndarray:
     """Return profiles (..., 360) with what lay at θ moved to θ + ``degrees``.
 

@@ -14,7 +14,7 @@ from multiprocessing import active_children, get_context
 from tqdm import tqdm
 
 from rnfl import provenance, runs
-from rnfl.backbone_specs import BACKBONES
+from rnfl.backbone_specs import registered
 from rnfl.runs import RunConfig, RunResult
 
 MAX_WORKERS = 4
@@ -67,7 +67,7 @@ def run_grid(
 def _choose_engine(configs: list[RunConfig]) -> str:
     import torch
 
-    small = all(c.backbone in BACKBONES and BACKBONES[c.backbone].phantom for c in configs)
+    small = all((spec := registered(c.backbone)) and spec.phantom for c in configs)
     several = len(configs) > 1 and len(_cores()) > 1
     return "local" if small and several and not torch.cuda.is_available() else "serial"
 

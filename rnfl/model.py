@@ -108,13 +108,24 @@ class RNFLRegressor(nn.Module):
         self.register_buffer("target_mean", torch.tensor(0.0))
         self.register_buffer("target_sd", torch.tensor(1.0))
 
-    def set_targets(self, profiles: Tensor) -> None:
-        """Take the output's mean and SD (µm) from training labels (N, 360), NaN = missing."""
-        values = profiles[~profiles.isnan()]
+    def set_targets(self, labels: Tensor) -> None:
+        """Take the output's mean and SD (µm) from training labels (N, k), NaN = missing.
+
+        Labels are profiles (N, 360), or quadrant means (N, 4) where there are no profiles.
+        """
+        values = labels[~labels.isnan()]
         if values.numel() < 2 or values.std() == 0:
             raise ValueError(f"{values.numel()} training labels do not vary: nothing to learn")
         self.target_mean.copy_(values.mean())
         self.target_sd.copy_(values.std())
+
+    def set_level(self, labels: Tensor) -> None:
+        """Shift the output of a trained model so that its mean (µm) is that of other labels.
+
+        Its SD stays: that of profiles and that of quadrant means are not comparable, their means
+        are.
+        """
+        self.target_mean.copy_(labels[~labels.isnan()].mean())
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 1 or 3, H, W) in [0, 1] → profiles (B, 360) in µm."""

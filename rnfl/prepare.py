@@ -3,7 +3,8 @@
 ``data/prepared/<name>/`` holds ``images.npy`` uint8 (N, H, W) or (N, H, W, 3), disc-centred and in
 right-eye orientation; ``profiles.npy`` float32 (N, 360) µm, NaN where missing; for phantoms
 ``profiles_true.npy``, the profile before measurement noise; ``samples.parquet``, one row per image
-in the same order; and ``manifest.json``, which says what is there and how it was made.
+in the same order; and ``manifest.json``, which says what is there and how it was made. For people
+there are ``contact_sheet.png``, ``summary.csv`` and ``summary.md``; nothing is computed from them.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rnfl import datasets, provenance, schema
+from rnfl import contact_sheet, datasets, provenance, schema, summary
+from rnfl.datasets.eyes import forget
+from rnfl.disc import UNSURE_BELOW
 from rnfl.geometry import FIELD_MM, N_ANGLES
 from rnfl.paths import prepared_root
 
 REQUIRED = ("dataset", "modality", "phantom", "settings")
+FOR_PEOPLE = (contact_sheet.FILE, summary.CSV, summary.MARKDOWN)
 
 
 @dataclass(frozen=True)
@@ -121,29 +125,47 @@ def write(
             arrays[file] = np.asarray(values, dtype=np.float32)
             _check_array(arrays[file], "float32", (len(samples), N_ANGLES), (2,), f"{name}: {file}")
 
+    counts = {"patients": samples["patient_id"].nunique()}
+    counts |= {split: (samples["split"] == split).sum() for split in schema.SPLITS}
+    manifest = {"name": name, "n": len(samples), "exclusions": [], "field_mm": FIELD_MM}
+    manifest |= {**manifest_fields, **_unsure(samples, name)}
+    counts |= {"disc_unsure": len(manifest["unsure"])} if "unsure" in manifest else {}
+    manifest["counts"] = counts | dict(manifest_fields.get("counts", {}))
     folder = prepared_root() / name
     with provenance.publish_folder(folder) as aside:
         for file, array in arrays.items():
             np.save(aside / file, array, allow_pickle=False)
         samples.to_parquet(aside / "samples.parquet", index=False)
+        _show(aside, arrays, samples, manifest)
         files = {path.name: provenance.sha256_file(path) for path in sorted(aside.iterdir())}
-        counts = {"patients": samples["patient_id"].nunique()}
-        counts |= {split: (samples["split"] == split).sum() for split in schema.SPLITS}
-        manifest = {
-            "name": name,
-            "n": len(samples),
-            "exclusions": [],
-            "field_mm": FIELD_MM,
-            **manifest_fields,
-            "counts": counts | dict(manifest_fields.get("counts", {})),
-            "files": files,
-            "bytes": {file: (aside / file).stat().st_size for file in files},
-        }
-        manifest = provenance.plain(manifest)
+        sizes = {file: (aside / file).stat().st_size for file in files if file not in FOR_PEOPLE}
+        manifest = provenance.plain({**manifest, "files": files, "bytes": sizes})
         provenance.write_json(
             aside / "manifest.json", {**manifest, "hash": _content_hash(manifest, samples)}
         )
+    forget(name)
     return load(folder)
+
+
+def _unsure(samples: pd.DataFrame, name: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the eyes whose disc a person should look at, where the dataset says how sure it is."""
+    if "disc_confidence" not in samples:
+        return {}
+    confidence = samples["disc_confidence"].astype(float)
+    bad = confidence[~confidence.between(0, 1)].unique()
+    if len(bad):
+        raise ValueError(f"{name}: disc_confidence {bad[:3]}: expected 0 to 1 in each row")
+    eyes = samples.loc[confidence < UNSURE_BELOW, ["eye_id", "disc_confidence"]]
+    return {"unsure": eyes.set_axis(["id", "confidence"], axis=1).to_dict("records")}
+
+
+def _show(aside: Path, arrays: Mapping, samples: pd.DataFrame, manifest: Mapping) -> None:
+    """Write the contact sheet and the summary."""
+    sheet = contact_sheet.draw_sheet(arrays["images.npy"], samples, manifest)
+    sheet.save(aside / contact_sheet.FILE, compress_level=1)
+    table = summary.summarise(samples, arrays["profiles.npy"], manifest["exclusions"])
+    provenance.write_csv(aside / summary.CSV, table)
+    provenance.write_text(aside / summary.MARKDOWN, summary.to_markdown(table, manifest))
 
 
 def _content_hash(manifest: Mapping[str, Any], samples: pd.DataFrame) -> str:
@@ -162,7 +184,7 @@ def load(name_or_path: str | Path, verify: bool = False) -> Prepared:
     ----------
     name_or_path : str or Path
     verify : bool
-        Also compare every file's hash with the manifest; sizes and shapes are always checked.
+        Also compare hashes with the manifest, of all but the files for people.
 
     Raises
     ------

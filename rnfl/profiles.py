@@ -28,6 +28,8 @@ class Profile:
         Grid of the learning-rate ablation, before ``lr_scale``.
     external : str or None
         A further dataset for the cross-modality comparison.
+    folds, fold_seeds : int, tuple of int
+        Cross-validation by patient where real eyes are few: folds, and seeds that divide anew.
     longer : bool
         Whether the reference protocol is also trained twice as long, to show what the schedule
         leaves to be learnt.
@@ -51,6 +53,8 @@ class Profile:
     micro_batch: int | None = None
     lr_scale: float = 1.0
     external: str | None = "grape"
+    folds: int = 10
+    fold_seeds: tuple[int, ...] = (0,)
     longer: bool = False
     committed: bool = False
 
@@ -158,6 +162,7 @@ PROFILES: dict[str, Profile] = {
             name="reference",
             seeds=(42, 43, 44),
             encoder_rates=(1e-6, 1e-5, 5e-5, 1e-4, 1e-3),
+            fold_seeds=(0, 1, 2),
             longer=True,
             committed=True,
         ),
@@ -176,12 +181,17 @@ PROFILES: dict[str, Profile] = {
             epochs=1,
             warmup_epochs=0,
             external=None,
+            folds=3,
         ),
         Profile(
             "paper",
             slo="fairfedmed",
             cfp="grape",
-            backbones=("imagenet_vitb16", "dinov2_vits14", "dinov2_vitl14"),
+            backbones=(
+                "imagenet_vitb16",
+                "depth_anything_v2_small@224",
+                "retfound_mae_naturecfp",
+            ),
             seeds=(42, 43, 44),
         ),
     )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import nn
 
+SOLVERS = ("gradient", "ridge")
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -28,6 +30,9 @@ class Protocol:
         norm learns at ``lr_encoder``. 1 is one rate for all.
     weight_decay : float
         Decay of weight matrices; vectors (biases, norms) are not decayed (ours).
+    solver : {'gradient', 'ridge'}
+        'ridge' leaves the whole backbone as it is and solves for a linear map from its tokens
+        (:mod:`rnfl.readout`); nothing above but the name applies to it.
     """
 
     name: str
@@ -39,6 +44,7 @@ class Protocol:
     lr_head: float = 1e-4
     layer_decay: float = 1.0
     weight_decay: float = 0.05
+    solver: str = "gradient"
 
     def __post_init__(self):
         if not 0 <= self.freeze_fraction <= 1:
@@ -49,6 +55,10 @@ class Protocol:
         if not 0 < self.layer_decay <= 1:
             raise ValueError(
                 f"protocol {self.name!r}: layer_decay must lie in (0, 1], got {self.layer_decay}"
+            )
+        if self.solver not in SOLVERS:
+            raise ValueError(
+                f"protocol {self.name!r}: solver must be one of {SOLVERS}, got {self.solver!r}"
             )
 
 
@@ -68,6 +78,15 @@ PROTOCOLS: dict[str, Protocol] = {
             lambda_pearson=10.0,
         ),
         replace(_AGGRESSIVE, name="gradient_loss", lambda_gradient=0.2),
+        # Ours: the backbone as it is, and a linear map that is solved for.
+        Protocol(
+            "readout",
+            freeze_patch_embed=True,
+            freeze_fraction=1.0,
+            lr_encoder=0.0,
+            lr_head=0.0,
+            solver="ridge",
+        ),
     )
 }
 
@@ -85,6 +104,31 @@ def get(protocol: str | Protocol) -> Protocol:
     if protocol not in PROTOCOLS:
         raise ValueError(f"unknown protocol {protocol!r}; valid names are {sorted(PROTOCOLS)}")
     return PROTOCOLS[protocol]
+
+
+def check_labels(protocol: Protocol, target: str) -> None:
+    """Refuse a protocol whose loss needs profiles, for labels that are quadrant means alone.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    target : {'profile', 'quadrants'}
+        What the training labels are.
+
+    Raises
+    ------
+    ValueError
+        Naming the terms that cannot be computed, and the protocols that can.
+    """
+    terms = {name: getattr(protocol, name) for name in ("lambda_pearson", "lambda_gradient")}
+    if target == "quadrants" and any(terms.values()):
+        without = [
+            name for name, p in PROTOCOLS.items() if not p.lambda_pearson and not p.lambda_gradient
+        ]
+        raise ValueError(
+            f"protocol {protocol.name!r} has {terms}: these terms compare profiles, and no "
+            f"training eye has one, only quadrant means; without them are {without}"
+        )
 
 
 def frozen_stages(protocol: Protocol, depth: int) -> list[str]:

@@ -1,25 +1,19 @@
 """What a run is: its configuration, its address and its folder. Imports no model code."""
 
-import ast
-import hashlib
 import json
 import re
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from functools import cache, cached_property
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from rnfl import datasets, geometry, prepare, protocols, provenance, schema
-from rnfl.backbone_specs import BACKBONES, weights_file
+from rnfl import datasets, geometry, prepare, protocols, provenance, schema, splits
+from rnfl.checkpoints.addresses import fingerprint, specification, weights_file
 from rnfl.paths import prepared_root, runs_root
 from rnfl.prepare import Prepared
 from rnfl.protocols import Protocol
-
-# The code that a trained model depends on; a change of these makes new runs.
-CODE = ("backbones", "batches", "devices", "losses", "model", "predict", "protocols", "train")
+from rnfl.versions import code_version
 
 # What a run's result does not depend on.
 INCIDENTAL = ("checkpoint_seconds", "eval_on")
@@ -34,7 +28,8 @@ class RunConfig:
     dataset : str
         Prepared dataset to train and test on.
     backbone : str
-        A name of ``BACKBONES`` or ``timm:<name>``.
+        A name of ``BACKBONES`` or ``timm:<name>``; ``@<px>`` behind it sets the input size. A
+        readout takes several, joined by ``+``.
     protocol : Protocol
         A name of ``PROTOCOLS`` stands for its protocol.
     batch_size, micro_batch : int
@@ -51,6 +46,12 @@ class RunConfig:
         Radius of the sampled circle as a share of the image's side.
     pretrained : bool
         False starts the backbone from random weights.
+    split : str
+        Which eyes train, validate and test: 'own' (the dataset's column), 'all' (none test) or
+        'fold-<i>-of-<k>-s<seed>', see :func:`rnfl.splits.divide`.
+    start : str or None
+        Id of a finished run with the same backbone, whose whole model is the start: backbone,
+        projection and head.
     eval_on : tuple of str
         Further prepared datasets whose test split is predicted.
     checkpoint_seconds : float
@@ -72,6 +73,8 @@ class RunConfig:
     precision: str = "auto"
     radius_ratio: float = geometry.RADIUS_RATIO
     pretrained: bool = True
+    split: str = "own"
+    start: str | None = None
     eval_on: tuple[str, ...] = ()
     checkpoint_seconds: float = 60.0
 
@@ -83,23 +86,44 @@ class RunConfig:
             raise ValueError(
                 f"warmup_epochs must lie in [0, epochs = {self.epochs}], got {self.warmup_epochs}"
             )
+        splits.check(self.split)
+        if self.start is not None and not re.fullmatch(r"[\w-][\w.-]*", self.start):
+            raise ValueError(f"start {self.start!r}: expected the id of a finished run")
         object.__setattr__(self, "protocol", protocols.get(self.protocol))
+        if len(self.backbones) > 1 and (self.protocol.solver != "ridge" or self.start):
+            raise ValueError(
+                f"{len(self.backbones)} backbones {self.backbone!r}: only the protocol 'readout' "
+                "takes several, and then without a start"
+            )
+
+    @property
+    def backbones(self) -> list[str]:
+        """The names that ``backbone`` joins, mostly one."""
+        return self.backbone.split("+")
 
     @property
     def slug(self) -> str:
-        """A readable name: dataset, backbone, protocol and seed."""
+        """A readable name: dataset, backbone, protocol and seed; split and start if unusual."""
         text = f"{self.dataset}-{self.backbone}-{self.protocol.name}-s{self.seed}"
+        if self.split != "own":
+            text += f"-{self.split}"
+        if self.start is not None:
+            text += f"-from-{self.start.rpartition('-')[2]}"
         return re.sub(r"[^\w.-]+", "-", text)
 
     def resolve(self, prepared: Prepared) -> dict:
         """Everything the result depends on, spelt out: config, protocol, data, weights, code."""
-        weights = weights_file(self.backbone) if self.pretrained else None
+        files = [weights_file(name) if self.pretrained else None for name in self.backbones]
+        prints = [fingerprint(file) if file and file.exists() else None for file in files]
+        specs = [specification(name) for name in self.backbones]
+        several = len(self.backbones) > 1
         return {
             **{key: value for key, value in asdict(self).items() if key not in INCIDENTAL},
-            "backbone_spec": _deciding(self.backbone),
+            "backbone_spec": specs if several else specs[0],
             "dataset_hash": prepared.manifest["hash"],
-            "weights": provenance.sha256_file(weights) if weights and weights.exists() else None,
-            "code": code_version(),
+            "start_weights": _start_weights(self.start),
+            "weights": prints if several else prints[0],
+            "code": code_version(self.protocol.solver),
         }
 
     def run_id(self, prepared: Prepared) -> str:
@@ -157,6 +181,29 @@ def open_dataset(name: str) -> Prepared:
     )
 
 
+def divided(prepared: Prepared, split: str) -> Prepared:
+    """Return a dataset with the split of a run as its ``split`` column; its hash stays its own."""
+    column = splits.divide(prepared.samples, split)
+    return replace(prepared, samples=prepared.samples.assign(split=column))
+
+
+def recorded(run: str | Path) -> RunResult:
+    """Return a finished run, given by id or folder, with the configuration that it records.
+
+    Raises
+    ------
+    ValueError
+        If there is no such finished run.
+    """
+    folder = runs_root() / run
+    if not (folder / "summary.json").is_file():
+        raise ValueError(f"{folder} is no finished run: make it with 'rnfl train'")
+    resolved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    given = {f.name: resolved[f.name] for f in fields(RunConfig) if f.name in resolved}
+    config = RunConfig(**given | {"protocol": Protocol(**given["protocol"])})
+    return RunResult(folder, folder.name, config)
+
+
 def find(config: RunConfig, prepared: Prepared | None = None) -> RunResult | None:
     """Return the finished run of a configuration, or None.
 
@@ -167,62 +214,8 @@ def find(config: RunConfig, prepared: Prepared | None = None) -> RunResult | Non
     return RunResult(folder, run_id, config) if (folder / "summary.json").exists() else None
 
 
-def runs_table(results: Iterable[RunResult]) -> pd.DataFrame:
-    """One row per run: id, configuration, the protocol's own fields, and summary."""
-    rows = []
-    for result in results:
-        config = {k: v for k, v in asdict(result.config).items() if k not in INCIDENTAL}
-        protocol = config["protocol"]
-        fields = {"protocol": protocol.pop("name"), **protocol}
-        rows.append({"run_id": result.run_id} | config | fields | result.summary)
-    return schema.validate(pd.DataFrame(rows), "runs")
-
-
-def predictions_of(results: Iterable[RunResult]) -> pd.DataFrame:
-    """Test predictions of several runs, one below the other."""
-    return pd.concat([result.predictions for result in results], ignore_index=True)
-
-
-def histories_of(results: Iterable[RunResult]) -> pd.DataFrame:
-    """Histories of several runs with their backbone, protocol and seed; empty for none."""
-    frames = [
-        result.history.assign(
-            backbone=result.config.backbone,
-            protocol=result.config.protocol.name,
-            seed=result.config.seed,
-        )
-        for result in results
-    ]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-
-
-@cache
-def code_version() -> str:
-    """Hash of the code that matters; comments, docstrings and layout do not.
-
-    Of ``geometry`` only the sampled circle itself counts.
-    """
-    digest = hashlib.sha256()
-    for name in CODE:
-        digest.update(_statements(Path(__file__).with_name(f"{name}.py")).encode())
-    digest.update(np.round(geometry.circle(0, 0, 1), 6).tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _statements(path: Path) -> str:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    # Annotated tables of a module are registries: a run's own entry is in what it resolves to.
-    tree.body = [node for node in tree.body if not isinstance(node, ast.AnnAssign)]
-    return provenance.statements(tree)
-
-
-def _deciding(backbone: str) -> dict | None:
-    """What of a registered backbone's specification decides a result."""
-    if backbone not in BACKBONES:
-        return None
-    spec = asdict(BACKBONES[backbone])
-    keys = ("timm_name", "timm_kwargs", "weights", "input_size", "mean", "std")
-    return {key: spec[key] for key in keys}
+def _start_weights(start: str | None) -> str | None:
+    return None if start is None else provenance.sha256_file(recorded(start).model_path)
 
 
 def partial_folder(run_id: str) -> Path:

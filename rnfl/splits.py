@@ -1,5 +1,9 @@
 """Splits, folds and fractions that never share a patient and do not depend on row order.
 
+A run names its split of a dataset: ``own`` is the dataset's ``split`` column, ``all`` trains on
+everything but 15 % of the patients, kept for validation, and ``fold-<i>-of-<k>-s<seed>`` is one
+fold of a cross-validation.
+
 Every choice is made by hashing the patient's id with a seed, so it is the same in every process
 and on every machine. Both eyes of a patient always go together.
 """
@@ -7,12 +11,16 @@ and on every machine. Both eyes of a patient always go together.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 FRACTIONS = {"train": 0.70, "val": 0.10, "test": 0.20}
+VALIDATION = 0.15  # share of patients that the split 'all' keeps for validation
+
+FOLD = re.compile(r"fold-(\d+)-of-(\d+)-s(\d+)")
 
 
 def _uniform(patient_ids: Sequence[str], purpose: str, seed: int) -> pd.Series:
@@ -105,3 +113,76 @@ def nested_fraction(patient_ids: Sequence[str], fraction: float, seed: int = 0) 
     order = _uniform(patient_ids, "fraction", seed).sort_values().index
     chosen = set(order[: max(1, round(fraction * len(order)))])
     return np.array([patient in chosen for patient in patient_ids])
+
+
+def check(split: str) -> None:
+    """Refuse a name that is no split.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, fewer than 3 folds (one each to train, validate and test), or a fold
+        that is not among them.
+    """
+    match = FOLD.fullmatch(split)
+    if match is None and split not in ("own", "all"):
+        raise ValueError(
+            f"unknown split {split!r}; valid ones are 'own', 'all' and "
+            f"'fold-<i>-of-<k>-s<seed>' such as 'fold-0-of-10-s0'"
+        )
+    if match:
+        fold, k, seed = (int(number) for number in match.groups())
+        if not (k >= 3 and fold < k and split == fold_name(fold, k, seed)):
+            raise ValueError(
+                f"split {split!r}: expected 0 <= i < k, at least 3 folds and no leading zeros"
+            )
+
+
+def fold_name(fold: int, k: int, seed: int = 0) -> str:
+    """Return the split that tests on one of ``k`` folds.
+
+    Examples
+    --------
+    >>> fold_name(0, 10)
+    'fold-0-of-10-s0'
+    """
+    return f"fold-{fold}-of-{k}-s{seed}"
+
+
+def divide(samples: pd.DataFrame, split: str = "own") -> pd.Series:
+    """Return what a run uses each row of ``samples`` for: 'train', 'val' or 'test'.
+
+    Parameters
+    ----------
+    samples : DataFrame with the columns ``patient_id`` and ``split``
+    split : str
+        ``own``, ``all`` (no row is left to test on) or ``fold-<i>-of-<k>-s<seed>``: fold ``i`` of
+        :func:`folds_by_patient` is tested on, the next one validates and the others train.
+
+    Returns
+    -------
+    Series of str, with the index of ``samples``
+
+    Raises
+    ------
+    ValueError
+        For an unknown split, or more folds than patients.
+
+    Examples
+    --------
+    >>> eyes = pd.DataFrame({"patient_id": ["ann", "bob", "cat", "ann"]})
+    >>> divide(eyes, "fold-0-of-3-s0").tolist()
+    ['val', 'train', 'test', 'val']
+    """
+    check(split)
+    patients = samples["patient_id"].tolist()
+    if split == "own":
+        return samples["split"]
+    if split == "all":
+        label = np.where(nested_fraction(patients, VALIDATION), "val", "train")
+    else:
+        fold, k, seed = (int(number) for number in FOLD.fullmatch(split).groups())
+        label = np.array(["test", "val"] + ["train"] * (k - 2))[
+            (folds_by_patient(patients, k, seed) - fold) % k
+        ]
+    return pd.Series(label.astype(object), samples.index, name="split")

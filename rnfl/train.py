@@ -15,7 +15,7 @@ from tqdm import tqdm
 from rnfl import losses, metrics, protocols, provenance
 from rnfl.batches import Batches, epoch_order, jitter, mixed_seed
 from rnfl.devices import autocast, resolve_precision
-from rnfl.predict import predict
+from rnfl.predict import mean_quadrant_mae, predict
 from rnfl.protocols import Protocol
 
 if TYPE_CHECKING:
@@ -66,6 +66,9 @@ def fit(
 ) -> Progress:
     """Fine-tune a model, leaving it with the weights of its best validation epoch.
 
+    Eyes with a profile teach it through the protocol's loss, eyes with quadrant means alone
+    through the quadrant means of the predicted profile (``losses.supervised``).
+
     All randomness comes from (seed, epoch) and (seed, step), so that training continues exactly
     from ``folder/checkpoint.pt``, which is written after every epoch and every
     ``config.checkpoint_seconds`` between.
@@ -87,9 +90,12 @@ def fit(
 
     Raises
     ------
+    ValueError
+        If the protocol has a term on profiles and no eye has a profile.
     FloatingPointError
         If the loss is no longer finite; checkpoints stay.
     """
+    protocols.check_labels(protocol, train.target)
     device = train.device
     precision = resolve_precision(config.precision, device, model.backbone.embed_dim)
     optimizer = torch.optim.AdamW(protocols.apply(model, protocol, config.lr_scale), fused=True)
@@ -158,13 +164,13 @@ def _update(
     # Dropout draws from the global state, so that is what a step must set.
     random = torch.manual_seed(mixed_seed(config.seed, step, 1))
     for part in index.split(config.micro_batch or len(index)):
-        images, target = train.take(part)
+        images, profiles, quadrants = train.take(part)
         if config.augment == "intensity":
             images = jitter(images, random)
         with autocast(train.device, precision):
             prediction = model(images)
-        loss = len(part) * losses.combined(
-            prediction, target, protocol.lambda_pearson, protocol.lambda_gradient
+        loss = len(part) * losses.supervised(
+            prediction, profiles, quadrants, protocol.lambda_pearson, protocol.lambda_gradient
         )
         (loss / len(index)).backward()
         total += loss.detach()
@@ -176,10 +182,15 @@ def _update(
 
 
 def validation_mae(model: nn.Module, val: Batches, precision: str) -> float:
-    """Mean absolute error (µm) on the validation split; NaN if a prediction is not finite."""
+    """Mean absolute error (µm) on the validation split; NaN if a prediction is not finite.
+
+    Of profiles, or of quadrant means where no eye has a profile.
+    """
     prediction = predict(model, val, precision).cpu().numpy()
     if not np.isfinite(prediction).all():
         return float("nan")
+    if val.target == "quadrants":
+        return mean_quadrant_mae(prediction, val.quadrants.cpu().numpy())
     return metrics.mae(prediction, val.profiles.cpu().numpy())
 
 

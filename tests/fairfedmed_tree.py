@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -41,17 +42,21 @@ def draw_slo(i: int, size=SIZE) -> np.ndarray:
     return image
 
 
-def draw_map(i: int, dx: float = 6.0, dy: float = -4.0, marked: bool = True) -> np.ndarray:
-    """Return a thickness map (200, 200), µm, of the eye as it was taken; its disc is off centre."""
+@cache
+def _radius_and_angle(dx: float, dy: float, temporal: int) -> tuple[np.ndarray, np.ndarray]:
     y, x = np.mgrid[:MAP, :MAP] - (MAP - 1) / 2
     x, y = x - dx, y - dy
-    temporal = -1 if side(i) == "OD" else 1
-    theta = np.rad2deg(np.arctan2(-y, temporal * x)) % 360
+    return np.hypot(x, y), np.rad2deg(np.arctan2(-y, temporal * x)) % 360
+
+
+def draw_map(i: int, dx: float = 6.0, dy: float = -4.0, marked: bool = True) -> np.ndarray:
+    """Return a thickness map (200, 200), µm, of the eye as it was taken; its disc is off centre."""
+    radius, theta = _radius_and_angle(dx, dy, -1 if side(i) == "OD" else 1)
     profile = np.append(true_profile(i), true_profile(i)[0])
     thickness = np.interp(theta, np.arange(361), profile)
     if marked:
-        thickness[np.hypot(x, y) < 26] = -1
-        thickness[np.hypot(x, y) < 14] = -2
+        thickness[radius < 26] = -1
+        thickness[radius < 14] = -2
     return thickness
 
 
@@ -114,14 +119,21 @@ def write_csv(path: Path, rows: list[dict]) -> Path:
     return path
 
 
+@cache
+def surface(i: int, layer: str) -> bytes:
+    """Return the CSV of a boundary of eye ``i``, its disc in the middle of the map."""
+    depth = 300 + np.add.outer(np.arange(MAP), np.arange(MAP)) / 20
+    if layer == "RNFL":
+        depth = depth + draw_map(i, 0, 0, marked=False) / DEPTH_UM
+    lines = [",".join(f"{value:.2f}" for value in row) for row in depth]
+    return ("\n".join(lines) + "\n").encode()
+
+
 def write_surfaces(folder: Path, i: int) -> None:
-    """Write the ILM and RNFL boundaries of eye ``i``, its disc in the middle of the map."""
+    """Write the ILM and RNFL boundaries of eye ``i``; every fourteenth eye has the same ones."""
     folder.mkdir(exist_ok=True)
-    ilm = 300 + np.add.outer(np.arange(MAP), np.arange(MAP)) / 20
-    rnfl = ilm + draw_map(i, 0, 0, marked=False) / DEPTH_UM
-    for layer, depth in (("ILM", ilm), ("RNFL", rnfl)):
-        lines = [",".join(f"{value:.2f}" for value in row) for row in depth]
-        (folder / f"{key(i)}_{layer}.csv").write_text("\n".join(lines) + "\n")
+    for layer in ("ILM", "RNFL"):
+        (folder / f"{key(i)}_{layer}.csv").write_bytes(surface(i % 14, layer))
 
 
 def write_tree(

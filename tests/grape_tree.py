@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,11 @@ GROUPS = {
     "OCT RNFL thickness": ["Mean", "S", "N", "I", "T"], "Corresponding CFP": [],
     "Acquisition Device": [], "Resolusion": [], "VF": list(range(61)),
 }  # fmt: skip
+LATER = {
+    "Subject Number": [], "Laterality": [], "Visit Number": [], "Interval Years": [], "IOP": [],
+    "Corresponding CFP": [], "Acquisition Device": [], "Resolusion": [], "VF": list(range(61)),
+}  # fmt: skip
+FIELD = tuple(-1 if i in (21, 32) else 25 for i in range(61))
 SIZE = 480  # px
 
 
@@ -51,6 +57,7 @@ def row(subject: int, laterality: str, rnfl: tuple = (80, 95, 70, 90, 65), **cha
     """Return one row of the baseline sheet; ``changes`` are by header, such as ``Age="/"``."""
     values = {
         "Subject Number": subject, "Laterality": laterality, "Age": 50 + subject, "Gender": "F",
+        "IOP": 15.5, "CCT": 540, "Total Visits": 3, "Progression Status": (0, 0, 1), "VF": FIELD,
         "Category of Glaucoma": "OAG", "Corresponding CFP": f"{subject}_{laterality}_1.jpg",
         "Acquisition Device": "TRC-NW8", "Resolusion": f"{SIZE}*{SIZE}",
         "OCT RNFL thickness": rnfl,
@@ -58,13 +65,32 @@ def row(subject: int, laterality: str, rnfl: tuple = (80, 95, 70, 90, 65), **cha
     return values | changes
 
 
-def write_workbook(path: Path, rows: list[dict], merged: bool = True) -> Path:
+def visit(subject: int, laterality: str, number: int, **changes) -> dict:
+    """Return one row of the follow-up sheet."""
+    values = {
+        "Subject Number": subject, "Laterality": laterality, "Visit Number": number,
+        "Interval Years": 0.75 * (number - 1), "IOP": 14, "VF": FIELD,
+        "Corresponding CFP": f"{subject}_{laterality}_{number}.jpg",
+        "Acquisition Device": "TRC-NW8", "Resolusion": f"{SIZE}*{SIZE}",
+    }  # fmt: skip
+    return values | changes
+
+
+def write_workbook(
+    path: Path, rows: list[dict], merged: bool = True, visits: list[dict] | tuple = ()
+) -> Path:
     """Write the workbook with merged headers, or unmerged with the labels repeated."""
     book = openpyxl.Workbook()
-    sheet = book.active
-    sheet.title = "Baseline"
+    book.active.title = "Baseline"
+    _fill(book.active, GROUPS, rows, merged)
+    _fill(book.create_sheet("Follow-up"), LATER, visits, merged)
+    book.save(path)
+    return path
+
+
+def _fill(sheet, groups: dict, rows, merged: bool) -> None:
     column = 1
-    for top, lows in GROUPS.items():
+    for top, lows in groups.items():
         width = max(1, len(lows))
         for i in range(width):
             if merged:
@@ -79,12 +105,33 @@ def write_workbook(path: Path, rows: list[dict], merged: bool = True) -> Path:
         column += width
     for values in rows:
         cells = []
-        for top, lows in GROUPS.items():
-            value = values.get(top, 0)
+        for top, lows in groups.items():
+            value = values[top]
             cells += list(value) if isinstance(value, tuple) else [value] * max(1, len(lows))
         sheet.append(cells)
-    book.create_sheet("Follow-up")
-    book.save(path)
+
+
+def outline(x: float, y: float, radius: float, n: int = 40) -> list[list[float]]:
+    """Return a polygon round pixel x, y as LabelMe has it, from the corner of the first pixel.
+
+    Its corners are ten times as dense on the right, so that their mean is not the middle.
+    """
+    angles = np.concatenate([np.linspace(-0.5, 0.5, n), np.linspace(0.6, 2 * np.pi - 0.6, n // 4)])
+    return [[x + 0.5 + radius * np.cos(a), y + 0.5 + radius * np.sin(a)] for a in angles]
+
+
+def write_outlines(path: Path, shapes: dict, size: int = SIZE, **changes) -> Path:
+    """Write a LabelMe file; ``shapes`` is label to points."""
+    content = {
+        "version": "5.0.1", "flags": {}, "imagePath": path.stem + ".jpg", "imageData": None,
+        "imageWidth": size, "imageHeight": size,
+        "shapes": [
+            {"label": label, "points": points, "shape_type": "polygon", "flags": {}}
+            for label, points in shapes.items()
+        ],
+    }  # fmt: skip
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content | changes))
     return path
 
 
@@ -102,7 +149,12 @@ def write_tree(folder: Path, merged: bool = True) -> Path:
         row(6, "OD"),
         row(7, "OD"),
     ]
-    write_workbook(folder / "VF and clinical information.xlsx", rows, merged)
+    visits = [
+        *(visit(1, "OD", 1), visit(1, "OD", 2), visit(1, "OD", 3, IOP="/")),
+        visit(2, "OS", 2, **{"Corresponding CFP": "/", "Acquisition Device": "/"}),
+    ]
+    write_workbook(folder / "VF and clinical information.xlsx", rows, merged, visits)
+    Image.fromarray(draw_fundus("OD")).save(photographs / "1_OD_2.jpg", quality=95)
     places = {"1_OD": 0.74, "1_OS": 0.70, "2_OS": 0.78, "3_OD": 0.85, "4_OD": 0.74}
     for name, x in places.items():
         photo = Image.fromarray(draw_fundus(name[-2:], x))

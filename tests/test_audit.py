@@ -10,6 +10,7 @@ from analysis import audit, published, sentences, tables
 from analysis.audit import workbook
 from rnfl.datasets import grape
 from rnfl.paths import project_root
+from rnfl.provenance import sha256_file
 
 REAL = project_root().parent / "shared" / "data" / "grape"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason=f"real GRAPE files absent: {REAL}")
@@ -321,7 +322,7 @@ def test_the_real_grape_table(monkeypatch):
     assert errors == pytest.approx(whole if complete else part, abs=0.01)
     findings = audit.audit(published.load("grape"))
     assert set(findings[findings["check"] == "GRAPE constant"]["verdict"]) == {"does not hold"}
-    assert audit.inputs()["grape workbook"] == grape.sha256_file(REAL / grape.WORKBOOK)
+    assert audit.inputs()["grape workbook"] == sha256_file(REAL / grape.WORKBOOK)
 
 
 def test_sentences_and_table_say_what_was_found(paper):

@@ -1,3 +1,4 @@
+import huggingface_hub
 import timm
 import torch
 from pytest import MonkeyPatch, fixture, mark, raises
@@ -37,6 +38,11 @@ def test_stages_hold_every_parameter_once_and_in_order(small):
         ("dinov2_vits14", (16, 16), 1),
         ("timm:vit_small_patch14_reg4_dinov2@224", (16, 16), 5),
         ("timm:vit_small_patch16_dinov3", (16, 16), 5),
+        ("dinov2_vits14_reg4@112", (8, 8), 5),
+        ("dinov3_vits16@128", (8, 8), 5),
+        ("dinov3_vits16plus@64", (4, 4), 5),
+        ("retfound_green@112", (8, 8), 5),
+        ("depth_anything_v2_small@112", (8, 8), 1),
     ],
 )
 def test_published_architectures(name, grid, prefix):
@@ -59,8 +65,14 @@ def test_normalisation_is_the_models_own():
 def test_input_size_is_the_models_own_unless_named():
     assert backbones.spec_of("timm:vit_small_patch14_dinov2").input_size == 518
     assert backbones.spec_of("timm:vit_small_patch14_dinov2@392").input_size == 392
-    with raises(ValueError, match="@<px>"):
-        backbones.spec_of("timm:vit_small_patch14_dinov2@large")
+    assert backbones.spec_of("dinov2_vits14@518").input_size == 518
+    assert backbones.spec_of("dinov2_vits14@518").name == "dinov2_vits14@518"
+    for name in ("timm:vit_small_patch14_dinov2@large", "dinov2_vits14@", "phantom_mae@0"):
+        with raises(ValueError, match="@<px>"):
+            backbones.spec_of(name)
+    for name in ("dinov2_vits14@220", "timm:vit_small_patch14_dinov2@220"):
+        with raises(ValueError, match="multiple of its patch of 14 px such as @224"):
+            backbones.build(name)
 
 
 def test_grey_equals_replicated_colour(small):
@@ -83,13 +95,18 @@ def test_unknown_names_list_the_valid_ones():
         backbones.build("timm:resnet18", pretrained=False)
 
 
-def test_unreachable_hub_says_what_to_run(monkeypatch: MonkeyPatch):
+def test_unreachable_hub_says_what_to_run(monkeypatch: MonkeyPatch, tmp_path):
     def unreachable(*args, **kwargs):
         raise OSError("Name or service not known")
 
-    monkeypatch.setattr(timm, "create_model", unreachable)
-    with raises(ConnectionError, match=r"dinov2_vits14(.|\n)*cannot be reached(.|\n)*pretrained"):
+    monkeypatch.setenv("RNFL_CHECKPOINTS", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *args: None)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
+    with raises(ConnectionError, match=r"dinov2_vits14(.|\n)*cannot be reached(.|\n)*hf download"):
         backbones.build("dinov2_vits14")
+    monkeypatch.setattr(timm, "create_model", unreachable)
+    with raises(ConnectionError, match=r"cannot be reached(.|\n)*pretrained=True"):
+        backbones.build("timm:vit_small_patch14_dinov2")
 
 
 def test_packaged_weights_are_strict(small, tmp_path, monkeypatch: MonkeyPatch):
@@ -102,8 +119,17 @@ def test_packaged_weights_are_strict(small, tmp_path, monkeypatch: MonkeyPatch):
     assert all(torch.equal(loaded[key], weights[key].float()) for key in weights)
     del weights["norm.weight"]
     save_file(weights, tmp_path / "phantom_mae.safetensors")
-    with raises(RuntimeError, match=r"norm\.weight"):
+    with raises(ValueError, match=r"missing 1: norm\.weight"):
         backbones.build("phantom_mae")
+
+
+def test_weights_leave_the_state_of_the_generator_to_the_architecture():
+    states = []
+    for pretrained in (True, False):
+        torch.manual_seed(3)
+        backbones.build("phantom_mae", pretrained)
+        states.append(torch.rand(3))
+    assert torch.equal(*states)
 
 
 def test_freezing_an_unknown_stage_is_refused(small):

@@ -48,12 +48,6 @@ def test_errors_name_the_valid_values(arguments, message, monkeypatch):
         cli.main()
 
 
-def test_prepare_says_where_and_how_many():
-    result = run("prepare", "phantom-slo-30-s5")
-    assert result.exception is None
-    assert "phantom-slo-30-s5: {" in result.stdout and '"patients"' in result.stdout
-
-
 def test_evaluate_says_which_file_it_needs(tmp_path):
     (tmp_path / "notes.md").write_text("not a table")
     for name in ("absent.parquet", "notes.md"):

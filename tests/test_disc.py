@@ -64,24 +64,66 @@ def test_bad_input_is_named():
         disc.locate(np.zeros((300, 300, 3), np.uint8), "OD")
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason=f"real GRAPE photographs absent: {REAL}")
-def test_real_photographs():
-    """Reference: where the published region-of-interest images lie; radius = a quarter of them."""
-    reference = pd.read_csv(REAL / "roi_location_in_cfp.csv")
-    errors, spots = [], []
-    for eye in reference.itertuples():
+def test_framing_and_scale_say_where_to_look():
+    """A disc-centred photograph of half the width: its disc is twice as large, in the middle."""
+    photo = draw_fundus("OD", size=960)
+    x, y = round(0.74 * 960), round(0.48 * 960)
+    part = photo[y - 240 : y + 240, x - 240 : x + 240]
+    found = disc.locate(part, "OD", width_mm=6.5, framing="disc")
+    assert np.hypot(found.x - 239.5, found.y - 239.5) < 0.2 * disc.DISC_RADIUS * 960
+    assert not found.unsure
+    assert found.confidence > disc.locate(part, "OD", width_mm=6.5).confidence
+    with pytest.raises(ValueError, match=r"framing 'nose': expected macula or disc"):
+        disc.locate(part, "OD", framing="nose")
+
+
+def test_lit_share_of_the_width():
+    photo = draw_fundus("OD")
+    assert disc.field_share(photo) > 0.95
+    assert disc.field_share(np.pad(photo, ((0, 0), (240, 240), (0, 0)))) == pytest.approx(
+        0.5, abs=0.03
+    )
+
+
+@pytest.fixture(scope="module")
+def real():
+    """Real photographs at about a third of their size, with the truth: (photo, eye, x, y, radius).
+
+    Where the published region-of-interest images lie; radius = a quarter of their width.
+    """
+    if not REAL.is_dir():
+        pytest.skip(f"real GRAPE photographs absent: {REAL}")
+    cases = []
+    for eye in pd.read_csv(REAL / "roi_location_in_cfp.csv").itertuples():
         with Image.open(REAL / "CFPs" / eye.file) as file:
             file.draft("RGB", (512, 512))  # decoded at half or quarter size: seconds, not minutes
             photo = np.asarray(file.convert("RGB"))
         scale = eye.cfp_w / photo.shape[1]
-        found = disc.locate(photo, eye.file.split("_")[1])
-        for x, y, into in ((found.x, found.y, errors), (*disc.brightest_spot(photo), spots)):
-            centre = (x + 0.5) * scale, (y + 0.5) * scale
-            into.append(np.hypot(centre[0] - eye.centre_x, centre[1] - eye.centre_y))
-    radius = reference["roi_w"].to_numpy() / 4
-    errors, spots = np.array(errors) / radius, np.array(spots) / radius
+        x, y = ((c + 0.5) / scale - 0.5 for c in (eye.centre_x, eye.centre_y))
+        cases.append((photo, eye.file.split("_")[1], x, y, eye.roi_w / 4 / scale))
+    return cases
+
+
+def measure(cases, change=lambda photo, eye, x, y, r: (photo, eye, x, y, r)):
+    """Return errors in disc radii, and which discs are unsure."""
+    errors, unsure = [], []
+    for case in cases:
+        photo, eye, x, y, radius = change(*case)
+        found = disc.locate(photo, eye)
+        errors.append(np.hypot(found.x - x, found.y - y) / radius)
+        unsure.append(found.unsure)
+    return np.array(errors), np.array(unsure)
+
+
+def test_real_photographs(real):
+    errors, unsure = measure(real)
+    spots = [disc.brightest_spot(photo) for photo, *_ in real]
+    spots = np.array(
+        [np.hypot(u - x, v - y) / r for (u, v), (*_, x, y, r) in zip(spots, real, strict=True)]
+    )
     assert np.median(errors) <= 0.25
     assert errors.max() <= 1
+    assert unsure.mean() < 0.05
     assert spots.max() > 2  # the shortcut loses the disc altogether in some eyes
     assert errors.mean() <= 0.7 * spots.mean()
     for method, found in (("disc localisation", errors), ("brightest blurred spot", spots)):
@@ -89,6 +131,71 @@ def test_real_photographs():
         assert np.quantile(found, [0.5, 0.9]) == pytest.approx([median, most], abs=0.03)
         assert found.max() == pytest.approx(worst, rel=0.1)
         assert (found > 1).sum() == lost
+
+
+def mirror(photo, eye, x, y, r):
+    return photo[:, ::-1].copy(), eye, photo.shape[1] - 1 - x, y, r
+
+
+def erase(photo, eye, x, y, r):
+    """Paint the disc over with what surrounds it."""
+    v, u = np.mgrid[: photo.shape[0], : photo.shape[1]]
+    away = np.hypot(u - x, v - y) / r
+    photo = photo.copy()
+    photo[away < 1.6] = np.median(photo[(away >= 1.6) & (away < 2.2)], axis=0)
+    return photo, eye, x, y, r
+
+
+def shift(share):
+    def move(photo, eye, x, y, r):
+        step = round(share * photo.shape[1])
+        moved = np.zeros_like(photo)
+        moved[:, max(step, 0) : photo.shape[1] + min(step, 0)] = photo[
+            :, max(-step, 0) : photo.shape[1] - max(step, 0)
+        ]
+        return moved, eye, x + step, y, r
+
+    return move
+
+
+def cut(photo, eye, x, y, r):
+    edge = photo.shape[1] // 10
+    return photo[edge:-edge, edge:-edge].copy(), eye, x - edge, y - edge, r
+
+
+def cut_high(photo, eye, x, y, r):
+    edge = photo.shape[0] * 15 // 100
+    return photo[edge:-edge].copy(), eye, x, y - edge, r
+
+
+def darken(photo, eye, x, y, r):
+    return (photo * 0.15).astype(np.uint8), eye, x, y, r
+
+
+def shade(photo, eye, x, y, r):
+    """Let the light fall off towards the left."""
+    return (photo * np.linspace(0.4, 1, photo.shape[1])[:, None]).astype(np.uint8), eye, x, y, r
+
+
+def halve(photo, eye, x, y, r):
+    small = Image.fromarray(photo).reduce(2)
+    return np.asarray(small), eye, (x + 0.5) / 2 - 0.5, (y + 0.5) / 2 - 0.5, r / 2
+
+
+@pytest.mark.parametrize("change", [cut, cut_high, darken, shade, halve, shift(0.1), shift(-0.1)])
+def test_real_photographs_taken_otherwise(real, change):
+    """Framed, lit or scaled otherwise: found as well, or said to be unsure."""
+    errors, unsure = measure(real[::8], change)
+    assert np.median(errors) <= 0.25
+    assert not ((errors > 1) & ~unsure).any()
+    assert unsure.mean() <= 0.2
+
+
+@pytest.mark.parametrize("change", [mirror, erase])
+def test_real_photographs_of_the_wrong_eye_or_without_disc_are_unsure(real, change):
+    errors, unsure = measure(real[::5], change)
+    assert (errors > 1).mean() > 0.8
+    assert unsure[errors > 1].mean() > 0.85
 
 
 def documented(method: str) -> tuple[float, float, float, int]:

@@ -15,6 +15,7 @@ from training_data import make_dataset
 from rnfl import (
     experiment,
     metrics,
+    models,
     predict,
     prepare,
     profiles,
@@ -22,8 +23,10 @@ from rnfl import (
     provenance,
     runs,
     schema,
+    versions,
 )
 from rnfl import train as train_module
+from rnfl.backbone_specs import BACKBONES
 from rnfl.experiment import RunConfig, run
 from rnfl.grid import run_grid
 from rnfl.protocols import Protocol
@@ -87,7 +90,7 @@ def test_asking_again_neither_trains_nor_imports_torch(result):
 
 
 def test_saved_weights_give_the_saved_predictions(result):
-    model = experiment.load_model(result)
+    model = models.load(result)
     prepared = prepare.load("tiny-slo")
     rows, device = prepared.subset("test"), torch.device("cpu")
     again = predict.predictions_table(model, prepared, rows, result.run_id, device)
@@ -108,7 +111,7 @@ def test_address_depends_on_what_decides_the_result(root, monkeypatch, tmp_path)
         assert changed != run_id and changed.startswith(CONFIG.slug)
     other = replace(prepared, manifest=prepared.manifest | {"hash": "0"})
     assert CONFIG.run_id(other) != run_id
-    monkeypatch.setattr(runs, "code_version", lambda: "other code")
+    monkeypatch.setattr(runs, "code_version", lambda solver: "other code")
     assert CONFIG.run_id(prepared) != run_id
 
 
@@ -127,15 +130,16 @@ def test_packaged_weights_are_part_of_the_address(root, monkeypatch, tmp_path):
 def test_comments_and_registries_are_not_code_that_matters(tmp_path):
     file = tmp_path / "module.py"
     file.write_text('"""About."""\nK = 2\nTABLE: dict = {1: 2}\n\n\ndef f(x):\n    return K * x\n')
-    before = runs._statements(file)
+    before = versions._statements(file)
     file.write_text(
         'K = 2\nTABLE: dict = {}\ndef f(x):\n    """Double."""\n    return (K * x)  # twice\n'
     )
-    assert runs._statements(file) == before
+    assert versions._statements(file) == before
     file.write_text("K = 3\n\ndef f(x):\n    return K * x\n")
-    assert runs._statements(file) != before
-    for name in runs.CODE:
-        assert "def " in runs._statements(train_module.Path(runs.__file__).with_name(f"{name}.py"))
+    assert versions._statements(file) != before
+    for name in {name for code in versions.CODE.values() for name in code}:
+        path = train_module.Path(runs.__file__).parent / f"{name}.py"
+        assert "def " in versions._statements(path)
 
 
 def test_two_askers_share_one_training(root, monkeypatch):
@@ -278,7 +282,7 @@ def test_profiles_name_known_parts(name):
     n = len(profile.backbones) * len(profile.protocols) * len(profile.seeds)
     assert len({config.slug for config in configs}) == len(configs) == n
     for config in configs:
-        runs.BACKBONES[config.backbone]
+        assert config.backbone.partition("@")[0] in BACKBONES
         assert (config.epochs, config.lr_scale) == (profile.epochs, profile.lr_scale)
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from rnfl import prepare
-from rnfl.datasets import fairfedmed
+from rnfl.datasets import eyes, fairfedmed
+from rnfl.datasets.fairfedmed import files, targets
 from rnfl.datasets.fairfedmed import images as fairfedmed_images
 from rnfl.datasets.fairfedmed import labels as fairfedmed_labels
 from rnfl.geometry import FIELD_MM, mirror_profile
@@ -97,25 +98,27 @@ def test_the_order_of_targets_and_their_counts(tmp_path):
     assert prepared.manifest["counts"]["excluded"] == {"no RNFL target": 2}
 
 
-def test_five_hundred_files_in_all_forms_at_once(tmp_path):
-    size = (64, 83)
-    source = tree.write_tree(
-        tmp_path / "raw", 500, profiles=range(400), maps=range(400, 495),
-        surfaces=range(495, 500), transposed=range(0, 500, 50), size=size,
-    )  # fmt: skip
-    rows = []
-    for i in range(500):
-        x, y = tree.disc(i, size)
-        split = tree.profile_row(i)["split"]
-        rows.append(tree.meta_row(i) | {"Center_X": x, "Center_Y": y, "use": split})
-    tree.write_csv(source / "meta_all.csv", rows)
+FORMS = {
+    "profile CSV": {"profiles": True},
+    "rnflt map": {"profiles": (), "maps": range(500)},
+    "RNFL surfaces": {"profiles": (), "surfaces": range(500)},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_five_hundred_files_of_each_form(form, tmp_path):
+    """As they are laid out, with ten transposed images and a damaged file among them."""
+    turned = range(0, 500, 50)
+    source = tree.write_tree(tmp_path, 500, **FORMS[form], transposed=turned, size=(64, 83))
     (source / "all" / "data_00007.npz").write_bytes(b"PK")
     prepared = prepare.prepare("fairfedmed", source=source)
     counts = prepared.manifest["counts"]
-    assert counts["targets"] == {"profile CSV": 399, "rnflt map": 95, "RNFL surfaces": 5}
+    assert counts["targets"] == {form: 499} and counts["files"] == 500
     assert counts["orientation"] == {"upright": 489, "transposed": 10}
-    assert counts["excluded"] == {"unreadable npz": 1} and counts["files"] == 500
+    assert counts["excluded"] == {"unreadable npz": 1}
     assert np.abs(prepared.profiles - truth(prepared)).max() < 1.0
+    assert prepared.samples.groupby("patient_id")["split"].nunique().max() == 1
+    assert min(counts[split] for split in ("train", "val", "test")) > 50
 
 
 def test_folder_flat_folder_zip_and_tar_shards_are_the_same(raw, tmp_path):
@@ -279,3 +282,111 @@ def test_codes_and_words(attribute, name, value, expected):
 
 def test_registered_names(raw):
     assert fairfedmed.settings("fairfedmed-x", raw) == fairfedmed.settings("fairfedmed", raw)
+
+
+class Opened:
+    """Counts the raw files that are opened, by name, and may interrupt at one of them."""
+
+    def __init__(self, monkeypatch, stop_at=None):
+        self.names, self.stop_at, self.open = [], stop_at, files.Source.open
+        monkeypatch.setattr(files.Source, "open", lambda source, entry: self(source, entry))
+
+    def __call__(self, source, entry):
+        if self.stop_at is not None and len(set(self.names)) >= self.stop_at:
+            raise KeyboardInterrupt
+        if not entry.name.startswith(("meta", "rnfl_")):
+            self.names.append(entry.name)
+        return self.open(source, entry)
+
+
+@pytest.mark.parametrize("packed", ["folder", "zip", "tar"])
+def test_an_interrupted_preparation_goes_on_where_it_stopped(packed, tmp_path, monkeypatch):
+    """Eyes with maps and with surfaces, one damaged; nothing of an eye is read twice."""
+    raw = tree.write_tree(
+        tmp_path / "raw", 60, profiles=(), maps=range(50), surfaces=range(50, 60), size=(64, 83)
+    )
+    (raw / "all" / "data_00007.npz").write_bytes(b"PK")
+    source = pack(raw, packed, tmp_path)
+    whole = prepare.prepare("fairfedmed-whole", source=source)
+    with monkeypatch.context() as patch:
+        Opened(patch, stop_at=40)
+        with pytest.raises(KeyboardInterrupt):
+            prepare.prepare("fairfedmed", source=source)
+    assert not (whole.folder.parent / "fairfedmed").exists()
+    with monkeypatch.context() as patch:
+        again = Opened(patch)
+        prepared = prepare.prepare("fairfedmed", source=source)
+    n_files = 60 + 2 * 10
+    assert n_files - 40 <= len(set(again.names)) <= n_files - 40 + 3 * eyes.WORKERS
+    assert {**prepared.manifest, "name": "", "files": {}} == {
+        **whole.manifest, "name": "", "files": {}
+    }  # fmt: skip
+    assert (prepared.images == whole.images).all()
+    assert (prepared.folder / "samples.parquet").read_bytes() == (
+        whole.folder / "samples.parquet"
+    ).read_bytes()
+    assert not (whole.folder.parent / ".partial").exists()
+
+
+CHANGES = {
+    "an npz": (lambda raw: tree.save(raw / "all", 3, slo_fundus=tree.draw_slo(11)), 1),
+    "a surface": (
+        lambda raw: (raw / "surfaces" / "data_00039_RNFL.csv").write_bytes(tree.surface(5, "RNFL")),
+        1,
+    ),
+    "a table": (
+        lambda raw: tree.write_csv(
+            raw / "meta_all.csv", [{**tree.meta_row(i), "race": "Asian"} for i in range(40)]
+        ),
+        40,
+    ),
+    "an option": (lambda raw: (raw / "fairfedmed.toml").write_text("map_mm = 6.5"), 40),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_was_kept_is_not_used_when_it_has_changed(what, tmp_path, monkeypatch):
+    change, n_read_again = CHANGES[what]
+    source = tree.write_tree(
+        tmp_path / "raw", 40, profiles=(), maps=range(36), surfaces=range(36, 40), size=(64, 83)
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(fairfedmed, "write", lambda *arguments: 1 / 0)  # at the last moment
+        with pytest.raises(ZeroDivisionError):
+            prepare.prepare("fairfedmed", source=source)
+    change(source)
+    with monkeypatch.context() as patch:
+        opened = Opened(patch)
+        changed = prepare.prepare("fairfedmed", source=source)
+    read_again = {name for name in opened.names if name.endswith(".npz")} - {"all/data_00000.npz"}
+    assert abs(len(read_again) - n_read_again) <= 1
+    fresh = prepare.prepare("fairfedmed-fresh", source=source)
+    assert changed.manifest["hash"] == fresh.manifest["hash"]
+    assert changed.manifest["settings"] == fairfedmed.settings("fairfedmed-x", source)
+
+
+def test_a_surface_may_have_gaps():
+    whole = tree.surface(0, "ILM")
+    first, *others = whole.split(b"\n")
+    first = b",".join([b"", b"", *first.split(b",")[2:-1], b""])
+    with_gaps = targets._surface(b"\n".join([first, *others]), "ILM")
+    assert np.argwhere(np.isnan(with_gaps)).tolist() == [[0, 0], [0, 1], [0, 199]]
+    known = np.isfinite(with_gaps)
+    assert (with_gaps[known] == targets._surface(whole, "ILM")[known]).all()
+
+
+def pack(raw, packed, tmp_path):
+    """Return the raw folder itself, or what it is packed into."""
+    if packed == "folder":
+        return raw
+    paths = sorted(path for path in raw.rglob("*") if path.is_file())
+    target = tmp_path / f"all.{packed}"
+    if packed == "zip":
+        with zipfile.ZipFile(target, "w") as archive:
+            for path in paths:
+                archive.write(path, path.relative_to(raw).as_posix())
+    else:
+        with tarfile.open(target, "w") as archive:
+            for path in paths:
+                archive.add(path, path.relative_to(raw).as_posix())
+    return target

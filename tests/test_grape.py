@@ -6,11 +6,24 @@ import numpy as np
 import openpyxl
 import pandas as pd
 import pytest
-from grape_tree import row, write_tree, write_workbook
+from grape_tree import (
+    FIELD,
+    SIZE,
+    draw_fundus,
+    outline,
+    row,
+    visit,
+    write_outlines,
+    write_tree,
+    write_workbook,
+)
+from PIL import Image
 
 from rnfl import photographs, prepare
 from rnfl.datasets import grape
-from rnfl.datasets.grape_workbook import read_baseline
+from rnfl.datasets.grape_annotations import read_annotation
+from rnfl.datasets.grape_regions import find_region
+from rnfl.datasets.grape_workbook import mean_sensitivity, read_baseline, read_visits
 from rnfl.paths import project_root
 
 REAL = project_root().parent / "shared" / "data" / "grape"
@@ -43,6 +56,9 @@ def test_merged_and_unmerged_headers_read_the_same(raw, tmp_path):
     unmerged = write_tree(tmp_path / "unmerged" / "grape", merged=False)
     merged = read_baseline(raw / grape.WORKBOOK)
     pd.testing.assert_frame_equal(merged, read_baseline(unmerged / grape.WORKBOOK))
+    visits = read_visits(raw / grape.WORKBOOK)
+    pd.testing.assert_frame_equal(visits, read_visits(unmerged / grape.WORKBOOK))
+    assert len(visits) == 4
     assert len(merged) == 8
     first = merged.iloc[0]
     assert (first.eye_id, first.patient_id, first.age, first.sex) == (
@@ -123,6 +139,10 @@ def test_prepared_columns(prepared):
     assert samples["rnfl_I"].tolist() == [130, 120, 65, 88]
     assert {"glaucoma_category", "device", "disc_x", "disc_y"} <= set(samples)
     assert samples["disc_confidence"].between(0.5, 1).all()
+    assert (samples["disc_source"] == "located").all() and samples["roi_distance"].isna().all()
+    clinical = samples[["iop", "cct", "total_visits", "progression_plr2", "progression_md"]]
+    assert clinical.iloc[0].tolist() == [15.5, 540, 3, 0, 1]
+    assert samples["vf_mean"].tolist() == [25] * 4  # the blind spot does not count
     assert prepared.images.shape == (4, 224, 224, 3) and prepared.images.dtype == np.uint8
 
 
@@ -158,6 +178,174 @@ def test_preparing_again_changes_nothing_unless_the_files_did(raw, data, tmp_pat
     shutil.copy(photographs / "3_OD_1.jpg", photographs / "1_OD_1.jpg")
     changed = prepare.prepare("grape", source=copy)
     assert changed.manifest["hash"] != first.manifest["hash"]
+    assert (changed.images[0] == changed.images[3]).all()
+
+
+def test_visits_are_a_table_and_not_images(raw, data):
+    prepared = prepare.prepare("grape-v", source=raw)
+    visits = grape.visits("grape-v")
+    assert visits["eye_id"].tolist() == ["grape-1-OD"] * 3 + ["grape-2-OS"]
+    assert visits["visit"].tolist() == [1, 2, 3, 2]
+    assert visits["years"].tolist() == [0, 0.75, 1.5, 0.75]
+    assert visits["photograph_present"].tolist() == [True, True, False, False]
+    assert visits["photograph"].isna().tolist() == [False, False, False, True]
+    assert np.isnan(visits["iop"][2]) and visits["iop"][1] == 14
+    assert tuple(visits["visual_field"][1]) == FIELD and visits["vf_mean"][1] == 25
+    counts = prepared.manifest["counts"]
+    assert counts["visits"] == 4
+    assert counts["later_photographs"] == {"present": 1, "absent": 1, "none_taken": 1}
+    assert len(prepared) == 4  # the photograph of the second visit is not among the images
+    assert any("Later visits: 3, of which 1" in note for note in prepared.manifest["notes"])
+    with pytest.raises(FileNotFoundError, match="rnfl prepare grape-w"):
+        grape.visits("grape-w")
+
+
+def test_entries_that_decide_nothing_are_left_empty_and_listed(data, tmp_path):
+    rows = [row(1, "OD", IOP=0, CCT="thin", VF=(*FIELD[:60], -2)), row(2, "OD")]
+    seen = [
+        visit(1, "OD", 1, **{"Visit Number": "?"}),
+        visit(1, "OD", 2, **{"Corresponding CFP": "../1.jpg"}),
+    ]
+    path = write_workbook(tmp_path / grape.WORKBOOK, rows, visits=seen)
+    baseline, visits = read_baseline(path), read_visits(path)
+    assert baseline[["iop", "cct"]].iloc[0].isna().all() and baseline["vf_mean"][0] == 25
+    assert len(visits) == 1 and visits["photograph"][0] is None
+    faults = "; ".join(baseline.attrs["faults"] + visits.attrs["faults"])
+    for fault in (
+        "Baseline row 3, iop: 0: expected a positive number",
+        "Baseline row 3, cct: 'thin'",
+        "Baseline row 3, vf: -2",
+        "Follow-up row 3, visit: '?'",
+        "Follow-up row 3: whose visit it is",
+        "Follow-up row 4, photograph: '../1.jpg'",
+    ):
+        assert fault in faults
+    write_workbook(path, [row(1, "OD"), row(1, "OD")])
+    with pytest.raises(ValueError, match="rows 3, 4: one eye twice"):
+        read_baseline(path)
+
+
+def test_mean_sensitivity_against_its_definition(rng):
+    field = rng.integers(0, 35, (3, 61)).astype(float)
+    field[:, [21, 32]] = -1
+    field[1, 5] = -1  # not seen
+    field[2, :40] = np.nan
+    points = [i for i in range(61) if i not in (21, 32)]
+    expected = [field[0, points].mean(), field[1, points].clip(0).mean(), np.nan]
+    np.testing.assert_allclose(mean_sensitivity(field), expected)
+
+
+def test_workbook_without_visits_still_prepares(raw, data, tmp_path):
+    copy = shutil.copytree(raw, tmp_path / "copy")
+    book = openpyxl.load_workbook(copy / grape.WORKBOOK)
+    del book["Follow-up"]
+    book.save(copy / grape.WORKBOOK)
+    prepared = prepare.prepare("grape-x", source=copy)
+    assert len(prepared) == 4 and grape.visits("grape-x").empty
+    assert "no sheet 'Follow-up'" in " ".join(prepared.manifest["notes"])
+    assert "1_OD_2.jpg" in " ".join(prepared.manifest["notes"])  # not in the workbook any more
+
+
+@pytest.fixture(scope="module")
+def helped(raw, tmp_path_factory):
+    """The same folder with outlines and regions of interest, in folders of the archives' names."""
+    folder = shutil.copytree(raw, tmp_path_factory.mktemp("helped") / "grape")
+    outlines, regions = folder / "json", folder / "ROI_images"
+    shapes = {"OD": outline(330, 240, 36), "OC": outline(335, 240, 18)}
+    write_outlines(outlines / "1_OD_1.json", shapes)
+    (outlines / "1_OS_1.json").write_text("{not json")
+    write_outlines(outlines / "2_OS_1.json", shapes, imageWidth=120, imageHeight=120)
+    regions.mkdir()
+    photo = draw_fundus("OD", 0.85)
+    Image.fromarray(photo[162:302, 338:478]).save(regions / "3_OD_1.jpg", quality=95)
+    Image.fromarray(draw_fundus("OS")[:140, :140]).save(regions / "5_OS_1.jpg")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RNFL_DATA", str(tmp_path_factory.mktemp("data")))
+        yield prepare.prepare("grape-helped", source=folder)
+
+
+def test_outlines_give_the_disc_and_bad_ones_are_said(helped):
+    samples = helped.samples.set_index("eye_id")
+    assert samples["disc_source"].tolist() == ["annotation", "located", "located", "located"]
+    first = samples.loc["grape-1-OD"]
+    assert (first["disc_x"], first["disc_y"]) == pytest.approx((330, 240), abs=0.6)
+    assert first["disc_confidence"] == 1 and first["cup_disc_ratio"] == pytest.approx(0.5, abs=0.01)
+    assert samples["cup_disc_ratio"].isna().tolist() == [False, True, True, True]
+    assert helped.manifest["counts"]["annotations"] == {"used": 1, "unusable": 2}
+    note = next(n for n in helped.manifest["notes"] if "annotations are not used" in n)
+    assert "grape-1-OS: no LabelMe file" in note
+    assert "grape-2-OS: drawn on a picture of 120x120 px, the photograph has 480x480" in note
+    assert "annotation_fault" not in samples
+
+
+def test_regions_are_a_second_opinion_and_never_a_photograph(helped):
+    distance = helped.samples.set_index("eye_id")["roi_distance"]
+    assert distance.notna().tolist() == [False, False, False, True]
+    assert distance["grape-3-OD"] < 0.2  # the region was cut round the drawn disc
+    out = next(e for e in helped.manifest["exclusions"] if e["id"] == "grape-5-OS")
+    assert out["reason"] == "no photograph" and "its ROI image is there" in out["detail"]
+
+
+def test_region_is_found_where_it_was_cut(rng):
+    photo = draw_fundus("OD")
+    assert find_region(photo, photo[100:250, 200:360]) == pytest.approx((279.5, 174.5), abs=2)
+    assert find_region(photo, rng.integers(0, 255, (150, 160, 3)).astype(np.uint8)) is None
+    assert find_region(photo[:100, :100], photo) is None
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        ({}, "no outline labelled OD"),
+        ({"OC": outline(240, 240, 20)}, "no outline labelled OD"),
+        ({"OD": outline(240, 240, 36)[:2]}, "OD has points of shape"),
+        ({"OD": [[1, 1], [5, 5], [9, 9]]}, "OD has no area"),
+        ({"OD": outline(470, 240, 36)}, "OD leaves the photograph"),
+        ({"OD": [[1, "x"], [5, 5], [9, 1]]}, "OD has no points"),
+        ({"OD": outline(240, 240, 20), "OC": outline(240, 240, 30)}, "1.50 times as high"),
+    ],
+)
+def test_unusable_outlines_say_why(tmp_path, shapes, message):
+    path = write_outlines(tmp_path / "a.json", shapes)
+    with pytest.raises(ValueError, match=message):
+        read_annotation(path, SIZE, SIZE)
+
+
+def test_two_folders_under_two_names_stay_apart(raw, data, tmp_path, monkeypatch):
+    one = shutil.copytree(raw, tmp_path / "one")
+    two = shutil.copytree(raw, tmp_path / "two")
+    write_workbook(two / grape.WORKBOOK, [row(1, "OD"), row(9, "OD")])
+    shutil.copy(two / "CFPs" / "3_OD_1.jpg", two / "CFPs" / "9_OD_1.jpg")
+    monkeypatch.chdir(tmp_path)
+    a, b = prepare.prepare("grape-a", source="one"), prepare.prepare("grape-b", source=two)
+    assert a.samples["eye_id"].tolist() != b.samples["eye_id"].tolist() == [
+        "grape-1-OD", "grape-9-OD",
+    ]  # fmt: skip
+    assert set(a.samples["patient_id"]) & set(b.samples["patient_id"]) == {"grape-1"}
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setenv("RNFL_GRAPE", str(one))  # names the folder of `grape`, of no other
+    shutil.copytree(raw, data / "raw" / "grape")
+    stamps = [(p.folder / "images.npy").stat().st_mtime_ns for p in (a, b)]
+
+    def ask_again():
+        again = [prepare.prepare(name) for name in ("grape-a", "grape-b")]
+        assert [p.manifest["hash"] for p in again] == [a.manifest["hash"], b.manifest["hash"]]
+        assert [(p.folder / "images.npy").stat().st_mtime_ns for p in again] == stamps
+
+    ask_again()
+    shutil.rmtree(one)
+    shutil.rmtree(two)
+    ask_again()  # they answer for files that are gone
+    with pytest.raises(FileNotFoundError, match=r"grape-c not found.*\n.*raw/grape-c\n"):
+        prepare.prepare("grape-c")
+
+
+def test_changed_files_of_a_named_dataset_are_seen_without_naming_them_again(raw, data, tmp_path):
+    copy = shutil.copytree(raw, tmp_path / "copy")
+    prepare.prepare("grape-a", source=copy)
+    shutil.copy(copy / "CFPs" / "3_OD_1.jpg", copy / "CFPs" / "1_OD_1.jpg")
+    changed = prepare.prepare("grape-a")
     assert (changed.images[0] == changed.images[3]).all()
 
 
@@ -198,6 +386,12 @@ def test_real_workbook():
     photographed = measured["photograph"].map(lambda name: (REAL / "CFPs" / name).is_file())
     assert (len(table), table["patient_id"].nunique(), len(measured)) == (136, 75, 127)
     assert photographed.sum() == 95
+    visits = read_visits(REAL / grape.WORKBOOK)
+    assert (len(visits), visits["visit"].max()) == (598, 9)
+    assert visits.attrs["faults"] == table.attrs["faults"] == []
+    first = visits[visits["visit"] == 1].set_index("eye_id")
+    assert (first.loc[table["eye_id"], "vf_mean"].to_numpy() == table["vf_mean"]).all()
+    assert (visits.groupby("eye_id").size()[table["eye_id"]] == table["total_visits"].array).all()
     assert set(table["glaucoma_category"]) == {"OAG", "ACG"} and set(table["sex"]) == {"F", "M"}
     quadrants = measured[["rnfl_S", "rnfl_N", "rnfl_I", "rnfl_T"]].mean(axis=1)
     assert (
@@ -216,3 +410,5 @@ def test_real_photographs_prepare(data, tmp_path):
     assert prepared.samples["eye_id"].tolist() == ["grape-1-OD", "grape-1-OS"]
     reasons = [e["reason"] for e in prepared.manifest["exclusions"]]
     assert reasons.count("no RNFL thickness") == 9 and reasons.count("no photograph") == 125
+    later = prepared.manifest["counts"]["later_photographs"]
+    assert later == {"present": 0, "absent": 190, "none_taken": 272}

@@ -21,6 +21,8 @@ from rnflt_tree import (
 
 from rnfl import prepare, thickness_map
 from rnfl.datasets import harvard_gf
+from rnfl.datasets.eyes import WORKERS
+from rnfl.datasets.harvard_gf import eyes, images
 
 OPTIONS = "harvard_gf.toml"
 
@@ -89,7 +91,7 @@ def test_crops_are_disc_centred_in_right_eye_orientation(prepared):
 
 
 def test_crop_is_padded_not_clipped():
-    image = harvard_gf.crop(np.full((200, 200), 200, np.uint8), 199.5, 99.5, 6.0)
+    image = images.crop(np.full((200, 200), 200, np.uint8), 199.5, 99.5, 6.0)
     assert image.shape == (224, 224)
     assert (image[:, :110] == 200).all() and (image[:, 114:] == 0).all()
 
@@ -346,3 +348,35 @@ def test_settings_hold_the_gate_and_are_plain(raw):
     settings = harvard_gf.settings("harvard_gf", raw)
     assert settings["map"] == thickness_map.SETTINGS
     assert json.loads(json.dumps(settings)) == settings
+
+
+def test_an_interrupted_preparation_goes_on_where_it_stopped(data, tmp_path, monkeypatch):
+    """Images lie beside the maps; nothing of an eye is read twice, and nothing is different."""
+    raw = tmp_path / "raw"
+    for i in range(20):
+        write_eye(raw / f"e{i:02d}.npz", arrays(("OD", "OS")[i % 2], i), drop=("slo_fundus",))
+    (raw / "slo").mkdir()
+    for i in range(20):
+        fundus = Image.fromarray(draw_fundus(("OD", "OS")[i % 2], shift_of(i)))
+        fundus.save(raw / "slo" / f"e{i:02d}.png")
+    (raw / "e05.npz").write_bytes(b"PK")
+    opened, read = [], eyes.read_eye
+
+    def count(entry, **others):
+        if len(opened) == 12:
+            raise KeyboardInterrupt
+        opened.append(entry.key)
+        return read(entry, **others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(harvard_gf, "read_eye", count)
+        with pytest.raises(KeyboardInterrupt):
+            prepare.prepare("harvard_gf", source=raw)
+        Image.fromarray(draw_fundus("OD", (0.5, 0.5))).save(raw / "slo" / f"{opened[0]}.png")
+        before, opened = opened, []
+        prepared = prepare.prepare("harvard_gf", source=raw)
+    assert len(before) == 12 and 9 <= len(opened) <= 9 + WORKERS and before[0] in opened
+    whole = prepare.prepare("harvard_gf-whole", source=raw)
+    assert prepared.manifest["hash"] == whole.manifest["hash"]
+    assert prepared.manifest["settings"] == harvard_gf.settings("harvard_gf", raw)
+    assert list(excluded(prepared)) == ["e05"]

@@ -11,7 +11,7 @@ from rnfl.paths import project_root
 ROOT = project_root()
 HEAVY = {"torch", "torchvision", "timm"}
 # Commands may call the analysis from inside a function.
-THIN = {"rnfl.cli.models", "rnfl.cli.statistics", "rnfl.cli.studies", "rnfl.runner"}
+THIN = {f"rnfl.cli.{name}" for name in ("models", "statistics", "studies", "use")} | {"rnfl.runner"}
 LIGHT = ["rnfl", "rnfl.geometry", "rnfl.metrics", "rnfl.paths", "rnfl.provenance", "rnfl.schema",
          "rnfl.splits", "rnfl.prepare", "rnfl.datasets"]  # fmt: skip
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rnfl import datasets, prepare
+from rnfl.datasets.eyes import Eye, forget, kept_folders, read_eyes
 
 SETTINGS = {"seed": 1, "size_px": 32}
 FIELDS = {"dataset": "copy", "modality": "SLO", "phantom": True, "settings": SETTINGS}
@@ -147,6 +148,54 @@ def test_a_flipped_bit_is_found_when_verifying(copy):
     prepare.load(copy)
     with pytest.raises(ValueError, match=r"profiles\.npy is damaged"):
         prepare.load(copy, verify=True)
+
+
+def test_what_is_for_people_lies_beside_and_is_no_part_of_the_content(arrays, samples, copy):
+    written = prepare.write("copy", *arrays, samples, FIELDS)
+    assert set(prepare.FOR_PEOPLE) < set(written.manifest["files"])
+    assert not set(prepare.FOR_PEOPLE) & set(written.manifest["bytes"])
+    (copy / "contact_sheet.png").unlink()
+    (copy / "summary.md").write_text("my notes")
+    assert prepare.load(copy, verify=True).manifest["name"] == "tiny"
+
+
+def test_a_dataset_of_before_there_were_contact_sheets_opens(copy):
+    manifest = json.loads((copy / "manifest.json").read_text())
+    for file in prepare.FOR_PEOPLE:
+        (copy / file).unlink()
+        del manifest["files"][file]
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    opened = prepare.load(copy, verify=True)
+    assert len(opened) == 40 and opened.manifest["hash"] == manifest["hash"]
+    assert prepare._content_hash(manifest, opened.samples) == manifest["hash"]
+
+
+def test_eyes_whose_disc_is_unsure_are_counted_and_listed(arrays, samples):
+    sure = [1.0] * 38 + [0.62, 0.9]
+    written = prepare.write("discs", *arrays, samples.assign(disc_confidence=sure), FIELDS)
+    manifest = written.manifest
+    assert manifest["unsure"] == [{"id": samples["eye_id"][38], "confidence": 0.62}]
+    assert manifest["counts"]["disc_unsure"] == 1
+    assert "unsure" not in prepare.write("copy", *arrays, samples, FIELDS).manifest
+    for bad in (float("nan"), 1.5, -0.1):
+        samples_with = samples.assign(disc_confidence=[bad] + [1.0] * 39)
+        with pytest.raises(ValueError, match=r"discs: disc_confidence \[.*expected 0 to 1"):
+            prepare.write("discs", *arrays, samples_with, FIELDS)
+    assert prepare.load("discs").manifest == manifest
+
+
+def test_what_an_interrupted_preparation_kept_goes_when_the_dataset_is_there(arrays, samples):
+    def read(i):
+        return Eye(arrays[0][i], arrays[1][i], {"eye_id": str(i)})
+
+    for name in ("copy", "copy-2"):
+        read_eyes(range(3), read, name=name, method={}, key=str, stamp=str, what="eyes")
+    with pytest.raises(ValueError, match="missing"):
+        prepare.write("copy", *arrays, samples, {})
+    assert kept_folders("copy")
+    prepare.write("copy", *arrays, samples, FIELDS)
+    assert not kept_folders("copy") and kept_folders("copy-2")
+    forget("copy-2")
 
 
 def test_an_absent_dataset_lists_what_is_there(prepared):

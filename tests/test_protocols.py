@@ -98,7 +98,9 @@ def test_frozen_stages_thaw_with_the_next_protocol(batch):
 
 
 def test_presets_are_the_papers():
-    rates = {name: (p.lr_encoder, p.lr_head) for name, p in PROTOCOLS.items()}
+    rates = {
+        name: (p.lr_encoder, p.lr_head) for name, p in PROTOCOLS.items() if p.solver != "ridge"
+    }
     assert rates == {
         "naive": (1e-4, 1e-4),
         "aggressive": (5e-5, 1e-4),

@@ -9,7 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rnfl.splits import FRACTIONS, folds_by_patient, nested_fraction, patient_split
+from rnfl import baselines
+from rnfl.splits import (
+    FRACTIONS,
+    check,
+    divide,
+    fold_name,
+    folds_by_patient,
+    nested_fraction,
+    patient_split,
+)
 
 
 @pytest.fixture
@@ -89,6 +98,40 @@ def test_fractions_are_nested(eyes):
     assert len(set(eyes["patient_id"][masks[1]])) == 60
     chosen = eyes["patient_id"][masks[2]]
     assert not set(chosen) & set(eyes["patient_id"][~masks[2]])
+
+
+def test_a_run_of_a_fold_tests_on_it_and_validates_on_the_next(eyes):
+    folds = folds_by_patient(eyes["patient_id"], 5, 3)
+    for fold in range(5):
+        label = divide(eyes, fold_name(fold, 5, 3)).to_numpy()
+        assert set(folds[label == "test"]) == {fold}
+        assert set(folds[label == "val"]) == {(fold + 1) % 5}
+        assert set(folds[label == "train"]) == set(range(5)) - {fold, (fold + 1) % 5}
+        patients = [set(eyes["patient_id"][label == name]) for name in ("train", "val", "test")]
+        assert sum(map(len, patients)) == len(set.union(*patients)) == 600
+
+
+def test_folds_of_runs_are_those_of_the_baselines(eyes):
+    for fold, (_, test) in enumerate(baselines._folds(eyes["patient_id"].to_numpy(), 10, 2)):
+        label = divide(eyes, fold_name(fold, 10, 2))
+        assert np.flatnonzero(label == "test").tolist() == test.tolist()
+
+
+def test_all_trains_on_everybody_but_some_to_validate(eyes):
+    label = divide(eyes, "all")
+    assert set(label) == {"train", "val"} and label.index.equals(eyes.index)
+    assert (label.groupby(eyes["patient_id"]).nunique() == 1).all()
+    assert (label == "val").groupby(eyes["patient_id"]).first().sum() == 90
+    assert divide(eyes.assign(split="test")).tolist() == ["test"] * len(eyes)
+
+
+@pytest.mark.parametrize(
+    "split",
+    ["mine", "fold-1-of-2-s0", "fold-3-of-3-s0", "fold-01-of-5-s0", "fold-1-of-5", "All", ""],
+)
+def test_splits_that_are_none_are_refused(split):
+    with pytest.raises(ValueError, match=rf"split '{split}'"):
+        check(split)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def data(tmp_path_factory):
 def fit(data, folder, config=CONFIG, protocol="naive", **options):
     torch.manual_seed(config.seed)
     model = RNFLRegressor(backbones.build("phantom_scratch"), **options)
-    model.set_targets(data[0].profiles)
+    model.set_targets(data[0].labels)
     rows = []
     progress = train.fit(model, *data, PROTOCOLS[protocol], config, folder, report=rows.append)
     assert rows == progress.history[len(progress.history) - len(rows) :]

@@ -6,8 +6,13 @@ import pandas as pd
 from rnfl import geometry, prepare
 
 
-def make_dataset(name="tiny-slo", n=24, size=112, colour=False, missing=0.0, seed=0):
-    """Write ``n`` eyes, one per patient: half train, a quarter each val and test."""
+def make_dataset(
+    name="tiny-slo", n=24, size=112, colour=False, missing=0.0, seed=0, quadrants=(), patients="p"
+):
+    """Write ``n`` eyes, one per patient: half train, a quarter each val and test.
+
+    The rows ``quadrants`` have quadrant means in place of a profile.
+    """
     rng = np.random.default_rng(seed)
     template = 90 + 30 * np.cos(np.deg2rad(2 * geometry.ANGLES - 180))
     loss = rng.uniform(0, 40, (n, 4))
@@ -25,13 +30,17 @@ def make_dataset(name="tiny-slo", n=24, size=112, colour=False, missing=0.0, see
     split = np.repeat(["train", "val", "test"], [n - 2 * (n // 4), n // 4, n // 4])
     samples = pd.DataFrame({
         "eye_id": [f"eye{i:03}" for i in range(n)],
-        "patient_id": [f"patient{i:03}" for i in range(n)],
+        "patient_id": [f"{patients}{i:03}" for i in range(n)],
         "laterality": "OD",
         "modality": "CFP" if colour else "SLO",
         "split": split,
         "age": rng.uniform(30, 80, n),
         "sex": rng.choice(["F", "M"], n),
     })  # fmt: skip
+    if len(quadrants):
+        for column, values in geometry.quadrant_means(labels).items():
+            samples.loc[quadrants, f"rnfl_{column}"] = values[quadrants]
+        labels[quadrants] = np.nan
     if colour:
         images = np.repeat(images[..., None], 3, axis=-1)
     fields = {

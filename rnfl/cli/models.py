@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from rnfl.cli.app import app
@@ -17,6 +20,8 @@ def train(
     warmup_epochs: int = 5,
     batch_size: int = 60,
     lr_scale: float = 1.0,
+    split: Annotated[str, typer.Option(help="own, all or fold-<i>-of-<k>-s<seed>")] = "own",
+    start: Annotated[str, typer.Option(help="finished run to start from: id or folder")] = "",
 ) -> None:
     """Train one run, resume it, or return it if it is finished."""
     from rnfl import experiment
@@ -32,6 +37,71 @@ def train(
         warmup_epochs=warmup_epochs,
         batch_size=batch_size,
         lr_scale=lr_scale,
+        split=split,
+        start=_run_id(start) if start else None,
     )
     result = experiment.run(config)
-    typer.echo(f"{result.folder}: test MAE {result.summary['test_mae']:.2f} µm")
+    error = result.summary["test_mae"]
+    said = "no test split" if error is None else f"test MAE {error:.2f} µm"
+    typer.echo(f"{result.folder}: {said} ({_measured_on(result.summary)})")
+
+
+@app.command()
+def transfer(
+    models: Annotated[list[str], typer.Argument(help="finished runs: ids or folders")],
+    on: Annotated[str, typer.Option(help="prepared dataset that the models have not seen")],
+    drop_shared: Annotated[bool, typer.Option(help="leave out patients that taught them")] = False,
+    output: Annotated[Path | None, typer.Option(help="folder for the tables")] = None,
+) -> None:
+    """Measure models on another dataset, beside yardsticks fitted to their training dataset."""
+    import pandas as pd
+
+    from analysis import quadrants
+    from rnfl import external, provenance, runs, trained
+    from rnfl import prepare as preparing
+    from rnfl.paths import data_root
+
+    prepared = preparing.prepare(on)
+    found = [runs.recorded(trained.find(model)) for model in models]
+    compared = external.compare(found, on, drop_shared=drop_shared)
+    table = quadrants.quadrant_table(compared.frames, on, constant=compared.constant)
+    paired = [
+        quadrants.paired_quadrants(compared.frames, name)
+        for name in compared.frames
+        if name.startswith(external.LINEAR)
+    ]
+    inputs = {"dataset": prepared.manifest["hash"], "runs": [one.run_id for one in found]}
+    address = provenance.sha256_json(inputs | {"drop_shared": drop_shared})[:10]
+    folder = output or data_root() / "evaluations" / f"{on}-{address}"
+    if output and output.exists():
+        raise ValueError(f"{output} exists already: expected the name of a new folder")
+    with provenance.publish_folder(folder) as aside:
+        provenance.write_csv(aside / "quadrants.csv", table)
+        provenance.write_csv(aside / "paired.csv", pd.concat(paired))
+        provenance.write_csv(aside / "predictions.csv", compared.predictions)
+        facts = {"inputs": inputs, "patients_left_out": compared.n_shared}
+        provenance.write_json(aside / "about.json", provenance.record() | facts)
+    typer.echo(compared.heading)
+    typer.echo(external.describe(table))
+    for against in paired:
+        typer.echo(f"\n{external.describe_paired(against)}")
+    typer.echo(f"\n{folder}")
+
+
+def _run_id(run: str) -> str:
+    """Return the id of a finished run; its folder must be where runs are kept."""
+    from rnfl import trained
+    from rnfl.paths import runs_root
+
+    folder = trained.find(run)
+    if folder.parent != runs_root().resolve():
+        raise ValueError(f"start {folder}: copy it to {runs_root()}, so that it is found again")
+    return folder.name
+
+
+def _measured_on(summary: dict) -> str:
+    """Return how many eyes a run learnt from and what its errors are measured on, in words."""
+    target = {"profile": "profiles", "quadrants": "quadrant means"}[summary["val_target"]]
+    counts = f"{summary['n_train']} eyes train, {summary['n_val']} validate"
+    validation = f"validation MAE on {target} {summary['best_val_mae']:.2f} µm"
+    return f"{counts}, {summary['n_test']} test; {validation}"

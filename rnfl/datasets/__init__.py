@@ -32,6 +32,7 @@ DATASETS = (
     Dataset(r"grape([-_]\w+)*", "grape[-<label>]", "rnfl.datasets.grape"),
     Dataset(r"harvard_gf([-_]\w+)*", "harvard_gf[-<label>]", "rnfl.datasets.harvard_gf"),
     Dataset(r"fairfedmed([-_]\w+)*", "fairfedmed[-<label>]", "rnfl.datasets.fairfedmed"),
+    Dataset(r"folder([-_]\w+)*", "folder-<label>", "rnfl.datasets.folder"),
 )
 
 

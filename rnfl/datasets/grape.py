@@ -1,111 +1,136 @@
 """GRAPE: real colour fundus photographs with the four quadrant means of the RNFL.
 
-Huang et al., Scientific Data 2023, doi 10.1038/s41597-023-02424-4. The baseline visit only. There
-is no thickness profile, so ``profiles.npy`` is all NaN and the labels are the ``rnfl_*`` columns of
-``samples``. Networks are tested on it and never trained on it: every eye is in the test split.
+Huang et al., Scientific Data 2023, doi 10.1038/s41597-023-02424-4. There is no thickness profile,
+so ``profiles.npy`` is all NaN and the labels are the ``rnfl_*`` columns of ``samples``; they exist
+at the first visit only. Every eye is in the test split: a training that wants GRAPE takes patients
+out of it by itself. Later visits are a table, ``visits.parquet``, see :func:`visits`.
 
 A raw folder holds ``VF and clinical information.xlsx`` (also seen with underscores for spaces) and
-``CFPs/{subject}_{OD|OS}_{visit}.jpg``. A missing value is ``/``.
+``CFPs/{subject}_{OD|OS}_{visit}.jpg``; ``ROI images`` and ``json`` (outlines of disc and cup) are
+used where they are there. A missing value is ``/``.
 """
 
 from __future__ import annotations
 
-import os
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
+import pandas as pd
 
 from rnfl import disc, photographs
-from rnfl.datasets.grape_workbook import read_baseline
-from rnfl.geometry import FIELD_MM, N_ANGLES
-from rnfl.paths import data_root, project_root
+from rnfl.datasets.eyes import read_eyes
+from rnfl.datasets.grape_files import (
+    PHOTOGRAPHS,
+    WORKBOOK,
+    Files,
+    find_files,
+    read_eye,
+    stamp,
+)
+from rnfl.datasets.grape_notes import describe
+from rnfl.datasets.grape_workbook import VISIT_COLUMNS, read_baseline, read_visits
+from rnfl.datasets.places import candidates, remembered
+from rnfl.geometry import FIELD_MM
+from rnfl.paths import data_root, prepared_root, project_root
 from rnfl.prepare import Prepared, write
-from rnfl.provenance import sha256_file, sha256_json
-from rnfl.schema import RNFL_COLUMNS
+from rnfl.provenance import write_parquet
 
-VERSION = 1  # of this preparation; raise it when the same files would give other output
-
-WORKBOOK = "VF and clinical information.xlsx"
-PHOTOGRAPHS = "CFPs"
-NO_RNFL = "no RNFL thickness"
-NO_PHOTOGRAPH = "no photograph"
-UNREADABLE = "unreadable photograph"
-NO_FIELD = "no field of view in the photograph"
+VERSION = 2  # of this preparation; raise it when the same files would give other output
+VISITS = "visits.parquet"
 
 
-class Excluded(Exception):
-    """An eye of the workbook that cannot be prepared; the message is the reason."""
-
-
-def find_source(source: str | Path | None = None) -> Path:
+def find_source(source: str | Path | None = None, name: str = "grape") -> Path:
     """Return the raw GRAPE folder.
 
     Parameters
     ----------
     source : path, optional
-        By default ``$RNFL_GRAPE``, else ``<data root>/raw/grape``, else a ``shared/data/grape``
-        beside the project. A place that was named must hold the files; the others may be absent.
+        By default the folder that the dataset was prepared from before. Else, for ``grape``,
+        ``$RNFL_GRAPE``, ``<data root>/raw/grape`` or a ``shared/data/grape`` beside the project;
+        for another name ``<data root>/raw/<name>`` alone. A place that was named must hold the
+        files.
+    name : str
+        Name of the prepared dataset.
 
     Raises
     ------
     FileNotFoundError
         Naming every place that was looked at and what to put there.
     """
-    named = source or os.environ.get("RNFL_GRAPE")
-    defaults = (data_root() / "raw" / "grape", project_root().parent / "shared" / "data" / "grape")
-    places = [Path(named).expanduser()] if named else list(defaults)
+    variable, defaults = None, [data_root() / "raw" / name]
+    if name == "grape":
+        variable = "RNFL_GRAPE"
+        defaults.append(project_root().parent / "shared" / "data" / "grape")
+    places = candidates(name, source, variable, defaults)
     for place in places:
-        if _workbook(place) and (place / PHOTOGRAPHS).is_dir():
+        if find_files(place):
             return place
     listing = "\n".join(f"  {place}" for place in places)
+    named = f"rnfl prepare {name} --source <folder>" + (f" or {variable}=<folder>" * bool(variable))
     raise FileNotFoundError(
-        f"GRAPE not found. Looked in:\n{listing}\n"
+        f"{name} not found. Looked in:\n{listing}\n"
         f"Put '{WORKBOOK}' and the photographs' folder '{PHOTOGRAPHS}' there (unpacked from "
-        f"CFPs.rar), or name the folder that holds them: RNFL_GRAPE=<folder>. The dataset is open: "
+        f"CFPs.rar), or name the folder that holds them: {named}. The dataset is open: "
         f"doi 10.1038/s41597-023-02424-4; see data/README.md."
     )
 
 
-def _workbook(folder: Path) -> Path | None:
-    for name in (WORKBOOK, WORKBOOK.replace(" ", "_")):
-        if (folder / name).is_file():
-            return folder / name
-    return None
-
-
-def _read_eye(eye: Any, folder: Path) -> tuple[np.ndarray, disc.Disc]:
-    """Return the crop (224, 224, 3) of one row, right-eye oriented, and its disc."""
-    if any(np.isnan(getattr(eye, name)) for name in RNFL_COLUMNS):
-        raise Excluded(NO_RNFL)
-    if eye.photograph is None or not (folder / eye.photograph).is_file():
-        raise Excluded(NO_PHOTOGRAPH)
-    try:
-        photo = photographs.read(folder / eye.photograph)
-    except ValueError as error:
-        raise Excluded(UNREADABLE) from error
-    try:
-        return photographs.prepare(photo, eye.laterality)
-    except disc.NoFieldError as error:
-        raise Excluded(NO_FIELD) from error
-
-
-def settings(name: str = "grape", source: str | Path | None = None) -> dict[str, Any]:
-    """Return all that decides the prepared dataset: constants and the hashes of the raw files."""
-    folder = find_source(source)
-    names = read_baseline(_workbook(folder))["photograph"].dropna().unique()
-    paths = {photo: folder / PHOTOGRAPHS / photo for photo in sorted(names)}
-    hashes = {photo: sha256_file(path) for photo, path in paths.items() if path.is_file()}
+def _method() -> dict[str, Any]:
     return {
         "version": VERSION,
         "size_px": photographs.SIZE,
         "crop_width": photographs.CROP_WIDTH,
         "disc": disc.SETTINGS,
-        "workbook": sha256_file(_workbook(folder)),
-        "photographs": sha256_json(hashes),
     }
+
+
+def settings(name: str = "grape", source: str | Path | None = None) -> dict[str, Any]:
+    """Return all that decides the prepared dataset: constants and the hashes of the raw files.
+
+    Without a source, a dataset that was prepared before answers for the files it was made from.
+    """
+    known = remembered(name, source, _method(), lambda place: find_files(place) is not None)
+    if known is not None:
+        return known
+    files = find_files(find_source(source, name))
+    return _method() | files.fingerprint(_tables(files)[-1])
+
+
+def _tables(files: Files) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """Return baseline, visits (none where their sheet cannot be read), and photographs' names."""
+    table = read_baseline(files.workbook)
+    try:
+        seen = read_visits(files.workbook)
+    except ValueError as error:
+        seen = pd.DataFrame(columns=list(VISIT_COLUMNS)).astype({"visit": int})
+        seen.attrs["faults"] = [str(error)]
+    names = pd.concat([table["photograph"], seen["photograph"]]).dropna()
+    return table, seen, sorted(set(names))
+
+
+def visits(name: str = "grape") -> pd.DataFrame:
+    """Return the visits of a prepared GRAPE dataset: those without labels, and the first ones.
+
+    Returns
+    -------
+    DataFrame
+        As :func:`rnfl.datasets.grape_workbook.read_visits`, with ``photograph_present``: whether
+        the photograph was among the raw files. RNFL thickness exists at the first visit only.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the dataset was not prepared, or by an earlier version.
+    """
+    path = prepared_root() / name / VISITS
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is not there: run `rnfl prepare {name}`, its folder deleted first"
+        )
+    return pd.read_parquet(path)
 
 
 def prepare(name: str = "grape", source: str | Path | None = None) -> Prepared:
@@ -121,9 +146,10 @@ def prepare(name: str = "grape", source: str | Path | None = None) -> Prepared:
     Returns
     -------
     Prepared
-        Disc-centred RGB crops in right-eye orientation; quadrant labels, age, sex, glaucoma
-        category, device and the disc (photograph px, confidence) in ``samples``; eyes without
-        thickness or usable photograph in the manifest's exclusions, each with its reason.
+        Disc-centred RGB crops in right-eye orientation; quadrant labels, age, sex, pressure,
+        progression, device and the disc (photograph px, confidence) in ``samples``; eyes without
+        thickness or usable photograph in the manifest's exclusions, each with its reason; what
+        else was found in its notes.
 
     Raises
     ------
@@ -132,42 +158,54 @@ def prepare(name: str = "grape", source: str | Path | None = None) -> Prepared:
     ValueError
         When the workbook is not as expected or no eye is left.
     """
-    folder = find_source(source)
-    table = read_baseline(_workbook(folder))
-    images, discs, kept, excluded = [], [], [], []
-    for eye in tqdm(table.itertuples(), "GRAPE", len(table), unit="eye", disable=None):
-        try:
-            image, found = _read_eye(eye, folder / PHOTOGRAPHS)
-        except Excluded as reason:
-            excluded.append({"id": eye.eye_id, "reason": str(reason)})
-            continue
-        images.append(image)
-        discs.append(found)
-        kept.append(eye.Index)
-    if not images:
-        raise ValueError(f"{folder}: no eye has both RNFL thickness and a usable photograph")
-    samples = table.loc[kept].drop(columns="photograph").reset_index(drop=True)
-    samples = samples.assign(
-        modality="CFP",
-        split="test",
-        disc_x=[d.x for d in discs],
-        disc_y=[d.y for d in discs],
-        disc_confidence=[d.confidence for d in discs],
+    place = find_source(source, name)
+    files = find_files(place)
+    table, seen, names = _tables(files)
+    there = [bool(photo) and files.of(photo)[0] is not None for photo in seen["photograph"]]
+    seen = seen.assign(photograph_present=there)
+    chosen = _method() | files.fingerprint(names)
+    eyes, exclusions = read_eyes(
+        list(table.itertuples()),
+        partial(read_eye, files=files),
+        name=name,
+        method=_method() | {"workbook": chosen["workbook"]},
+        key=lambda row: row.eye_id,
+        stamp=partial(stamp, files=files),
+        what="GRAPE",
     )
+    if not eyes:
+        raise ValueError(f"{place}: no eye has both RNFL thickness and a usable photograph")
+    samples = pd.DataFrame([eye.row for eye in eyes]).assign(modality="CFP", split="test")
+    faults = samples.set_index("eye_id")["annotation_fault"].dropna()
+    samples = samples.drop(columns="annotation_fault")
+    strangers = files.strangers(set(names))
+    later = seen[seen["visit"] > 1]
     fields = {
         "dataset": "grape",
         "modality": "CFP",
         "phantom": False,
         "field_mm": FIELD_MM,
-        "settings": settings(name, source),
+        "settings": chosen,
+        "source": str(place.resolve()),
         "counts": {
             "workbook_eyes": len(table),
-            "patients": samples["patient_id"].nunique(),
-            "test": len(samples),
-            "disc_unsure": sum(d.unsure for d in discs),
-            "excluded": Counter(e["reason"] for e in excluded),
+            "excluded": Counter(one["reason"] for one in exclusions),
+            "visits": len(seen),
+            "later_photographs": {
+                "present": later["photograph_present"].sum(),
+                "absent": (later["photograph"].notna() & ~later["photograph_present"]).sum(),
+                "none_taken": later["photograph"].isna().sum(),
+            },
+            "annotations": {
+                "used": (samples["disc_source"] == "annotation").sum(),
+                "unusable": len(faults),
+            },
+            "not_in_workbook": len(strangers),
         },
-        "exclusions": excluded,
+        "exclusions": exclusions,
+        "notes": describe(samples, faults, table, seen, strangers, exclusions),
     }
-    profiles = np.full((len(images), N_ANGLES), np.nan, dtype=np.float32)
-    return write(name, np.stack(images), profiles, samples, fields)
+    images, profiles = (np.stack([getattr(eye, k) for eye in eyes]) for k in ("image", "profile"))
+    prepared = write(name, images, profiles, samples, fields)
+    write_parquet(prepared.folder / VISITS, seen)
+    return prepared

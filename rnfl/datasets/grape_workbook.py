@@ -1,8 +1,18 @@
-"""GRAPE's workbook: the baseline sheet as one tidy table."""
+"""GRAPE's workbook: the baseline of each eye and its visits, as two tidy tables.
+
+A visual field has 61 points, numbered as in the workbook and alike for right and left eyes, in dB.
+Points 21 and 32 are the blind spot and -1 in every eye; -1 at another point is taken for a target
+that was not seen (**ours**: 0 to 35 dB are measured, and -1 lies where fields are lost).
+
+An entry that decides an eye or its labels must be as expected, or it is an error. Another one that
+is not (a pressure of 0, say) is left empty and listed in ``attrs["faults"]`` of the table.
+"""
 
 from __future__ import annotations
 
 import re
+import zipfile
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +22,22 @@ import pandas as pd
 from rnfl.geometry import LATERALITIES
 from rnfl.schema import RNFL_COLUMNS
 
-SHEET = "Baseline"
 MISSING = "/"
+N_POINTS = 61
+BLIND_SPOT = (21, 32)
+FIELD = tuple(f"vf/{i}" for i in range(N_POINTS))
 #: Our column: the workbook's header, first row / second row.
-HEADERS = {
+BASELINE = {
     "subject": "subject number",
     "laterality": "laterality",
     "age": "age",
     "sex": "gender",
+    "iop": "iop",
+    "cct": "cct",
+    "total_visits": "total visits",
+    "progression_plr2": "progression status/plr2",
+    "progression_plr3": "progression status/plr3",
+    "progression_md": "progression status/md",
     "glaucoma_category": "category of glaucoma",
     "rnfl_mean": "oct rnfl thickness/mean",
     "rnfl_S": "oct rnfl thickness/s",
@@ -28,6 +46,30 @@ HEADERS = {
     "rnfl_T": "oct rnfl thickness/t",
     "photograph": "corresponding cfp",
     "device": "acquisition device",
+}
+VISITS = {
+    "subject": "subject number",
+    "laterality": "laterality",
+    "visit": "visit number",
+    "years": "interval years",
+    "iop": "iop",
+    "photograph": "corresponding cfp",
+    "device": "acquisition device",
+}
+VISIT_COLUMNS = (
+    *("eye_id", "patient_id", "laterality", "visit", "years", "iop", "photograph", "device"),
+    *("visual_field", "vf_mean"),
+)
+#: What the numbers of a column may be: in words, and as a test.
+POSITIVE = "a positive number", lambda number: number > 0  # a zero would be a missing value
+COUNT = "a whole number from 1", lambda number: number >= 1 and number == int(number)
+STATUS = "0 or 1", lambda number: number in (0, 1)
+RANGES = {
+    **dict.fromkeys(("age", "iop", "cct", *RNFL_COLUMNS), POSITIVE),
+    **dict.fromkeys(("subject", "visit", "total_visits"), COUNT),
+    **dict.fromkeys(("progression_plr2", "progression_plr3", "progression_md"), STATUS),
+    "years": ("a number of 0 or more", lambda number: number >= 0),
+    "vf": ("-1 or 0 to 60 dB", lambda number: number == -1 or 0 <= number <= 60),
 }
 
 
@@ -39,45 +81,125 @@ def read_baseline(workbook: Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        eye_id, patient_id, laterality, age (years), sex, glaucoma_category, rnfl_mean, rnfl_S,
-        rnfl_N, rnfl_I, rnfl_T (µm), photograph (file name), device. NaN or None where missing.
+        eye_id, patient_id, laterality, age (years), sex, iop (mmHg), cct (µm), total_visits,
+        progression_plr2, progression_plr3 and progression_md (0 or 1), glaucoma_category,
+        rnfl_mean, rnfl_S, rnfl_N, rnfl_I, rnfl_T (µm), photograph (file name), device, vf_mean
+        (dB, see :func:`mean_sensitivity`). NaN or None where missing.
 
     Raises
     ------
     ValueError
         Naming the file, row and column of what is not as expected.
     """
-    sheets = pd.read_excel(workbook, sheet_name=None, header=None, dtype=object)
-    if SHEET not in sheets:
-        raise ValueError(f"{workbook}: no sheet '{SHEET}'; found {', '.join(sheets)}")
-    raw = sheets[SHEET]
-    if len(raw) < 2:
-        raise ValueError(f"{workbook}, sheet {SHEET}: {len(raw)} rows, expected two header rows")
-    names = _header(raw.iloc[0], raw.iloc[1])
-    absent = [header for header in HEADERS.values() if header not in names]
-    if absent:
-        raise ValueError(
-            f"{workbook}, sheet {SHEET}: columns {absent} are missing; found {names[:19]}"
+    strict = ("subject", "laterality", "age", *RNFL_COLUMNS)
+    table = _read_sheet(workbook, "Baseline", BASELINE, strict)
+    repeated = table.index[table.duplicated("eye_id", keep=False)]
+    if len(repeated):
+        rows = ", ".join(str(row + 1) for row in repeated[:6])
+        raise ValueError(f"{workbook}, sheet Baseline, rows {rows}: one eye twice; keep one row")
+    field = np.stack(table.pop("visual_field"))
+    return _finish(table, field)
+
+
+def read_visits(workbook: Path) -> pd.DataFrame:
+    """Return all visits, the first among them, one row per eye and visit.
+
+    Returns
+    -------
+    DataFrame
+        eye_id, patient_id, laterality, visit (1, 2, ...), years (since the first visit), iop
+        (mmHg), photograph (file name), device, visual_field (61 values in dB as published, -1 at
+        the blind spot and where nothing was seen, NaN where missing), vf_mean (dB). Rows without
+        subject, laterality or visit number are left out and among the faults.
+
+    Raises
+    ------
+    ValueError
+        When the workbook cannot be read, or sheet or columns are missing.
+    """
+    table = _read_sheet(workbook, "Follow-up", VISITS, ())
+    unknown = table["laterality"].isna() | table[["subject", "visit"]].isna().any(axis=1)
+    faults = [f"Follow-up row {row + 1}: whose visit it is" for row in table.index[unknown]]
+    table = table[~unknown].astype({"visit": int})
+    table.attrs["faults"] = [*table.attrs["faults"], *faults]
+    field = np.stack(table["visual_field"]) if len(table) else np.empty((0, N_POINTS))
+    return _finish(table, field)[list(VISIT_COLUMNS)]
+
+
+def _finish(table: pd.DataFrame, field: np.ndarray) -> pd.DataFrame:
+    return (
+        table.drop(columns="subject").assign(vf_mean=mean_sensitivity(field)).reset_index(drop=True)
+    )
+
+
+def mean_sensitivity(field: np.ndarray) -> np.ndarray:
+    """Return the mean of visual fields (N, 61) in dB, without the blind spot.
+
+    A target that was not seen (-1) counts as 0 dB, a missing one not at all; NaN where more than
+    half are missing. It is no mean deviation: the workbook has no normal values.
+    """
+    seen = np.delete(np.asarray(field, dtype=float), BLIND_SPOT, axis=1)
+    seen = np.where(seen < 0, 0.0, seen)
+    measured = np.isfinite(seen)
+    total, count = np.where(measured, seen, 0).sum(axis=1), measured.sum(axis=1)
+    enough = count * 2 >= seen.shape[1]
+    return np.divide(total, count, out=np.full(len(seen), np.nan), where=enough)
+
+
+def _read_sheet(
+    workbook: Path, sheet: str, headers: Mapping[str, str], strict: Collection[str]
+) -> pd.DataFrame:
+    """Return a sheet under our names with ``eye_id``, ``patient_id`` and ``visual_field``.
+
+    The index counts rows of the sheet from 0. What is not as expected is an error in the columns
+    ``strict``, and elsewhere empty and described in ``attrs["faults"]``.
+    """
+    try:
+        sheets = pd.read_excel(
+            workbook, sheet_name=None, header=None, dtype=object, engine="openpyxl"
         )
-    table = raw.iloc[2:, [names.index(header) for header in HEADERS.values()]]
-    table.columns = list(HEADERS)
-    repeated = table["subject"].map(_label) == HEADERS["subject"]
-    table = table[~repeated].dropna(how="all")
-    table = table.astype(object).where(table.notna() & (table != MISSING), None)
-    where = f"{workbook}, sheet {SHEET}, row"
-    for name in ("subject", "age", *RNFL_COLUMNS):
-        table[name] = [
-            _number(value, f"{where} {row + 1}, {name}") for row, value in table[name].items()
-        ]
-    for row, values in zip(table.index + 1, table.itertuples(), strict=True):
-        if values.laterality not in LATERALITIES:
-            raise ValueError(f"{where} {row}: laterality {values.laterality!r}: expected OD or OS")
-        if np.isnan(values.subject):
-            raise ValueError(f"{where} {row}: no subject number")
-    patient = "grape-" + table.pop("subject").astype(int).astype(str)
-    table.insert(0, "eye_id", patient + "-" + table["laterality"])
-    table.insert(1, "patient_id", patient)
-    return table.reset_index(drop=True)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{workbook}: cannot be read as a workbook: {error}") from error
+    if sheet not in sheets:
+        raise ValueError(f"{workbook}: no sheet '{sheet}'; found {', '.join(map(str, sheets))}")
+    raw, where = sheets[sheet], f"{workbook}, sheet {sheet}"
+    if len(raw) < 2:
+        raise ValueError(f"{where}: {len(raw)} rows, expected two header rows")
+    names = _header(raw.iloc[0], raw.iloc[1])
+    absent = [header for header in (*headers.values(), *FIELD) if header not in names]
+    if absent:
+        raise ValueError(f"{where}: columns {absent[:5]} are missing; found {names[:19]}")
+    rows = raw.iloc[2:]
+    repeated = rows[names.index(headers["subject"])].map(_label) == headers["subject"]
+    rows = rows[~repeated].dropna(how="all")
+    faults: list[str] = []
+
+    def read(column: str, value: Any, row: int) -> Any:
+        try:
+            return _entry(column, value)
+        except ValueError as error:
+            if column in strict:
+                raise ValueError(f"{where}, row {row + 1}{error}") from None
+            faults.append(f"{sheet} row {row + 1}{error}")
+            return np.nan if column in RANGES else None
+
+    def column(ours: str, header: str) -> list[Any]:
+        cells = rows[names.index(header)]
+        return [read(ours, value, row) for row, value in cells.items()]
+
+    table = pd.DataFrame(
+        {
+            ours: pd.Series(column(ours, header), rows.index, float if ours in RANGES else object)
+            for ours, header in headers.items()
+        }
+    )
+    table["visual_field"] = list(np.array([column("vf", header) for header in FIELD], float).T)
+    who = ["" if np.isnan(subject) else f"grape-{subject:.0f}" for subject in table["subject"]]
+    eyes = [f"{one}-{side}" for one, side in zip(who, table["laterality"], strict=True)]
+    for place, name, ids in ((0, "eye_id", eyes), (1, "patient_id", who)):
+        table.insert(place, name, pd.Series(ids, rows.index, object))
+    table.attrs["faults"] = faults
+    return table
 
 
 def _label(value: Any) -> str:
@@ -94,13 +216,35 @@ def _header(first: pd.Series, second: pd.Series) -> list[str]:
     return names
 
 
-def _number(value: Any, where: str) -> float:
-    if value is None:
+def _entry(column: str, value: Any) -> Any:
+    """Return the value of a cell: a number in its column's range, or text; NaN or None if missing.
+
+    Raises
+    ------
+    ValueError
+        Saying what was found and what was expected; it follows the number of the row.
+    """
+    value = value.strip() if isinstance(value, str) else value
+    missing = pd.isna(value) or value in ("", MISSING)
+    if column == "subject" and missing:
+        raise ValueError(": no subject number")
+    if column not in RANGES:
+        return _text(column, None if missing else value)
+    if missing:
         return np.nan
+    words, fits = RANGES[column]
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise ValueError(f"{where}: {value!r}: expected a number or '{MISSING}'") from None
-    if not number > 0:  # a zero would be a missing value in disguise
-        raise ValueError(f"{where}: {value!r}: expected a positive number or '{MISSING}'")
+        raise ValueError(f", {column}: {value!r}: expected a number or '{MISSING}'") from None
+    if not (np.isfinite(number) and fits(number)):
+        raise ValueError(f", {column}: {value!r}: expected {words} or '{MISSING}'")
     return number
+
+
+def _text(column: str, value: Any) -> str | None:
+    if column == "laterality" and value not in LATERALITIES:
+        raise ValueError(f": laterality {value!r}: expected OD or OS")
+    if column == "photograph" and value is not None and re.search(r"[/\\]|^\.", str(value)):
+        raise ValueError(f", photograph: {value!r}: expected the name of a file")
+    return None if value is None else str(value)

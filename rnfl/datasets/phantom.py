@@ -16,12 +16,12 @@ from multiprocessing import get_context
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from rnfl import prepare as store
 from rnfl.datasets.phantom_eyes import Eye, population
 from rnfl.datasets.phantom_render import render
 from rnfl.geometry import FIELD_MM, to_right_eye
+from rnfl.progress import progress
 from rnfl.schema import SEVERITIES
 from rnfl.splits import patient_split
 
@@ -85,14 +85,13 @@ def _pretraining(eye: Eye) -> _Pretraining:
 
 def _each(task: Callable, eyes: Sequence[Eye], title: str) -> Iterator:
     """Yield `task(eye)` in order, on every core when there are enough eyes to be worth it."""
-    bar = {"total": len(eyes), "desc": title, "unit": "eye"}
     cores = os.cpu_count() or 1
     if len(eyes) < 200 or cores == 1:
-        yield from tqdm(map(task, eyes), **bar)
+        yield from progress(map(task, eyes), title, len(eyes))
         return
     # spawn, not fork: the parent may be a notebook kernel with threads of its own
     with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
-        yield from tqdm(pool.map(task, eyes, chunksize=16), **bar)
+        yield from progress(pool.map(task, eyes, chunksize=16), title, len(eyes))
 
 
 def samples_table(eyes: Sequence[Eye], modality: str) -> pd.DataFrame:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,30 +20,24 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from rnfl import thickness_map
+from rnfl.datasets.eyes import WORKERS, Eye, read_eyes
 from rnfl.datasets.fairfedmed import images, targets
-from rnfl.datasets.fairfedmed.eyes import (
-    NO_LATERALITY,
-    WANTED,
-    Eye,
-    read_eye,
-    refuse_unknown_codes,
-)
-from rnfl.datasets.fairfedmed.files import Source
+from rnfl.datasets.fairfedmed.eyes import NO_LATERALITY, WANTED, read_eye, refuse_unknown_codes
+from rnfl.datasets.fairfedmed.files import Entry, Source
 from rnfl.datasets.fairfedmed.notes import describe
 from rnfl.datasets.fairfedmed.options import FILE, Options, read_options
 from rnfl.datasets.fairfedmed.tables import Tables, read_tables, refuse_shared_patients
 from rnfl.geometry import FIELD_MM
 from rnfl.paths import data_root, prepared_root
 from rnfl.prepare import Prepared, write
+from rnfl.progress import progress
 from rnfl.provenance import sha256_json
 from rnfl.splits import patient_split
 
 VERSION = 1  # of this preparation; raise it when the same files would give other output
 FRACTIONS = {"train": 0.70, "val": 0.15, "test": 0.15}
-WORKERS = 8
 NO_FILE = "no npz for this row of a profile CSV"
 
 
@@ -79,9 +73,8 @@ def _method(options: Options) -> dict[str, Any]:
     }
 
 
-def _settings(options: Options, prints: dict[str, str], source: Source) -> dict[str, Any]:
-    tables = {entry.name: source.fingerprint(entry, ()) for entry in source.csv}
-    return {**_method(options), "files": sha256_json(prints), "tables": sha256_json(tables)}
+def _settings(options: Options, npz: dict[str, str], tables: dict[str, str]) -> dict[str, Any]:
+    return {**_method(options), "files": sha256_json(npz), "tables": sha256_json(tables)}
 
 
 def settings(name: str = "fairfedmed", source: str | Path | None = None) -> dict[str, Any]:
@@ -95,20 +88,13 @@ def settings(name: str = "fairfedmed", source: str | Path | None = None) -> dict
         made = json.loads(manifest.read_text(encoding="utf-8"))["settings"]
         return {**made, **_method(Options(**made["options"]))}
     place = find_source(name, source)
-    raw = Source(place)
-    try:
-        hashes = _parallel(partial(raw.fingerprint, wanted=WANTED), raw.npz, "hashing")
-        prints = dict(zip((entry.key for entry in raw.npz), hashes, strict=True))
-        return _settings(read_options(place), prints, raw)
-    finally:
-        raw.close()
-
-
-def _parallel(work, items: list, what: str) -> Iterator:
-    """Yield the work's results in the order of the items, with a progress bar."""
-    with ThreadPoolExecutor(min(WORKERS, os.cpu_count() or 1)) as pool:
-        done = pool.map(work, items)
-        yield from tqdm(done, f"FairFedMed, {what}", len(items), unit="eye", disable=None)
+    with closing(Source(place)) as raw, ThreadPoolExecutor(WORKERS) as pool:
+        npz = pool.map(partial(raw.fingerprint, wanted=WANTED), raw.npz)
+        hashes = list(progress(npz, "FairFedMed, hashing", len(raw.npz)))
+        npz = dict(zip((entry.key for entry in raw.npz), hashes, strict=True))
+        tables = pool.map(partial(raw.fingerprint, wanted=()), raw.csv)
+        tables = dict(zip((entry.name for entry in raw.csv), tables, strict=True))
+    return _settings(read_options(place), npz, tables)
 
 
 def prepare(name: str = "fairfedmed", source: str | Path | None = None) -> Prepared:
@@ -135,25 +121,41 @@ def prepare(name: str = "fairfedmed", source: str | Path | None = None) -> Prepa
         When tables or codes are not as expected, or no eye is left.
     """
     place = find_source(name, source)
-    options, raw = read_options(place), Source(place)
-    try:
+    options = read_options(place)
+    with closing(Source(place)) as raw:
         tables = read_tables(raw)
         some = tables.profiles or tables.surfaces
         if not some and not any(raw.holds(entry, targets.MAP_NAME) for entry in raw.npz):
             raise ValueError(f"{place}: no RNFL targets. {targets.EXPECTED}; see data/README.md.")
-        work = partial(read_eye, source=raw, tables=tables, options=options)
-        eyes = list(_parallel(work, raw.npz, "reading"))
-        prints = {eye.key: eye.fingerprint for eye in eyes}
-        chosen = _settings(options, prints, raw)
-    finally:
-        raw.close()
-    refuse_unknown_codes(eyes, str(place))
-    kept = [eye for eye in eyes if not eye.reason]
-    excluded = [{"id": e.key, "reason": e.reason, "detail": e.detail} for e in eyes if e.reason]
+        paired = {entry for pair in tables.surfaces.values() for entry in pair.values()}
+        others = [entry for entry in raw.csv if entry not in paired]
+        prints = {entry.name: raw.fingerprint(entry, ()) for entry in others}
+
+        def stamp(entry: Entry) -> str:
+            pair = tables.surfaces.get(entry.key, {})
+            return " ".join(map(raw.stamp, (entry, *(pair[layer] for layer in sorted(pair)))))
+
+        kept, excluded = read_eyes(
+            raw.npz,
+            partial(read_eye, source=raw, tables=tables, options=options),
+            name=name,
+            method={**_method(options), "tables": prints},
+            key=lambda entry: entry.key,
+            stamp=stamp,
+            what="FairFedMed",
+        )
+    found = {eye.row["eye_id"]: eye.row.pop("found") for eye in kept}
+    counted = list(found.values())
+    found |= {one["id"]: one.pop("found") for one in excluded}
+    found = {entry.key: found[entry.key] for entry in raw.npz}
+    refuse_unknown_codes(found, str(place))
+    for key, pair in tables.surfaces.items():
+        prints |= {entry.name: found[key]["surfaces"][layer] for layer, entry in pair.items()}
     absent = tables.absent.items()
     excluded += [{"id": key, "reason": NO_FILE, "detail": csv} for key, csv in sorted(absent)]
     _refuse_none(kept, excluded, place)
     samples = _samples(kept, tables, options, place)
+    shapes = Counter(one["shape"] for one in counted)
     profiles = np.stack([eye.profile for eye in kept])
     reasons = Counter(one["reason"] for one in excluded)
     fields = {
@@ -161,17 +163,17 @@ def prepare(name: str = "fairfedmed", source: str | Path | None = None) -> Prepa
         "modality": "SLO",
         "phantom": False,
         "field_mm": FIELD_MM,
-        "settings": chosen,
+        "settings": _settings(options, {key: one["npz"] for key, one in found.items()}, prints),
         "counts": {
-            "files": len(eyes),
+            "files": len(found),
             "targets": Counter(samples["target"]),
-            "orientation": Counter(eye.shape for eye in kept),
+            "orientation": shapes,
             "disc_centre_assumed": int((~samples["disc_stated"]).sum()),
-            "attributes_that_differ": Counter(name for eye in kept for name in eye.differ),
+            "attributes_that_differ": Counter(name for one in counted for name in one["differ"]),
             "excluded": reasons,
         },
         "exclusions": excluded,
-        "notes": describe(kept, samples, profiles, tables, options, raw),
+        "notes": describe(shapes, samples, profiles, tables, options, raw),
         "tables": {"read": tables.read, "not_read": [*tables.unread, *raw.unread]},
     }
     return write(name, np.stack([eye.image for eye in kept]), profiles, samples, fields)
@@ -193,7 +195,7 @@ def _refuse_none(kept: list[Eye], excluded: list[dict[str, str]], place: Path) -
 
 def _samples(kept: list[Eye], tables: Tables, options: Options, place: Path) -> pd.DataFrame:
     """Return one row per eye; the split is the tables' own, else 70/15/15 by patient."""
-    samples = pd.DataFrame([{"eye_id": eye.key, "modality": "SLO", **eye.columns} for eye in kept])
+    samples = pd.DataFrame([eye.row for eye in kept])
     for name in ("age", "md", "glaucoma"):
         samples[name] = samples[name].astype(float)
     if "split" not in tables.columns:

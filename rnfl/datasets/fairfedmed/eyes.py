@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from rnfl.datasets.eyes import Excluded, Eye
 from rnfl.datasets.fairfedmed import images, labels, targets
 from rnfl.datasets.fairfedmed import tables as tables_of
-from rnfl.datasets.fairfedmed.files import UNREADABLE, Entry, Excluded, Source
+from rnfl.datasets.fairfedmed.files import UNREADABLE, Entry, Source
 from rnfl.datasets.fairfedmed.options import Options
 from rnfl.datasets.fairfedmed.tables import Tables
 from rnfl.geometry import to_right_eye
@@ -33,89 +33,98 @@ WANTED = frozenset(
 )
 
 
-@dataclass
-class Eye:
-    """What became of one npz: an eye to keep, or the reason why not."""
-
-    key: str
-    fingerprint: str = ""
-    reason: str = ""
-    detail: str = ""
-    image: np.ndarray | None = None
-    profile: np.ndarray | None = None
-    columns: dict[str, Any] = field(default_factory=dict)
-    shape: str = ""
-    differ: list[str] = field(default_factory=list)
-    unknown: list[tuple[str, str]] = field(default_factory=list)
-
-
 def read_eye(entry: Entry, source: Source, tables: Tables, options: Options) -> Eye:
-    """Read one npz; what is wrong with it leaves out this eye and no other."""
-    eye = Eye(entry.key, source.fingerprint(entry, WANTED))
+    """Read one npz; what is wrong with it leaves out this eye and no other.
+
+    Returns
+    -------
+    Eye
+        Beside its columns of ``samples`` the row has ``found``, as has an exclusion: ``npz`` and
+        ``surfaces``, the hashes of its files; ``shape`` of the image; ``differ``, attributes for
+        which npz and tables differ; ``unknown``, codes that no table of codes has.
+
+    Raises
+    ------
+    Excluded
+    """
+    pair = tables.surfaces.get(entry.key, {})
+    found = {
+        "npz": source.fingerprint(entry, WANTED),
+        "surfaces": {layer: source.fingerprint(file, ()) for layer, file in pair.items()},
+        **{"shape": "", "differ": [], "unknown": []},
+    }
     try:
-        arrays = source.arrays(entry, WANTED)
-        facts = tables.facts.get(eye.key, {})
-        _label(eye, arrays, tables)
-        side = _laterality(eye, arrays, facts, options)
-        name = next((name for name in images.NAMES if name in arrays), None)
-        if name is None:
-            raise Excluded(images.NO_IMAGE, f"arrays used: {listed(arrays) or 'none'}")
-        image = images.grey(arrays[name])
-        eye.shape = images.orientation_of(image)
-        image = images.turn_upright(image, options.orientation)
-        x, y = (_number(arrays, facts, axis) for axis in ("disc_x", "disc_y"))
-        stated = {"disc_x", "disc_y"} <= tables.columns or np.isfinite([x, y]).all()
-        x, y = images.place(image, x, y, bool(stated))
-        lies = side if options.left_eyes == "as taken" else "OD"
-        eye.profile, target = _target(eye.key, arrays, side, lies, source, tables, options)
-        if "split" in tables.columns and facts.get("split") is None:
-            raise Excluded(NO_SPLIT)
-        eye.image = to_right_eye(images.crop(image, x, y, options.short_side_mm), lies)
-        patient = facts.get("patient_id") or _patient(arrays)
-        eye.columns |= {
-            "patient_id": patient or eye.key,
-            "laterality": side,
-            "split": facts.get("split"),
-            "target": target,
-            "disc_x": float(x),
-            "disc_y": float(y),
-            "disc_stated": bool(stated),
-            "patient_stated": patient is not None,
-        }
+        image, profile, columns = _read(entry, source, tables, options, found)
     except Excluded as left_out:
-        eye.reason, eye.detail = left_out.reason, left_out.detail
+        raise Excluded(left_out.reason, left_out.detail, found=found) from left_out
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:  # of a surface
-        eye.reason, eye.detail = UNREADABLE, f"{type(error).__name__}: {error}"
-    if eye.reason:
-        eye.image = eye.profile = None
-    return eye
+        raise Excluded(UNREADABLE, f"{type(error).__name__}: {error}", found=found) from error
+    return Eye(image, profile, {"eye_id": entry.key, "modality": "SLO", **columns, "found": found})
 
 
-def _label(eye: Eye, arrays: dict, tables: Tables) -> None:
-    """Set the demographics: the npz first, then each table; note codes that are not valid."""
-    sources = [arrays, *tables.rows.get(eye.key, [])]
+def _read(
+    entry: Entry, source: Source, tables: Tables, options: Options, found: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Return image, profile and columns; note in ``found`` what is not a reason to leave it out."""
+    arrays = source.arrays(entry, WANTED)
+    facts = tables.facts.get(entry.key, {})
+    columns = _labels(arrays, tables.rows.get(entry.key, []), found)
+    side = _laterality(entry.key, arrays, facts, options, found)
+    name = next((name for name in images.NAMES if name in arrays), None)
+    if name is None:
+        raise Excluded(images.NO_IMAGE, f"arrays used: {listed(arrays) or 'none'}")
+    image = images.grey(arrays[name])
+    found["shape"] = images.orientation_of(image)
+    image = images.turn_upright(image, options.orientation)
+    x, y = (_number(arrays, facts, axis) for axis in ("disc_x", "disc_y"))
+    stated = {"disc_x", "disc_y"} <= tables.columns or np.isfinite([x, y]).all()
+    x, y = images.place(image, x, y, bool(stated))
+    lies = side if options.left_eyes == "as taken" else "OD"
+    profile, target = _target(entry.key, arrays, side, lies, source, tables, options)
+    if "split" in tables.columns and facts.get("split") is None:
+        raise Excluded(NO_SPLIT)
+    patient = facts.get("patient_id") or _patient(arrays)
+    columns |= {
+        "patient_id": patient or entry.key,
+        "laterality": side,
+        "split": facts.get("split"),
+        "target": target,
+        "disc_x": float(x),
+        "disc_y": float(y),
+        "disc_stated": bool(stated),
+        "patient_stated": patient is not None,
+    }
+    crop = images.crop(image, x, y, options.short_side_mm)
+    return to_right_eye(crop, lies), profile, columns
+
+
+def _labels(arrays: dict, rows: list[dict[str, str]], found: dict[str, Any]) -> dict[str, Any]:
+    """Return the demographics: the npz first, then each table; note codes that are not valid."""
+    columns: dict[str, Any] = {}
     for attribute, names in labels.NAMES.items():
-        found = []
-        for values, name in ((values, name) for values in sources for name in names):
+        said = []
+        for values, name in ((values, name) for values in (arrays, *rows) for name in names):
             if name in values:
                 try:
-                    found.append(labels.decode(attribute, name, values[name]))
+                    said.append(labels.decode(attribute, name, values[name]))
                 except labels.UnknownCode as error:
-                    eye.unknown.append((attribute, error.value))
-        known = [value for value in found if value is not None]
-        eye.columns[attribute] = known[0] if known else None
+                    found["unknown"].append([attribute, error.value])
+        known = [value for value in said if value is not None]
+        columns[attribute] = known[0] if known else None
         if len(set(known)) > 1:
-            eye.differ.append(attribute)
-    eye.columns["severity"] = labels.severity(eye.columns)
+            found["differ"].append(attribute)
+    return {**columns, "severity": labels.severity(columns)}
 
 
-def _laterality(eye: Eye, arrays: dict, facts: dict, options: Options) -> str:
+def _laterality(
+    key: str, arrays: dict, facts: dict, options: Options, found: dict[str, Any]
+) -> str:
     """Return 'OD' or 'OS': from the tables, the npz, the file's name or the option."""
     named = next((n for n in tables_of.NAMES["laterality"] if n in arrays), None)
     code = labels.text(arrays[named]).lower() if named else ""
     if code not in LATERALITY and code not in labels.UNKNOWN_CODES:
-        eye.unknown.append(("laterality", code))
-    marks = {mark.upper() for mark in IN_NAME.findall(eye.key)}
+        found["unknown"].append(["laterality", code])
+    marks = {mark.upper() for mark in IN_NAME.findall(key)}
     in_name = marks.pop() if len(marks) == 1 else None
     side = facts.get("laterality") or LATERALITY.get(code) or in_name or options.laterality
     if not side:
@@ -163,12 +172,18 @@ def _target(
     return profile, targets.SURFACES
 
 
-def refuse_unknown_codes(eyes: Iterable[Eye], where: str) -> None:
-    """Raise a ValueError that lists codes which no code table has, and how often they occur."""
+def refuse_unknown_codes(found: Mapping[str, Mapping[str, Any]], where: str) -> None:
+    """Raise a ValueError that lists codes which no code table has, and how often they occur.
+
+    Parameters
+    ----------
+    found : mapping of key to what :func:`read_eye` found
+    where : str
+    """
     seen: dict[tuple[str, str], list[str]] = {}
-    for eye in eyes:
-        for code in dict.fromkeys(eye.unknown):
-            seen.setdefault(code, []).append(eye.key)
+    for key, of_eye in found.items():
+        for attribute, code in dict.fromkeys(map(tuple, of_eye["unknown"])):
+            seen.setdefault((attribute, code), []).append(key)
     if seen:
         raise ValueError(f"{where}: {'; '.join(_described(seen))}; -1 or nothing where unknown")
 

@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from rnfl.datasets.eyes import Excluded, file_stamp
 from rnfl.imports.foreign import listed
 
 LARGEST = 2**28  # bytes of a file, and of one of its arrays; real ones have a few million
@@ -29,14 +30,6 @@ DAMAGE = (
     *(OSError, EOFError, ValueError, KeyError, NotImplementedError, RuntimeError, SyntaxError),
     *(zipfile.BadZipFile, zlib.error, struct.error, MemoryError),
 )
-
-
-class Excluded(Exception):
-    """An eye that is left out; ``reason`` is one of a fixed list, ``detail`` what was found."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(reason)
-        self.reason, self.detail = reason, detail
 
 
 @dataclass(frozen=True)
@@ -138,6 +131,13 @@ class Source:
         with handle:
             handle.seek(entry.offset)
             return io.BytesIO(handle.read(entry.size))
+
+    def stamp(self, entry: Entry) -> str:
+        """Return a text that changes when the file's bytes do, without reading them."""
+        if entry.container in self._zips:
+            info = self._zips[entry.container].getinfo(entry.name)
+            return f"{info.file_size} {info.CRC:08x}"
+        return f"{file_stamp(entry.container)} {entry.offset} {entry.size}"
 
     def read(self, entry: Entry) -> bytes:
         """Return the bytes of a file.

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from rnfl.datasets.fairfedmed.files import Excluded
+from rnfl.datasets.eyes import Excluded
 from rnfl.geometry import FIELD_MM, centre
 
 NAMES = ("slo_fundus", "fundus_slo", "slo", "fundus", "slo_image")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
 from rnfl.datasets.fairfedmed import images, targets
-from rnfl.datasets.fairfedmed.eyes import Eye
 from rnfl.datasets.fairfedmed.files import Source
 from rnfl.datasets.fairfedmed.options import FILE, Options
 from rnfl.datasets.fairfedmed.tables import Tables
@@ -17,15 +15,24 @@ from rnfl.geometry import quadrant_means
 
 
 def describe(
-    kept: Iterable[Eye],
+    shapes: Counter[str],
     samples: pd.DataFrame,
     profiles: np.ndarray,
     tables: Tables,
     options: Options,
     raw: Source,
 ) -> list[str]:
-    """Return in words what was found and what was assumed."""
-    shapes = Counter(eye.shape for eye in kept)
+    """Return in words what was found and what was assumed.
+
+    Parameters
+    ----------
+    shapes : Counter
+        How many SLO images lie which way, see :func:`images.orientation_of`.
+    samples : DataFrame of N rows
+    profiles : ndarray (N, 360), µm
+    tables, options, raw
+        What the eyes were read with.
+    """
     by_shape = ", ".join(f"{n} {shape}" for shape, n in sorted(shapes.items()))
     way = "by their shape" if options.orientation == "auto" else f"{options.orientation} ({FILE})"
     notes = [f"Orientation of SLO images as stored: {by_shape}; turned {way}."]

@@ -8,14 +8,13 @@ pixels of 1.95503 µm.
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import PurePosixPath
 
 import numpy as np
 
 from rnfl import thickness_map
-from rnfl.datasets.fairfedmed.files import Entry, Excluded, key_of
+from rnfl.datasets.eyes import Excluded
+from rnfl.datasets.fairfedmed.files import Entry, key_of
 from rnfl.geometry import N_ANGLES, centre, circle, mirror_profile, scan_radius_px
 
 PROFILE, MAP, SURFACES = "profile CSV", "rnflt map", "RNFL surfaces"
@@ -128,13 +127,16 @@ def from_surfaces(
 def _surface(data: bytes, layer: str) -> np.ndarray:
     """Return the depths of one boundary, float (200, 200), px, NaN where missing."""
     try:
-        rows = [row for row in csv.reader(io.StringIO(data.decode("utf-8-sig"))) if any(row)]
+        lines = [line for line in data.decode("utf-8-sig").splitlines() if line.strip(", ")]
+        rows = [line.split(",") for line in lines]
         widths = {len(row) for row in rows}
         if len(rows) != SURFACE_SIDE or widths != {SURFACE_SIDE}:
             shape = f"{len(rows)} rows of {', '.join(map(str, sorted(widths)))}"
             raise ValueError(f"{shape} values: expected {SURFACE_SIDE} of {SURFACE_SIDE}")
-        return np.array([[float(cell or "nan") for cell in row] for row in rows])
-    except (ValueError, csv.Error) as error:
+        for i in (i for i, row in enumerate(rows) if "" in row):
+            lines[i] = ",".join(cell or "nan" for cell in rows[i])
+        return np.loadtxt(lines, delimiter=",", comments=None, quotechar='"')
+    except ValueError as error:
         raise Excluded(BAD_SURFACES, f"{layer}: {error}") from error
 
 

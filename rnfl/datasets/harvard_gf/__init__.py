@@ -13,45 +13,34 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from rnfl import thickness_map
-from rnfl.datasets.fairfedmed.files import Entry, Excluded, Source
-from rnfl.datasets.fairfedmed.labels import severity
+from rnfl.datasets.eyes import WORKERS, Eye, file_stamp, read_eyes
+from rnfl.datasets.fairfedmed.files import Entry, Source
 from rnfl.datasets.fairfedmed.tables import Tables, read_tables
-from rnfl.datasets.fairfedmed.targets import check_profile
-from rnfl.datasets.harvard_gf.images import (
-    FOLDER,
-    NO_IMAGE,
-    SIZE,
-    crop,
-    draw_map,
-    find_photos,
-    see,
-)
-from rnfl.datasets.harvard_gf.labels import WANTED, read_labels, spell
+from rnfl.datasets.harvard_gf.eyes import NO_LATERALITY, PREFIX, read_eye
+from rnfl.datasets.harvard_gf.images import FOLDER, NO_IMAGE, SIZE, find_photos
+from rnfl.datasets.harvard_gf.labels import WANTED, spell
 from rnfl.datasets.harvard_gf.options import FILE, Options, read_options, statements
-from rnfl.geometry import FIELD_MM, N_ANGLES, to_right_eye
+from rnfl.geometry import FIELD_MM
 from rnfl.paths import data_root
 from rnfl.prepare import Prepared, write
-from rnfl.provenance import sha256_array, sha256_file, sha256_json
+from rnfl.progress import progress
+from rnfl.provenance import sha256_file, sha256_json
 from rnfl.splits import patient_split
 
-WORKERS = min(8, os.cpu_count() or 1)  # threads that read files
-PREFIX = "harvard_gf-"  # of eye and patient ids
 VERSION = 1  # of this preparation; raise it when the same files would give other output
 
-NO_MAP = "no array rnflt in the npz"
-BAD_MAP = "unusable rnflt map"
-NO_LATERALITY = "laterality not stated"
 NO_SPLIT = "no split, though other eyes have one"
 SAME_MAP = "same map as another eye's"
 HINTS = {
@@ -60,16 +49,6 @@ HINTS = {
     NO_IMAGE: f"put <name of the npz>.png of the same field into a folder {FOLDER}, or write "
     f'image = "map" into {FILE} to see the map itself, which holds the answer',
 }
-
-
-@dataclass(frozen=True)
-class _Eye:
-    """One usable eye: its crop (224, 224), profile (360,), row of ``samples``, hash of its map."""
-
-    image: np.ndarray
-    profile: np.ndarray
-    row: dict[str, Any]
-    digest: str
 
 
 def find_source(source: str | Path | None = None) -> Path:
@@ -91,57 +70,39 @@ def find_source(source: str | Path | None = None) -> Path:
     )
 
 
-def _read_eye(
-    entry: Entry, source: Source, tables: Tables, photo: Path | None, options: Options
-) -> _Eye:
-    """Return one eye, or raise :class:`Excluded`."""
-    arrays = source.arrays(entry, WANTED)
-    if "rnflt" not in arrays:
-        raise Excluded(NO_MAP, f"it has {', '.join(sorted(arrays)) or 'none of the known arrays'}")
-    facts = tables.facts.get(entry.key, {})
-    labels = read_labels(arrays, tables.rows.get(entry.key, []), facts)
-    laterality = labels["laterality"] or options.laterality
-    if not laterality:
-        raise Excluded(NO_LATERALITY)
-    try:
-        thickness = thickness_map.check_map(arrays["rnflt"])
-    except ValueError as error:
-        raise Excluded(BAD_MAP, str(error)) from error
-    thickness = thickness.T if options.map_orientation == "transposed" else thickness
-    poor = thickness_map.check_quality(thickness)
-    if poor:
-        reason, _, detail = poor.partition(": ")
-        raise Excluded(reason, detail)
-    lies = laterality if options.left_eyes == "as taken" else "OD"
-    found, field_mm = thickness_map.find_disc(thickness), options.map_mm
-    profile = check_profile(thickness_map.profile(thickness, lies, field_mm))
-    if options.image == "map":
-        seen = draw_map(thickness)
-    else:
-        seen = see(arrays, photo, options.map_orientation)
-    scale = seen.shape[1] / thickness.shape[1]
-    x, y = (found.x + 0.5) * scale - 0.5, (found.y + 0.5) * scale - 0.5
-    row = {
-        "eye_id": f"{PREFIX}{entry.key}",
-        **labels,
-        "patient_id": f"{PREFIX}{labels['patient_id'] or entry.key}",
-        "laterality": laterality,
-        "severity": severity(labels),
-        "disc_x": found.x,
-        "disc_y": found.y,
-        "disc_mm2": found.area * (field_mm / thickness.shape[1]) ** 2,
-        "invalid": thickness_map.invalid_share(thickness),
-        "measured": float(np.isfinite(profile).sum() / N_ANGLES),
-    }
-    image = to_right_eye(crop(seen, x, y, field_mm), lies)
-    return _Eye(image, profile, row, sha256_array(thickness))
-
-
 def _split(entry: Entry, tables: Tables) -> str | None:
     """Return the split by a table, or by a folder such as ``Training``; None where none says."""
     parts = (spell("split", part) for part in PurePosixPath(entry.name).parts[:-1])
     told = tables.facts.get(entry.key, {}).get("split")
     return told or next(filter(None, parts), None)
+
+
+def _choose(
+    results: Mapping[str, Eye | dict], splits: Mapping[str, str | None], found: Mapping[str, dict]
+) -> tuple[list[Eye], list[dict]]:
+    """Leave out what only shows beside other eyes: no split where they have one, the same map."""
+    eyes, exclusions, first = [], [], {}
+    for key, result in results.items():
+        if any(splits.values()) and splits[key] is None:
+            exclusions.append({"id": key, "reason": NO_SPLIT, "detail": ""})
+        elif isinstance(result, dict):
+            exclusions.append(result)
+        elif first.setdefault(found[key]["map"], key) != key:
+            owner = first[found[key]["map"]].removeprefix(PREFIX)
+            exclusions.append({"id": key, "reason": SAME_MAP, "detail": owner})
+        else:
+            eyes.append(result)
+    return eyes, exclusions
+
+
+def _method(options: Options) -> dict[str, Any]:
+    """Return the constants and choices that decide the result, besides the files."""
+    return {
+        "version": VERSION,
+        "size_px": SIZE,
+        "map": thickness_map.SETTINGS,
+        "options": asdict(options),
+    }
 
 
 def settings(name: str = "harvard_gf", source: str | Path | None = None) -> dict[str, Any]:
@@ -150,16 +111,11 @@ def settings(name: str = "harvard_gf", source: str | Path | None = None) -> dict
     photos = {f"{FOLDER}/{path.name}": path for path in find_photos(place).values()}
     with closing(Source(place)) as raw, ThreadPoolExecutor(WORKERS) as pool:
         wanted = [*((entry, WANTED) for entry in raw.npz), *((entry, ()) for entry in raw.csv)]
-        hashes = list(pool.map(lambda pair: raw.fingerprint(*pair), wanted))
+        hashes = pool.map(lambda pair: raw.fingerprint(*pair), wanted)
+        hashes = list(progress(hashes, "Thickness maps, hashing", len(wanted)))
         files = {entry.name: value for (entry, _), value in zip(wanted, hashes, strict=True)}
         files |= dict(zip(photos, pool.map(sha256_file, photos.values()), strict=True))
-    return {
-        "version": VERSION,
-        "size_px": SIZE,
-        "map": thickness_map.SETTINGS,
-        "options": asdict(read_options(place)),
-        "files": sha256_json(files),
-    }
+    return {**_method(read_options(place)), "files": sha256_json(files)}
 
 
 def prepare(name: str = "harvard_gf", source: str | Path | None = None) -> Prepared:
@@ -181,47 +137,48 @@ def prepare(name: str = "harvard_gf", source: str | Path | None = None) -> Prepa
     """
     place = find_source(source)
     options, photos = read_options(place), find_photos(place)
-    with closing(Source(place)) as raw, ThreadPoolExecutor(WORKERS) as pool:
+    with closing(Source(place)) as raw:
         entries, tables = raw.npz, read_tables(raw)
-        splits = {entry.key: _split(entry, tables) for entry in entries}
+        files = {entry.name: raw.fingerprint(entry, ()) for entry in raw.csv}
 
-        def read(entry: Entry) -> _Eye | Excluded:
-            try:
-                if any(splits.values()) and splits[entry.key] is None:
-                    raise Excluded(NO_SPLIT)
-                return _read_eye(entry, raw, tables, photos.get(entry.key), options)
-            except Excluded as excluded:
-                return excluded
+        def stamp(entry: Entry) -> str:
+            photo = photos.get(entry.key)
+            return f"{raw.stamp(entry)} {file_stamp(photo) if photo else 'no photo'}"
 
-        bar = tqdm(
-            pool.map(read, entries), "Thickness maps", len(entries), unit="eye", disable=None
+        usable, left_out = read_eyes(
+            entries,
+            partial(read_eye, source=raw, tables=tables, photos=photos, options=options),
+            name=name,
+            method={**_method(options), "tables": files},
+            key=lambda entry: f"{PREFIX}{entry.key}",
+            stamp=stamp,
+            what="Thickness maps",
         )
-        results = list(bar)
-    eyes, exclusions, first = [], [], {}
-    for entry, result in zip(entries, results, strict=True):
-        if isinstance(result, _Eye) and first.setdefault(result.digest, entry.key) != entry.key:
-            result = Excluded(SAME_MAP, first[result.digest])
-        if isinstance(result, _Eye):
-            eyes.append(result)
-        else:
-            what = {"reason": result.reason, "detail": result.detail}
-            exclusions.append({"id": f"{PREFIX}{entry.key}", **what})
+    results = {eye.row["eye_id"]: eye for eye in usable} | {one["id"]: one for one in left_out}
+    found = {key: getattr(of, "row", of).pop("found") for key, of in results.items()}
+    splits = {f"{PREFIX}{entry.key}": _split(entry, tables) for entry in entries}
+    eyes, exclusions = _choose({key: results[key] for key in splits}, splits, found)
     counts = Counter(exclusion["reason"] for exclusion in exclusions)
     if not eyes:
         listing = "; ".join(f"{reason}: {n}" for reason, n in counts.most_common())
         hints = "".join(f"\n{reason}: {HINTS[reason]}" for reason in counts if reason in HINTS)
-        raise ValueError(f"{place}: no eye is left of {len(results)} ({listing}){hints}")
+        raise ValueError(f"{place}: no eye is left of {len(entries)} ({listing}){hints}")
+    for entry in entries:
+        files[entry.name] = found[f"{PREFIX}{entry.key}"]["npz"]
+    for key, path in photos.items():
+        known = found.get(f"{PREFIX}{key}", {}).get("photo")
+        files[f"{FOLDER}/{path.name}"] = known or sha256_file(path)
     samples = pd.DataFrame([eye.row for eye in eyes]).assign(modality="SLO")
-    told = [splits[eye.row["eye_id"].removeprefix(PREFIX)] for eye in eyes]
+    told = [splits[eye.row["eye_id"]] for eye in eyes]
     samples["split"] = told if any(told) else patient_split(samples)
     fields = {
         "dataset": "harvard_gf",
         "modality": "SLO",
         "phantom": False,
         "field_mm": FIELD_MM,
-        "settings": settings(name, source),
+        "settings": {**_method(options), "files": sha256_json(files)},
         "statements": statements(options, samples),
-        "counts": {"files": len(results), "excluded": counts},
+        "counts": {"files": len(entries), "excluded": counts},
         "exclusions": exclusions,
     }
     images, profiles = (np.stack([getattr(eye, k) for eye in eyes]) for k in ("image", "profile"))

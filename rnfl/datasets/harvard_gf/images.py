@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from rnfl.datasets.fairfedmed.files import Excluded
+from rnfl.datasets.eyes import Excluded
 from rnfl.datasets.fairfedmed.images import NAMES, grey
 from rnfl.geometry import FIELD_MM
 

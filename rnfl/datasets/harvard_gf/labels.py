@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rnfl.datasets.fairfedmed.files import Excluded
+from rnfl.datasets.eyes import Excluded
 from rnfl.datasets.fairfedmed.images import NAMES as IMAGES
 from rnfl.datasets.fairfedmed.labels import (
     NAMES,

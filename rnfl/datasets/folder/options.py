@@ -1,0 +1,49 @@
+"""What photographs do not say themselves, and their owner may: ``folder.toml``.
+
+The file lies in the folder, beside the CSV. Everything in it is optional, and what was decided is
+in the manifest's settings::
+
+    images = "photographs"          # or "crops": squares of 4.943 mm centred on the disc
+    framing = "macula"              # or "disc": what the middle of a photograph shows
+    left_eyes = "as taken"          # or "mirrored": all photographs look like right eyes already
+    profile_orientation = "tsnit"   # of the columns 0 ... 359: "tsnit", 0° temporal, 90° superior
+                                    # in both eyes; or "image", angles on the photograph as taken
+                                    # (0° left, 90° up): profiles of left eyes are mirrored
+    width_mm = 13.0                 # retina over the whole width of a photograph, margins too, if
+                                    # the CSV has no width_mm or field_degrees: a 45° camera
+    split_seed = 0                  # of the 70/15/15 split, where the CSV has none
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rnfl.datasets.choices import read_choices
+from rnfl.disc import FRAMINGS
+from rnfl.photographs import PHOTOGRAPH_MM
+
+FILE = "folder.toml"
+VALID = {
+    "images": ("photographs", "crops"),
+    "framing": FRAMINGS,
+    "left_eyes": ("as taken", "mirrored"),
+    "profile_orientation": ("tsnit", "image"),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """The choices of the module's docstring, with their defaults."""
+
+    images: str = "photographs"
+    framing: str = "macula"
+    left_eyes: str = "as taken"
+    profile_orientation: str = "tsnit"
+    width_mm: float = PHOTOGRAPH_MM
+    split_seed: int = 0
+
+
+def read_options(folder: Path) -> Options:
+    """Return the options of a folder, see :func:`rnfl.datasets.choices.read_choices`."""
+    return read_choices(folder, FILE, Options, VALID)

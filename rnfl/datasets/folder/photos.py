@@ -1,0 +1,133 @@
+"""One photograph of a folder: from its file to a disc-centred crop, and what its labels say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rnfl import disc, photographs
+from rnfl.datasets.eyes import Excluded, Eye
+from rnfl.datasets.fairfedmed.targets import THICKEST, check_profile
+from rnfl.datasets.folder.options import Options
+from rnfl.datasets.folder.table import Row
+from rnfl.geometry import mirror_profile
+from rnfl.provenance import sha256_file
+from rnfl.schema import RNFL_COLUMNS
+
+SMALLEST_CROP = photographs.SIZE // 4  # px (ours)
+UNREADABLE = "unreadable photograph"
+TOO_SMALL = "photograph too small or too narrow"
+NOT_SQUARE = "crop that is not square"
+OFF_DISC = "disc centre outside the photograph"
+NO_FIELD = "no field of view in the photograph"
+NO_LABEL = "no RNFL label, which other rows have"
+ABSURD = "RNFL label beyond what a retina can be"
+
+
+def read_eye(row: Row, options: Options, labels: str) -> Eye:
+    """Return the eye of one row; ``digest`` of its row is the hash of the file.
+
+    Parameters
+    ----------
+    row : Row
+    options : Options
+    labels : {'profiles', 'quadrants', 'both', 'none'}
+        What the CSV has.
+
+    Raises
+    ------
+    Excluded
+        When row or photograph cannot be used.
+    """
+    if row.fault:
+        raise Excluded(*row.fault)
+    profile, means = _labels(row, options, labels)
+    try:
+        photo = photographs.read(row.path)
+    except ValueError as error:
+        raise Excluded(UNREADABLE, str(error).replace(str(row.path), row.path.name)) from error
+    height, width = photo.shape[:2]
+    lies = row.eye if options.left_eyes == "as taken" else "OD"
+    if options.images == "crops":
+        image, found, how, scale = *_from_crop(photo, lies), "crop", {}
+    else:
+        image, found = _from_photograph(photo, lies, row, options)
+        how = "stated" if row.centre else "located"
+        scale = {"width_mm": row.width_mm, "field_share": _field_share(photo)}
+    columns: dict[str, Any] = {
+        "eye_id": row.eye_id,
+        "patient_id": row.eye_id,
+        "laterality": row.eye,
+        **row.columns,
+        **means,
+        "modality": row.columns.get("modality") or "CFP",
+        "disc_x": found.x,
+        "disc_y": found.y,
+        "disc_confidence": found.confidence,
+        "disc_source": how,
+        **scale,
+        "width_px": width,
+        "height_px": height,
+        "digest": sha256_file(row.path),
+    }
+    return Eye(image, profile, columns)
+
+
+def _labels(row: Row, options: Options, labels: str) -> tuple[np.ndarray, dict[str, float]]:
+    """Return the profile (360,) in right-eye orientation, and quadrants and mean by column."""
+    profile = row.profile
+    means = {name: row.columns[name] for name in RNFL_COLUMNS if name in row.columns}
+    values = np.array(list(means.values()))
+    if labels == "none":
+        return profile, {}
+    if not np.isfinite(values).any() and not np.isfinite(profile).any():
+        raise Excluded(NO_LABEL, "put photographs without labels into a folder or CSV of their own")
+    absurd = [f"{name} {value:g}" for name, value in means.items() if not _possible(value)]
+    if absurd:
+        raise Excluded(ABSURD, f"{', '.join(absurd)} µm")
+    if np.isfinite(profile).any():
+        as_taken = options.profile_orientation == "image" and options.left_eyes == "as taken"
+        turned = as_taken and row.eye == "OS"
+        profile = check_profile(mirror_profile(profile) if turned else profile)
+    if means and not np.isfinite(means.get("rnfl_mean", np.nan)):
+        means["rnfl_mean"] = float(np.mean([means[name] for name in RNFL_COLUMNS[1:]]))
+    return profile, means
+
+
+def _possible(value: float) -> bool:
+    return bool(np.isnan(value) or 0 < value <= THICKEST)
+
+
+def _from_photograph(
+    photo: np.ndarray, lies: str, row: Row, options: Options
+) -> tuple[np.ndarray, disc.Disc]:
+    height, width = photo.shape[:2]
+    short, long = min(height, width), max(height, width)
+    if short < photographs.SHORTEST or long > photographs.LONGEST * short:
+        raise Excluded(TOO_SMALL, f"{width}x{height} px")
+    if row.centre:
+        x, y = row.centre
+        if not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
+            raise Excluded(OFF_DISC, f"{x:g}, {y:g} on {width}x{height} px")
+    try:
+        return photographs.prepare(photo, lies, row.centre, row.width_mm, options.framing)
+    except disc.NoFieldError as error:
+        raise Excluded(NO_FIELD, str(error)) from error
+
+
+def _field_share(photo: np.ndarray) -> float:
+    """Return how much of the photograph's width is lit; NaN where that cannot be told."""
+    try:
+        return disc.field_share(photo)
+    except disc.NoFieldError:
+        return np.nan
+
+
+def _from_crop(photo: np.ndarray, lies: str) -> tuple[np.ndarray, disc.Disc]:
+    height, width = photo.shape[:2]
+    if height != width:
+        raise Excluded(NOT_SQUARE, f"{width}x{height} px")
+    if width < SMALLEST_CROP:
+        raise Excluded(TOO_SMALL, f"{width}x{height} px")
+    return photographs.prepare_crop(photo, lies)

@@ -1,0 +1,231 @@
+"""The CSV of a folder of photographs: one row per photograph, every column checked.
+
+Upper and lower case are the same, and so are the names in :data:`SAME`. What is wrong with one row
+leaves out that photograph; what is wrong with a column is an error that lists its values.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rnfl.geometry import N_ANGLES
+from rnfl.imports.demographics import OLDEST, UNKNOWN, spelt
+from rnfl.imports.foreign import identifiers, listed, numbers, read_table
+from rnfl.photographs import MM_PER_DEGREE
+from rnfl.schema import RNFL_COLUMNS
+
+TABLE = "samples.csv"
+SAME = {
+    **dict.fromkeys(("filename", "file_name", "file", "photograph", "photo", "path"), "image"),
+    **dict.fromkeys(("laterality", "side"), "eye"),
+    **dict.fromkeys(("patient", "patientid", "subject", "subject_id"), "patient_id"),
+    **dict.fromkeys(("center_x", "centre_x"), "disc_x"),
+    **dict.fromkeys(("center_y", "centre_y"), "disc_y"),
+    **dict.fromkeys(("fov", "fov_degrees"), "field_degrees"),
+    **{name.lower(): name for name in RNFL_COLUMNS},
+    "gender": "sex",
+    "use": "split",
+}
+WORDS = ("sex", "race", "ethnicity", "severity", "modality", "split")
+RANGES = {
+    "age": (0, OLDEST, "years"),
+    "width_mm": (1, 50, "mm"),
+    "field_degrees": (5, 200, "degrees"),
+}
+ANGLES = [str(angle) for angle in range(N_ANGLES)]
+FEW = 36  # numbered columns that make no profile yet
+EXPECTED = (
+    "Expected a CSV with the columns image (file) and eye (OD or OS), and optionally patient_id, "
+    "disc_x and disc_y (px), width_mm or field_degrees, split, age, sex, race, ethnicity, "
+    "severity, modality, eye_id, and labels in µm: 0 ... 359, or S, N, I, T (and mean)"
+)
+
+NO_NAME = "no photograph named"
+OUTSIDE = "path leaves the folder"
+NO_FILE = "no such photograph"
+NO_EYE = "eye not stated"
+HALF_A_DISC = "disc_x without disc_y, or the reverse"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One photograph: its place, what the CSV says of it, and why it cannot be used, if so."""
+
+    eye_id: str
+    path: Path
+    eye: str | None
+    width_mm: float
+    centre: tuple[float, float] | None
+    columns: dict[str, Any]
+    profile: np.ndarray
+    fault: tuple[str, str] | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows, and what the CSV has: ``labels`` is 'profiles', 'quadrants', 'both' or 'none'."""
+
+    path: Path
+    rows: list[Row]
+    columns: frozenset[str]
+    labels: str
+    ignored: list[str] = field(default_factory=list)
+
+
+def find_table(place: Path) -> Path:
+    """Return the CSV of a folder: ``samples.csv``, else its only one; or the CSV itself.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is none.
+    ValueError
+        Where there are several, naming them.
+    """
+    if place.is_file():
+        return place
+    found = sorted(path for path in place.glob("[!.]*") if path.suffix.lower() == ".csv")
+    named = [path for path in found if path.name.lower() == TABLE]
+    if not found:
+        raise FileNotFoundError(f"{place}: no CSV in this folder. {EXPECTED}; see data/README.md.")
+    if len(found) > 1 and len(named) != 1:
+        raise ValueError(
+            f"{place}: {len(found)} CSVs: {listed(path.name for path in found)}; name the right "
+            f"one {TABLE}, or give it as the source"
+        )
+    return (named or found)[0]
+
+
+def read_rows(path: Path, width_mm: float) -> Table:
+    """Read the CSV; ``width_mm`` is that of photographs of which it says no other.
+
+    Raises
+    ------
+    ValueError
+        Naming the file, and listing what is missing, repeated, misspelt or out of range.
+    """
+    path = path.absolute()
+    frame = read_table(path, SAME, None, EXPECTED)
+    absent = [name for name in ("image", "eye") if name not in frame]
+    if absent or not len(frame):
+        fault = f"columns {absent} are missing" if absent else "no rows"
+        raise ValueError(f"{path}: {fault}; found {listed(frame, 12)}. {EXPECTED}")
+    frame, labels = _name_labels(frame, path)
+    known = {"image", "eye", "eye_id", "patient_id", "disc_x", "disc_y", *WORDS, *RANGES}
+    known |= {*RNFL_COLUMNS, *ANGLES}
+    ignored = [name for name in frame if name not in known]
+    frame = frame.drop(columns=ignored)
+    for name in set(frame) - {"image", "eye", *WORDS, "eye_id", "patient_id"}:
+        frame[name] = _within(frame[name], name, path)
+    if {"width_mm", "field_degrees"} <= set(frame):
+        raise ValueError(f"{path}: columns width_mm and field_degrees: keep one of them")
+    eyes = spelt(frame["eye"], "laterality", path)
+    for name in set(WORDS) & set(frame):
+        frame[name] = spelt(frame[name], name, path)
+    if "split" in frame and frame["split"].isna().any():
+        lines = np.flatnonzero(frame["split"].isna()) + 2
+        raise ValueError(f"{path}: split is empty in line {listed(lines)}: train, val or test")
+    names = [_tidy(name) for name in frame["image"]]
+    ids = _eye_ids(frame, names, path)
+    if "patient_id" in frame:
+        frame["patient_id"] = identifiers(frame["patient_id"], f"{path}: patient_id")
+    mm = frame.get("width_mm", frame.get("field_degrees", pd.Series(np.nan, frame.index)))
+    mm = mm * (MM_PER_DEGREE if "field_degrees" in frame else 1)
+    profiles = (
+        frame[ANGLES].to_numpy(dtype=np.float32)
+        if ANGLES[0] in frame
+        else np.full((len(frame), N_ANGLES), np.nan, dtype=np.float32)
+    )
+    kept = [name for name in (*WORDS, "age", "patient_id", *RNFL_COLUMNS) if name in frame]
+    rows = []
+    for i, columns in enumerate(frame[kept].to_dict("records")):
+        centre = tuple(float(frame[axis].iloc[i]) for axis in ("disc_x", "disc_y") if axis in frame)
+        known_centre = len(centre) == 2 and bool(np.isfinite(centre).all())
+        place = Path(os.path.normpath(path.parent / names[i]))
+        fault = _fault(names[i], place, path.parent, eyes.iloc[i])
+        if fault is None and not known_centre and np.isfinite(centre).any():
+            fault = HALF_A_DISC, str(centre)
+        width = float(mm.iloc[i]) if np.isfinite(mm.iloc[i]) else width_mm
+        where = centre if known_centre else None
+        rows.append(Row(ids[i], place, eyes.iloc[i], width, where, columns, profiles[i], fault))
+    return Table(path, rows, frozenset(frame), labels, ignored)
+
+
+def _name_labels(frame: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, str]:
+    """Return the table with label columns under our names, and which labels it has."""
+    plain = {name.removeprefix("rnfl_").lower(): name for name in RNFL_COLUMNS}
+    if set("snit") <= set(frame):
+        twice = [name for name, ours in plain.items() if {name, ours} <= set(frame)]
+        if twice:
+            raise ValueError(f"{path}: columns that mean the same: {twice[0]}, {plain[twice[0]]}")
+        frame = frame.rename(columns=plain)
+    quadrants = [name for name in RNFL_COLUMNS if name in frame]
+    lacking = [name for name in RNFL_COLUMNS[1:] if name not in frame]
+    if quadrants and lacking:
+        raise ValueError(f"{path}: {listed(quadrants)} without {listed(lacking)}: all four belong")
+    numbered = [name for name in frame if name.isdigit()]
+    numbered = numbered if len(numbered) > FEW else []
+    if numbered and set(numbered) != set(ANGLES):
+        gone = [name for name in ANGLES if name not in frame]
+        beyond = [name for name in numbered if name not in ANGLES]
+        raise ValueError(
+            f"{path}: expected profile columns 0 to {N_ANGLES - 1}"
+            + (f"; missing {listed(gone)}" if gone else "")
+            + (f"; too much is {listed(beyond)} (360° is 0° again)" if beyond else "")
+        )
+    which = {(True, True): "both", (True, False): "profiles", (False, True): "quadrants"}
+    return frame, which.get((bool(numbered), bool(quadrants)), "none")
+
+
+def _within(series: pd.Series, name: str, path: Path) -> np.ndarray:
+    """Return a column as float, NaN where missing or unknown, after a look at its range."""
+    text = series.fillna("").astype(str).str.strip()
+    values = numbers(text.where(~text.str.lower().isin(UNKNOWN), ""), f"{path}: {name}")
+    low, high, unit = RANGES.get(name, (-np.inf, np.inf, "finite"))
+    bad = ~np.isnan(values) & ~(np.isfinite(values) & (values >= low) & (values <= high))
+    if bad.any():
+        lines = listed(f"line {i + 2}: {values[i]:g}" for i in np.flatnonzero(bad))
+        allowed = f"{low:g} to {high:g} {unit}" if name in RANGES else "finite numbers"
+        raise ValueError(f"{path}: {name} expected {allowed}; {lines}")
+    return values
+
+
+def _tidy(name: Any) -> str:
+    return str(name).strip().replace("\\", "/")
+
+
+def _eye_ids(frame: pd.DataFrame, names: list[str], path: Path) -> list[str]:
+    """Return the ids of the eyes: of the column, else made of the names of the files."""
+    _refuse_repeated([os.path.normpath(n) if n else f"line {i}" for i, n in enumerate(names)], path)
+    if "eye_id" in frame:
+        ids = identifiers(frame["eye_id"], f"{path}: eye_id").tolist()
+        _refuse_repeated(ids, path)
+        return ids
+    stems = [PurePosixPath(n).stem or f"line-{i + 2}" for i, n in enumerate(names)]
+    _refuse_repeated(stems, path, "; photographs of the same name need a column eye_id")
+    return [f"folder-{stem}" for stem in stems]
+
+
+def _refuse_repeated(values: list[str], path: Path, hint: str = "") -> None:
+    series = pd.Series(values)
+    again = series[series.duplicated(keep=False)]
+    if len(again):
+        each = listed(f"{value!r} in line {i + 2}" for i, value in again.items())
+        raise ValueError(f"{path}: repeated: {each}{hint}; keep one row of each photograph")
+
+
+def _fault(name: str, place: Path, folder: Path, eye: str | None) -> tuple[str, str] | None:
+    """Return why a row cannot be used whatever its photograph shows: reason and detail."""
+    if not name:
+        return NO_NAME, ""
+    if not place.is_relative_to(os.path.normpath(folder)):
+        return OUTSIDE, name
+    if not os.path.isfile(place):
+        return NO_FILE, name
+    return (NO_EYE, "expected OD or OS") if eye is None else None

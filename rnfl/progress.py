@@ -1,0 +1,38 @@
+"""Progress bars: in a terminal, in a notebook, and none in a log."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+with warnings.catch_warnings():  # without ipywidgets a notebook gets a bar of characters
+    warnings.simplefilter("ignore")
+    from tqdm.auto import tqdm
+
+Item = TypeVar("Item")
+
+
+def _in_notebook() -> bool:
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
+
+
+def progress(
+    items: Iterable[Item], what: str, total: int, done: int = 0, unit: str = "eye"
+) -> Iterator[Item]:
+    """Yield the items and count them in a bar.
+
+    Parameters
+    ----------
+    items : iterable
+    what : str
+        What is being done, shown left of the bar.
+    total : int
+        How many there are, those included that were ``done`` before.
+    done : int
+    unit : str
+    """
+    hidden = False if _in_notebook() else None  # None: unless somebody watches the terminal
+    yield from tqdm(items, what, total, unit=unit, initial=done, disable=hidden)

@@ -1,0 +1,83 @@
+"""Files with the keys and shapes of published checkpoints, written on the spot from timm models."""
+
+from __future__ import annotations
+
+import argparse
+
+import timm
+import torch
+from torch import Tensor, nn
+
+
+def reference(timm_name: str, size: int, **options) -> nn.Module:
+    """Return timm's own random encoder of a family, in evaluation mode.
+
+    Zero vectors and unit scales of the initialisation get random values, so that a tensor put in
+    the wrong place shows.
+    """
+    generator = torch.Generator().manual_seed(len(timm_name) + size)
+    model = timm.create_model(timm_name, img_size=size, num_classes=0, global_pool="", **options)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.02 * torch.randn(parameter.shape, generator=generator)
+    return model.eval()
+
+
+def hollow(shape: tuple[int, ...], value: float = 0.0) -> Tensor:
+    """Return a tensor of any shape that takes one number of memory and of a file."""
+    return torch.tensor(float(value)).expand(shape)
+
+
+def retfound_mae(weights: dict[str, Tensor], width: int = 1024, tokens: int = 197) -> dict:
+    """Return the contents of a RETFound MAE file: encoder, decoder and the training's settings."""
+    decoder = {
+        "decoder_pos_embed": (1, tokens, 512),
+        "decoder_embed.weight": (512, width),
+        "decoder_embed.bias": (512,),
+        "decoder_norm.weight": (512,),
+        "decoder_norm.bias": (512,),
+        "decoder_pred.weight": (768, 512),
+        "decoder_pred.bias": (768,),
+    }
+    block = {
+        "norm1.weight": (512,), "norm1.bias": (512,), "attn.qkv.weight": (1536, 512),
+        "attn.qkv.bias": (1536,), "attn.proj.weight": (512, 512), "attn.proj.bias": (512,),
+        "norm2.weight": (512,), "norm2.bias": (512,), "mlp.fc1.weight": (2048, 512),
+        "mlp.fc1.bias": (2048,), "mlp.fc2.weight": (512, 2048), "mlp.fc2.bias": (512,),
+    }  # fmt: skip
+    for index in range(8):
+        decoder |= {f"decoder_blocks.{index}.{key}": shape for key, shape in block.items()}
+    extras = {key: hollow(shape) for key, shape in ({"mask_token": (1, 1, 512)} | decoder).items()}
+    return {
+        "model": weights | extras,
+        "optimizer": {"state": {0: {"step": 1, "exp_avg": hollow((4, 4))}}, "param_groups": []},
+        "epoch": 799,
+        "scaler": {"scale": 65536.0, "growth_factor": 2.0},
+        "args": argparse.Namespace(model="mae_vit_large_patch16", mask_ratio=0.75, norm_pix=True),
+    }
+
+
+def retfound_dinov2(weights: dict[str, Tensor], width: int = 1024) -> dict:
+    """Return the contents of a RETFound DINOv2 file: the teacher with both its heads."""
+    teacher = {f"backbone.{key}": value for key, value in weights.items()}
+    teacher["backbone.mask_token"] = hollow((1, width))
+    for head in ("dino_head", "ibot_head"):
+        shapes = {
+            "mlp.0.weight": (2048, width), "mlp.0.bias": (2048,), "mlp.2.weight": (2048, 2048),
+            "mlp.2.bias": (2048,), "mlp.4.weight": (384, 2048), "mlp.4.bias": (384,),
+            "last_layer.weight_g": (131072, 1), "last_layer.weight_v": (131072, 384),
+        }  # fmt: skip
+        teacher |= {f"{head}.{key}": hollow(shape) for key, shape in shapes.items()}
+    return {"teacher": teacher}
+
+
+def depth_anything(weights: dict[str, Tensor], width: int = 384) -> dict:
+    """Return the contents of a Depth-Anything-V2 file: encoder and head in one flat table."""
+    held = {f"pretrained.{key}": value for key, value in weights.items()}
+    held["pretrained.mask_token"] = hollow((1, width))
+    for index, channels in enumerate((48, 96, 192, 384)):
+        held[f"depth_head.projects.{index}.weight"] = hollow((channels, width, 1, 1))
+        held[f"depth_head.projects.{index}.bias"] = hollow((channels,))
+        held[f"depth_head.scratch.layer{index + 1}_rn.weight"] = hollow((64, channels, 3, 3))
+    held["depth_head.scratch.output_conv1.weight"] = hollow((32, 64, 3, 3))
+    return held
