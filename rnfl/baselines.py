@@ -93,9 +93,12 @@ def fit_constant(images: np.ndarray, quadrants: np.ndarray, patients: np.ndarray
 def fit_pca_ridge(
     images: np.ndarray, quadrants: np.ndarray, patients: np.ndarray, seed: int = 0
 ) -> Predictor:
-    """Return the model of :func:`pca_ridge` fitted to all eyes; parameters as there."""
+    """Return the model of :func:`pca_ridge` fitted to all eyes; parameters as there.
+
+    It takes grey images for colour ones and the reverse, as a network does.
+    """
     best = _choose(_pixels(images), quadrants, patients, COMPONENTS, seed)
-    return lambda others: best(_pixels(others))
+    return lambda others: best(_pixels(others, "L" if np.ndim(images) == 3 else "RGB"))
 
 
 def _choose(
@@ -131,9 +134,13 @@ def _folds(patients: np.ndarray, k: int, seed: int) -> list[tuple[np.ndarray, np
     return [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(k)]
 
 
-def _pixels(images: np.ndarray) -> np.ndarray:
-    """Return images (n, H, W[, 3]) area-averaged to 48 by 48 px and flattened, float32 (n, p)."""
-    small = [Image.fromarray(i).resize((SIDE, SIDE), Image.Resampling.BOX) for i in images]
+def _pixels(images: np.ndarray, mode: str | None = None) -> np.ndarray:
+    """Return images (n, H, W[, 3]) area-averaged to 48 by 48 px and flattened, float32 (n, p).
+
+    ``mode`` is 'L' for grey and 'RGB' for colour; by default images stay what they are.
+    """
+    asked = [Image.fromarray(i).convert(mode) for i in images]
+    small = [i.resize((SIDE, SIDE), Image.Resampling.BOX) for i in asked]
     return np.stack([np.asarray(i, dtype=np.float32).ravel() for i in small])
 
 

@@ -193,9 +193,8 @@ def predict_with(
 
         device = device or devices.choose_device()
         model = models.load(result).to(device)
-        precision = devices.resolve_precision(
-            result.config.precision, device, model.backbone.embed_dim
-        )
+        asked = "fp32" if result.config.protocol.solver == "ridge" else result.config.precision
+        precision = devices.resolve_precision(asked, device, model.backbone.embed_dim)
         table = predict.predictions_table(
             model, prepared, rows_of(prepared, split), result.run_id, device, precision
         )

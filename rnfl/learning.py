@@ -16,7 +16,6 @@ from rnfl.profiles import REFERENCE, Profile
 from rnfl.runs import RunConfig, RunResult
 
 PAIR = "phantom_cls+phantom_depth"
-STAND_IN = "phantom-cfp-120"  # where no real eyes are at hand
 PHANTOM = "phantom-cfp-2400"  # that a phantom start has learnt from, if not the study's own
 EPOCHS, BATCH, RATE = 20, 16, 4.0  # of fine-tuning (ours)
 

@@ -1,5 +1,6 @@
 """What a model has seen: the patients it learnt from, through all the runs it started from."""
 
+import json
 from collections.abc import Iterator
 
 import numpy as np
@@ -26,12 +27,24 @@ def shared_patients(result: RunResult, prepared: Prepared, rows: np.ndarray) -> 
     Raises
     ------
     ValueError
-        If a dataset that the model learnt from is not there to be compared.
+        If a dataset that the model learnt from is not there to be compared, or has changed since.
     """
     patients, shared = set(prepared.samples["patient_id"].iloc[rows]), set()
     for run in ancestry(result):
-        learnt = runs.open_dataset(run.config.dataset)
+        learnt = _taught(run)
         if learnt.manifest["dataset"] == prepared.manifest["dataset"]:
             samples = runs.divided(learnt, run.config.split).samples
             shared |= patients & set(samples.loc[samples["split"] != "test", "patient_id"])
     return shared
+
+
+def _taught(run: RunResult) -> Prepared:
+    """Return the dataset that a run was trained on, unless other eyes bear its name by now."""
+    learnt = runs.open_dataset(run.config.dataset)
+    recorded = json.loads((run.folder / "config.json").read_text(encoding="utf-8"))
+    if learnt.manifest["hash"] != recorded["dataset_hash"]:
+        raise ValueError(
+            f"{run.run_id}: dataset {run.config.dataset!r} was prepared anew after this run, so "
+            "whose eyes taught it is not known: prepare the files of then again, or train it again"
+        )
+    return learnt

@@ -162,7 +162,7 @@ PROFILES: dict[str, Profile] = {
             name="reference",
             seeds=(42, 43, 44),
             encoder_rates=(1e-6, 1e-5, 5e-5, 1e-4, 1e-3),
-            fold_seeds=(0, 1, 2),
+            fold_seeds=(0, 1, 2, 3, 4, 5),
             longer=True,
             committed=True,
         ),

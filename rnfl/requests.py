@@ -12,14 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
+from rnfl.datasets.folder.table import SAME
 from rnfl.geometry import LATERALITIES
-from rnfl.photographs import PHOTOGRAPH_MM
+from rnfl.imports.demographics import SPELLINGS
+from rnfl.imports.foreign import listed, read_table
+from rnfl.photographs import MM_PER_DEGREE, PHOTOGRAPH_MM
 
 FROM_NAME = "from-name"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 COLUMNS = ("image", "eye", "disc_x", "disc_y", "width_mm")
+DEGREES = "field_degrees"
+EXPECTED = f"Expected a CSV with the columns image and eye, optionally {', '.join(COLUMNS[2:])}"
 _SIDE = re.compile(rf"(?<![^\W_])({'|'.join(LATERALITIES)})(?![^\W_])", re.IGNORECASE)
 
 
@@ -61,7 +64,8 @@ def collect(
         Laterality of all of them, or that it stands in each file's name, as in ``12_OD_1.jpg``.
     table : Path, optional
         CSV with columns image (file name or path from the table's folder) and eye, optionally
-        disc_x, disc_y (px) and width_mm, where empty means not known.
+        disc_x, disc_y (px) and width_mm or field_degrees, where empty means not known. Columns
+        and eyes may have the other names that a dataset ``folder`` knows.
     centre : (x, y), optional
         Disc centre of the only photograph.
     width_mm : float
@@ -85,7 +89,7 @@ def collect(
     if not images and table is None:
         raise ValueError("no photograph is given: name files or a folder")
     rows_by_path = {(table.parent / name).resolve(): name for name in rows}
-    paths, exclusions = _files(images) if images else (list(rows_by_path), [])
+    paths, exclusions = _files(images) if images else ([table.parent / name for name in rows], [])
     if table:  # which may lie among the photographs
         exclusions = [e for e in exclusions if Path(e["image"]).resolve() != table.resolve()]
     if centre and len(paths) != 1:
@@ -100,9 +104,13 @@ def collect(
         except ValueError as error:
             exclusions.append({"image": str(path), "reason": str(error)})
     if not images or any(path.is_dir() for path in images):
-        exclusions += [{"image": name, "reason": f"named in {table.name}, but no such file"}
-                       for name in rows if name not in used]  # fmt: skip
+        exclusions += [{"image": name, "reason": f"named in {table.name}, but {_absence(path)}"}
+                       for path, name in rows_by_path.items() if name not in used]  # fmt: skip
     return requests, exclusions
+
+
+def _absence(path: Path) -> str:
+    return "not among the photographs given" if path.is_file() else "no such file"
 
 
 def _check(eye: str | None, table: Path | None, width_mm: float) -> None:
@@ -144,14 +152,14 @@ def _files(images: Sequence[Path]) -> tuple[list[Path], list[dict[str, str]]]:
 
 def _read_table(path: Path) -> dict[str, dict[str, str]]:
     """Return the rows of a table of eyes by image, as text."""
-    try:
-        frame = pd.read_csv(path, dtype=str, skipinitialspace=True, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read as a CSV table: {error}") from error
+    frame = read_table(path, SAME, None, EXPECTED)
     absent = [name for name in COLUMNS[:2] if name not in frame]
     if absent:
-        raise ValueError(f"{path}: columns {absent} are missing; found {list(frame.columns)}")
-    frame = frame[[name for name in COLUMNS if name in frame]].fillna("")
+        raise ValueError(f"{path}: columns {absent} are missing; found {listed(frame, 12)}")
+    if {"width_mm", DEGREES} <= set(frame):
+        raise ValueError(f"{path}: columns width_mm and {DEGREES}: keep one of them")
+    frame = frame[[name for name in (*COLUMNS, DEGREES) if name in frame]]
+    frame = frame.apply(lambda column: column.str.strip())
     repeated = frame.loc[frame["image"].duplicated(), "image"].tolist()
     if repeated or (frame["image"] == "").any():
         raise ValueError(f"{path}: image must name each photograph once; see {repeated[:5]}")
@@ -167,15 +175,17 @@ def _request(path: Path, eye: str | None, row: dict | None, centre, width_mm: fl
         return Request(path, _side_in(path.stem), centre, width_mm)
     if row is None:
         return Request(path, eye, centre, width_mm)
-    side = row["eye"].strip().upper()
+    side = SPELLINGS["laterality"].get(row["eye"].lower(), row["eye"].upper())
     if side not in LATERALITIES:
         raise ValueError(f"eye {row['eye']!r}: expected one of {', '.join(LATERALITIES)}")
-    x, y, width = (_number(row, name) for name in COLUMNS[2:])
+    x, y = (_number(row, name) for name in ("disc_x", "disc_y"))
     if (x is None) != (y is None):
         raise ValueError("disc_x and disc_y: only one of them is given")
+    name, mm = (DEGREES, MM_PER_DEGREE) if DEGREES in row else ("width_mm", 1.0)
+    width = _number(row, name)
     if width is not None and width <= 0:
-        raise ValueError(f"width_mm {width}: expected more than 0")
-    return Request(path, side, centre if x is None else (x, y), width or width_mm)
+        raise ValueError(f"{name} {width}: expected more than 0")
+    return Request(path, side, centre if x is None else (x, y), (width or 0) * mm or width_mm)
 
 
 def _number(row: dict, name: str) -> float | None:

@@ -208,7 +208,7 @@ def matrix(predictions: pd.DataFrame, column: str = "prediction") -> np.ndarray:
 
 
 def join_samples(predictions: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
-    """Return predictions with the attributes of each eye, rows in the order of predictions.
+    """Return predictions with the other attributes of each eye, rows in the order of predictions.
 
     Raises
     ------
@@ -225,14 +225,15 @@ def join_samples(predictions: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFra
     disagree = predictions.loc[owner != predictions["patient_id"], "eye_id"]
     if len(disagree):
         raise ValueError(f"predictions: patient_id differs from samples: {_some(disagree)}")
-    return predictions.merge(samples.drop(columns="patient_id"), on="eye_id", how="left")
+    others = samples.columns.difference(predictions.columns, sort=False)
+    return predictions.merge(samples[["eye_id", *others]], on="eye_id", how="left")
 
 
 def quadrant_frame(predictions: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
     """Return predicted and true quadrant means, one row per run and eye, µm.
 
-    The truth is ``rnfl_S`` ... ``rnfl_T`` of ``samples`` where the dataset has those columns
-    (measured quadrants, as in GRAPE), else the quadrant means of the target profile.
+    The truth is ``rnfl_S`` ... ``rnfl_T`` of ``samples`` where an eye has them (measured
+    quadrants, as in GRAPE), else the quadrant means of the target profile.
 
     Returns
     -------
@@ -240,11 +241,9 @@ def quadrant_frame(predictions: pd.DataFrame, samples: pd.DataFrame) -> pd.DataF
         run_id, eye_id, patient_id, pred_S, pred_N, pred_I, pred_T, true_S, true_N, true_I, true_T.
     """
     joined = join_samples(predictions, samples)
-    measured = list(RNFL_COLUMNS[1:])
-    if all(name in joined for name in measured):
-        truth = joined[measured].set_axis(list(QUADRANTS), axis=1)
-    else:
-        truth = quadrant_means(matrix(joined, "target"))
+    truth = quadrant_means(matrix(joined, "target"))
+    if set(RNFL_COLUMNS[1:]) <= set(joined):
+        truth = joined[list(RNFL_COLUMNS[1:])].set_axis(list(QUADRANTS), axis=1).fillna(truth)
     predicted = quadrant_means(matrix(joined, "prediction"))
     keys = joined[KEYS["predictions"] + ["patient_id"]]
     return pd.concat([keys, predicted.add_prefix("pred_"), truth.add_prefix("true_")], axis=1)

@@ -108,3 +108,14 @@ def test_missing_labels_and_too_few_patients_are_named():
     prepared.samples.loc[4, "rnfl_T"] = np.nan
     with pytest.raises(ValueError, match=r"made: 1 eyes lack a quadrant, first p2-OD"):
         baselines.pca_ridge(prepared)
+
+
+def test_a_model_of_grey_images_reads_colour_ones_and_the_reverse():
+    prepared = make()
+    colour, grey = np.asarray(prepared.images), np.asarray(prepared.images)[..., 0]
+    truth = prepared.samples[[f"rnfl_{name}" for name in "SNIT"]].to_numpy()
+    patients = prepared.samples["patient_id"].to_numpy()
+    spread = np.abs(truth - truth.mean(axis=0)).mean()
+    for seen, shown in ((grey, colour), (colour, grey)):
+        predicted = baselines.fit_pca_ridge(seen, truth, patients)(shown)
+        assert np.abs(predicted - truth).mean() < 0.2 * spread

@@ -169,11 +169,29 @@ def test_a_band_of_quadrants_judges_quadrants_alone():
     text = said(figure)
     assert "Reference: 60 eyes of the training set; quadrants and mean only" in text
     assert "no reference along the circle" in text and "PHANTOM" not in text
-    assert "too few eyes to say" in text
+    assert "too few eyes to say" in text and "never measured" not in text
     hours = axes_titled(figure, "Clock hours").findobj(Wedge)
     quadrants = axes_titled(figure, "Quadrants").findobj(Wedge)
     assert {to_hex(w.get_facecolor()) for w in hours} == {to_hex(words.PLACES[None].fill)}
     assert to_hex(words.PLACES[None].fill) not in {to_hex(w.get_facecolor()) for w in quadrants}
+
+
+def test_a_model_of_quadrant_means_says_so_where_it_draws_more(band):
+    figure = eye_report.draw(make_eye(), band, CARD | {"learnt": "quadrants"})
+    figure.draw_without_rendering()
+    axes_titled(figure, "Clock hours (µm): never measured")
+    axes_titled(figure, "learnt from quadrant means, not its shape")
+    test_no_two_texts_overlap(figure)
+    test_the_page_is_a4_and_nothing_is_cut_off_or_runs_into_the_margin(figure)
+
+
+def test_too_few_reference_eyes_judge_nothing():
+    columns = {f"rnfl_{name}": np.linspace(50, 150, 5) for name in ("mean", "S", "N", "I", "T")}
+    band = reference.band(np.full((5, 360), np.nan), pd.DataFrame(columns))
+    figure = eye_report.draw(make_eye(), band, CARD)
+    text = said(figure)
+    assert "too few to say" in text and "no reference to judge by" in text
+    assert "––" not in text and "below" not in text and "above" not in text
 
 
 def test_a_crop_has_no_whole_photograph_and_a_given_disc_is_not_called_located(band):

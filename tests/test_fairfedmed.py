@@ -91,7 +91,8 @@ def test_the_order_of_targets_and_their_counts(tmp_path):
     ]
     tree.write_csv(source / "meta_all.csv", rows)
     prepared = prepare.prepare("fairfedmed", source=source)
-    found = {int(key[-1]): at for key, at in prepared.samples.set_index("eye_id")["target"].items()}
+    sources = prepared.samples.set_index("eye_id")["target_source"]
+    found = {int(key[-1]): at for key, at in sources.items()}
     assert [i for i, at in found.items() if at == "profile CSV"] == [0, 1, 4, 6, 7]
     assert [i for i, at in found.items() if at == "rnflt map"] == [2, 5]
     assert [i for i, at in found.items() if at == "RNFL surfaces"] == [3]

@@ -26,6 +26,8 @@ from analysis import (
 )
 from analysis.agreement import thinning
 from analysis.fairness import group_effects
+from analysis.learning import YARDSTICK
+from analysis.quadrants import paired_quadrants
 from rnfl import provenance, schema
 from rnfl.paths import project_root
 
@@ -85,6 +87,15 @@ def agreement_tables(folder, predictions, runs):
         provenance.write_csv(folder / f"{name}.csv", table)
 
 
+def learning_tables(folder, quadrants):
+    ways = {name: quadrants for name in (*style.LOOKS,) if name.startswith(("fine", "readout"))}
+    frames = {"constant": quadrants, YARDSTICK: quadrants.copy()} | ways
+    table = performance.quadrant_table(frames, "phantom", n_boot=20)
+    provenance.write_csv(folder / "quadrants.csv", table)
+    paired = paired_quadrants(frames, YARDSTICK, n_boot=20, n_perm=20)
+    provenance.write_csv(folder / "paired.csv", paired)
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """A results folder with the tables of every figure, tiny."""
@@ -106,6 +117,7 @@ def results(tmp_path_factory):
     absent = table.iloc[:1].assign(domain="GRAPE", method="not evaluated", n=0)
     absent[["estimate", "low", "high"]] = np.nan
     provenance.write_csv(root / "06_cross_modality" / "quadrants.csv", pd.concat([table, absent]))
+    learning_tables(root / "12_learning_on_grape", quadrants)
     calibration(root / "09_phantom")
     losses = pd.DataFrame({"backbone": "phantom_cls", "step": [0, 50, 100], "loss": [3.0, 2, 1]})
     losses = losses.assign(val_metric=[np.nan, 0.5, 0.8], val_name="AUC")

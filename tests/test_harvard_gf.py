@@ -338,10 +338,11 @@ def test_absent_source_says_what_to_put_where(data, monkeypatch, tmp_path):
         prepare.prepare("harvard_gf")
     assert str(data / "raw" / "harvard_gf") in str(caught.value)
     write_tree(data / "raw" / "harvard_gf")
+    with monkeypatch.context() as patch:
+        patch.setenv("RNFL_HARVARD_GF", str(tmp_path / "typo"))
+        with pytest.raises(FileNotFoundError, match="typo"):
+            prepare.prepare("harvard_gf")
     assert len(prepare.prepare("harvard_gf")) == 6
-    monkeypatch.setenv("RNFL_HARVARD_GF", str(tmp_path / "typo"))
-    with pytest.raises(FileNotFoundError, match="typo"):
-        prepare.prepare("harvard_gf")
 
 
 def test_settings_hold_the_gate_and_are_plain(raw):
@@ -380,3 +381,17 @@ def test_an_interrupted_preparation_goes_on_where_it_stopped(data, tmp_path, mon
     assert prepared.manifest["hash"] == whole.manifest["hash"]
     assert prepared.manifest["settings"] == harvard_gf.settings("harvard_gf", raw)
     assert list(excluded(prepared)) == ["e05"]
+
+
+def test_a_dataset_keeps_to_the_files_it_was_made_from(raw, data, tmp_path, monkeypatch):
+    made = prepare.prepare("harvard_gf", source=raw)
+    other = write_tree(tmp_path / "other", drop=("md",))
+    monkeypatch.setenv("RNFL_HARVARD_GF", str(other))
+    shutil.copytree(other, data / "raw" / "harvard_gf")
+    assert prepare.prepare("harvard_gf").manifest == made.manifest
+    shutil.rmtree(raw)
+    assert harvard_gf.settings() == made.manifest["settings"]
+    shutil.rmtree(other)
+    assert prepare.prepare("harvard_gf").manifest == made.manifest
+    with pytest.raises(FileNotFoundError, match=r"harvard_gf-b not found: .*raw/harvard_gf-b"):
+        prepare.prepare("harvard_gf-b")

@@ -11,7 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from analysis import staleness
-from rnfl import cli, profiles, runner
+from rnfl import cli, learning, profiles, runner, runs
+from rnfl.cli import studies
+from rnfl.datasets import phantom
 from rnfl.paths import project_root, runs_root
 
 FOLDER = project_root() / "notebooks"
@@ -51,6 +53,14 @@ def test_notebook_says_what_it_asks_takes_and_makes(path):
 
 def test_reproduce_executes_every_notebook_but_pretraining():
     assert sorted([*cli.NOTEBOOKS, PRETRAINING]) == STEMS
+
+
+def test_smoke_parameters_are_defined_and_its_stand_in_is_no_eye_of_the_start():
+    for (_, stem), parameters in studies.PARAMETERS.items():
+        runner.check_parameters(FOLDER / f"{stem}.ipynb", parameters)
+    chosen = studies.PARAMETERS["smoke", "12_learning_on_grape"]["stand_in"]
+    start = learning.start_config(profiles.get("smoke")).dataset
+    assert phantom.parse(chosen)[2] != phantom.parse(start)[2]
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +115,13 @@ def test_reproduce_ends_with_where_things_are(printed, study):
 
 
 def test_reproduce_trains_each_run_once(printed, study):
-    names = [path.parent.name for path in runs_root().glob("*/summary.json")]
-    assert sum(name.startswith(study.slo) for name in names) == len(study.configs_all())
-    assert sum(name.startswith(study.cfp) for name in names) == len(study.seeds)
+    finished = [runs.recorded(path.parent) for path in runs_root().glob("*/summary.json")]
+    own = [one.config.dataset for one in finished if one.config.split == "own"]
+    assert own.count(study.slo) == len(study.configs_all())
+    assert own.count(study.cfp) == len(study.seeds)
+    ways = learning.configs(study, study.cfp, finished[0])
+    folds = study.folds * len(study.fold_seeds)
+    assert len(finished) - len(own) == len(ways) * folds
 
 
 def test_figures_and_tables_belong_together(printed, study):

@@ -137,10 +137,29 @@ def test_a_table_gives_eyes_discs_and_widths(photos, tmp_path):
     assert [e["reason"] for e in excluded] == ["no such file"]
 
 
+def test_the_table_of_a_folder_dataset_serves_here_too(photos, tmp_path):
+    table = tmp_path / "samples.csv"
+    table.write_text("File,Laterality,FOV,S\nlink.png,right,50,90\nphotos/7_OS_1.png,L,,\n")
+    (tmp_path / "link.png").symlink_to(photos / "7_OD_1.png")
+    wanted, excluded = requests.collect([], table=table)
+    assert [r.path for r in wanted] == [tmp_path / "link.png", photos / "7_OS_1.png"]
+    assert [r.laterality for r in wanted] == ["OD", "OS"] and not excluded
+    (tmp_path / "more").mkdir()
+    assert [e["reason"] for e in requests.collect([tmp_path / "more", tmp_path / "link.png"],
+                                                  table=table)[1]] == [
+        "named in samples.csv, but not among the photographs given"
+    ]  # fmt: skip
+    widths = [50 * photographs.MM_PER_DEGREE, photographs.PHOTOGRAPH_MM]
+    assert [r.width_mm for r in wanted] == widths
+    table.write_text("image,eye,fov,width_mm\nlink.png,OD,50,13\n")
+    with pytest.raises(ValueError, match="columns width_mm and field_degrees: keep one"):
+        requests.collect([], table=table)
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("7_OD_1.png,right,,,", "eye 'right': expected one of OD, OS"),
+        ("7_OD_1.png,both,,,", "eye 'both': expected one of OD, OS"),
         ("7_OD_1.png,OD,5,,", "only one of them is given"),
         ("7_OD_1.png,OD,here,4,", "disc_x 'here': expected a number"),
         ("7_OD_1.png,OD,,,-2", "width_mm -2.0: expected more than 0"),
@@ -173,7 +192,7 @@ def test_files_that_are_not_there_or_given_twice_are_errors(photos):
         requests.collect([photos / "none.jpg"], eye="OD")
     with pytest.raises(ValueError, match=r"given twice: .*7_OD_1\.png"):
         requests.collect([photos, photos / "7_OD_1.png"], eye="OD")
-    (photos / "eyes.csv").write_text("image,side\n7_OD_1.png,OD\n")
+    (photos / "eyes.csv").write_text("image,age\n7_OD_1.png,60\n")
     with pytest.raises(ValueError, match=r"columns \['eye'\] are missing"):
         requests.collect([photos], table=photos / "eyes.csv")
 

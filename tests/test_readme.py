@@ -123,3 +123,21 @@ def test_real_photographs(readme):
     models = f"{error['phantom SLO model']:.1f} and {error['phantom CFP model']:.1f} µm"
     assert models in readme and f"{grape['n'].iloc[0]:.0f} GRAPE eyes" in readme
     assert f"({error['constant']:.1f})" in readme and f"({error['PCA + ridge']:.1f})" in readme
+
+
+def test_learning_on_real_eyes(readme):
+    table, paired = (read(f"12_learning_on_grape/{name}.csv") for name in ("quadrants", "paired"))
+    mae = table[(table["metric"] == "mae") & (table["group"] == "mean")].set_index("method")
+    r = table[(table["metric"] == "r") & (table["group"] == "global")]
+    r = r.set_index("method")["estimate"]
+    best, linear = "readout, classifier + depth", "PCA + ridge"
+    assert mae["estimate"].idxmin() == best
+    error = f"{mae['estimate'][best]:.1f} µm"
+    text = f"errs by {error} and reads the mean thickness with r {r[best]:.2f}"
+    assert text in readme
+    assert f"by {mae['estimate'][linear]:.1f} and {r[linear]:.2f}" in readme
+    (row,) = paired[paired["method"] == best].itertuples()
+    assert f"{signed(row)} µm" in readme and row.n_seeds == 6 and "six divisions" in readme
+    tuned = mae["estimate"][["fine-tuned", "fine-tuned, phantom start"]]
+    assert f"{tuned.iloc[0]:.1f} and {tuned.iloc[1]:.1f} µm" in readme
+    assert f"random features {mae['estimate']['readout, random']:.1f}" in readme

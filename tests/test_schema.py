@@ -120,6 +120,13 @@ def test_attributes_are_joined_by_eye_not_by_row(predictions, samples):
     assert list(joined.columns).count("patient_id") == 1
 
 
+def test_an_attribute_named_as_a_prediction_s_column_does_not_take_its_place(predictions, samples):
+    named = samples.assign(target="profile CSV", run_id="x")
+    joined = schema.join_samples(predictions, named)
+    pd.testing.assert_frame_equal(joined, schema.join_samples(predictions, samples))
+    schema.quadrant_frame(predictions, named)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -149,3 +156,9 @@ def test_quadrants_of_profiles_and_of_measured_columns(predictions, samples):
     assert frame.loc[3, [f"true_{q}" for q in names]].tolist() == [row + 100 * i for i in range(4)]
     prediction = schema.matrix(predictions)[3]
     assert frame["pred_T"][3] == pytest.approx(prediction[QUADRANTS["T"]].mean())
+
+    some = measured.assign(**{f"rnfl_{q}": measured[f"rnfl_{q}"].mask(measured.index == row)
+                              for q in names})  # fmt: skip
+    of_profile = schema.quadrant_frame(predictions, samples).loc[3]
+    frame = schema.quadrant_frame(predictions, some)
+    assert frame.loc[3].equals(of_profile) and frame["true_N"].notna().all()

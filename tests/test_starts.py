@@ -11,7 +11,20 @@ from training_data import make_dataset
 from typer.testing import CliRunner
 
 from analysis.quadrants import quadrant_table
-from rnfl import baselines, cli, crossval, experiment, external, lineage, prepare, runs, schema
+from rnfl import (
+    baselines,
+    cli,
+    crossval,
+    devices,
+    experiment,
+    external,
+    lineage,
+    prepare,
+    protocols,
+    runs,
+    schema,
+    trained,
+)
 from rnfl.experiment import RunConfig, run
 
 PRED, TRUE = ([f"{side}_{name}" for name in "SNIT"] for side in ("pred", "true"))
@@ -195,6 +208,24 @@ def test_eyes_that_taught_a_model_do_not_measure_it(root, trained_on_a):
         external.compare([trained_on_a], "tiny-half")
     compared = external.compare([trained_on_a], "tiny-half", {}, drop_shared=True)
     assert compared.heading == "tiny-half: 10 eyes of 10 patients, 2 patients left out"
+
+
+def test_a_readout_is_never_computed_in_half_precision(root, monkeypatch):
+    config = replace(REAL, backbone="phantom_scratch", protocol=protocols.get("readout"))
+    result = run(config, silent)
+    exact = trained.load(result.folder).predict(prepare.load("tiny-b").images)
+    monkeypatch.setattr(devices, "resolve_precision", lambda p, *_: "bf16" if p == "auto" else p)
+    table = experiment.predict_with(result, "tiny-b", None)
+    np.testing.assert_allclose(schema.matrix(table, "prediction"), exact, atol=1e-3)
+
+
+def test_a_teacher_whose_name_other_eyes_bear_by_now_is_refused(root):
+    a = prepare.load("tiny-a")
+    write_again(a, "tiny-moved", "eyes")
+    taught = run(replace(REAL, dataset="tiny-moved"), silent)
+    write_again(a, "tiny-moved", "eyes", patient_id=[f"new{i}" for i in range(14)])
+    with raises(ValueError, match="'tiny-moved' was prepared anew after this run"):
+        external.compare([taught], "tiny-a", drop_shared=True)
 
 
 def command(*arguments):

@@ -56,9 +56,10 @@ def draw(
         numbers.draw_disc_confidence(sheet, 97, 97, eye)
         numbers.draw_mean(sheet, 146, 47, eye, reference)
         numbers.draw_table(sheet, 146, 72, eye, reference)
-        curve.draw(sheet.axes(27, 137, 166, 48), eye.profile, reference)
-        wheels.draw(sheet.axes(13, 201, 56, 56), "quadrant", eye, reference)
-        wheels.draw(sheet.axes(74, 201, 56, 56), "clock_hour", eye, reference)
+        curve.draw(sheet.axes(27, 137, 166, 48), eye.profile, reference, words.curve_title(card))
+        for left, kind in ((13, "quadrant"), (74, "clock_hour")):
+            heading = words.wheel_title(kind, card)
+            wheels.draw(sheet.axes(left, 201, 56, 56), kind, eye, reference, heading)
         wheels.draw_key(sheet.axes(138, 200, 57, 56), reference, card)
         _foot(sheet, card)
         return sheet.figure

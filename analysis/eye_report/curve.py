@@ -15,7 +15,7 @@ TICKS = {0: "TEMP", 90: "SUP", 180: "NAS", 270: "INF", 360: "TEMP"}
 TOP = 200  # µm, unless the curve needs more
 
 
-def draw(axes: Axes, profile: np.ndarray, reference: pd.DataFrame | None) -> None:
+def draw(axes: Axes, profile: np.ndarray, reference: pd.DataFrame | None, title: str) -> None:
     """Draw a predicted profile (360,), µm, over the percentiles of the reference eyes."""
     angles = np.arange(361)
     top = max(TOP, 50 * np.ceil((np.nanmax(profile) + 5) / 50))
@@ -28,7 +28,7 @@ def draw(axes: Axes, profile: np.ndarray, reference: pd.DataFrame | None) -> Non
     axes.yaxis.label.set_size(8)
     axes.tick_params(labelsize=8)
     axes.yaxis.set_major_locator(style.ticks(5))
-    axes.set_title("Thickness along the circle of 3.46 mm", fontsize=9)
+    axes.set_title(title, fontsize=9)
 
 
 def _band(axes: Axes, angles: np.ndarray, reference: pd.DataFrame | None, top: float) -> None:

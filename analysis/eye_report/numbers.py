@@ -36,7 +36,8 @@ def draw_table(
     ):
         value = geometry.sector_means(eye.profile, {name: bands.REGIONS[kind][name]})[0, 0]
         row = bands.limits(reference, kind, name)
-        limits = f"{words.thickness(row['p5'])}–{words.thickness(row['p95'])}" if row else "–"
+        ends = [row["p5"], row["p95"]] if row else [float("nan")] * 2
+        limits = "–".join(map(words.thickness, ends)) if ends[0] == ends[0] else "–"
         rows.append(
             (label, words.thickness(value), words.thickness(row["p50"]) if row else "–", limits)
         )

@@ -16,11 +16,10 @@ from analysis.eye_report.page import Eye
 from rnfl import geometry
 from rnfl import reference as bands
 
-TITLES = {"quadrant": "Quadrants (µm)", "clock_hour": "Clock hours (µm)"}
 INNER = 0.42  # of the wheel's radius
 
 
-def draw(axes: Axes, kind: str, eye: Eye, reference: pd.DataFrame | None) -> None:
+def draw(axes: Axes, kind: str, eye: Eye, reference: pd.DataFrame | None, title: str) -> None:
     """Draw the means of 'quadrant' or 'clock_hour' regions as seen on the photograph."""
     regions = bands.REGIONS[kind]
     for (name, mask), value in zip(
@@ -44,7 +43,7 @@ def draw(axes: Axes, kind: str, eye: Eye, reference: pd.DataFrame | None) -> Non
     axes.text(0, 0, eye.laterality, ha="center", va="center", fontsize=11, color=style.GREY)
     axes.set(xlim=(-1.25, 1.25), ylim=(-1.25, 1.25), aspect="equal")
     axes.set_axis_off()
-    axes.set_title(TITLES[kind], fontsize=9, pad=4, loc="center")
+    axes.set_title(title, fontsize=9, pad=4, loc="center")
 
 
 def _arc(mask: np.ndarray) -> tuple[float, int]:
@@ -79,7 +78,7 @@ def draw_key(axes: Axes, reference: pd.DataFrame | None, card: Mapping[str, Any]
         axes.text(0, y, line, fontsize=8, fontweight="bold", va="center")
         y += 4
     y += 1.5
-    for name in bands.POSITIONS[::-1] if reference is not None else ():
+    for name in bands.POSITIONS[::-1] if _has_limits(reference) else ():
         place = words.PLACES[name]
         axes.add_patch(Rectangle((0, y - 2.3), 9, 4.6, fc=place.fill, ec=style.INK, lw=0.6))
         axes.text(4.5, y, place.mark, ha="center", va="center", fontsize=6.5, color=place.ink)
@@ -91,11 +90,15 @@ def draw_key(axes: Axes, reference: pd.DataFrame | None, card: Mapping[str, Any]
         y += 3.1
 
 
+def _has_limits(reference: pd.DataFrame | None) -> bool:
+    return reference is not None and bool(reference["p5"].notna().any())
+
+
 def _explained(reference: pd.DataFrame | None) -> str:
     if reference is None:
         return ""
     dashed = f"{words.DASHED} " if (reference["kind"] == "angle").any() else ""
-    return dashed + words.PREDICTED
+    return dashed + (words.PREDICTED if _has_limits(reference) else words.TOO_FEW)
 
 
 def _meaning(name: str, reference: pd.DataFrame) -> str:

@@ -16,6 +16,8 @@ SIDES = {"OD": "Right eye (OD)", "OS": "Left eye (OS)"}
 QUADRANTS = {"S": "superior", "N": "nasal", "I": "inferior", "T": "temporal"}
 PHANTOM = "PHANTOM MODEL"
 DASHED = "Dashed in the curve: median."
+TOO_FEW = "These eyes are too few to say which values are low or high."
+WHEELS = {"quadrant": "Quadrants (µm)", "clock_hour": "Clock hours (µm)"}
 PREDICTED = (
     "The reference was measured, this eye is predicted, and predictions vary less from eye to "
     "eye: a thin eye can be read as within."
@@ -75,6 +77,26 @@ def warning(card: Mapping[str, Any]) -> tuple[str, str]:
     if card["phantom"] is None:
         return "", "It is not recorded what the model was trained on."
     return "", "No diagnosis may be based on this page."
+
+
+def curve_title(card: Mapping[str, Any]) -> str:
+    """Return the heading of the curve, which says where its shape was never measured."""
+    title = "Thickness along the circle of 3.46 mm"
+    if card.get("learnt") == "quadrants":
+        title += "; learnt from quadrant means, not its shape within them"
+    return title
+
+
+def wheel_title(kind: str, card: Mapping[str, Any]) -> str:
+    """Return the heading of a wheel, which says when training eyes had no such measurement.
+
+    Examples
+    --------
+    >>> wheel_title("clock_hour", {"learnt": "quadrants"})
+    'Clock hours (µm): never measured'
+    """
+    unmeasured = kind == "clock_hour" and card.get("learnt") == "quadrants"
+    return WHEELS[kind] + (": never measured" if unmeasured else "")
 
 
 def reference_name(reference: pd.DataFrame | None, card: Mapping[str, Any]) -> str:

@@ -18,13 +18,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import style
+from analysis import looks, style
 from analysis.figures import (
     agreement,
     audit,
     cross_modality,
     fairness,
     freezing,
+    learning,
     learning_rate,
     loss_complexity,
     overfitting,
@@ -142,6 +143,13 @@ FIGURES: dict[str, FigureSpec] = {
             agreement.draw,
             agreement.CAPTION,
         ),
+        FigureSpec(
+            "12_learning_on_grape",
+            "What can be learnt from a hundred real eyes?",
+            ("quadrants.csv", "paired.csv"),
+            learning.draw,
+            learning.CAPTION,
+        ),
     )
 }
 
@@ -195,7 +203,7 @@ def make(stem: str, results_dir: str | Path, figures_dir: str | Path) -> dict[st
 
 def drawing_code(stem: str) -> str:
     """Return a hash of the code that draws a figure: its module, what it shares, and the style."""
-    text, waiting = {}, [FIGURES[stem].draw.__module__, style.__name__]
+    text, waiting = {}, [FIGURES[stem].draw.__module__, style.__name__, looks.__name__]
     while waiting:
         name = waiting.pop()
         tree = ast.parse(Path(sys.modules[name].__file__).read_text(encoding="utf-8"))

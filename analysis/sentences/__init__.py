@@ -19,6 +19,15 @@ from analysis.sentences.fairness import (
     reproduction,
 )
 from analysis.sentences.freezing import freezing_claim, freezing_costs
+from analysis.sentences.learning import (
+    anything_learnt,
+    best_way,
+    better_ways,
+    luck_of_folds,
+    phantom_start,
+    pretrained_readouts,
+    yardsticks,
+)
 from analysis.sentences.overfitting import few_templates, response, template_claim
 from analysis.sentences.study import (
     absent_domain,
@@ -38,9 +47,12 @@ from analysis.sentences.study import (
 
 __all__ = [
     "absent_domain",
+    "anything_learnt",
     "as_read",
     "audit_findings",
     "best_cell",
+    "best_way",
+    "better_ways",
     "calibration",
     "collapse",
     "convergence",
@@ -61,7 +73,10 @@ __all__ = [
     "limits",
     "longer_schedule",
     "loss_terms",
+    "luck_of_folds",
+    "phantom_start",
     "planted_differences",
+    "pretrained_readouts",
     "pretraining",
     "proportional_bias",
     "published_gaps",
@@ -73,4 +88,5 @@ __all__ = [
     "template_claim",
     "thinning",
     "with_interval",
+    "yardsticks",
 ]

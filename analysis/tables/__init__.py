@@ -46,6 +46,7 @@ from analysis.tables.fairness import (
     groups_wide,
 )
 from analysis.tables.grape import beside_grape, beside_grape_caption
+from analysis.tables.learning import LEARNING_CAPTION, learning_note, learning_wide
 from analysis.tables.study import (
     COMPARISONS_CAPTION,
     TABLE1_CAPTION,
@@ -73,6 +74,7 @@ __all__ = [
     "FREEZING_CAPTION",
     "GAP_DIFFERENCES_CAPTION",
     "GROUPS_CAPTION",
+    "LEARNING_CAPTION",
     "LOSS_CAPTION",
     "RATES_CAPTION",
     "REGRESSIONS_CAPTION",
@@ -96,7 +98,9 @@ __all__ = [
     "freezing_wide",
     "gap_differences_wide",
     "groups_wide",
+    "learning_note",
     "learning_rates_wide",
+    "learning_wide",
     "loss_wide",
     "number",
     "read_about",

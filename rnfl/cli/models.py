@@ -103,5 +103,7 @@ def _measured_on(summary: dict) -> str:
     """Return how many eyes a run learnt from and what its errors are measured on, in words."""
     target = {"profile": "profiles", "quadrants": "quadrant means"}[summary["val_target"]]
     counts = f"{summary['n_train']} eyes train, {summary['n_val']} validate"
-    validation = f"validation MAE on {target} {summary['best_val_mae']:.2f} µm"
-    return f"{counts}, {summary['n_test']} test; {validation}"
+    how = "validation" if summary["n_val"] else "inner cross-validation"
+    unused = f", {summary['n_unlabelled']} lack labels" if summary["n_unlabelled"] else ""
+    validation = f"{how} MAE on {target} {summary['best_val_mae']:.2f} µm"
+    return f"{counts}, {summary['n_test']} test{unused}; {validation}"

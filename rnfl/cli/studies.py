@@ -22,10 +22,14 @@ NOTEBOOKS = (
     "04_loss_complexity",
     "05_learning_rate",
     "06_cross_modality",
+    "12_learning_on_grape",
     "07_fairness",
     "08_audit",
     "11_agreement",
 )
+
+# What a profile tells single notebooks besides its name.
+PARAMETERS = {("smoke", "12_learning_on_grape"): {"stand_in": "phantom-cfp-64-s1"}}
 
 ProfileOption = Annotated[str, typer.Option(help="smoke, phantom, reference or paper")]
 
@@ -57,7 +61,7 @@ def notebook(
     given = dict(item.split("=", 1) for item in parameter or [])
     values = {name: json.loads(text) for name, text in given.items()}
     output = runs_root() / "notebooks" / profile / f"{stem}.ipynb"
-    runner.run_notebook(_source(stem), output, {"profile": profile, **values})
+    runner.run_notebook(_source(stem), output, _parameters(profile, stem) | values)
     typer.echo(output)
 
 
@@ -103,9 +107,8 @@ def _execute(study, inputs: dict) -> Path:
     folder = runs_root() / "notebooks" / study.name
     for stem in NOTEBOOKS:
         products = [study.results_dir / stem / "about.json", study.figures_dir / f"{stem}.png"]
-        runner.refresh(
-            _source(stem), folder / f"{stem}.ipynb", {"profile": study.name}, inputs, products
-        )
+        parameters = _parameters(study.name, stem)
+        runner.refresh(_source(stem), folder / f"{stem}.ipynb", parameters, inputs, products)
     return report.build(
         study.results_dir,
         study.figures_dir,
@@ -113,6 +116,10 @@ def _execute(study, inputs: dict) -> Path:
         title=f"RNFL profiles: {study.name}",
         notebooks=folder,
     )
+
+
+def _parameters(profile: str, stem: str) -> dict[str, str]:
+    return {"profile": profile, **PARAMETERS.get((profile, stem), {})}
 
 
 def _source(stem: str) -> Path:

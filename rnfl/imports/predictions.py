@@ -157,7 +157,10 @@ def _check_thickness(
     if absent.any():
         raise ValueError(f"{where}: missing or infinite: {_places(absent, values, samples)}")
     if np.isnan(values).all():
-        raise ValueError(f"{where}: every value is missing")
+        raise ValueError(
+            f"{where}: every value is missing, and this compares profiles. Where quadrant means "
+            f"were measured, 'rnfl transfer' and notebook 06_cross_modality compare those"
+        )
     largest = np.nanmax(np.abs(values))
     if largest < NOT_MICROMETRES:
         raise ValueError(

@@ -9,7 +9,6 @@ crops.
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -29,35 +28,41 @@ from rnfl.datasets.fairfedmed.files import Entry, Source
 from rnfl.datasets.fairfedmed.notes import describe
 from rnfl.datasets.fairfedmed.options import FILE, Options, read_options
 from rnfl.datasets.fairfedmed.tables import Tables, read_tables, refuse_shared_patients
+from rnfl.datasets.places import candidates
 from rnfl.geometry import FIELD_MM
+from rnfl.imports.foreign import listed
 from rnfl.paths import data_root, prepared_root
 from rnfl.prepare import Prepared, write
 from rnfl.progress import progress
 from rnfl.provenance import sha256_json
 from rnfl.splits import patient_split
 
-VERSION = 1  # of this preparation; raise it when the same files would give other output
+VERSION = 2  # of this preparation; raise it when the same files would give other output
 FRACTIONS = {"train": 0.70, "val": 0.15, "test": 0.15}
 NO_FILE = "no npz for this row of a profile CSV"
 
 
 def find_source(name: str, source: str | Path | None = None) -> Path:
-    """Return the raw folder, zip or tar: as given, else $RNFL_FAIRFEDMED, else data/raw/<name>.
+    """Return the raw folder, zip or tar: as given, else that of the dataset prepared before.
+
+    Else, for ``fairfedmed`` alone, $RNFL_FAIRFEDMED; else ``<data root>/raw/<name>``.
 
     Raises
     ------
     FileNotFoundError
         Saying where it was looked for and what to put there.
     """
-    named = source or os.environ.get("RNFL_FAIRFEDMED")
-    place = Path(named).expanduser() if named else data_root() / "raw" / name
-    if not place.exists():
+    variable = "RNFL_FAIRFEDMED" if name == "fairfedmed" else None
+    places = candidates(name, source, variable, [data_root() / "raw" / name])
+    found = next((place for place in places if place.exists()), None)
+    if found is None:
         raise FileNotFoundError(
-            f"FairFedMed not found: {place} does not exist. Name the folder of npz files, the zip "
-            "or the folder of tar shards: rnfl prepare fairfedmed --source <path>, or "
-            "RNFL_FAIRFEDMED=<path>. The dataset is gated; see data/README.md."
+            f"{name} not found: {listed(places)} does not exist. Name the folder of npz files, the "
+            f"zip or the folder of tar shards: rnfl prepare {name} --source <path>"
+            + (f", or {variable}=<path>" if variable else "")
+            + ". The dataset is gated; see data/README.md."
         )
-    return place
+    return found.absolute()
 
 
 def _method(options: Options) -> dict[str, Any]:
@@ -164,9 +169,10 @@ def prepare(name: str = "fairfedmed", source: str | Path | None = None) -> Prepa
         "phantom": False,
         "field_mm": FIELD_MM,
         "settings": _settings(options, {key: one["npz"] for key, one in found.items()}, prints),
+        "source": str(place),
         "counts": {
             "files": len(found),
-            "targets": Counter(samples["target"]),
+            "targets": Counter(samples["target_source"]),
             "orientation": shapes,
             "disc_centre_assumed": int((~samples["disc_stated"]).sum()),
             "attributes_that_differ": Counter(name for one in counted for name in one["differ"]),

@@ -88,7 +88,7 @@ def _read(
         "patient_id": patient or entry.key,
         "laterality": side,
         "split": facts.get("split"),
-        "target": target,
+        "target_source": target,
         "disc_x": float(x),
         "disc_y": float(y),
         "disc_stated": bool(stated),

@@ -47,7 +47,7 @@ def describe(
     if not samples["disc_stated"].all():
         n_assumed = int((~samples["disc_stated"]).sum())
         notes.append(f"{n_assumed} eyes have no disc centre: the SLO image's centre is taken.")
-    surfaces = samples["target"] == targets.SURFACES
+    surfaces = samples["target_source"] == targets.SURFACES
     if surfaces.any() and not {"map_x", "map_y"} <= tables.columns:
         notes.append("Surfaces: the disc is taken to be in the middle of the map (ours).")
     if not samples["patient_stated"].all():

@@ -11,7 +11,6 @@ Whose eye it is and how it lies is never guessed: the files, a table or ``harvar
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +31,9 @@ from rnfl.datasets.harvard_gf.eyes import NO_LATERALITY, PREFIX, read_eye
 from rnfl.datasets.harvard_gf.images import FOLDER, NO_IMAGE, SIZE, find_photos
 from rnfl.datasets.harvard_gf.labels import WANTED, spell
 from rnfl.datasets.harvard_gf.options import FILE, Options, read_options, statements
+from rnfl.datasets.places import candidates, remembered
 from rnfl.geometry import FIELD_MM
+from rnfl.imports.foreign import listed
 from rnfl.paths import data_root
 from rnfl.prepare import Prepared, write
 from rnfl.progress import progress
@@ -51,23 +52,27 @@ HINTS = {
 }
 
 
-def find_source(source: str | Path | None = None) -> Path:
-    """Return the raw folder or zip: ``source``, else $RNFL_HARVARD_GF, else data/raw/harvard_gf.
+def find_source(source: str | Path | None = None, name: str = "harvard_gf") -> Path:
+    """Return the raw folder or zip: ``source``, else that of the dataset prepared before.
+
+    Else, for ``harvard_gf`` alone, $RNFL_HARVARD_GF; else ``<data root>/raw/<name>``.
 
     Raises
     ------
     FileNotFoundError
         Naming the place that was looked at and what to put there.
     """
-    named = source or os.environ.get("RNFL_HARVARD_GF")
-    place = Path(named).expanduser() if named else data_root() / "raw" / "harvard_gf"
-    if place.exists():
-        return place
-    raise FileNotFoundError(
-        f"Harvard-GF not found: there is no {place}. Put the npz files (one per eye, with the map "
-        "'rnflt') there, or name the folder or zip that holds them: --source <folder> or "
-        "RNFL_HARVARD_GF=<folder>. The data are gated, CC BY-NC-ND 4.0; see data/README.md."
-    )
+    variable = "RNFL_HARVARD_GF" if name == "harvard_gf" else None
+    places = candidates(name, source, variable, [data_root() / "raw" / name])
+    found = next((place for place in places if place.exists()), None)
+    if found is None:
+        raise FileNotFoundError(
+            f"{name} not found: there is no {listed(places)}. Put the npz files (one per eye, with "
+            "the map 'rnflt') there, or name the folder or zip that holds them: --source <folder>"
+            + (f" or {variable}=<folder>" if variable else "")
+            + ". The data are gated, CC BY-NC-ND 4.0; see data/README.md."
+        )
+    return found.absolute()
 
 
 def _split(entry: Entry, tables: Tables) -> str | None:
@@ -106,8 +111,14 @@ def _method(options: Options) -> dict[str, Any]:
 
 
 def settings(name: str = "harvard_gf", source: str | Path | None = None) -> dict[str, Any]:
-    """Return all that decides the prepared dataset: constants, options, hashes of the raw files."""
-    place = find_source(source)
+    """Return all that decides the prepared dataset: constants, options, hashes of the raw files.
+
+    Without a source, a dataset that was prepared before answers for the files it was made from.
+    """
+    known = remembered(name, source, {}, lambda place: place.exists())
+    if known is not None:
+        return {**known, **_method(Options(**known["options"]))}
+    place = find_source(source, name)
     photos = {f"{FOLDER}/{path.name}": path for path in find_photos(place).values()}
     with closing(Source(place)) as raw, ThreadPoolExecutor(WORKERS) as pool:
         wanted = [*((entry, WANTED) for entry in raw.npz), *((entry, ()) for entry in raw.csv)]
@@ -135,7 +146,7 @@ def prepare(name: str = "harvard_gf", source: str | Path | None = None) -> Prepa
     ValueError
         When the tables or options are not as expected, or no eye is left, with what to do.
     """
-    place = find_source(source)
+    place = find_source(source, name)
     options, photos = read_options(place), find_photos(place)
     with closing(Source(place)) as raw:
         entries, tables = raw.npz, read_tables(raw)
@@ -177,6 +188,7 @@ def prepare(name: str = "harvard_gf", source: str | Path | None = None) -> Prepa
         "phantom": False,
         "field_mm": FIELD_MM,
         "settings": {**_method(options), "files": sha256_json(files)},
+        "source": str(place),
         "statements": statements(options, samples),
         "counts": {"files": len(entries), "excluded": counts},
         "exclusions": exclusions,
