@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from rnfl import baselines, lineage, runs, schema, trained
-from rnfl.geometry import N_ANGLES, QUADRANTS
+from rnfl.geometry import QUADRANTS
 from rnfl.prepare import Prepared
 from rnfl.runs import RunResult
 
@@ -93,7 +93,8 @@ def describe_paired(table: pd.DataFrame) -> str:
     width = table["method"].str.len().max()
     for row in table.itertuples():
         interval = f"{row.estimate:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
-        lines.append(f"{row.method:<{width}}  {interval}  p {row.p_holm:.3f} (Holm)")
+        p = f"p {row.p_holm:.3f}" if row.p_holm >= 0.0005 else "p < 0.001"
+        lines.append(f"{row.method:<{width}}  {interval}  {p} (Holm)")
     return "\n".join(lines)
 
 
@@ -124,10 +125,17 @@ def compare(
     Raises
     ------
     ValueError
-        If a model has learnt from patients of the dataset, or nothing else is left.
+        If no eye was measured, a model has learnt from patients of the dataset, or nothing else
+        is left.
     """
     prepared = runs.open_dataset(dataset)
     every = np.arange(len(prepared))
+    truth = _frame("truth", prepared, every)[[f"true_{name}" for name in QUADRANTS]]
+    if truth.isna().all(axis=None):
+        raise ValueError(
+            f"{prepared.name}: no quadrant of its {len(prepared)} eyes was measured, so there is "
+            f"nothing to compare with; 'rnfl predict' reads eyes without labels"
+        )
     shared = set().union(*(lineage.shared_patients(one, prepared, every) for one in found))
     rows = np.flatnonzero(~prepared.samples["patient_id"].isin(shared))
     if shared and (not drop_shared or not len(rows)):
@@ -163,7 +171,7 @@ def _label(result: RunResult) -> str:
 def _lesson(learnt: Prepared) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return images, quadrants and patients that are not tested on and have all quadrants."""
     rows = np.flatnonzero(learnt.samples["split"] != "test")
-    frame = _frame("truth", learnt, rows, profiles=np.zeros((len(rows), N_ANGLES)))
+    frame = _frame("truth", learnt, rows)
     truth = frame[[f"true_{name}" for name in QUADRANTS]].to_numpy()
     complete = np.isfinite(truth).all(axis=1)
     patients = frame["patient_id"].to_numpy()[complete]

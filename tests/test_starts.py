@@ -210,6 +210,21 @@ def test_eyes_that_taught_a_model_do_not_measure_it(root, trained_on_a):
     assert compared.heading == "tiny-half: 10 eyes of 10 patients, 2 patients left out"
 
 
+def test_eyes_without_labels_measure_nothing(root, trained_on_a):
+    a = prepare.load("tiny-a")
+    unlabelled = {f"rnfl_{name}": np.nan for name in "SNIT"}
+    write_again(a, "tiny-bare", "other eyes", **unlabelled)
+    with raises(ValueError, match=r"no quadrant of its 14 eyes was measured.*'rnfl predict'"):
+        external.compare([trained_on_a], "tiny-bare")
+
+
+def test_no_p_value_reads_as_nought():
+    row = {"method": "m", "against": "b", "estimate": -2.0, "low": -3.0, "high": -1.0}
+    table = pd.DataFrame([row | {"p_holm": 0.0002}, row | {"p_holm": 0.0312}])
+    lines = external.describe_paired(table).splitlines()
+    assert lines[1].endswith("p < 0.001 (Holm)") and lines[2].endswith("p 0.031 (Holm)")
+
+
 def test_a_readout_is_never_computed_in_half_precision(root, monkeypatch):
     config = replace(REAL, backbone="phantom_scratch", protocol=protocols.get("readout"))
     result = run(config, silent)
