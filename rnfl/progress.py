@@ -7,8 +7,10 @@ import warnings
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from tqdm import TqdmWarning
+
 with warnings.catch_warnings():  # without ipywidgets a notebook gets a bar of characters
-    warnings.simplefilter("ignore")
+    warnings.simplefilter("ignore", TqdmWarning)
     from tqdm.auto import tqdm
 
 Item = TypeVar("Item")
