@@ -1,4 +1,4 @@
-"""Ways to learn from a few dozen eyes: their groups, and and what each is compared with."""
+"""Ways to learn from a few dozen eyes: their groups, and what each is compared with."""
 
 from __future__ import annotations
 
