@@ -3,6 +3,7 @@
 
 PROFILE ?= phantom
 PYTHON  ?=
+BENCH   ?= throughput prefix feed bootstrap growth estimate
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -12,12 +13,14 @@ UV    := $(shell command -v uv 2>/dev/null)
 CHECK := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test figures env
+.PHONY: help reproduce test figures bench bench-gpu env
 
 help:
 	@echo "make reproduce   tables, figures and report from nothing   (PROFILE=phantom|reference|smoke)"
 	@echo "make test        lint, notebook hygiene, unit tests, doctests, smoke run of every notebook"
 	@echo "make figures     redraw every figure from the committed result tables, without torch"
+	@echo "make bench       measure speed and growth on the CPU, 25 minutes      (BENCH='throughput feed')"
+	@echo "make bench-gpu   measure the CUDA half on one card, 8 minutes"
 	@echo "make env         only make the environment                 (PYTHON=python3.12 to choose one)"
 
 reproduce: $(STAMP)
@@ -30,6 +33,12 @@ test: $(STAMP)
 
 figures: $(STAMP)
 	@$(BIN)/python -m analysis.figures
+
+bench: $(STAMP)
+	@for name in $(BENCH); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+bench-gpu: $(STAMP)
+	@$(BIN)/python benchmarks/gpu.py
 
 env: $(STAMP)
 

@@ -2,7 +2,10 @@
 
 Two eyes of one patient are alike, so patients are drawn, never eyes and never angles. A resample
 is a row of counts (how often each patient was drawn); a statistic that depends on the data through
-sums only is then one matrix product away, whatever the number of angles.
+sums only is then one matrix product away, whatever the number of angles. Resamples are drawn once
+for all metrics, cells and tables on the same patients, and worked through a block at a time, so
+that memory does not grow with their number. ``benchmarks/bootstrap.py`` measures speed and memory
+beside ``scipy.stats.bootstrap``, which gathers the eyes of every resample.
 
 Intervals are percentile intervals: the 2.5 % and 97.5 % quantiles of the replicates, which need no
 assumption of symmetry. The metrics' own replicates are first put on the scale of
@@ -13,12 +16,14 @@ what it found.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 from scipy import stats
 
 LEVEL = 0.95
+BLOCK = 512  # rows of weights whose products and temporaries stay in a processor's cache
 
 
 def patient_codes(patient_ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -42,15 +47,43 @@ def patient_codes(patient_ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     return np.unique(ids.astype(str), return_inverse=True)
 
 
+def blocks(n_rows: int) -> Iterator[slice]:
+    """Yield slices of at most :data:`BLOCK` rows that cover ``n_rows``."""
+    return (slice(start, min(start + BLOCK, n_rows)) for start in range(0, n_rows, BLOCK))
+
+
+@lru_cache(maxsize=1)  # drawing takes longer than most statistics of the draws
 def patient_counts(n_patients: int, n_boot: int, seed: int) -> np.ndarray:
     """Return how often each patient is drawn, (n_boot, n_patients); every row sums to P.
 
     The same arguments give the same resamples, so that two runs on the same patients are compared
-    within each resample.
+    within each resample. The last ones asked for are kept, read-only: whole numbers of the smallest
+    type that holds P, which products with floats turn into floats (sums of their own type would
+    not fit).
     """
     rng = np.random.default_rng(seed)
-    even = np.full(n_patients, 1 / n_patients)
-    return rng.multinomial(n_patients, even, size=n_boot).astype(float)
+    counts = np.empty((n_boot, n_patients), np.min_scalar_type(n_patients))
+    for rows in blocks(n_boot):
+        shape = rows.stop - rows.start, n_patients
+        drawn = rng.integers(n_patients, size=shape) + n_patients * np.arange(shape[0])[:, None]
+        counts[rows] = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(shape)
+    counts.flags.writeable = False
+    return counts
+
+
+def weighted_totals(weights: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    """Return ``weights @ sums``, (n_rows, k), converting a block of weights at a time.
+
+    Parameters
+    ----------
+    weights : ndarray (n_rows, n_patients)
+        Of any numeric type, as :func:`patient_counts` gives them.
+    sums : ndarray (n_patients, k)
+    """
+    out = np.empty((len(weights), sums.shape[1]))
+    for rows in blocks(len(weights)):
+        np.matmul(weights[rows].astype(float), sums, out=out[rows])
+    return out
 
 
 def patient_sums(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
@@ -152,7 +185,7 @@ def mean_interval(
     if not present.any():
         return (float("nan"),) * 3
     sums = patient_sums(np.stack([np.where(present, values, 0.0), present], axis=1), codes)
-    totals = patient_counts(len(patients), n_boot, seed) @ sums
+    totals = weighted_totals(patient_counts(len(patients), n_boot, seed), sums)
     means = np.divide(*totals.T, out=np.full(n_boot, np.nan), where=totals[:, 1] > 0)
     estimate = float(values[present].mean())
     return estimate, *interval(estimate + widening(len(patients)) * (means - estimate))

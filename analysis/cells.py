@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.bootstrap import interval, patient_codes, patient_counts, seed_noise
-from analysis.moments import VALUES, MetricFunction, PatientSums, Totals
+from analysis.moments import MetricFunction, PatientSums, replicates
 from analysis.scales import calibrated
 from rnfl import schema
 
@@ -181,10 +181,10 @@ def estimate(
     """
     n_patients = len(cell.runs[0].patients)
     counts = patient_counts(n_patients, n_boot, seed)
-    totals = [Totals(counts, run.sums) for run in cell.runs]
+    resampled = [replicates(definitions, run.sums, counts) for run in cell.runs]
     out = {}
     for name, definition in definitions.items():
         values = np.array([definition(run.prediction, run.target) for run in cell.runs])
-        replicates = np.stack([VALUES[name](t) for t in totals])
-        out[name] = values, calibrated(name, values[:, None], replicates, n_patients)
+        drawn = np.stack([one[name] for one in resampled])
+        out[name] = values, calibrated(name, values[:, None], drawn, n_patients)
     return out

@@ -35,6 +35,18 @@ def group_of(way: str) -> str:
     )
 
 
+def rows_of(quadrants: pd.DataFrame, metric: str, group: str) -> pd.DataFrame:
+    """Return the rows of a metric and a group of :func:`analysis.quadrants.quadrant_table` by way.
+
+    Parameters
+    ----------
+    quadrants : DataFrame
+        Of one domain.
+    """
+    chosen = (quadrants["metric"] == metric) & (quadrants["group"] == group)
+    return quadrants[chosen].set_index("method")
+
+
 def gains(
     frames: Mapping[str, pd.DataFrame], n_boot: int = 2000, n_perm: int = 5000, seed: int = 0
 ) -> pd.DataFrame:

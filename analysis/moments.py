@@ -3,19 +3,21 @@
 A metric of many eyes depends on the data through a few sums: counts, first and second moments at
 each angle, and the totals of per-eye values. :class:`PatientSums` adds them up per patient, once;
 :class:`Totals` weights the patients, one row of weights per resample; :data:`VALUES` turns totals
-into metrics. The definitions are those of :mod:`rnfl.metrics`, which gives every estimate; this
-module only restates them for totals, and a test holds the two equal.
+into metrics, :func:`replicates` does so for many resamples. What is needed only in total over
+angles is added up over angles before it is weighted. The definitions are those of
+:mod:`rnfl.metrics`, which gives every estimate; this module only restates them for totals, and a
+test holds the two equal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Protocol
 
 import numpy as np
 
-from analysis.bootstrap import patient_sums
+from analysis.bootstrap import blocks, patient_sums
 from rnfl import metrics
 
 
@@ -70,9 +72,10 @@ class PatientSums:
         self._made: dict[str, np.ndarray] = {}
 
     def __getitem__(self, key: str) -> np.ndarray:
-        """Return (n_patients, k): '1', 'x', 'y', 'xx', 'yy', 'xy' hold k = 360 sums over angles
-        measured; with a prefix 'mean:' k = 1 sums of the eyes' mean thickness; a key of
-        :data:`PER_EYE` holds k = 2, the sum of the per-eye values and how many there are.
+        """Return (n_patients, k): '1', 'x', 'y', 'xx', 'yy', 'xy' hold k = 360 sums over eyes, one
+        for each angle, where it was measured; with a prefix 'flat:' k = 1, their total over
+        angles; with 'mean:' k = 1, sums of the eyes' mean thickness; a key of :data:`PER_EYE` holds
+        k = 2, the sum of the per-eye values and how many there are.
         """
         if key not in self._made:
             self._made[key] = patient_sums(self._of_each_eye(key), self.codes)
@@ -90,10 +93,11 @@ class PatientSums:
             x, y = (v.sum(axis=1, keepdims=True) / np.maximum(count, 1) for v in (x, y))
             measured = count > 0
         factors = {"1": (), "x": (x,), "y": (y,), "xx": (x, x), "yy": (y, y), "xy": (x, y)}
+        scope, _, name = key.rpartition(":")
         product = measured.astype(float)
-        for factor in factors[key.removeprefix("mean:")]:
+        for factor in factors[name]:
             product = product * factor
-        return product
+        return product.sum(axis=1, keepdims=True) if scope == "flat" else product
 
 
 class Totals:
@@ -107,7 +111,7 @@ class Totals:
     """
 
     def __init__(self, weights: np.ndarray, sums: SumsByKey) -> None:
-        self.weights, self.sums = weights, sums
+        self.weights, self.sums = np.asarray(weights, float), sums
         self._made: dict[str, np.ndarray] = {}
 
     def __getitem__(self, key: str) -> np.ndarray:
@@ -122,23 +126,36 @@ def _eye_mean(t: Totals, key: str) -> np.ndarray:
     return _divide(total, count)
 
 
-def _co_moment(t: Totals, a: str, b: str, scope: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return sums of co-deviations of a and b, and their counts: (n_rows, k).
+def _co_moment(t: Totals, a: str, b: str, scope: str) -> np.ndarray:
+    """Return sums of co-deviations of a and b (n_rows, k).
 
     ``scope`` is 'angle' (deviations from the mean at each angle, k = 360), 'flat' (from the mean of
     all entries, k = 1) or 'mean' (of the eyes' mean thickness, k = 1).
     """
-    prefix = "mean:" if scope == "mean" else ""
-    n, sa, sb, sab = (t[prefix + key] for key in ("1", a, b, "".join(sorted(a + b))))
-    if scope == "flat":
-        n, sa, sb, sab = (s.sum(axis=1, keepdims=True) for s in (n, sa, sb, sab))
-    deviation = sab - sa * sb / np.maximum(n, 1)
-    return np.where(np.abs(deviation) < TINY * np.abs(sab), 0.0, deviation), n
+    prefix = "" if scope == "angle" else f"{scope}:"
+    n, sa, sb, sab = (t[prefix + key] for key in ("1", a, b, _product(a, b)))
+    return _beyond_rounding(sab - sa * sb / np.maximum(n, 1), sab)
+
+
+def _total_co_moment(t: Totals, a: str, b: str, scope: str) -> np.ndarray:
+    """Return sums over angles of co-deviations (n_rows,), 'angle' without products by angle."""
+    if scope != "angle":
+        return _co_moment(t, a, b, scope)[:, 0]
+    explained = (t[a] * t[b] / np.maximum(t["1"], 1)).sum(axis=1)
+    total = t[f"flat:{_product(a, b)}"][:, 0]
+    return _beyond_rounding(total - explained, total)
+
+
+def _product(a: str, b: str) -> str:
+    return "".join(sorted(a + b))
+
+
+def _beyond_rounding(deviation: np.ndarray, total: np.ndarray) -> np.ndarray:
+    return np.where(np.abs(deviation) < TINY * np.abs(total), 0.0, deviation)
 
 
 def _variance(t: Totals, a: str, scope: str) -> np.ndarray:
-    deviation, n = _co_moment(t, a, a, scope)
-    return _divide(np.maximum(deviation, 0).sum(axis=1), n.sum(axis=1))
+    return _divide(np.maximum(_total_co_moment(t, a, a, scope), 0), t["flat:1"][:, 0])
 
 
 def _sd(t: Totals, a: str, scope: str) -> np.ndarray:
@@ -150,31 +167,31 @@ def _template_sd(t: Totals, a: str) -> np.ndarray:
 
 
 def _correlation(t: Totals, scope: str) -> np.ndarray:
-    xy, xx, yy = (_co_moment(t, *pair, scope)[0] for pair in ("xy", "xx", "yy"))
+    xy, xx, yy = (_co_moment(t, *pair, scope) for pair in ("xy", "xx", "yy"))
     r = _divide(xy, np.sqrt(np.maximum(xx, 0) * np.maximum(yy, 0)))
     defined = np.isfinite(r)
     return _divide(np.where(defined, r, 0.0).sum(axis=1), defined.sum(axis=1))
 
 
 def _squared_error(t: Totals) -> np.ndarray:
-    total = (t["xx"] - 2 * t["xy"] + t["yy"]).sum(axis=1)
-    return _divide(total, t["1"].sum(axis=1))
+    total = t["flat:xx"] - 2 * t["flat:xy"] + t["flat:yy"]
+    return _divide(total, t["flat:1"])[:, 0]
 
 
 def _ccc(t: Totals) -> np.ndarray:
-    n, x, y = (t[key].sum(axis=1) for key in ("1", "x", "y"))
-    covariance = _divide(_co_moment(t, "x", "y", "flat")[0][:, 0], n)
+    n, x, y = (t[f"flat:{key}"][:, 0] for key in ("1", "x", "y"))
+    covariance = _divide(_total_co_moment(t, "x", "y", "flat"), n)
     shift = _divide(x - y, n) ** 2
     return _divide(2 * covariance, _variance(t, "x", "flat") + _variance(t, "y", "flat") + shift)
 
 
 def _response_slope(t: Totals) -> np.ndarray:
-    xy, yy = (_co_moment(t, *pair, "angle")[0].sum(axis=1) for pair in ("xy", "yy"))
+    xy, yy = (_total_co_moment(t, *pair, "angle") for pair in ("xy", "yy"))
     return _divide(xy, yy)
 
 
 def _calibration_slope(t: Totals) -> np.ndarray:
-    xy, xx = (_co_moment(t, *pair, "angle")[0].sum(axis=1) for pair in ("xy", "xx"))
+    xy, xx = (_total_co_moment(t, *pair, "angle") for pair in ("xy", "xx"))
     return _divide(xy, xx)
 
 
@@ -200,3 +217,24 @@ VALUES: dict[str, Callable[[Totals], np.ndarray]] = {
     "calibration_slope": _calibration_slope,
     "template_share": lambda t: _divide(_template_sd(t, "x") ** 2, _variance(t, "x", "flat")),
 }
+
+
+def replicates(names: Iterable[str], sums: SumsByKey, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Return metrics of :data:`VALUES` under each row of weights, (n_rows,) by name.
+
+    Metrics share the totals of a block of rows, which are let go before the next block.
+
+    Parameters
+    ----------
+    names : iterable of str
+    sums : SumsByKey
+        Of one run.
+    weights : ndarray (n_rows, n_patients)
+        As :func:`analysis.bootstrap.patient_counts` gives them.
+    """
+    out = {name: np.empty(len(weights)) for name in names}
+    for rows in blocks(len(weights)):
+        totals = Totals(weights[rows], sums)
+        for name, values in out.items():
+            values[rows] = VALUES[name](totals)
+    return out

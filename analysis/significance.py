@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.bootstrap import interval, patient_counts, seed_noise
 from analysis.cells import BASELINES, BY, Cell, Run, cells, check_same_eyes
 from analysis.collapse import DEFINITIONS
-from analysis.moments import VALUES, PatientSums, Totals
+from analysis.moments import PatientSums, SumsByKey, replicates
 from analysis.scales import calibrated
 
 
@@ -116,10 +116,13 @@ class _Exchange:
 
     def __init__(self, own: PatientSums, other: PatientSums) -> None:
         self.own, self.other = own, other
+        self._made: dict[str, np.ndarray] = {}
 
     def __getitem__(self, key: str) -> np.ndarray:
-        own, other = self.own[key], self.other[key]
-        return np.vstack([own.sum(axis=0), other - own])
+        if key not in self._made:
+            own, other = self.own[key], self.other[key]
+            self._made[key] = np.vstack([own.sum(axis=0), other - own])
+        return self._made[key]
 
 
 def compare(
@@ -134,24 +137,28 @@ def compare(
     """
     n_patients = len(a.runs[0].patients)
     counts = patient_counts(n_patients, n_boot, seed)
-    swap = np.random.default_rng([seed, 1]).integers(0, 2, (n_perm, n_patients))
-    weights = np.hstack([np.ones((n_perm, 1)), swap])
-    value, definition = VALUES[metric], DEFINITIONS[metric]
-    estimates, replicates, null = [], [], []
+    swap = np.random.default_rng([seed, 1]).integers(0, 2, (n_perm, n_patients)).astype(np.int8)
+    weights = np.hstack([np.ones((n_perm, 1), np.int8), swap])
+    definition = DEFINITIONS[metric]
+
+    def value(sums: SumsByKey, weights: np.ndarray) -> np.ndarray:
+        return replicates([metric], sums, weights)[metric]
+
+    estimates, resampled, null = [], [], []
     for x, y in _pairs(a, b):
         ends = [definition(run.prediction, run.target) for run in (x, y)]
         estimates.append(ends[0] - ends[1])
-        resampled = [
-            calibrated(metric, end, value(Totals(counts, run.sums)), n_patients)
+        again = [
+            calibrated(metric, end, value(run.sums, counts), n_patients)
             for end, run in zip(ends, (x, y), strict=True)
         ]
-        replicates.append(resampled[0] - resampled[1])
+        resampled.append(again[0] - again[1])
         first, second = _Exchange(x.sums, y.sums), _Exchange(y.sums, x.sums)
-        null.append(value(Totals(weights, first)) - value(Totals(weights, second)))
+        null.append(value(first, weights) - value(second, weights))
     estimate = float(np.mean(estimates))
     permuted = np.abs(np.mean(null, axis=0) + seed_noise(estimates, n_perm, seed))
     extreme = np.count_nonzero(permuted >= abs(estimate) * (1 - 1e-9))
-    low, high = interval(np.mean(replicates, axis=0) + seed_noise(estimates, n_boot, seed))
+    low, high = interval(np.mean(resampled, axis=0) + seed_noise(estimates, n_boot, seed))
     return {
         "estimate": estimate,
         "low": low,

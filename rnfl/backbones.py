@@ -6,11 +6,15 @@ from dataclasses import dataclass, replace
 import timm
 import torch
 import torch.nn.functional as F
+from timm.models.eva import Eva
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from rnfl.backbone_specs import BACKBONES, BackboneSpec, registered, side
 from rnfl.checkpoints import addresses, encoders, loading
 from rnfl.checkpoints.loading import LoadReport
+
+BLOCK_BY_BLOCK = (VisionTransformer, Eva)
 
 
 @dataclass(frozen=True)
@@ -86,11 +90,63 @@ class Backbone(nn.Module):
         images = resize(images, self.spec.input_size)
         return (images.expand(-1, 3, -1, -1) - self.mean) / self.std
 
+    @property
+    def n_prefix(self) -> int:
+        """Number of blocks in the frozen prefix: 0 unless everything before them is frozen too.
+
+        0 as well for architectures whose blocks cannot be run one by one.
+        """
+        names = {stage.name for stage in self.frozen}
+        if "patch_embed" not in names or not isinstance(self.encoder, BLOCK_BY_BLOCK):
+            return 0
+        blocks = range(self.depth)
+        return next((i for i in blocks if f"block_{i}" not in names), self.depth)
+
+    def prefix(self, images: Tensor) -> Tensor:
+        """All tokens (B, T, D) of images (B, 1 or 3, H, W) after the frozen prefix."""
+        tokens, rotation = self._embed(self.normalise(images))
+        return self._run(tokens, rotation, range(self.n_prefix))
+
     def forward(self, images: Tensor) -> Tensor:
-        """Patch tokens of images (B, 1 or 3, H, W) in [0, 1] as a map (B, D, rows, columns)."""
-        tokens = self.encoder.forward_features(self.normalise(images))
+        """Patch tokens as a map (B, D, rows, columns).
+
+        Parameters
+        ----------
+        images : Tensor (B, 1 or 3, H, W) in [0, 1]
+            Or what :meth:`prefix` made of them (B, T, D).
+        """
+        if images.ndim == 4:
+            tokens = self.encoder.forward_features(self.normalise(images))
+        else:
+            tokens = self._run(images, self._rotation(), range(self.n_prefix, self.depth))
+            tokens = self.encoder.norm(tokens)
         tokens = tokens[:, self.encoder.num_prefix_tokens :]
         return tokens.transpose(1, 2).unflatten(2, self.grid)
+
+    def _embed(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Tokens before the first block and, where positions rotate, the rotation."""
+        embedded = self.encoder._pos_embed(self.encoder.patch_embed(images))
+        if isinstance(self.encoder, Eva):
+            tokens, rotation = embedded
+        else:
+            tokens, rotation = self.encoder.patch_drop(embedded), None
+        return self.encoder.norm_pre(tokens), rotation
+
+    def _rotation(self) -> Tensor | None:
+        if not isinstance(self.encoder, Eva):
+            return None
+        with torch.no_grad():
+            return self._embed(self.mean.new_zeros(1, 3, *2 * [self.spec.input_size]))[1]
+
+    def _run(self, tokens: Tensor, rotation: Tensor | None, blocks: range) -> Tensor:
+        mixed = getattr(self.encoder, "rope_mixed", False)
+        for i in blocks:
+            block = self.encoder.blocks[i]
+            if rotation is None:
+                tokens = block(tokens)
+            else:
+                tokens = block(tokens, rope=rotation[i] if mixed else rotation)
+        return tokens
 
 
 def resize(images: Tensor, size: int) -> Tensor:

@@ -8,6 +8,7 @@ transferred from elsewhere does not: they are its yardstick, not its equals. **O
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from PIL import Image
 
 from rnfl.geometry import QUADRANTS, quadrant_means
 from rnfl.prepare import Prepared
+from rnfl.schema import RNFL_COLUMNS
 from rnfl.splits import folds_by_patient
 
 FOLDS = 10
@@ -32,7 +34,9 @@ def constant(prepared: Prepared, k: int = FOLDS, seed: int = 0) -> pd.DataFrame:
     Parameters
     ----------
     prepared : Prepared
-        Labels are the ``rnfl_S`` ... ``rnfl_T`` of its samples, else its profiles' quadrants.
+        An eye's labels are ``rnfl_S`` ... ``rnfl_T`` of its row in samples where they were
+        measured, else the quadrants of its profile. Eyes that lack one are predicted and not
+        learnt from.
     k : int
         Folds of patients.
     seed : int
@@ -46,13 +50,9 @@ def constant(prepared: Prepared, k: int = FOLDS, seed: int = 0) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        When a quadrant is missing, or there are fewer patients than folds.
+        When there are fewer patients than folds, or none with all quadrants in the other folds.
     """
-    samples, truth = prepared.samples, _quadrants(prepared)
-    predicted = np.empty_like(truth)
-    for train, test in _folds(samples["patient_id"], k, seed):
-        predicted[test] = truth[train].mean(axis=0)
-    return _frame("constant", samples, predicted, truth)
+    return _cross_validate("constant", prepared, np.arange(len(prepared)), fit_constant, k, seed)
 
 
 def pca_ridge(
@@ -66,14 +66,8 @@ def pca_ridge(
     errors are those of :func:`constant`; run_id is 'pca_ridge'. ``components`` is an upper bound:
     a fold of n eyes has at most n - 1.
     """
-    samples, truth = prepared.samples, _quadrants(prepared)
-    pixels = _pixels(prepared.images)
-    patients = samples["patient_id"].to_numpy()
-    predicted = np.empty_like(truth)
-    for train, test in _folds(patients, k, seed):
-        best = _choose(pixels[train], truth[train], patients[train], components, seed)
-        predicted[test] = best(pixels[test])
-    return _frame("pca_ridge", samples, predicted, truth)
+    fit = partial(_choose, components=components, seed=seed)
+    return _cross_validate("pca_ridge", prepared, _pixels(prepared.images), fit, k, seed)
 
 
 def fit_constant(images: np.ndarray, quadrants: np.ndarray, patients: np.ndarray) -> Predictor:
@@ -99,6 +93,29 @@ def fit_pca_ridge(
     """
     best = _choose(_pixels(images), quadrants, patients, COMPONENTS, seed)
     return lambda others: best(_pixels(others, "L" if np.ndim(images) == 3 else "RGB"))
+
+
+def _cross_validate(
+    run_id: str,
+    prepared: Prepared,
+    features: np.ndarray,
+    fit: Callable[[np.ndarray, np.ndarray, np.ndarray], Predictor],
+    k: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Return the quadrant frame of predictions by what ``fit`` learns from the other folds."""
+    patients, truth = prepared.samples["patient_id"].to_numpy(), _quadrants(prepared)
+    complete = np.isfinite(truth).all(axis=1)
+    predicted = np.empty_like(truth)
+    for others, test in _folds(patients, k, seed):
+        train = others[complete[others]]
+        if not len(train):
+            raise ValueError(
+                f"{prepared.folder}: of the {len(others)} eyes of {k - 1} folds none has all four "
+                f"quadrants to learn from"
+            )
+        predicted[test] = fit(features[train], truth[train], patients[train])(features[test])
+    return _frame(run_id, prepared.samples, predicted, truth)
 
 
 def _choose(
@@ -145,19 +162,13 @@ def _pixels(images: np.ndarray, mode: str | None = None) -> np.ndarray:
 
 
 def _quadrants(prepared: Prepared) -> np.ndarray:
-    """Return the true quadrants (n, 4), µm, in the order S, N, I, T."""
-    columns = [f"rnfl_{name}" for name in QUADRANTS]
-    if all(name in prepared.samples for name in columns):
-        truth = prepared.samples[columns].to_numpy(dtype=float)
-    else:
-        truth = quadrant_means(prepared.profiles).to_numpy()
-    missing = prepared.samples["eye_id"][np.isnan(truth).any(axis=1)]
-    if len(missing):
-        raise ValueError(
-            f"{prepared.folder}: {len(missing)} eyes lack a quadrant, first {missing.iloc[0]}: "
-            f"expected all four"
-        )
-    return truth
+    """Return the true quadrants (n, 4), µm, in the order S, N, I, T, NaN where missing."""
+    truth = quadrant_means(prepared.profiles).to_numpy()
+    columns = list(RNFL_COLUMNS[1:])
+    if not set(columns) <= set(prepared.samples):
+        return truth
+    measured = prepared.samples[columns].to_numpy(dtype=float)
+    return np.where(np.isfinite(measured), measured, truth)
 
 
 def _frame(

@@ -1,48 +1,62 @@
-"""From a prepared dataset to batches: resident images, batched indexing and augmentation."""
+"""From a prepared dataset to batches: resident or mapped images, indexed by batch."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+import hashlib
+import inspect
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
+from rnfl import provenance
 from rnfl.backbones import resize
 from rnfl.geometry import QUADRANTS
+from rnfl.memory import fits
+from rnfl.paths import cache_root
 from rnfl.schema import SPLITS
 
 if TYPE_CHECKING:
     from rnfl.prepare import Prepared
 
-AUGMENTATIONS = ("intensity", None)
 QUADRANT_COLUMNS = [f"rnfl_{name}" for name in QUADRANTS]
+AHEAD = 2  # batches collected before they are asked for
+Batch = tuple[Tensor, Tensor, Tensor | None]
+
+_RESIZING = hashlib.sha256(inspect.getsource(resize).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
 class Batches:
-    """The images and labels of one split, ready on a device.
+    """The inputs and labels of one split, ready for a device.
 
     Attributes
     ----------
-    images : uint8 Tensor (N, 1 or 3, S, S)
-        On ``device`` where they fit, else in host memory.
+    images : uint8 Tensor (M, 1 or 3, S, S)
+        On ``device`` where they fit, else mapped from disk. Behind a frozen prefix
+        (:mod:`rnfl.prefix`) its tokens (M, T, D), floating point, stand here instead.
     profiles : float32 Tensor (N, 360)
         Labels (µm) on ``device``, NaN = missing.
     quadrants : float32 Tensor (N, 4) or None
         Measured quadrant means S, N, I, T (µm) of eyes that have no profile, NaN = missing and for
         eyes that have one; None where no eye needs them.
+    rows : int Tensor (N,) or None
+        Which of ``images`` belongs to each row of the labels; None = they are in the same order.
     """
 
     images: Tensor
     profiles: Tensor
     device: torch.device
     quadrants: Tensor | None = None
+    rows: Tensor | None = None
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.profiles)
 
     @property
     def target(self) -> str:
@@ -55,21 +69,69 @@ class Batches:
         """The labels that ``target`` names: (N, 360) or (N, 4), µm, NaN = missing."""
         return self.quadrants if self.target == "quadrants" else self.profiles
 
-    def take(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Images as float (B, C, S, S) in [0, 1], profiles and quadrants of the rows ``index``."""
-        images = self.images[index.to(self.images.device)].to(self.device, non_blocking=True)
-        index = index.to(self.device)
-        quadrants = None if self.quadrants is None else self.quadrants[index]
-        return images.float().div_(255), self.profiles[index], quadrants
+    def select(self, index: Tensor) -> "Batches":
+        """The rows ``index`` alone; their images stay where they are."""
+        _, profiles, quadrants = self._labels(index)
+        rows = index if self.rows is None else self.rows[index]
+        return replace(self, profiles=profiles, quadrants=quadrants, rows=rows)
 
-    def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """All rows, in their order, ``batch_size`` at a time."""
-        for index in torch.arange(len(self)).split(batch_size):
-            yield self.take(index)
+    def take(self, index: Tensor) -> Batch:
+        """Images as float (B, C, S, S) in [0, 1], profiles and quadrants of the rows ``index``."""
+        return as_float(self._fetch(index))
+
+    def in_order(self, batch_size: int) -> Iterator[Batch]:
+        """All rows as :meth:`take` gives them, in their order, ``batch_size`` at a time."""
+        return map(as_float, self.stream(torch.arange(len(self)).split(batch_size)))
+
+    def stream(self, indices: Iterable[Tensor]) -> Iterator[Batch]:
+        """Batches of the rows that each of ``indices`` names, with images as they are stored.
+
+        From host memory to a GPU they pass through pinned memory, and the next ones are collected
+        while this one is computed.
+        """
+        if self.images.device.type == self.device.type:
+            yield from map(self._fetch, indices)
+            return
+        with ThreadPoolExecutor(1) as reader:
+            waiting: deque[Future] = deque()
+            for index in indices:
+                waiting.append(reader.submit(self._pinned, index))
+                if len(waiting) > AHEAD:
+                    yield self._send(*waiting.popleft().result())
+            while waiting:
+                yield self._send(*waiting.popleft().result())
+
+    def _fetch(self, index: Tensor) -> Batch:
+        return self._send(self._collect(index), index)
+
+    def _pinned(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        return self._collect(index).pin_memory(), index
+
+    def _collect(self, index: Tensor) -> Tensor:
+        rows = index if self.rows is None else self.rows[index.to(self.rows.device)]
+        return self.images[rows.to(self.images.device, non_blocking=True)].contiguous()
+
+    def _send(self, images: Tensor, index: Tensor) -> Batch:
+        return images.to(self.device, non_blocking=True), *self._labels(index)[1:]
+
+    def _labels(self, index: Tensor) -> Batch:
+        index = index.to(self.device, non_blocking=True)
+        quadrants = None if self.quadrants is None else self.quadrants[index]
+        return index, self.profiles[index], quadrants
+
+
+def as_float(batch: Batch) -> Batch:
+    """Turn stored images into float in [0, 1]; tokens only become float32."""
+    images, profiles, quadrants = batch
+    values = images.float()
+    return values.div_(255) if images.dtype == torch.uint8 else values, profiles, quadrants
 
 
 def load(prepared: "Prepared", rows: np.ndarray, size: int, device: torch.device) -> Batches:
     """Put rows of a prepared dataset on a device, resized once to the model's input size.
+
+    Images stay mapped from disk, and are read as they are asked for, unless they fit into half of
+    a GPU's free memory.
 
     Parameters
     ----------
@@ -82,13 +144,15 @@ def load(prepared: "Prepared", rows: np.ndarray, size: int, device: torch.device
     """
     quadrants = measured_quadrants(prepared, rows)
     rows = torch.as_tensor(np.asarray(rows))
-    images = _resized(prepared.folder / "images.npy", prepared.manifest["hash"], size)[rows]
-    if device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
-        images = images.to(device)
+    images = _mapped(_resized(prepared, size))
+    if device.type == "cuda" and fits(len(rows) * images[:1].nbytes, device):
+        images, kept = images[rows].to(device), None
+    else:
+        kept = rows
     profiles = torch.from_numpy(np.array(prepared.profiles, dtype=np.float32))[rows]
     if quadrants is not None:
         quadrants = torch.from_numpy(quadrants.astype(np.float32)).to(device)
-    return Batches(images, profiles.to(device), device, quadrants)
+    return Batches(images, profiles.to(device), device, quadrants, kept)
 
 
 def measured_quadrants(prepared: "Prepared", rows: np.ndarray) -> np.ndarray | None:
@@ -116,9 +180,14 @@ def rows_by_split(prepared: "Prepared", needed: Sequence[str] = ("test",)) -> di
     Raises
     ------
     ValueError
-        If a needed split is empty.
+        If a needed split is empty, or no eye has anything to learn from.
     """
     rows = {name: prepared.subset(name) for name in SPLITS}
+    if not len(_labelled(prepared, np.arange(len(prepared)))):
+        raise ValueError(
+            f"dataset {prepared.name!r}: none of its {len(prepared)} eyes has a profile or a "
+            "quadrant to learn from; finished runs can predict it (rnfl predict)"
+        )
     rows |= {name: _labelled(prepared, rows[name]) for name in ("train", "val")}
     for name in ("train", "val", *needed):
         if not len(rows[name]):
@@ -139,56 +208,32 @@ def _labelled(prepared: "Prepared", rows: np.ndarray) -> np.ndarray:
     return np.asarray(rows)[has_label]
 
 
-@lru_cache(maxsize=4)
-def _resized(path: Path, digest: str, size: int) -> Tensor:
-    # The dataset's hash is part of the key so that a dataset prepared anew is read anew.
-    images = np.load(path, mmap_mode="r")
-    chunks = []
-    for start in range(0, len(images), 256):
-        chunk = torch.from_numpy(np.array(images[start : start + 256]))
-        chunk = chunk.unsqueeze(1) if chunk.ndim == 3 else chunk.permute(0, 3, 1, 2)
-        if chunk.shape[-2:] != (size, size):
-            chunk = resize(chunk.float(), size).round_().clamp_(0, 255).to(torch.uint8)
-        chunks.append(chunk.contiguous())
-    return torch.cat(chunks)
+def _mapped(path: Path) -> Tensor:
+    """Map images (N, S, S) or (N, S, S, 3) as (N, C, S, S); nothing writes to the file."""
+    images = torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
+    return images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
 
 
-def check_augmentation(name: str | None) -> None:
-    """Refuse a name that is not in ``AUGMENTATIONS``."""
-    if name not in AUGMENTATIONS:
-        raise ValueError(f"unknown augmentation {name!r}; valid ones are {AUGMENTATIONS}")
+def _resized(prepared: "Prepared", size: int) -> Path:
+    """Return the file of a dataset's images at a size; made once for every run that asks."""
+    source = prepared.folder / "images.npy"
+    if prepared.images.shape[1:3] == (size, size):
+        return source
+    digest = prepared.manifest["files"][source.name]
+    path = cache_root() / f"images-{digest[:16]}-{size}px-{_RESIZING}.npy"
+    if not path.exists():
+        shape = (len(prepared), size, size, *prepared.images.shape[3:])
+        with provenance.publish_file(path) as aside:
+            out = np.lib.format.open_memmap(aside, "w+", np.uint8, shape)
+            for start in tqdm(range(0, len(out), 256), f"images at {size} px", leave=False):
+                part = slice(start, start + 256)
+                out[part] = _resize(np.array(prepared.images[part]), size)
+            out.flush()
+    return path
 
 
-def seeded_generator(*numbers: int) -> torch.Generator:
-    """A CPU generator that depends on all the numbers, e.g. on (seed, epoch)."""
-    return torch.Generator().manual_seed(mixed_seed(*numbers))
-
-
-def mixed_seed(*numbers: int) -> int:
-    """One 63-bit seed out of several numbers; neighbours give unrelated seeds."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
-
-
-def epoch_order(n: int, seed: int, epoch: int) -> Tensor:
-    """The order of ``n`` rows in an epoch: a permutation that depends on (seed, epoch) alone."""
-    return torch.randperm(n, generator=seeded_generator(seed, epoch))
-
-
-def jitter(images: Tensor, random: torch.Generator, strength: float = 0.2) -> Tensor:
-    """Change brightness and contrast of each image, in place.
-
-    Parameters
-    ----------
-    images : float Tensor (B, C, H, W) in [0, 1]
-    random : torch.Generator
-        Source of all randomness.
-    strength : float
-        Largest change: of contrast as a factor about the image's mean, of brightness as a share
-        of that mean (ours; the paper says only that augmentation is of intensity).
-    """
-    contrast, brightness = (torch.rand(2, len(images), generator=random) * 2 - 1) * strength
-    centre = images.mean(dim=(1, 2, 3), keepdim=True)
-    contrast = contrast.to(images.device).view(-1, 1, 1, 1)
-    brightness = brightness.to(images.device).view(-1, 1, 1, 1)
-    images.mul_(1 + contrast).add_(centre * (brightness - contrast))
-    return images.clamp_(0, 1)
+def _resize(images: np.ndarray, size: int) -> np.ndarray:
+    stack = torch.from_numpy(images)
+    stack = stack.unsqueeze(1) if stack.ndim == 3 else stack.permute(0, 3, 1, 2)
+    stack = resize(stack.float(), size).round_().clamp_(0, 255).to(torch.uint8)
+    return stack.permute(0, 2, 3, 1).reshape(len(images), size, size, *images.shape[3:]).numpy()

@@ -11,8 +11,10 @@ NARROW = 384
 
 
 def choose_device(name: str | None = None) -> torch.device:
-    """Return the named device; by default the GPU if there is one, else the CPU."""
-    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    """Return the named device; by default the current GPU if there is one, else the CPU."""
+    if name is None and torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device(name or "cpu")
 
 
 def describe(device: torch.device) -> str:

@@ -1,30 +1,27 @@
 """Run experiments: a configuration in, a finished folder out, computed at most once.
 
-A finished run returns at once, without importing torch; an interrupted one resumes; two processes
-that ask for the same run share the work, the second waiting for the first.
+A finished run returns at once, without importing torch; an interrupted one resumes; of processes
+that ask for the same run one computes it, and the others wait, are told for whom, and take over
+should it die.
 """
 
-import fcntl
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from rnfl import provenance, reference, runs, schema
+from rnfl import failures, locks, provenance, run_folders, runs, schema
 from rnfl.brackets import oracle_predictions, rows_of, template_predictions
 from rnfl.paths import runs_root
 from rnfl.prepare import Prepared
 from rnfl.run_tables import histories_of, predictions_of, runs_table
 from rnfl.runs import RunConfig, RunResult
-from rnfl.versions import code_version
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
     from rnfl.fitting import Fitted
 
@@ -60,28 +57,68 @@ def run(config: RunConfig, report: Callable[[dict], None] | None = None) -> RunR
     ------
     ValueError
         If the dataset, backbone or protocol is unknown, the dataset is absent or has nothing to
-        learn from, or ``start`` has another backbone or has seen eyes to be tested on.
+        learn from, or ``start`` has another backbone or has seen eyes to be tested on. Also if the
+        dataset is deleted or replaced during the run; checkpoints are kept.
     FloatingPointError
         If training diverged; its checkpoints are kept.
+    OSError
+        If something cannot be written, such as on a full disk; what is written so far is kept.
+    KeyboardInterrupt, SystemExit
+        If SIGINT or SIGTERM came; a checkpoint is written before.
     """
     prepared = runs.open_dataset(config.dataset)
     result = runs.find(config, prepared)
     if result is None:
         run_id = config.run_id(prepared)
-        with _locked(runs.partial_folder(run_id)):
-            result = runs.find(config, prepared) or _compute(config, prepared, run_id, report)
+        result = _computed_once(config, prepared, run_id, report)
+    locks.remove_remains(runs.partial_folder(result.run_id))
     for dataset in config.eval_on:
         predict_with(result, dataset)
     return result
 
 
-def _compute(
+def _computed_once(
     config: RunConfig, prepared: Prepared, run_id: str, report: Callable[[dict], None] | None
 ) -> RunResult:
+    """Compute a run under its lock; of processes that train together, the first one holds it."""
+    from rnfl import parallel
+
+    if parallel.is_first():
+        with locks.locked(runs.partial_folder(run_id)):
+            unfinished = runs.find(config, prepared) is None
+            if parallel.agreed(unfinished):
+                _compute(config, prepared, run_id, report)
+    elif parallel.agreed(None):
+        _compute(config, prepared, run_id, report)
+    parallel.wait()
+    return runs.find(config, prepared)
+
+
+def _compute(
+    config: RunConfig, prepared: Prepared, run_id: str, report: Callable[[dict], None] | None
+) -> None:
+    from rnfl import parallel
+
+    partial, folder = runs.partial_folder(run_id), runs_root() / run_id
+    locks.clear_aside(folder)
+    with failures.unchanged(prepared, f"what is trained so far is kept in {partial}"):
+        prepared, fitted, table, outcome = _learn(config, prepared, run_id, report)
+    if not parallel.is_first():
+        return
+    try:
+        run_folders.publish(folder, run_id, config, prepared, fitted, table, outcome)
+    except OSError as error:
+        kept = f"training is over and is kept in {partial}"
+        raise failures.unwritten(f"run {run_id}", folder.parent, error, kept) from error
+    shutil.rmtree(partial)
+
+
+def _learn(
+    config: RunConfig, prepared: Prepared, run_id: str, report: Callable[[dict], None] | None
+) -> tuple[Prepared, "Fitted", pd.DataFrame, dict]:
+    """Fit a model and predict; return the divided dataset, the model, its predictions, errors."""
     from rnfl import batches, fitting, predict, readout
 
-    batches.check_augmentation(config.augment)
-    partial, folder = runs.partial_folder(run_id), runs_root() / run_id
     prepared = runs.divided(prepared, config.split)
     rows = batches.rows_by_split(prepared, () if config.split == "all" else ("test",))
     if config.protocol.solver == "ridge":
@@ -89,7 +126,7 @@ def _compute(
         fitted = fitting.solve(config, prepared, rows)
         prepared = _without_validation(prepared)
     else:
-        fitted = fitting.train(config, prepared, rows, partial, report)
+        fitted = fitting.train(config, prepared, rows, runs.partial_folder(run_id), report)
     device = next(fitted.model.parameters()).device
     table = predict.predictions_table(
         fitted.model, prepared, rows["test"], run_id, device, fitted.precision
@@ -100,68 +137,13 @@ def _compute(
         **{f"n_{split}": len(rows[split]) for split in schema.SPLITS},
         "n_unlabelled": len(prepared) - sum(map(len, rows.values())),
     }
-    _publish(folder, run_id, config, prepared, fitted, table, outcome)
-    shutil.rmtree(partial)
-    return RunResult(folder, run_id, config)
+    return prepared, fitted, table, outcome
 
 
 def _without_validation(prepared: Prepared) -> Prepared:
     """Return a dataset whose validation eyes are training eyes, as a readout takes them."""
     split = prepared.samples["split"].replace("val", "train")
     return replace(prepared, samples=prepared.samples.assign(split=split))
-
-
-def _publish(
-    folder: Path,
-    run_id: str,
-    config: RunConfig,
-    prepared: Prepared,
-    fitted: "Fitted",
-    predictions: pd.DataFrame,
-    outcome: dict,
-) -> None:
-    from safetensors.torch import save as serialise
-
-    from rnfl.devices import describe
-
-    model, progress = fitted.model, fitted.progress
-    history = pd.DataFrame(progress.history)
-    history.insert(0, "run_id", run_id)
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    summary = {
-        "best_epoch": progress.best_row["epoch"],
-        "best_val_mae": progress.best_row["val_mae"],
-        "n_epochs": len(history),
-        "stopped_early": len(history) < config.epochs,
-        **outcome,
-        "n_parameters": sum(p.numel() for p in model.parameters()),
-        "n_trainable": trainable,
-        "seconds": round(progress.seconds, 1),
-    }
-    device = next(model.parameters()).device
-    record = provenance.record(
-        describe(device),
-        {"dataset": prepared.manifest["hash"], "code": code_version(config.protocol.solver)},
-    )
-    record |= {"precision": fitted.precision, "backbone_weights": _weights_said(model)}
-    with provenance.publish_folder(folder) as aside:
-        provenance.write_json(aside / "config.json", config.resolve(prepared))
-        provenance.write_json(aside / "provenance.json", record)
-        provenance.write_csv(aside / "history.csv", schema.validate(history, "history"))
-        provenance.write_parquet(aside / "predictions.parquet", predictions)
-        weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-        (aside / "model.safetensors").write_bytes(serialise(weights))
-        provenance.write_json(aside / "training_set.json", reference.facts(prepared))
-        if len(band := reference.training_band(prepared)):
-            provenance.write_csv(aside / "reference.csv", band)
-        provenance.write_json(aside / "summary.json", summary)
-
-
-def _weights_said(model: "nn.Module") -> list[str]:
-    """Return what became of the keys of the backbones' published files, in words."""
-    read = getattr(model, "backbones", [model.backbone])
-    reports = [backbone.report for backbone in read if backbone.report is not None]
-    return [line for report in reports for line in report.text.splitlines()]
 
 
 def predict_with(
@@ -189,23 +171,30 @@ def predict_with(
     name = f"predictions-{prepared.name}-{split or 'all'}-{prepared.manifest['hash'][:10]}.parquet"
     path = result.folder / name
     if not path.exists():
-        from rnfl import devices, models, predict
-
-        device = device or devices.choose_device()
-        model = models.load(result).to(device)
-        asked = "fp32" if result.config.protocol.solver == "ridge" else result.config.precision
-        precision = devices.resolve_precision(asked, device, model.backbone.embed_dim)
-        table = predict.predictions_table(
-            model, prepared, rows_of(prepared, split), result.run_id, device, precision
-        )
-        provenance.write_parquet(path, table)
+        with locks.locked(runs.partial_folder(result.run_id)):
+            if not path.exists():
+                _predict(result, prepared, split, device, path)
     return schema.validate(pd.read_parquet(path), "predictions", str(path))
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of an unfinished run; the system frees it when the process ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_name(f"{folder.name}.lock"), "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _predict(
+    result: RunResult,
+    prepared: Prepared,
+    split: str | None,
+    device: "torch.device | None",
+    path: Path,
+) -> None:
+    from rnfl import devices, models, predict
+
+    locks.clear_aside(path)
+    device = device or devices.choose_device()
+    model = models.load(result).to(device)
+    asked = "fp32" if result.config.protocol.solver == "ridge" else result.config.precision
+    precision = devices.resolve_precision(asked, device, model.backbone.embed_dim)
+    rows = rows_of(prepared, split)
+    table = predict.predictions_table(model, prepared, rows, result.run_id, device, precision)
+    try:
+        provenance.write_parquet(path, table)
+    except OSError as error:
+        kept = f"the run itself is whole in {result.folder}"
+        raise failures.unwritten(path.name, path.parent, error, kept) from error

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from rnfl import baselines, lineage, runs, schema, trained
+from rnfl import baselines, lineage, runs, schema
 from rnfl.geometry import QUADRANTS
 from rnfl.prepare import Prepared
 from rnfl.runs import RunResult
+from rnfl.use import trained
 
 # (images (n, H, W[, 3]), quadrants (n, 4) µm, patients (n,)) -> (images (m, ...) -> (m, 4) µm)
 Yardstick = Callable[[np.ndarray, np.ndarray, np.ndarray], baselines.Predictor]

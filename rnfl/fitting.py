@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from rnfl import batches, devices, models, readout
+from rnfl import batches, devices, models, parallel, readout
 from rnfl import train as training
 from rnfl.prepare import Prepared
 from rnfl.runs import RunConfig
+from rnfl.state import Progress
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Fitted:
     """A model that has learnt, how it went, and what its errors were measured on."""
 
     model: nn.Module
-    progress: training.Progress
+    progress: Progress
     precision: str
     target: str
 
@@ -53,6 +54,8 @@ def train(
 
 def solve(config: RunConfig, prepared: Prepared, rows: dict[str, np.ndarray]) -> Fitted:
     """Solve for a readout of frozen backbones."""
+    if parallel.size() > 1:
+        raise ValueError(f"{config.slug}: a readout is solved for by one process, not by torchrun")
     clock = time.monotonic()
     device = devices.choose_device()
     with torch.random.fork_rng():

@@ -44,7 +44,7 @@ def quadrant_l1(prediction: Tensor, quadrants: Tensor) -> Tensor:
     Any shape with these means is as good as any other: a network that learns from nothing else has
     its shape within a quadrant from where it started.
     """
-    return l1(prediction @ AVERAGES.to(prediction), quadrants)
+    return l1(prediction @ AVERAGES.to(prediction, non_blocking=True), quadrants)
 
 
 def supervised(

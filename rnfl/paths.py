@@ -32,3 +32,8 @@ def prepared_root() -> Path:
 def runs_root() -> Path:
     """Return the folder of finished and partial runs, ``<data root>/runs``."""
     return data_root() / "runs"
+
+
+def cache_root() -> Path:
+    """Return the folder of what can be made again at any time, ``<data root>/cache``."""
+    return data_root() / "cache"

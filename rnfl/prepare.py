@@ -19,9 +19,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rnfl import contact_sheet, datasets, provenance, schema, summary
+from rnfl import contact_sheet, datasets, disc, provenance, schema, summary
 from rnfl.datasets.eyes import forget
-from rnfl.disc import UNSURE_BELOW
 from rnfl.geometry import FIELD_MM, N_ANGLES
 from rnfl.paths import prepared_root
 
@@ -94,6 +93,7 @@ def write(
     samples: pd.DataFrame,
     manifest_fields: Mapping[str, Any],
     profiles_true: np.ndarray | None = None,
+    extra: Mapping[str, pd.DataFrame] | None = None,
 ) -> Prepared:
     """Publish a prepared dataset, whole or not at all, and return it.
 
@@ -108,6 +108,8 @@ def write(
         ``dataset``, ``modality``, ``phantom`` (bool), ``settings``; optionally ``exclusions``
         (list of ``{"id", "reason"}``), ``field_mm``, further ``counts`` and more.
     profiles_true : ndarray (N, 360), µm, optional
+    extra : mapping of file name to DataFrame, optional
+        Further tables of the dataset, such as its visits; written as parquet beside the others.
 
     Raises
     ------
@@ -128,14 +130,20 @@ def write(
     counts = {"patients": samples["patient_id"].nunique()}
     counts |= {split: (samples["split"] == split).sum() for split in schema.SPLITS}
     manifest = {"name": name, "n": len(samples), "exclusions": [], "field_mm": FIELD_MM}
-    manifest |= {**manifest_fields, **_unsure(samples, name)}
-    counts |= {"disc_unsure": len(manifest["unsure"])} if "unsure" in manifest else {}
+    manifest |= manifest_fields
+    if "disc_confidence" in samples:
+        manifest["unsure"] = disc.unsure(samples, name)
+        counts["disc_unsure"] = len(manifest["unsure"])
     manifest["counts"] = counts | dict(manifest_fields.get("counts", {}))
     folder = prepared_root() / name
     with provenance.publish_folder(folder) as aside:
         for file, array in arrays.items():
             np.save(aside / file, array, allow_pickle=False)
         samples.to_parquet(aside / "samples.parquet", index=False)
+        for file, table in (extra or {}).items():
+            if (aside / file).exists():
+                raise ValueError(f"{name}: extra table {file!r}: the dataset has such a file")
+            table.to_parquet(aside / file, index=False)
         _show(aside, arrays, samples, manifest)
         files = {path.name: provenance.sha256_file(path) for path in sorted(aside.iterdir())}
         sizes = {file: (aside / file).stat().st_size for file in files if file not in FOR_PEOPLE}
@@ -145,18 +153,6 @@ def write(
         )
     forget(name)
     return load(folder)
-
-
-def _unsure(samples: pd.DataFrame, name: str) -> dict[str, list[dict[str, Any]]]:
-    """Return the eyes whose disc a person should look at, where the dataset says how sure it is."""
-    if "disc_confidence" not in samples:
-        return {}
-    confidence = samples["disc_confidence"].astype(float)
-    bad = confidence[~confidence.between(0, 1)].unique()
-    if len(bad):
-        raise ValueError(f"{name}: disc_confidence {bad[:3]}: expected 0 to 1 in each row")
-    eyes = samples.loc[confidence < UNSURE_BELOW, ["eye_id", "disc_confidence"]]
-    return {"unsure": eyes.set_axis(["id", "confidence"], axis=1).to_dict("records")}
 
 
 def _show(aside: Path, arrays: Mapping, samples: pd.DataFrame, manifest: Mapping) -> None:

@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 from rnfl import backbones, provenance
 from rnfl.backbone_specs import WEIGHTS
-from rnfl.batches import epoch_order, seeded_generator
 from rnfl.devices import autocast, choose_device, resolve_precision
 from rnfl.pretrain_tasks import TASKS, augment, to_float
 from rnfl.protocols import decay_groups, learning_rate
+from rnfl.randomness import epoch_order, seeded_generator
 
 Targets = Mapping[str, np.ndarray] | np.ndarray | None
 

@@ -10,7 +10,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from rnfl.backbones import Backbone
-from rnfl.batches import jitter
+from rnfl.randomness import jitter
 
 
 class Task(nn.Module):

@@ -24,17 +24,17 @@ from tqdm import tqdm
 from rnfl import ridge
 from rnfl.backbones import Backbone
 from rnfl.batches import QUADRANT_COLUMNS, Batches
-from rnfl.datasets.phantom_eyes import population
+from rnfl.datasets.phantom.eyes import population
 from rnfl.geometry import QUADRANTS, flip_profile, quadrant_means
 from rnfl.predict import predict
 from rnfl.prepare import Prepared
-from rnfl.train import Progress
+from rnfl.state import Progress
 
 CELLS = 8  # tokens are averaged to at most 8 by 8 cells
 COMPONENTS = 24  # at most, of profiles
 SHAPES = 2000  # phantom eyes that say what profile four quadrant means imply
 BATCH = 32
-LARGEST = 8e9  # bytes of features
+LARGEST = 16e9  # bytes of memory
 
 
 class Readout(nn.Module):
@@ -51,7 +51,7 @@ class Readout(nn.Module):
         super().__init__()
         self.backbones = nn.ModuleList(backbones).requires_grad_(False)
         for i, backbone in enumerate(backbones):
-            shape = backbone.depth, backbone.embed_dim * int(np.prod(_cells(backbone.grid)))
+            shape = backbone.depth, _width(backbone)
             self.register_buffer(f"mean_{i}", torch.zeros(shape))
             self.register_buffer(f"weights_{i}", torch.zeros(*shape, n_codes))
         self.register_buffer("level", torch.zeros(n_codes))
@@ -90,6 +90,11 @@ def _cell(grid: tuple[int, int]) -> int:
 
 def _cells(grid: tuple[int, int]) -> tuple[int, int]:
     return -(-grid[0] // _cell(grid)), -(-grid[1] // _cell(grid))
+
+
+def _width(backbone: Backbone) -> int:
+    """Return how many numbers :func:`tokens` gives after each block."""
+    return backbone.embed_dim * int(np.prod(_cells(backbone.grid)))
 
 
 @dataclass(frozen=True)
@@ -197,35 +202,33 @@ def fit(
         When labels are incomplete, or the features would not fit into memory.
     """
     code = encode(data)
-    width = sum(b.depth * b.embed_dim * int(np.prod(_cells(b.grid))) for b in backbones)
-    if (size := 8 * len(data) * width) > LARGEST:
+    n_codes = code.codes.shape[1]
+    if (size := _bytes_needed(backbones, len(data), n_codes)) > LARGEST:
         raise ValueError(
             f"a readout of {len(data)} eyes would take {size / 1e9:.0f} GB, at most "
             f"{LARGEST / 1e9:.0f}: choose a smaller backbone, or a protocol that trains by gradient"
         )
     upright, flipped = _features(backbones, data)
-    solved = ridge.fit(
-        upright,
-        code.codes,
-        np.asarray(patients),
-        (flipped, code.mirrored),
-        seed=seed,
-        measured=(code.measure, data.labels.cpu().numpy()),
-    )
-    model = Readout([b.cpu() for b in backbones], code.codes.shape[1])
+    mirrored, measured = (flipped, code.mirrored), (code.measure, data.labels.cpu().numpy())
+    solved = ridge.fit(upright, code.codes, np.asarray(patients), mirrored, seed=seed,
+                       measured=measured)  # fmt: skip
+    model = Readout([b.cpu() for b in backbones], n_codes)
     blocks = zip(solved.means, solved.weights, strict=True)
     for i, backbone in enumerate(backbones):
         for row in range(backbone.depth):
             mean, weights = next(blocks)
             getattr(model, f"mean_{i}")[row] = torch.from_numpy(mean)
             getattr(model, f"weights_{i}")[row] = torch.from_numpy(weights)
-    for name, value in (
-        ("level", solved.level),
-        ("decoder", code.decoder),
-        ("offset", code.offset),
-    ):
-        getattr(model, name).copy_(torch.from_numpy(value))
+    model.level.copy_(torch.from_numpy(solved.level))
+    model.decoder.copy_(torch.from_numpy(code.decoder))
+    model.offset.copy_(torch.from_numpy(code.offset))
     return model.to(data.device).eval(), solved
+
+
+def _bytes_needed(backbones: Sequence[Backbone], n: int, n_codes: int) -> int:
+    """Return the memory that features of ``n`` eyes, their regression and the readout take."""
+    widths = [_width(backbone) for backbone in backbones for _ in range(backbone.depth)]
+    return ridge.bytes_needed(n, widths, n_codes) + 4 * (n_codes + 1) * sum(widths)
 
 
 def _features(
@@ -233,14 +236,15 @@ def _features(
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Return every block's tokens of the eyes as they are and turned upside down."""
     upright, flipped = [], []
-    with torch.inference_mode():
-        for backbone in backbones:
-            backbone = backbone.to(data.device).eval()
-            steps = tqdm(
-                data.in_order(BATCH), backbone.spec.name, -(-len(data) // BATCH), disable=None
-            )
-            pairs = [(tokens(backbone, x), tokens(backbone, x.flip(2))) for x, *_ in steps]
-            for kind, into in ((0, upright), (1, flipped)):
-                each = zip(*(pair[kind] for pair in pairs), strict=True)
-                into += [torch.cat(block).cpu().numpy() for block in each]
+    for backbone in backbones:
+        backbone = backbone.to(data.device).eval()
+        both = np.empty((2, backbone.depth, len(data), _width(backbone)), np.float32)
+        steps = tqdm(data.in_order(BATCH), backbone.spec.name, -(-len(data) // BATCH), disable=None)
+        for step, (images, *_) in enumerate(steps):
+            rows = slice(step * BATCH, (step + 1) * BATCH)
+            with torch.inference_mode():
+                for kind, shown in enumerate((images, images.flip(2))):
+                    for block, found in enumerate(tokens(backbone, shown)):
+                        both[kind, block, rows] = found.cpu().numpy()
+        upright, flipped = [*upright, *both[0]], [*flipped, *both[1]]
     return upright, flipped

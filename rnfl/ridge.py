@@ -2,7 +2,8 @@
 
 Each set of features (a *block*) has its own ridge regression; predictions are averaged over blocks,
 and one penalty, relative to a block's mean squared feature norm, is chosen for all of them by
-cross-validation by patient. Everything is computed from inner products between eyes, once.
+cross-validation by patient. Everything is computed from inner products between eyes, once; only
+those are kept in double precision, features are read some columns at a time (:func:`bytes_needed`).
 
 Mirrored copies of the eyes may be added: turned upside down, superior becomes inferior, so that a
 mirrored eye with mirrored labels is another example of the same anatomy. Originals and copies are
@@ -11,7 +12,7 @@ centred each by their own mean, so only what distinguishes eyes is learnt from t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,8 @@ from rnfl.splits import folds_by_patient
 
 PENALTIES = np.logspace(-2, 2, 13)  # in units of a block's mean squared norm
 INNER_FOLDS = 5
+COLUMNS = 4096  # features of all eyes that are in double precision at a time
+MATRICES = 8  # of the size of a Gram matrix that solving takes, eigh's own workspace included
 
 
 @dataclass(frozen=True)
@@ -90,14 +93,19 @@ def fit(
         raise ValueError(
             f"ridge: expected finite labels of {[len(x) for x in blocks]} eyes, got {n}"
         )
+    k = min(INNER_FOLDS, len(set(patients)))
+    if k < 2:
+        raise ValueError(
+            f"ridge: {n} eyes of {k} patients to learn from: expected 2 patients or more, because "
+            f"the penalty is chosen by cross-validation by patient"
+        )
     copies, turned = mirrored if mirrored else ([x[:0] for x in blocks], labels[:0])
-    features = [np.concatenate([x, y]) for x, y in zip(blocks, copies, strict=True)]
-    grams = [x.astype(float) @ x.T.astype(float) for x in features]
+    features = list(zip(blocks, copies, strict=True))
+    grams = [_gram(x, y) for x, y in features]
     both = np.concatenate([labels, turned])
 
     decode, truth = measured or (np.asarray, labels)
     everyone = np.arange(n)
-    k = min(INNER_FOLDS, len(set(patients)))
     fold = folds_by_patient(list(patients), k, seed)
     errors = np.zeros(len(penalties))
     for i in range(k):
@@ -107,12 +115,51 @@ def fit(
     penalty = float(penalties[np.argmin(errors)])
 
     means, weights = [], []
-    for x, gram in zip(features, grams, strict=True):
-        centre = _centring(n, len(both), everyone)
+    centre = _centring(n, len(both), everyone)
+    for (x, y), gram in zip(features, grams, strict=True):
         dual, scale = _dual(centre @ gram @ centre.T, centre @ both, penalty)
-        means.append(x[:n].mean(axis=0))
-        weights.append(((centre @ x).T @ dual / scale).astype(np.float32))
+        shares = centre.T @ dual / scale
+        means.append(x.mean(axis=0))
+        parts = [(part.T @ shares).astype(np.float32) for part in _parts(x, y)]
+        weights.append(np.concatenate(parts))
     return Ridge(labels.mean(axis=0), means, weights, penalty, errors / truth.size)
+
+
+def bytes_needed(n: int, widths: Sequence[int], k: int, mirrored: bool = True) -> int:
+    """Return the memory that :func:`fit` takes at its peak, features as float32 included.
+
+    Parameters
+    ----------
+    n : int
+        Eyes, not counting mirrored copies.
+    widths : sequence of int
+        Features of each block.
+    k : int
+        Labels.
+    mirrored : bool
+        Whether there are mirrored copies.
+    """
+    rows = n * (1 + mirrored)
+    features, weights = 4 * rows * sum(widths), 4 * (k + 1) * sum(widths)
+    square = 8 * rows**2  # one Gram matrix
+    solving = MATRICES * square + 8 * rows * k * len(PENALTIES)
+    reading = square + 2 * 8 * rows * min(COLUMNS, max(widths))
+    return features + weights + len(widths) * square + max(solving, reading)
+
+
+def _parts(x: np.ndarray, y: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield some columns of originals and mirrored copies, one below the other, as float64."""
+    for start in range(0, x.shape[1], COLUMNS):
+        columns = slice(start, start + COLUMNS)
+        yield np.concatenate([x[:, columns], y[:, columns]], dtype=float)
+
+
+def _gram(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the inner products between all rows, originals first."""
+    gram = np.zeros((len(x) + len(y),) * 2)
+    for part in _parts(x, y):
+        gram += part @ part.T
+    return gram
 
 
 def _centring(n: int, total: int, train: np.ndarray) -> np.ndarray:

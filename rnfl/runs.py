@@ -16,7 +16,8 @@ from rnfl.protocols import Protocol
 from rnfl.versions import code_version
 
 # What a run's result does not depend on.
-INCIDENTAL = ("checkpoint_seconds", "eval_on")
+INCIDENTAL = ("checkpoint_seconds", "compile", "eval_on")
+AUGMENTATIONS = ("intensity", None)
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,11 @@ class RunConfig:
         readout takes several, joined by ``+``.
     protocol : Protocol
         A name of ``PROTOCOLS`` stands for its protocol.
-    batch_size, micro_batch : int
-        Effective batch, and how much of it is computed at once (None = all of it).
+    batch_size : int
+        Effective batch.
+    micro_batch : int, 'auto' or None
+        How much of it is computed at once: None = all of it, 'auto' = what fits into the memory
+        that is free at the first step. Where memory runs out it is halved.
     patience : int
         Epochs without a better validation MAE before training stops.
     lr_scale : float
@@ -41,6 +45,11 @@ class RunConfig:
     clip : float
         Largest norm of the gradient.
     augment : {'intensity', None}
+    views : int or None
+        Under a protocol that freezes the first blocks, this many augmented views of each image
+        are drawn once and what the blocks make of them is kept (ours, see :mod:`rnfl.prefix`).
+    compile : bool or None
+        Whether to compile the model; None = on a GPU. It moves last digits alone.
     precision : {'auto', 'fp32', 'bf16'}
     radius_ratio : float
         Radius of the sampled circle as a share of the image's side.
@@ -64,12 +73,14 @@ class RunConfig:
     seed: int = 42
     epochs: int = 80
     batch_size: int = 60
-    micro_batch: int | None = None
+    micro_batch: int | str | None = None
     warmup_epochs: int = 5
     patience: int = 15
     lr_scale: float = 1.0
     clip: float = 1.0
     augment: str | None = "intensity"
+    views: int | None = None
+    compile: bool | None = None
     precision: str = "auto"
     radius_ratio: float = geometry.RADIUS_RATIO
     pretrained: bool = True
@@ -85,6 +96,17 @@ class RunConfig:
         if not 0 <= self.warmup_epochs <= self.epochs:
             raise ValueError(
                 f"warmup_epochs must lie in [0, epochs = {self.epochs}], got {self.warmup_epochs}"
+            )
+        if self.augment not in AUGMENTATIONS:
+            raise ValueError(f"augment {self.augment!r}: expected one of {AUGMENTATIONS}")
+        if self.micro_batch not in (None, "auto") and not _is_count(self.micro_batch):
+            raise ValueError(
+                f"micro_batch {self.micro_batch!r}: expected 1 or more, 'auto' or None"
+            )
+        if self.views is not None and not (_is_count(self.views) and self.augment):
+            raise ValueError(
+                f"views {self.views!r}: expected how many augmented views are kept of each image, "
+                f"1 or more, with an augmentation (augment is {self.augment!r})"
             )
         splits.check(self.split)
         if self.start is not None and not re.fullmatch(r"[\w-][\w.-]*", self.start):
@@ -212,6 +234,10 @@ def find(config: RunConfig, prepared: Prepared | None = None) -> RunResult | Non
     run_id = config.run_id(prepared or open_dataset(config.dataset))
     folder = runs_root() / run_id
     return RunResult(folder, run_id, config) if (folder / "summary.json").exists() else None
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and value >= 1
 
 
 def _start_weights(start: str | None) -> str | None:

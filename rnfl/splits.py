@@ -81,7 +81,7 @@ def folds_by_patient(patient_ids: Sequence[str], k: int, seed: int = 0) -> np.nd
     Raises
     ------
     ValueError
-        When ``k`` is below 2 or exceeds the number of patients.
+        When there are fewer than two patients, or ``k`` is below 2 or exceeds their number.
 
     Examples
     --------
@@ -89,6 +89,8 @@ def folds_by_patient(patient_ids: Sequence[str], k: int, seed: int = 0) -> np.nd
     array([0, 1, 0])
     """
     order = _uniform(patient_ids, "fold", seed).sort_values().index
+    if len(order) < 2:
+        raise ValueError(f"{len(patient_ids)} eyes of one patient or none: folds need 2 patients")
     if not 2 <= k <= len(order):
         raise ValueError(f"{k} folds: expected 2 to {len(order)}, the number of patients")
     fold = {patient: rank % k for rank, patient in enumerate(order)}

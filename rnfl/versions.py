@@ -10,10 +10,10 @@ import numpy as np
 from rnfl import geometry, provenance
 
 # The code that a trained model depends on; a change of these makes new runs.
-_SHARED = ("backbones", "batches", "devices", "predict", "protocols")
+_SHARED = ("backbones", "batches", "devices", "predict", "protocols", "randomness")
 CODE = {
-    "gradient": (*_SHARED, "losses", "model", "train"),
-    "ridge": (*_SHARED, "readout", "ridge", "datasets/phantom_eyes"),
+    "gradient": (*_SHARED, "losses", "model", "prefix", "state", "step", "train"),
+    "ridge": (*_SHARED, "readout", "ridge", "datasets/phantom/eyes"),
 }
 
 

@@ -101,13 +101,40 @@ def test_labels_may_come_from_profiles():
     np.testing.assert_allclose(columns[PRED + TRUE], profiles[PRED + TRUE], rtol=1e-5)
 
 
-def test_missing_labels_and_too_few_patients_are_named():
+def test_profiles_and_quadrants_of_one_dataset_are_one_truth():
+    columns, profiles = make(), make(labels="profiles")
+    mixed = profiles.samples.assign(**{f"rnfl_{name}": np.nan for name in "SNIT"})
+    for name in "SNIT":  # eyes 0 to 9 have quadrants, the others profiles
+        mixed.loc[:9, f"rnfl_{name}"] = columns.samples.loc[:9, f"rnfl_{name}"]
+    labels = np.where(np.arange(80)[:, None] < 10, np.nan, profiles.profiles)
+    fields = {"dataset": "made", "modality": "CFP", "phantom": True, "settings": {}}
+    both = prepare.write("mixed", np.array(profiles.images), labels, mixed, fields)
+    for baseline in (baselines.constant, baselines.pca_ridge):
+        expected, found = baseline(columns, k=5), baseline(both, k=5)
+        np.testing.assert_allclose(found[PRED + TRUE], expected[PRED + TRUE], rtol=1e-4)
+
+
+@pytest.mark.parametrize("baseline", [baselines.constant, baselines.pca_ridge])
+def test_eyes_without_a_quadrant_are_predicted_and_not_learnt_from(baseline):
+    prepared = make(20)
+    prepared.samples.loc[4, "rnfl_T"] = np.nan
+    once = baseline(prepared, k=5)
+    assert np.isfinite(once[PRED]).all(axis=None)
+    assert once["true_T"].isna().tolist() == [i == 4 for i in range(40)]
+    prepared.samples.loc[4, "rnfl_S"] = 500.0
+    np.testing.assert_array_equal(baseline(prepared, k=5)[PRED], once[PRED])
+    prepared.samples["rnfl_N"] = np.nan
+    with pytest.raises(ValueError, match="made: of the 32 eyes of 4 folds none has all four"):
+        baseline(prepared, k=5)
+
+
+def test_too_few_patients_are_named():
     prepared = make(20)
     with pytest.raises(ValueError, match="30 folds"):
         baselines.constant(prepared, k=30)
-    prepared.samples.loc[4, "rnfl_T"] = np.nan
-    with pytest.raises(ValueError, match=r"made: 1 eyes lack a quadrant, first p2-OD"):
-        baselines.pca_ridge(prepared)
+    images, one = np.asarray(prepared.images[:2]), np.array(["p0", "p0"])
+    with pytest.raises(ValueError, match="2 eyes of one patient or none: folds need 2 patients"):
+        baselines.fit_pca_ridge(images, np.full((2, 4), 90.0), one)
 
 
 def test_a_model_of_grey_images_reads_colour_ones_and_the_reverse():

@@ -3,7 +3,7 @@ import torch
 from pytest import approx, fixture, raises
 from training_data import make_dataset
 
-from rnfl import batches
+from rnfl import batches, paths, randomness, runs
 
 CPU = torch.device("cpu")
 
@@ -18,7 +18,11 @@ def test_images_are_area_means_beside_their_own_labels(data_root):
     prepared = make_dataset(n=16, size=224, missing=0.1)
     rows = prepared.subset("val")
     data = batches.load(prepared, rows, 112, CPU)
-    assert data.images.dtype == torch.uint8 and data.images.shape == (4, 1, 112, 112)
+    assert (
+        data.images.dtype == torch.uint8
+        and data.images.shape == (16, 1, 112, 112)
+        and len(data) == 4
+    )
     images, profiles, quadrants = data.take(torch.tensor([2, 0]))
     for image, row in zip(images, rows[[2, 0]], strict=True):
         mean = prepared.images[row].reshape(112, 2, 112, 2).mean(axis=(1, 3))
@@ -34,15 +38,51 @@ def test_colour_keeps_its_channels(data_root):
     np.testing.assert_array_equal(data.images[5, 1], prepared.images[5][:, :, 1])
 
 
-def test_resizing_happens_once(data_root):
+def test_resizing_happens_once_for_every_process(data_root):
     prepared = make_dataset(n=8, size=224)
-    batches._resized.cache_clear()
     for split in ("train", "val", "test"):
         batches.load(prepared, prepared.subset(split), 112, CPU)
-    assert batches._resized.cache_info().misses == 1
+    (made,) = paths.cache_root().iterdir()
+    written = made.stat().st_mtime_ns
+    batches.load(prepared, prepared.subset("val"), 112, CPU)
+    assert made.stat().st_mtime_ns == written
     again = make_dataset(n=8, size=224, seed=1)
     batches.load(again, again.subset("val"), 112, CPU)
-    assert batches._resized.cache_info().misses == 2
+    assert len(list(paths.cache_root().iterdir())) == 2
+
+
+def test_images_of_the_right_size_are_mapped_and_never_written(data_root):
+    prepared = make_dataset("tiny-cfp", n=8, colour=True)
+    before = (prepared.folder / "images.npy").read_bytes()
+    data = batches.load(prepared, np.arange(8), 112, CPU)
+    assert data.images.data_ptr() != 0 and not paths.cache_root().exists()
+    data.images[0] = 0
+    assert (prepared.folder / "images.npy").read_bytes() == before
+
+
+def test_a_selection_keeps_labels_beside_their_images(data_root):
+    prepared = make_dataset(n=16, quadrants=[9])
+    data = batches.load(prepared, np.arange(4, 16), 112, CPU)
+    some = data.select(torch.tensor([5, 1])).select(torch.tensor([1, 0]))
+    images, profiles, quadrants = some.take(torch.arange(2))
+    expected = data.take(torch.tensor([1, 5]))
+    assert len(some) == 2 and some.images.data_ptr() == data.images.data_ptr()
+    for one, other in zip((images, profiles, quadrants), expected, strict=True):
+        assert torch.equal(one.nan_to_num(), other.nan_to_num())
+    assert quadrants[1].isfinite().all() and profiles[1].isnan().all()
+
+
+def test_batches_collected_ahead_are_the_same(data_root, monkeypatch):
+    data = batches.load(make_dataset(n=12), np.arange(12), 112, CPU)
+    indices = randomness.epoch_order(12, 0, 0).split(5)
+    expected = list(data.stream(indices))
+    elsewhere = batches.replace(data, device=torch.device("meta"))
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    monkeypatch.setattr(batches.Batches, "_send", lambda self, images, index: (images, index))
+    collected = list(elsewhere.stream(iter(indices)))
+    assert [index.tolist() for _, index in collected] == [index.tolist() for index in indices]
+    for (images, _), (own, *_) in zip(collected, expected, strict=True):
+        assert torch.equal(images, own)
 
 
 def test_in_order_covers_every_row_once(data_root):
@@ -52,19 +92,20 @@ def test_in_order_covers_every_row_once(data_root):
 
 
 def test_order_depends_on_seed_and_epoch_alone():
-    order = batches.epoch_order(50, seed=42, epoch=3)
+    order = randomness.epoch_order(50, seed=42, epoch=3)
     torch.rand(7)
-    assert torch.equal(order, batches.epoch_order(50, seed=42, epoch=3))
+    assert torch.equal(order, randomness.epoch_order(50, seed=42, epoch=3))
     assert sorted(order.tolist()) == list(range(50))
     for other in ((42, 4), (43, 3), (3, 42)):
-        assert not torch.equal(order, batches.epoch_order(50, *other))
+        assert not torch.equal(order, randomness.epoch_order(50, *other))
 
 
 def test_jitter_is_reproducible_bounded_and_leaves_the_data_alone(data_root):
     data = batches.load(make_dataset(n=8), np.arange(8), 112, CPU)
     kept = data.images.clone()
     first, second = (
-        batches.jitter(data.take(torch.arange(8))[0], batches.seeded_generator(1)) for _ in range(2)
+        randomness.jitter(data.take(torch.arange(8))[0], randomness.seeded_generator(1))
+        for _ in range(2)
     )
     plain, *_ = data.take(torch.arange(8))
     assert torch.equal(first, second) and torch.equal(data.images, kept)
@@ -75,4 +116,4 @@ def test_jitter_is_reproducible_bounded_and_leaves_the_data_alone(data_root):
 
 def test_unknown_augmentations_are_refused():
     with raises(ValueError, match="mirror"):
-        batches.check_augmentation("mirror")
+        runs.RunConfig("tiny-slo", "phantom_scratch", "naive", augment="mirror")

@@ -7,7 +7,7 @@ from synthetic_tables import eyes, profiles
 
 from analysis import bootstrap
 from analysis.collapse import DEFINITIONS
-from analysis.moments import VALUES, PatientSums, Totals
+from analysis.moments import VALUES, PatientSums, Totals, replicates
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def test_every_metric_has_a_restatement_for_totals():
 @pytest.mark.parametrize("name", sorted(VALUES))
 def test_totals_give_the_metric_on_the_data_and_on_resampled_eyes(run, name):
     prediction, label, codes, n_patients = run
-    counts = bootstrap.patient_counts(n_patients, 5, seed=0)
+    counts = bootstrap.patient_counts(n_patients, 5, seed=0).copy()
     counts[0] = 1
     values = VALUES[name](Totals(counts, PatientSums(prediction, label, codes)))
     for weights, value in zip(counts, values, strict=True):
@@ -50,6 +50,33 @@ def test_counts_draw_as_many_patients_as_there_are_and_repeat_with_the_seed():
     assert (counts.sum(axis=1) == 7).all()
     assert np.array_equal(counts, bootstrap.patient_counts(7, 50, seed=1))
     assert not np.array_equal(counts, bootstrap.patient_counts(7, 50, seed=2))
+
+
+def test_counts_are_one_draw_although_made_by_the_block_and_nobody_can_change_them():
+    n_boot = 2 * bootstrap.BLOCK + 3
+    drawn = np.random.default_rng(4).integers(9, size=(n_boot, 9))
+    counts = bootstrap.patient_counts(9, n_boot, seed=4)
+    for patient in range(9):
+        assert np.array_equal(counts[:, patient], (drawn == patient).sum(axis=1))
+    with pytest.raises(ValueError, match="read-only"):
+        counts[0] = 1
+
+
+def test_counts_are_of_a_type_that_holds_one_patient_drawn_every_time():
+    assert bootstrap.patient_counts(1, 3, seed=0).tolist() == [[1]] * 3
+    assert np.iinfo(bootstrap.patient_counts(300, 1, seed=0).dtype).max >= 300
+    often = np.full((bootstrap.BLOCK + 1, 300), 300, np.uint16)
+    totals = bootstrap.weighted_totals(often, np.full((300, 2), 300))
+    assert totals.shape == (len(often), 2) and (totals == 300**3).all()
+
+
+@pytest.mark.parametrize("name", ["mae", "ccc", "pearson_between_eyes", "sigma_ratio"])
+def test_blocks_of_resamples_do_not_change_a_replicate(run, name):
+    prediction, label, codes, n_patients = run
+    sums = PatientSums(prediction, label, codes)
+    counts = bootstrap.patient_counts(n_patients, 2 * bootstrap.BLOCK + 3, seed=5)
+    found = replicates([name], sums, counts)[name]
+    assert found == pytest.approx(VALUES[name](Totals(counts, sums)), rel=1e-12)
 
 
 def test_the_order_of_eyes_does_not_matter():

@@ -1,14 +1,19 @@
 """Disc localisation: on drawn photographs with a known disc, and on the real ones of GRAPE."""
 
+import importlib
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
-from grape_tree import draw_fundus
+from grape_tree import draw_fundus, row, write_workbook
 from PIL import Image
 
 from rnfl import disc
+from rnfl.datasets.grape import WORKBOOK
 from rnfl.paths import project_root
 
+BENCHMARKS = project_root() / "benchmarks"
 REAL = project_root().parent / "shared" / "data" / "grape"
 
 
@@ -196,6 +201,45 @@ def test_real_photographs_of_the_wrong_eye_or_without_disc_are_unsure(real, chan
     errors, unsure = measure(real[::5], change)
     assert (errors > 1).mean() > 0.8
     assert unsure[errors > 1].mean() > 0.85
+
+
+def test_tables_of_the_readme_are_those_of_the_benchmark():
+    record = json.loads((BENCHMARKS / "results" / "disc.json").read_text(encoding="utf-8"))
+    readme = (project_root() / "data" / "README.md").read_text(encoding="utf-8").splitlines()
+    assert record["smoke"] is False
+    for one in record["rows"]:
+        errors = " | ".join(f"{one[name]:.2f}" for name in ("median", "90 %", "worst"))
+        lost = f"{one['beyond 1 radius']} of {one['photographs']}"
+        assert f"| {one['method']} | {errors} | {lost} |" in readme
+    names = ("change", "beyond 1 radius", "of these unsure", "unsure though within")
+    for one in record["changes"]:
+        assert f"| {' | '.join(str(one[name]) for name in names)} |" in readme
+
+
+def test_the_benchmark_measures_drawn_discs_rightly(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    benchmark = importlib.import_module("disc")
+    source, (x, y), side = tmp_path / "raw", (0.74, 0.48), 4 * disc.DISC_RADIUS
+    (source / "CFPs").mkdir(parents=True)
+    (source / "ROI images").mkdir()
+    write_workbook(source / WORKBOOK, [row(1, "OD"), row(2, "OS")])
+    for name, eye, left in (("1_OD_1.jpg", "OD", x - side / 2), ("2_OS_1.jpg", "OS", 0.26 - 0.14)):
+        photo = Image.fromarray(draw_fundus(eye, x, y, size=960))
+        photo.save(source / "CFPs" / name, quality=95)
+        box = [round(960 * edge) for edge in (left, y - side / 2, left + side, y + side / 2)]
+        photo.crop(box).save(source / "ROI images" / name, quality=95)
+    path = benchmark.main(["--smoke", "--source", str(source), "--output", str(tmp_path / "out")])
+    record = json.loads(path.read_text(encoding="utf-8"))
+    found = {one["method"]: one for one in record["rows"]}
+    assert found["disc localisation"]["worst"] < 0.2
+    assert found["disc localisation"]["photographs"] == 2
+    by_hand = [np.hypot((x - px) / 0.07, (y - py) / 0.07) for px, py in [disc.PRIOR_CENTRE["OD"]]]
+    assert found["always the mean position"]["worst"] >= by_hand[0] - 0.05
+    lost = {one["change"]: one["beyond 1 radius"] for one in record["changes"]}
+    assert lost["none"] == lost["half the size"] == lost["darkened to 0.15"] == 0
+    assert lost["wrong laterality (mirrored)"] + lost["disc painted over"] > 0
+    with pytest.raises(SystemExit, match=r"Looked in:\n.*nowhere"):
+        benchmark.main(["--smoke", "--source", str(tmp_path / "nowhere")])
 
 
 def documented(method: str) -> tuple[float, float, float, int]:

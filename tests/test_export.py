@@ -7,10 +7,10 @@ import pytest
 import timm
 import torch
 
-from rnfl import export, trained
 from rnfl.backbone_specs import BackboneSpec
 from rnfl.backbones import Backbone
 from rnfl.model import RNFLRegressor
+from rnfl.use import export, trained
 
 onnx = pytest.importorskip("onnx", reason="the extra 'onnx' is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")

@@ -9,8 +9,9 @@ from matplotlib.patches import Wedge
 
 from analysis import eye_report
 from analysis.eye_report import words
-from rnfl import geometry, reference
+from rnfl import geometry
 from rnfl.disc import Disc
+from rnfl.use import reference
 
 CARD = {
     "run_id": "grape-dinov2_vitl14-structured-s42-fold-1-of-5-s42-from-0123456789-0123456789",

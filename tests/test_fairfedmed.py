@@ -255,7 +255,7 @@ def test_too_few_patients_for_a_split_is_an_error_that_says_what_to_do(tmp_path)
 
 
 def test_absent_source_says_what_to_do(data):
-    with pytest.raises(FileNotFoundError, match=r"raw.fairfedmed does not exist.*--source.*gated"):
+    with pytest.raises(FileNotFoundError, match=r"no .*raw.fairfedmed.*gated.*--source"):
         prepare.prepare("fairfedmed")
 
 

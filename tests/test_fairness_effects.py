@@ -9,7 +9,7 @@ from synthetic_tables import frame, only
 
 from analysis import sentences
 from analysis.fairness import adjustment, group_effects
-from rnfl.datasets import phantom_eyes
+from rnfl.datasets.phantom import eyes as phantom_eyes
 
 OPTIONS = {"n_boot": 200, "planted": True}
 FIELDS = ("eye_id", "patient_id", "age", "sex", "race", "severity")

@@ -14,7 +14,7 @@ from analysis import fairness
 from analysis.cells import Cell, Run
 from analysis.fairness import gap_differences
 from analysis.fairness.gaps import gap_tests
-from rnfl.datasets import phantom_eyes
+from rnfl.datasets.phantom import eyes as phantom_eyes
 
 N_PERM = 199  # p-values are multiples of 1/200
 N_PATIENTS = 160

@@ -21,9 +21,9 @@ from PIL import Image
 
 from rnfl import photographs, prepare
 from rnfl.datasets import grape
-from rnfl.datasets.grape_annotations import read_annotation
-from rnfl.datasets.grape_regions import find_region
-from rnfl.datasets.grape_workbook import mean_sensitivity, read_baseline, read_visits
+from rnfl.datasets.grape.annotations import read_annotation
+from rnfl.datasets.grape.regions import find_region
+from rnfl.datasets.grape.workbook import mean_sensitivity, read_baseline, read_visits
 from rnfl.paths import project_root
 
 REAL = project_root().parent / "shared" / "data" / "grape"
@@ -184,6 +184,7 @@ def test_preparing_again_changes_nothing_unless_the_files_did(raw, data, tmp_pat
 def test_visits_are_a_table_and_not_images(raw, data):
     prepared = prepare.prepare("grape-v", source=raw)
     visits = grape.visits("grape-v")
+    assert grape.VISITS in prepared.manifest["bytes"]
     assert visits["eye_id"].tolist() == ["grape-1-OD"] * 3 + ["grape-2-OS"]
     assert visits["visit"].tolist() == [1, 2, 3, 2]
     assert visits["years"].tolist() == [0, 0.75, 1.5, 0.75]

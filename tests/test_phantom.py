@@ -9,9 +9,9 @@ from sklearn.linear_model import RidgeCV
 
 from rnfl import prepare
 from rnfl.datasets import phantom
-from rnfl.datasets.phantom_calibration import calibration_table
-from rnfl.datasets.phantom_eyes import GROUP_SHIFT, patient, population
-from rnfl.datasets.phantom_render import render
+from rnfl.datasets.phantom.calibration import calibration_table
+from rnfl.datasets.phantom.eyes import GROUP_SHIFT, patient, population
+from rnfl.datasets.phantom.render import render
 from rnfl.geometry import RADIUS_RATIO, centre, circle, to_right_eye
 
 SIZE = 112

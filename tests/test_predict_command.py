@@ -10,9 +10,10 @@ from grape_tree import draw_fundus
 from PIL import Image
 from typer.testing import CliRunner
 
-from rnfl import cli, geometry, photographs, readings, requests, trained
+from rnfl import cli, geometry, photographs
 from rnfl.cli import use
 from rnfl.paths import project_root
+from rnfl.use import readings, requests, trained
 
 REAL = project_root().parent / "shared" / "data" / "grape" / "CFPs"
 CARD = {"run_id": "made-up", "backbone": "none", "dataset": "none", "modality": "CFP",

@@ -5,6 +5,7 @@ import shutil
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from rnfl import datasets, prepare
@@ -182,6 +183,22 @@ def test_eyes_whose_disc_is_unsure_are_counted_and_listed(arrays, samples):
         with pytest.raises(ValueError, match=r"discs: disc_confidence \[.*expected 0 to 1"):
             prepare.write("discs", *arrays, samples_with, FIELDS)
     assert prepare.load("discs").manifest == manifest
+
+
+def test_further_tables_come_and_go_with_the_folder(arrays, samples):
+    visits = samples[["eye_id"]].assign(years=0.5)
+    written = prepare.write("more", *arrays, samples, FIELDS, extra={"visits.parquet": visits})
+    path = written.folder / "visits.parquet"
+    pd.testing.assert_frame_equal(pd.read_parquet(path), visits)
+    assert {"visits.parquet"} < set(written.manifest["files"]) & set(written.manifest["bytes"])
+    without = prepare.write("copy", *arrays, samples, FIELDS)
+    assert written.manifest["hash"] == without.manifest["hash"]
+    with pytest.raises(ValueError, match=r"more: extra table 'samples.parquet': the dataset has"):
+        prepare.write("more", *arrays, samples, FIELDS, extra={"samples.parquet": visits})
+    assert prepare.load("more", verify=True).manifest == written.manifest
+    path.unlink()
+    with pytest.raises(ValueError, match=r"visits.parquet is missing"):
+        prepare.load("more")
 
 
 def test_what_an_interrupted_preparation_kept_goes_when_the_dataset_is_there(arrays, samples):

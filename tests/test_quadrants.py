@@ -11,7 +11,6 @@ from test_train import CONFIG, fit
 from training_data import make_dataset
 
 from rnfl import batches, experiment, geometry, losses, metrics, predict, prepare, schema
-from rnfl import train as train_module
 from rnfl.experiment import run
 
 CPU = torch.device("cpu")
@@ -91,10 +90,7 @@ def test_quadrants_stand_in_only_where_a_profile_is_missing(root):
 
 
 def test_eight_eyes_can_be_overfitted_from_quadrants(root, tmp_path):
-    whole = load("tiny-quadrants")
-    eight = replace(
-        whole, images=whole.images[:8], profiles=whole.profiles[:8], quadrants=whole.quadrants[:8]
-    )
+    eight = load("tiny-quadrants").select(torch.arange(8))
     config = replace(CONFIG, epochs=30, batch_size=8, lr_scale=10.0, augment=None, patience=30)
     _, progress = fit([eight, eight], tmp_path, config, dropout=0.0)
     truth = eight.quadrants.numpy()
@@ -138,7 +134,7 @@ def test_eyes_without_any_label_are_left_out_and_counted(root):
     prepared.samples.loc[rows[1], columns[:3]] = np.nan
     assert batches.rows_by_split(prepared)["train"].tolist() == rows[1:].tolist()
     prepared.samples[columns] = np.nan
-    with raises(ValueError, match=r"no train images with labels.*'all'.*'fold-0-of-10-s0'"):
+    with raises(ValueError, match="none of its 20 eyes has a profile or a quadrant"):
         batches.rows_by_split(prepared)
 
 
@@ -164,7 +160,7 @@ def test_continues_exactly_with_quadrants(root, tmp_path, monkeypatch):
         return supervised(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_module.losses, "supervised", fail_at_step_3)
+        patch.setattr(losses, "supervised", fail_at_step_3)
         with raises(KeyboardInterrupt):
             run(config, silent)
     result = experiment.run(config, silent)

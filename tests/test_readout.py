@@ -1,12 +1,15 @@
 """Readouts: ridge regression on frozen tokens, its mirrored copies, and the profiles it returns."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import Ridge as Oracle
 from training_data import make_dataset
+from typer.testing import CliRunner
 
-from rnfl import batches, ridge, splits
+from rnfl import batches, cli, prepare, ridge, splits
 from rnfl.backbones import build
 from rnfl.geometry import QUADRANTS, flip_profile, quadrant_means
 from rnfl.readout import Readout, encode, fit, tokens
@@ -78,6 +81,38 @@ def test_missing_labels_are_refused(eyes):
         ridge.fit(blocks, labels, patients)
 
 
+def test_one_patient_is_refused(eyes):
+    blocks, labels, patients = eyes
+    with pytest.raises(ValueError, match=r"40 eyes of 1 patients .* expected 2 patients or more"):
+        ridge.fit(blocks, labels, np.full_like(patients, "p0"))
+
+
+def test_some_columns_at_a_time_give_the_same(eyes, monkeypatch):
+    blocks, labels, patients = eyes
+    mirrored = ([x[:, ::-1] for x in blocks], labels[:, ::-1])
+    whole = ridge.fit(blocks, labels, patients, mirrored)
+    monkeypatch.setattr(ridge, "COLUMNS", 7)
+    parts = ridge.fit(blocks, labels, patients, mirrored)
+    np.testing.assert_allclose(parts.predict(blocks), whole.predict(blocks), rtol=1e-6)
+    np.testing.assert_allclose(parts.errors, whole.errors, rtol=1e-9)
+
+
+def test_features_are_never_copied_whole_and_the_estimate_holds(rng, monkeypatch):
+    monkeypatch.setattr(ridge, "COLUMNS", 500)
+    n, widths, k = 30, [20000, 30000], 3
+    blocks, copies = ([rng.normal(size=(n, d)).astype(np.float32) for d in widths] for _ in "ab")
+    features = sum(x.nbytes for x in (*blocks, *copies))
+    labels, patients = rng.normal(size=(n, k)), np.array([f"p{i}" for i in range(n)])
+    tracemalloc.start()
+    try:
+        ridge.fit(blocks, labels, patients, (copies, labels))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 0.25 * features
+    assert 0.95 < ridge.bytes_needed(n, widths, k) / (features + peak) < 1.2
+
+
 @pytest.fixture
 def data():
     """Return 24 drawn eyes with quadrant means alone, and whose they are."""
@@ -139,6 +174,21 @@ def test_incomplete_and_oversized_labels_are_refused(data, monkeypatch):
     eyes.quadrants[2, 1] = torch.nan
     with pytest.raises(ValueError, match="complete labels"):
         fit([build("phantom_scratch", pretrained=False)], eyes, patients)
+
+
+def test_eyes_with_a_missing_angle_are_left_out_and_the_command_counts_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("RNFL_DATA", str(tmp_path))
+    made = make_dataset("made", n=16)
+    profiles = np.array(made.profiles)
+    profiles[[1, 9], 77] = np.nan  # one that trains, one that validates
+    fields = {"dataset": "made", "modality": "SLO", "phantom": True, "settings": {}}
+    prepare.write("gaps", np.array(made.images), profiles, made.samples, fields)
+    done = CliRunner().invoke(
+        cli.app, ["train", "gaps", "phantom_scratch", "--protocol", "readout"]
+    )
+    assert done.exit_code == 0, done.output
+    counted = "(10 eyes train, 0 validate, 4 test, 2 lack complete labels; inner cross-validation"
+    assert counted in done.stdout
 
 
 def test_large_grids_are_averaged_to_few_cells():

@@ -29,7 +29,7 @@ def test_convergence_reads_the_end_of_the_curve(values, verdict):
 
 def test_longer_schedule_says_what_is_left_to_gain():
     short, long = history([20, 12, 10]), history([20, 15, 12, 10, 9, 9.5])
-    assert "(-10.0 %)" in sentences.longer_schedule(short, long)[0]
+    assert "(−10.0 %)" in sentences.longer_schedule(short, long)[0]
     assert "not tried" in sentences.longer_schedule(short, pd.DataFrame())[0]
 
 
@@ -43,7 +43,8 @@ def test_differences_need_a_small_corrected_p(estimate, p, word):
         "estimate": estimate, "low": estimate - 1, "high": estimate + 1, "p_holm": p,
     }  # fmt: skip
     (sentence,) = sentences.differences(pd.DataFrame([row]))
-    assert f"b: {word}, {estimate:+.2f}" in sentence
+    shown = f"{estimate:+.2f}".replace("-", "−")
+    assert f"b: {word}, {shown}" in sentence
 
 
 @pytest.mark.parametrize(("r", "word"), [(0.4, "harder"), (0.8, "within"), (0.9, "easier")])

@@ -23,9 +23,9 @@ from rnfl import (
     protocols,
     runs,
     schema,
-    trained,
 )
 from rnfl.experiment import RunConfig, run
+from rnfl.use import trained
 
 PRED, TRUE = ([f"{side}_{name}" for name in "SNIT"] for side in ("pred", "true"))
 PHANTOM = RunConfig(

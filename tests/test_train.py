@@ -4,7 +4,7 @@ import torch
 from pytest import approx, fixture, raises
 from training_data import make_dataset
 
-from rnfl import backbones, batches, losses, train
+from rnfl import backbones, batches, losses, state, train
 from rnfl.model import RNFLRegressor
 from rnfl.protocols import PROTOCOLS
 from rnfl.runs import RunConfig
@@ -42,8 +42,7 @@ def same(first, second):
 
 
 def test_eight_eyes_can_be_overfitted(data, tmp_path):
-    train_set, _ = data
-    eight = replace(train_set, images=train_set.images[:8], profiles=train_set.profiles[:8])
+    eight = data[0].select(torch.arange(8))
     config = replace(CONFIG, epochs=30, batch_size=8, lr_scale=10.0, augment=None, patience=30)
     _, progress = fit([eight, eight], tmp_path, config, dropout=0.0)
     assert progress.best_row["val_mae"] < 3.0
@@ -83,6 +82,34 @@ def test_small_batches_add_up_to_the_effective_one(data, tmp_path):
     for (name, a), b in zip(whole.named_parameters(), parts.parameters(), strict=True):
         assert (a - b).abs().max() < 2e-4, name
     assert not same(whole.backbone, start)
+
+
+def test_a_compiled_model_is_the_same_model(data, tmp_path, monkeypatch):
+    compiled, original = [], torch.compile
+
+    def counted(model):
+        compiled.append(model)
+        return original(model, backend="eager")
+
+    monkeypatch.setattr(torch, "compile", counted)
+    plain, _ = fit(data, tmp_path / "plain")
+    assert not compiled  # on a CPU it does not pay
+    model, progress = fit(data, tmp_path / "compiled", replace(CONFIG, compile=True))
+    assert compiled == [model] and same(plain, model)
+    assert set(progress.best) == set(plain.state_dict())
+
+
+def test_frozen_weights_are_not_written_again_and_again(data, tmp_path):
+    model, progress = fit(data, tmp_path, protocol="structured")
+    kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["model"]
+    frozen = {name for name, one in model.named_parameters() if not one.requires_grad}
+    assert frozen and kept.keys() == set(model.state_dict()) - frozen
+    assert progress.best.keys() == kept.keys()
+    again, _ = fit(data, tmp_path, protocol="structured")
+    assert same(model, again)
+    other = {k: v for k, v in kept.items() if "block" not in k}
+    with raises(ValueError, match="not of this model"):
+        state.restore(model, other)
 
 
 def test_stops_early_and_keeps_the_best_weights(data, tmp_path, monkeypatch):

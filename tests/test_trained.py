@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from training_data import make_dataset
 
-from rnfl import experiment, geometry, metrics, prepare, reference, schema, trained
+from rnfl import experiment, geometry, metrics, prepare, schema
 from rnfl.runs import RunConfig
+from rnfl.use import reference, trained
 
 CONFIG = RunConfig("tiny-cfp", "phantom_mae", "naive", epochs=1, warmup_epochs=0, batch_size=6)
 
@@ -128,6 +129,33 @@ def test_without_runs_the_error_says_how_to_make_one(monkeypatch, tmp_path):
     monkeypatch.setenv("RNFL_DATA", str(tmp_path))
     with pytest.raises(ValueError, match="make one with 'rnfl train'"):
         trained.find("unknown")
+
+
+def test_the_list_begins_with_what_a_photograph_should_be_read_with(monkeypatch, tmp_path):
+    monkeypatch.setenv("RNFL_DATA", str(tmp_path))
+    asked = [  # name, phantom, modality, training eyes, test MAE, as they should be listed
+        ("real-many", False, "CFP", 1200, 9.0),
+        ("real-few-good", False, "CFP", 20, 1.0),
+        ("real-few", False, "CFP", 20, 30.0),
+        ("real-slo", False, "SLO", 5000, 4.0),
+        ("phantom-cfp", True, "CFP", 1700, 3.0),
+        ("phantom-tiny", True, "CFP", 6, 0.5),
+        ("phantom-all", True, "CFP", 6, None),
+        ("phantom-old", None, None, 1700, 2.0),  # of before runs kept their training set
+    ]
+    for name, phantom, modality, eyes, error in reversed(asked):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / "summary.json").write_text(json.dumps({"n_train": eyes, "test_mae": error}))
+        if modality:
+            facts = {"phantom": phantom, "modality": modality}
+            (folder / "training_set.json").write_text(json.dumps(facts))
+    lines = trained.at_hand().splitlines()[1:]
+    assert [line.split()[0] for line in lines] == [name for name, *_ in asked]
+    assert lines[0] == "  real-many  (1,200 fundus photographs, test MAE 9.0 µm)"
+    assert lines[6] == "  phantom-all  (6 phantom fundus photographs)"
+    monkeypatch.setattr(trained, "LISTED", 2)
+    assert trained.at_hand().splitlines()[-1] == "  and 6 more"
 
 
 def test_the_band_is_that_of_healthy_eyes_where_they_are_enough():

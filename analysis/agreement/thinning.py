@@ -28,7 +28,7 @@ from rnfl.geometry import N_ANGLES, sector_means
 SPECIFICITY = 0.95
 PERCENTILE = 5.0
 METRICS = ("sensitivity", "auc", "sensitivity_as_read", "specificity_as_read")
-ROUNDING = 1e-6  # of a sum of weights
+ROUNDING, AT_ONCE = 1e-6, 4_000_000  # of a sum of weights; weights that are sorted at once
 
 
 def healthy_profiles(
@@ -121,6 +121,9 @@ def detect(
     >>> detect(np.array([1, 3, 2, 4]), np.array([True, True, False, False]), np.ones((1, 4)))
     (array([0.5]), array([0.75]))
     """
+    if weights.size > AT_ONCE and len(weights) > 1:
+        halves = [detect(score, thinned, half, specificity) for half in np.array_split(weights, 2)]
+        return tuple(np.concatenate(parts) for parts in zip(*halves, strict=True))
     order = np.argsort(score, kind="stable")
     ends = np.flatnonzero(np.diff(score[order], append=np.inf) > 0)  # equal scores are one step
     drawn = weights[:, order]
@@ -131,8 +134,7 @@ def detect(
     steps = (alarms <= ((1 - specificity) * n_negative + ROUNDING)[:, None]).sum(axis=1)
     best = np.where(steps > 0, found[np.arange(len(found)), steps - 1], 0)
     # Of the others, those that score higher than a thinned eye, and half of those that tie.
-    before = np.pad(alarms[:, :-1], ((0, 0), (1, 0)))
-    beaten = n_negative[:, None] - (alarms + before) / 2
+    beaten = n_negative[:, None] - (alarms + np.pad(alarms[:, :-1], ((0, 0), (1, 0)))) / 2
     pairs = np.einsum("ij,ij->i", np.diff(found, axis=1, prepend=0), beaten, dtype=float)
     defined = (n_positive > 0) & (n_negative > 0)
     nan = np.full(len(weights), np.nan)
@@ -214,7 +216,7 @@ def _rows(
 ) -> list[dict]:
     true, (cutoff, n_reference) = pairs[0][1], limit
     there = np.isfinite(true) & np.isfinite(cutoff)
-    thinned, weights = true[there] < cutoff, weights[:, there]
+    thinned, weights = true[there] < cutoff, weights if there.all() else weights[:, there]
     n, n_thinned = int(there.sum()), int(thinned.sum())
     share = _share(thinned, np.ones(n, bool), weights)
     values = {name: np.full((len(pairs), len(weights)), np.nan) for name in METRICS}
@@ -244,4 +246,5 @@ def _rows(
 
 def _share(chosen: np.ndarray, among: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the weighted share of eyes ``among`` which others are ``chosen`` (n_rows,)."""
-    return divide(weights @ (chosen & among).astype(float), weights @ among.astype(float))
+    masks = np.stack([chosen & among, among], axis=1).astype(weights.dtype)  # sums stay exact
+    return divide(*(weights @ masks).astype(float).T)

@@ -22,7 +22,7 @@ from analysis.audit.cells import (
     verdict_of,
 )
 from rnfl.datasets import grape
-from rnfl.datasets.grape_workbook import read_baseline
+from rnfl.datasets.grape.workbook import read_baseline
 from rnfl.geometry import QUADRANTS
 
 TABLE = "grape"

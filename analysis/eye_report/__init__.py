@@ -39,9 +39,9 @@ def draw(
     ----------
     eye : Eye
     reference : DataFrame or None
-        Band as :func:`rnfl.reference.band` returns it; without one, nothing is judged.
+        Band as :func:`rnfl.use.reference.band` returns it; without one, nothing is judged.
     card : mapping
-        The model's card as :func:`rnfl.cards.make` returns it.
+        The model's card as :func:`rnfl.use.cards.make` returns it.
     title : str
         What distinguishes this page from its neighbours; never who the patient is.
     """

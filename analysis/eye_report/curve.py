@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from analysis import style
 from analysis.eye_report.words import PLACES
 from analysis.figures.eyes import closed
-from rnfl.reference import PERCENTILES
+from rnfl.use.reference import PERCENTILES
 
 TICKS = {0: "TEMP", 90: "SUP", 180: "NAS", 270: "INF", 360: "TEMP"}
 TOP = 200  # µm, unless the curve needs more

@@ -8,7 +8,7 @@ from analysis import style
 from analysis.eye_report import words
 from analysis.eye_report.page import Eye, Sheet
 from rnfl import geometry
-from rnfl import reference as bands
+from rnfl.use import reference as bands
 
 
 def draw_mean(sheet: Sheet, left: float, top: float, eye: Eye, reference) -> None:

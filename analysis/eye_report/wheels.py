@@ -14,7 +14,7 @@ from analysis import style
 from analysis.eye_report import words
 from analysis.eye_report.page import Eye
 from rnfl import geometry
-from rnfl import reference as bands
+from rnfl.use import reference as bands
 
 INNER = 0.42  # of the wheel's radius
 

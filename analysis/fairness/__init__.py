@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.bootstrap import interval, patient_counts, patient_sums, seed_noise
+from analysis.bootstrap import interval, patient_counts, patient_sums, seed_noise, weighted_totals
 from analysis.cells import BASELINES, BY, Cell, Run, cells, row
 from analysis.fairness.gaps import ALPHA, Gaps, equity_scaled, gap_tests, tally_of
 from analysis.fairness.groups import (
@@ -197,7 +197,8 @@ class _CellRows:
                 self._add_plain("gap_p_holm", name, gaps.p_holm[name], len(gap), n)
         overall = errors[:, tally.measured].mean(axis=1)
         filled = patient_sums(np.where(tally.measured, errors, 0.0).T, tally.codes)
-        resampled = divide((resamples @ filled).T, resamples @ tally.eyes)  # (k, n_boot)
+        eyes = weighted_totals(resamples, tally.eyes[:, None])
+        resampled = divide(weighted_totals(resamples, filled), eyes).T  # (k, n_boot)
         shift, least = resampled - overall[:, None], interval(resampled.mean(axis=0))[0]
         for name in tally.slices:
             own, again, null = (gaps.pick(m, name) for m in (means, replicates, gaps.permuted))

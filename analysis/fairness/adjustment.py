@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.bootstrap import patient_codes, patient_counts, patient_sums
+from analysis.bootstrap import patient_codes, patient_counts, patient_sums, weighted_totals
 from analysis.fairness.groups import LEVELS, MIN_EYES
-from rnfl.datasets.phantom_eyes import AGE_SLOPE, GROUP_SHIFT
+from rnfl.datasets.phantom.eyes import AGE_SLOPE, GROUP_SHIFT
 
 #: What is compared: attribute -> (level, reference); age is a slope.
 LEVELS_COMPARED = {"sex": ("F", "M"), "race": ("Asian", "Black", "White")}
@@ -74,8 +74,8 @@ def _fit(
     xy = np.stack([patient_sums(x * one[:, None], codes) for one in y])  # (k, P, c)
     counts = patient_counts(len(xx), n_boot, seed)
     own = _solve(xx.sum(axis=0)[None], xy.sum(axis=1)[:, None])[:, 0]  # (k, c)
-    summed = (counts @ xx.reshape(len(xx), -1)).reshape(n_boot, *xx.shape[1:])
-    again = _solve(summed, counts @ xy)  # (k, n_boot, c)
+    summed = weighted_totals(counts, xx.reshape(len(xx), -1)).reshape(n_boot, *xx.shape[1:])
+    again = _solve(summed, np.stack([weighted_totals(counts, one) for one in xy]))  # (k, n_boot, c)
     found = {}
     for key in wanted:
         found[key] = np.full(len(y), np.nan), np.full((len(y), n_boot), np.nan), int(kept.sum())

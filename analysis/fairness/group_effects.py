@@ -9,7 +9,7 @@ minus the first; and, fourth, of the error.
 Groups also differ in age and in disease. Differences are therefore coefficients of one ordinary
 least-squares fit over eyes, value ~ sex + race + age + severity, with patients resampled for the
 intervals (ours). The phantom has known answers: the shifts of ``GROUP_SHIFT`` and ``AGE_SLOPE`` in
-:mod:`rnfl.datasets.phantom_eyes`, in full in healthy eyes, and thinned along with the fibre layer
+:mod:`rnfl.datasets.phantom.eyes`, in full in healthy eyes, and thinned along with the fibre layer
 where there is glaucoma.
 """
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.bootstrap import patient_sums
+from analysis.bootstrap import blocks, patient_sums, weighted_totals
 from rnfl import schema
 
 ATTRIBUTES = ("age", "sex", "race")  # the paper's
@@ -147,7 +147,8 @@ class Tally:
 
     def resampled(self, values: np.ndarray, resamples: np.ndarray) -> np.ndarray:
         """Return group means (k, n_boot, G) under counts of patients (n_boot, P)."""
-        return divide(resamples @ self._sums(values), resamples @ self.counts)
+        *sums, counts = (weighted_totals(resamples, s) for s in (*self._sums(values), self.counts))
+        return divide(np.stack(sums), counts)
 
     def permuted(self, values: np.ndarray, permutations: np.ndarray) -> np.ndarray:
         """Return group means (k, n_perm, G) when patients exchange labels.
@@ -157,7 +158,9 @@ class Tally:
         """
         totals = patient_sums(self._filled(values).T, self.codes)  # (P, k)
         share = divide(self.counts, np.maximum(self.eyes, 1)[:, None])  # of a patient's eyes
-        moved = np.stack([total[permutations] @ share for total in totals.T])
+        moved = np.empty((totals.shape[1], len(permutations), share.shape[1]))
+        for rows in blocks(len(permutations)):
+            moved[:, rows] = totals.T[:, permutations[rows]] @ share
         return divide(moved, self.n.astype(float))
 
     def permutations(self, n_perm: int, seed: int) -> np.ndarray:
@@ -165,9 +168,11 @@ class Tally:
         recorded = [self.counts[:, where].sum(axis=1) for where in self.slices.values()]
         _, stratum = np.unique(np.stack([self.eyes, *recorded], 1), axis=0, return_inverse=True)
         stratum = stratum.ravel()
-        draws = np.random.default_rng([seed, 2]).random((n_perm, len(stratum)))
-        moved = np.empty(draws.shape, int)
-        moved[:, np.argsort(stratum, kind="stable")] = np.argsort(stratum + draws, axis=1)
+        own, rng = np.argsort(stratum, kind="stable"), np.random.default_rng([seed, 2])
+        moved = np.empty((n_perm, len(stratum)), np.int32)
+        for rows in blocks(n_perm):
+            draws = rng.random((rows.stop - rows.start, len(stratum)))
+            moved[rows, own] = np.argsort(stratum + draws, axis=1)
         return moved
 
     def _filled(self, values: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from analysis import style
-from analysis.learning import GROUPS, YARDSTICK, group_of
+from analysis.learning import GROUPS, YARDSTICK, group_of, rows_of
 
 CAPTION = (
     "Ways to learn from few eyes, cross-validated by patient on the same folds. a: mean absolute "
@@ -38,10 +38,10 @@ def draw(quadrants: pd.DataFrame, paired: pd.DataFrame) -> Figure:
     rows = _layout(quadrants["method"])
     figure = style.new_figure(style.PAGE, ROW * len(rows) + 0.72)
     panels = figure.subplots(1, 3, width_ratios=[1.1, 1, 0.85])
-    mae = _cells(quadrants, "mae", "mean")
+    mae = rows_of(quadrants, "mae", "mean")
     _forest(panels[0], mae, rows, ".1f")
     _forest(panels[1], paired.set_index("method"), rows)
-    _forest(panels[2], _cells(quadrants, "r", "global"), rows, ".2f")
+    _forest(panels[2], rows_of(quadrants, "r", "global"), rows, ".2f")
     _name_rows(panels[0], rows)
     _mark_reference(panels[1], rows)
     flat = mae.loc["constant"]
@@ -57,11 +57,6 @@ def draw(quadrants: pd.DataFrame, paired: pd.DataFrame) -> Figure:
     panels[1].set_xlabel("difference in MAE (µm)")
     panels[2].set_xlabel("r of the mean thickness")
     return figure
-
-
-def _cells(quadrants: pd.DataFrame, metric: str, group: str) -> pd.DataFrame:
-    chosen = (quadrants["metric"] == metric) & (quadrants["group"] == group)
-    return quadrants[chosen].set_index("method")
 
 
 def _layout(methods: pd.Series) -> list[tuple[str, str | None]]:

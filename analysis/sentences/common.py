@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import pandas as pd
+from analysis.tables import text
 
 
 def seeds_note(seeds: Sequence[int]) -> str:
@@ -23,7 +23,6 @@ def seeds_note(seeds: Sequence[int]) -> str:
     return f"{len(seeds)} seeds ({listed})."
 
 
-def with_interval(row: pd.Series, unit: str = " µm", digits: int = 2) -> str:
-    """Return ``estimate unit [low, high]`` of one row of a long table."""
-    low, high = f"{row.low:.{digits}f}", f"{row.high:.{digits}f}"
-    return f"{row.estimate:.{digits}f}{unit} [{low}, {high}]"
+def with_interval(row: Mapping[str, float], unit: str = " µm", digits: int = 2) -> str:
+    """Return ``estimate unit [low, high]`` of one row of a long table, in µm unless said."""
+    return text.with_interval(row, digits, unit)

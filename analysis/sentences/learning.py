@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import tables
-from analysis.learning import PLAINEST, YARDSTICK, group_of
+from analysis.learning import PLAINEST, YARDSTICK, group_of, rows_of
 from analysis.sentences.common import with_interval
 from analysis.sentences.wording import ALPHA, count, signed
 
@@ -21,7 +21,7 @@ def yardsticks(quadrants: pd.DataFrame, paired: pd.DataFrame) -> str:
     paired : DataFrame
         From :func:`analysis.quadrants.paired_quadrants` against PCA + ridge.
     """
-    mae, r = _rows(quadrants, "mae", "mean"), _rows(quadrants, "r", "global").loc[YARDSTICK]
+    mae, r = rows_of(quadrants, "mae", "mean"), rows_of(quadrants, "r", "global").loc[YARDSTICK]
     return (
         f"Mean quadrant error: constant {with_interval(mae.loc['constant'], digits=1)}, "
         f"{YARDSTICK} {with_interval(mae.loc[YARDSTICK], digits=1)} (r of the mean thickness "
@@ -51,9 +51,9 @@ def best_way(quadrants: pd.DataFrame, paired: pd.DataFrame) -> str:
 
     Parameters are those of :func:`yardsticks`.
     """
-    ways = _learnt(_rows(quadrants, "mae", "mean"))
+    ways = _learnt(rows_of(quadrants, "mae", "mean"))
     best = ways["estimate"].idxmin()
-    r = _rows(quadrants, "r", "global").loc[best]
+    r = rows_of(quadrants, "r", "global").loc[best]
     row = paired.set_index("method").loc[best]
     return (
         f"Lowest error of {len(ways)} ways: {best}, {with_interval(ways.loc[best], digits=1)} "
@@ -95,17 +95,12 @@ def pretrained_readouts(gains: pd.DataFrame) -> str:
 
 def luck_of_folds(quadrants: pd.DataFrame) -> str:
     """Say how much of each way's error is the luck of how the folds were drawn."""
-    mae = _rows(quadrants, "mae", "mean")
+    mae = rows_of(quadrants, "mae", "mean")
     draws = int(mae["n_seeds"].max())
     if draws < 2:
         return "The folds were drawn once, so that their luck is in every number."
     sizes = "; ".join(f"{way} {tables.number(sd)}" for way, sd in mae["seed_sd"].dropna().items())
     return f"Redrawing the folds changes the error by an SD ({draws} draws, µm) of: {sizes}."
-
-
-def _rows(quadrants: pd.DataFrame, metric: str, group: str) -> pd.DataFrame:
-    chosen = (quadrants["metric"] == metric) & (quadrants["group"] == group)
-    return quadrants[chosen].set_index("method")
 
 
 def _compared(gains: pd.DataFrame, against: str) -> pd.DataFrame:

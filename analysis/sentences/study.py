@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.sentences.common import with_interval
+from analysis.sentences.wording import difference, plus
 
 FLAT = 0.02  # share of the validation MAE below which a further change does not matter (ours)
 COLLAPSED = 0.5  # predicted eye-to-eye spread over the true one below which it is poor (ours)
@@ -65,7 +66,7 @@ def longer_schedule(history: pd.DataFrame, longer: pd.DataFrame) -> list[str]:
         before, after = short["val_mae"].min(), rows["val_mae"].min()
         out.append(
             f"{backbone}: {protocol}, seed {seed}, reaches {before:.2f} µm in {len(short)} epochs "
-            f"and {after:.2f} µm in {len(rows)} ({100 * (after / before - 1):+.1f} %)."
+            f"and {after:.2f} µm in {len(rows)} ({plus(100 * (after / before - 1), 1)} %)."
         )
     return out
 
@@ -112,13 +113,7 @@ def differences(comparisons: pd.DataFrame, against: str = "naive") -> list[str]:
     rows = comparisons[(comparisons["against"] == against) & (comparisons["metric"] == "mae")]
     out = []
     for protocol, group in rows.groupby("protocol", sort=False):
-        parts = []
-        for row in group.itertuples():
-            word = "higher" if row.estimate > 0 else "lower"
-            clear = row.p_holm < 0.05
-            size = f"{row.estimate:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
-            word = word if clear else "not distinguishable"
-            parts.append(f"{row.backbone}: {word}, {size} µm")
+        parts = [f"{row.backbone}: {difference(row)}" for row in group.itertuples()]
         out.append(f"{protocol} against {against}: " + "; ".join(parts) + ".")
     return out
 
@@ -199,7 +194,7 @@ def eyes(table: pd.DataFrame) -> list[str]:
         worst = max(errors, key=lambda name: abs(errors[name]))
         out.append(
             f"{row.eye} ({row.severity}, {row.age:.0f} years): MAE {row.mae:.1f} µm; largest "
-            f"quadrant error {worst} {errors[worst]:+.1f} µm."
+            f"quadrant error {worst} {plus(errors[worst], 1)} µm."
         )
     return out
 

@@ -18,11 +18,18 @@ def signed(row: dict | pd.Series, digits: int = 2) -> str:
     >>> signed({"estimate": 0.5, "low": -0.1, "high": 1.1}, 1)
     '+0.5 [−0.1, +1.1]'
     """
-    texts = [_sign(row[key], digits) for key in ("estimate", "low", "high")]
+    texts = [plus(row[key], digits) for key in ("estimate", "low", "high")]
     return f"{texts[0]} [{texts[1]}, {texts[2]}]" if np.isfinite(row["low"]) else texts[0]
 
 
-def _sign(value: float, digits: int) -> str:
+def plus(value: float, digits: int) -> str:
+    """Return a number with its sign, a true one; 0 has none.
+
+    Examples
+    --------
+    >>> plus(1.26, 1), plus(-1.26, 1), plus(0.01, 1)
+    ('+1.3', '−1.3', '0.0')
+    """
     text = number(value, digits)
     return f"+{text}" if np.isfinite(value) and value > 0 and float(text) > 0 else text
 

@@ -28,18 +28,23 @@ def number(value: float, digits: int = 2) -> str:
     return text.removeprefix("-") if float(text) == 0 else text.replace("-", "−")
 
 
-def with_interval(cell: Mapping[str, float], digits: int = 2) -> str:
+def with_interval(cell: Mapping[str, float], digits: int = 2, unit: str = "") -> str:
     """Return ``estimate [low, high]``, without brackets where there is no interval.
 
     Examples
     --------
     >>> with_interval({"estimate": 4.2, "low": 4.0, "high": 4.5}, 1)
     '4.2 [4.0, 4.5]'
+    >>> with_interval({"estimate": -4.2, "low": float("nan")}, 1, " µm")
+    '−4.2 µm'
     """
-    if not np.isfinite(cell["estimate"]) or not np.isfinite(cell["low"]):
-        return number(cell["estimate"], digits)
+    estimate = number(cell["estimate"], digits)
+    if not np.isfinite(cell["estimate"]):
+        return estimate
+    if not np.isfinite(cell["low"]):
+        return f"{estimate}{unit}"
     low, high = number(cell["low"], digits), number(cell["high"], digits)
-    return f"{number(cell['estimate'], digits)} [{low}, {high}]"
+    return f"{estimate}{unit} [{low}, {high}]"
 
 
 _NOTHING = {"estimate": np.nan, "low": np.nan, "high": np.nan, "seed_sd": np.nan, "n_seeds": 1}

@@ -23,10 +23,17 @@ __all__ = [
 
 
 def main() -> None:
-    """Run the command; an error the user can act on is one message, not a traceback."""
+    """Run the command; an error the user can act on is one message, not a traceback.
+
+    Interrupted training has said what is saved; the exit status is 130 after SIGINT and 143 after
+    SIGTERM.
+    """
     try:
         app()
-    except (ValueError, FileNotFoundError, ConnectionError, RuntimeError) as error:
+    except (ValueError, FloatingPointError, OSError, RuntimeError) as error:
         if os.environ.get("RNFL_TRACEBACK"):
             raise
-        sys.exit(f"error: {error}\n(RNFL_TRACEBACK=1 shows where it arose)")
+        message = error.strerror if isinstance(error, OSError) and not error.filename else error
+        lines = [message or error, *getattr(error, "__notes__", ())]
+        said = "\n".join(map(str, lines))
+        sys.exit(f"error: {said}\n(RNFL_TRACEBACK=1 shows where it arose)")

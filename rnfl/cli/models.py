@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -22,8 +25,22 @@ def train(
     lr_scale: float = 1.0,
     split: Annotated[str, typer.Option(help="own, all or fold-<i>-of-<k>-s<seed>")] = "own",
     start: Annotated[str, typer.Option(help="finished run to start from: id or folder")] = "",
+    augment: Annotated[str, typer.Option(help="intensity or none")] = "intensity",
+    views: Annotated[
+        int | None, typer.Option(help="augmented views kept of each image behind frozen blocks")
+    ] = None,
+    micro_batch: Annotated[
+        str, typer.Option(help="images computed at once: a number, auto, or all of the batch")
+    ] = "all",
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16")] = "auto",
+    compiled: Annotated[
+        bool | None, typer.Option("--compile/--no-compile", help="default: on a GPU")
+    ] = None,
 ) -> None:
-    """Train one run, resume it, or return it if it is finished."""
+    """Train one run, resume it, or return it if it is finished.
+
+    Started by torchrun, the processes train it together.
+    """
     from rnfl import experiment
     from rnfl import prepare as preparing
 
@@ -39,8 +56,16 @@ def train(
         lr_scale=lr_scale,
         split=split,
         start=_run_id(start) if start else None,
+        augment=None if augment == "none" else augment,
+        views=views,
+        micro_batch=_micro_batch(micro_batch),
+        precision=precision,
+        compile=compiled,
     )
-    result = experiment.run(config)
+    with _together() as first:
+        result = experiment.run(config)
+        if not first:
+            return
     error = result.summary["test_mae"]
     said = "no test split" if error is None else f"test MAE {error:.2f} µm"
     typer.echo(f"{result.folder}: {said} ({_measured_on(result.summary)})")
@@ -57,9 +82,10 @@ def transfer(
     import pandas as pd
 
     from analysis import quadrants
-    from rnfl import external, provenance, runs, trained
+    from rnfl import external, provenance, runs
     from rnfl import prepare as preparing
     from rnfl.paths import data_root
+    from rnfl.use import trained
 
     prepared = preparing.prepare(on)
     found = [runs.recorded(trained.find(model)) for model in models]
@@ -88,10 +114,30 @@ def transfer(
     typer.echo(f"\n{folder}")
 
 
+@contextmanager
+def _together() -> Iterator[bool]:
+    """Join the other processes that torchrun started, if it did; yield whether to speak."""
+    if "WORLD_SIZE" not in os.environ:
+        yield True
+        return
+    from rnfl import parallel
+
+    with parallel.joined():
+        yield parallel.is_first()
+
+
+def _micro_batch(text: str) -> int | str | None:
+    if text in ("all", "auto"):
+        return None if text == "all" else text
+    if text.isdecimal():
+        return int(text)
+    raise ValueError(f"--micro-batch {text!r}: expected a number of images, 'auto' or 'all'")
+
+
 def _run_id(run: str) -> str:
     """Return the id of a finished run; its folder must be where runs are kept."""
-    from rnfl import trained
     from rnfl.paths import runs_root
+    from rnfl.use import trained
 
     folder = trained.find(run)
     if folder.parent != runs_root().resolve():
@@ -104,6 +150,7 @@ def _measured_on(summary: dict) -> str:
     target = {"profile": "profiles", "quadrants": "quadrant means"}[summary["val_target"]]
     counts = f"{summary['n_train']} eyes train, {summary['n_val']} validate"
     how = "validation" if summary["n_val"] else "inner cross-validation"
-    unused = f", {summary['n_unlabelled']} lack labels" if summary["n_unlabelled"] else ""
+    labels = "labels" if summary["n_val"] else "complete labels"  # which only a readout needs
+    unused = f", {summary['n_unlabelled']} lack {labels}" if summary["n_unlabelled"] else ""
     validation = f"{how} MAE on {target} {summary['best_val_mae']:.2f} µm"
     return f"{counts}, {summary['n_test']} test{unused}; {validation}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Annotated
@@ -66,15 +67,26 @@ def notebook(
 
 
 @app.command()
-def reproduce(profile: ProfileOption = "phantom") -> None:
+def reproduce(
+    profile: ProfileOption = "phantom",
+    engine: Annotated[
+        str, typer.Option(help="auto, serial, local or dask: what trains, see CLUSTER.md")
+    ] = "auto",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="processes on this machine: one per GPU or core")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="join this Dask cluster: tcp://host:port")
+    ] = None,
+) -> None:
     """Prepare data, train what is missing, execute the notebooks and build the report."""
     from analysis import audit as auditing
+    from rnfl import grid, profiles, transfer
     from rnfl import prepare as preparing
-    from rnfl import profiles, transfer
-    from rnfl.grid import run_grid
 
     start = time.monotonic()
     study = profiles.get(profile)
+    grid.check(engine, workers, scheduler)
     typer.echo(f"Profile {profile}: {study.slo}, {study.cfp}, seeds {list(study.seeds)}")
     datasets = [preparing.prepare(name) for name in (study.slo, study.cfp)]
     absent = transfer.available(study.external)
@@ -84,7 +96,9 @@ def reproduce(profile: ProfileOption = "phantom") -> None:
         datasets.append(preparing.load(study.external))
     configs = study.configs_all()
     configs += [config for one in transfer.configs(study).values() for config in one]
-    results = run_grid(list(dict.fromkeys(configs)))
+    results = grid.run_grid(list(dict.fromkeys(configs)), engine, workers, scheduler)
+    if scheduler:
+        os.environ[grid.SCHEDULER] = scheduler  # for the runs that notebooks ask for
 
     inputs = {
         "datasets": {data.name: data.manifest["hash"] for data in datasets},

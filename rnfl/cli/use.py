@@ -30,8 +30,9 @@ def predict(
     pages: Annotated[bool, typer.Option(help="also draw a report page per eye")] = True,
 ) -> None:
     """Read photographs with a trained model: a table, and a one-page report per eye."""
-    from rnfl import cards, provenance, readings, requests, trained
+    from rnfl import provenance
     from rnfl.paths import data_root
+    from rnfl.use import cards, readings, requests, trained
 
     wanted, excluded = requests.collect(images or [], eye, eyes, disc, width_mm)
     if not model:
@@ -85,9 +86,9 @@ def export(
     ] = None,
 ) -> None:
     """Write a trained model as ONNX, checked against torch."""
-    from rnfl import export as exporting
-    from rnfl import trained
     from rnfl.paths import data_root
+    from rnfl.use import export as exporting
+    from rnfl.use import trained
 
     used = trained.load(run)
     path = output or data_root() / "exported" / f"{used.folder.name}.onnx"

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rnfl.paths import prepared_root
+from rnfl.imports.foreign import listed
+from rnfl.paths import data_root, prepared_root
 
 
 def manifest_of(name: str) -> dict[str, Any]:
@@ -46,6 +47,36 @@ def candidates(
         return [Path(before), *defaults]
     told = os.environ.get(variable) if variable else None
     return [Path(told).expanduser()] if told else list(defaults)
+
+
+def existing(
+    name: str, source: str | Path | None, advice: str, variable: str | None = None
+) -> Path:
+    """Return the first of the :func:`candidates` that exists, absolute.
+
+    Parameters
+    ----------
+    name : str
+        Name of the prepared dataset; by default its raw files are ``<data root>/raw/<name>``.
+    source : path, optional
+    advice : str
+        What to name, as "Name the folder of ...", for the error.
+    variable : str, optional
+
+    Raises
+    ------
+    FileNotFoundError
+        With all places that were looked at.
+    """
+    places = candidates(name, source, variable, [data_root() / "raw" / name])
+    for place in places:
+        if place.exists():
+            return place.absolute()
+    told = f", or {variable}=<path>" if variable else ""
+    raise FileNotFoundError(
+        f"{name} not found: there is no {listed(places)}. {advice}: rnfl prepare {name} --source "
+        f"<path>{told}; see data/README.md."
+    )
 
 
 def remembered(

@@ -28,10 +28,9 @@ from rnfl.datasets.fairfedmed.files import Entry, Source
 from rnfl.datasets.fairfedmed.notes import describe
 from rnfl.datasets.fairfedmed.options import FILE, Options, read_options
 from rnfl.datasets.fairfedmed.tables import Tables, read_tables, refuse_shared_patients
-from rnfl.datasets.places import candidates
+from rnfl.datasets.places import existing
 from rnfl.geometry import FIELD_MM
-from rnfl.imports.foreign import listed
-from rnfl.paths import data_root, prepared_root
+from rnfl.paths import prepared_root
 from rnfl.prepare import Prepared, write
 from rnfl.progress import progress
 from rnfl.provenance import sha256_json
@@ -52,17 +51,11 @@ def find_source(name: str, source: str | Path | None = None) -> Path:
     FileNotFoundError
         Saying where it was looked for and what to put there.
     """
+    advice = (
+        "The dataset is gated. Name the folder of npz files, the zip or the folder of tar shards"
+    )
     variable = "RNFL_FAIRFEDMED" if name == "fairfedmed" else None
-    places = candidates(name, source, variable, [data_root() / "raw" / name])
-    found = next((place for place in places if place.exists()), None)
-    if found is None:
-        raise FileNotFoundError(
-            f"{name} not found: {listed(places)} does not exist. Name the folder of npz files, the "
-            f"zip or the folder of tar shards: rnfl prepare {name} --source <path>"
-            + (f", or {variable}=<path>" if variable else "")
-            + ". The dataset is gated; see data/README.md."
-        )
-    return found.absolute()
+    return existing(name, source, advice, variable)
 
 
 def _method(options: Options) -> dict[str, Any]:

@@ -23,10 +23,9 @@ from rnfl.datasets.fairfedmed.tables import refuse_shared_patients
 from rnfl.datasets.folder.options import FILE, Options, read_options
 from rnfl.datasets.folder.photos import read_eye
 from rnfl.datasets.folder.table import Row, Table, find_table, read_rows
-from rnfl.datasets.places import candidates, remembered
+from rnfl.datasets.places import existing, remembered
 from rnfl.geometry import FIELD_MM
 from rnfl.imports.foreign import listed
-from rnfl.paths import data_root
 from rnfl.prepare import Prepared, write
 from rnfl.provenance import sha256_file, sha256_json
 from rnfl.splits import patient_split
@@ -56,13 +55,7 @@ def find_source(source: str | Path | None = None, name: str = "folder") -> Path:
     ValueError
         When there are several CSVs.
     """
-    places = candidates(name, source, None, [data_root() / "raw" / name])
-    place = next((place for place in places if place.exists()), None)
-    if place is None:
-        raise FileNotFoundError(
-            f"{name}: there is no {listed(places)}. Name the folder that holds photographs and one "
-            f"CSV: rnfl prepare {name} --source <folder>; see data/README.md."
-        )
+    place = existing(name, source, "Name the folder that holds photographs and one CSV")
     return find_table(place).absolute()
 
 

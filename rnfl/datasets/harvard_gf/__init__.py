@@ -31,10 +31,8 @@ from rnfl.datasets.harvard_gf.eyes import NO_LATERALITY, PREFIX, read_eye
 from rnfl.datasets.harvard_gf.images import FOLDER, NO_IMAGE, SIZE, find_photos
 from rnfl.datasets.harvard_gf.labels import WANTED, spell
 from rnfl.datasets.harvard_gf.options import FILE, Options, read_options, statements
-from rnfl.datasets.places import candidates, remembered
+from rnfl.datasets.places import existing, remembered
 from rnfl.geometry import FIELD_MM
-from rnfl.imports.foreign import listed
-from rnfl.paths import data_root
 from rnfl.prepare import Prepared, write
 from rnfl.progress import progress
 from rnfl.provenance import sha256_file, sha256_json
@@ -62,17 +60,12 @@ def find_source(source: str | Path | None = None, name: str = "harvard_gf") -> P
     FileNotFoundError
         Naming the place that was looked at and what to put there.
     """
+    advice = (
+        "The data are gated, CC BY-NC-ND 4.0. Name the folder or zip of npz files, one per eye, "
+        "with the map 'rnflt'"
+    )
     variable = "RNFL_HARVARD_GF" if name == "harvard_gf" else None
-    places = candidates(name, source, variable, [data_root() / "raw" / name])
-    found = next((place for place in places if place.exists()), None)
-    if found is None:
-        raise FileNotFoundError(
-            f"{name} not found: there is no {listed(places)}. Put the npz files (one per eye, with "
-            "the map 'rnflt') there, or name the folder or zip that holds them: --source <folder>"
-            + (f" or {variable}=<folder>" if variable else "")
-            + ". The data are gated, CC BY-NC-ND 4.0; see data/README.md."
-        )
-    return found.absolute()
+    return existing(name, source, advice, variable)
 
 
 def _split(entry: Entry, tables: Tables) -> str | None:

@@ -11,8 +11,8 @@ import numpy as np
 
 from rnfl import disc, photographs
 from rnfl.datasets.eyes import Excluded, Eye, file_stamp
-from rnfl.datasets.grape_annotations import read_annotation
-from rnfl.datasets.grape_regions import find_region
+from rnfl.datasets.grape.annotations import read_annotation
+from rnfl.datasets.grape.regions import find_region
 from rnfl.geometry import N_ANGLES
 from rnfl.provenance import sha256_file, sha256_json
 from rnfl.schema import RNFL_COLUMNS

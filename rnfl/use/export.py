@@ -22,7 +22,7 @@ from rnfl.paths import prepared_root
 if TYPE_CHECKING:
     from torch import nn
 
-    from rnfl.trained import Trained
+    from rnfl.use.trained import Trained
 
 INPUT, OUTPUT = "images", "profiles"
 OPSET = 18
@@ -105,7 +105,7 @@ def to_onnx(
             opset_version=OPSET,
             input_names=[INPUT],
             output_names=[OUTPUT],
-            dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
+            dynamic_shapes=({0: "n"},),
         )
     proto = program.model_proto
     onnx.helper.set_model_props(proto, metadata or {})

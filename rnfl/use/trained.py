@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from rnfl import cards, prepare, provenance, reference, runs
+from rnfl import prepare, provenance, runs
 from rnfl.backbone_specs import registered
 from rnfl.paths import prepared_root, runs_root
 from rnfl.runs import RunConfig, RunResult
+from rnfl.use import cards, reference
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,7 +44,7 @@ class Trained:
         What it is: run, backbone, pretraining, protocol, training set, test error; ``sentence``
         says it in words, ``notes`` lists what a user should know before believing it.
     reference : DataFrame or None
-        Reference band of the training set, as :func:`rnfl.reference.band` returns it.
+        Reference band of the training set, as :func:`rnfl.use.reference.band` returns it.
     """
 
     folder: Path
@@ -141,7 +142,11 @@ def find(run: str | Path) -> Path:
 
 
 def at_hand() -> str:
-    """Return the finished runs in words, those with the smallest error first."""
+    """Return the finished runs in words, those first that a photograph should be read with.
+
+    Real eyes go before phantoms, photographs before SLO images, many training eyes before few,
+    and at last a small test error before a large one.
+    """
     folders = _finished()
     if not folders:
         return f"There are no finished runs in {runs_root()}: make one with 'rnfl train'"
@@ -153,12 +158,21 @@ def _finished() -> list[Path]:
 
 
 def _listing(folders: list[Path]) -> str:
-    errors = {folder: _json(folder / "summary.json").get("test_mae") for folder in folders}
-    order = sorted(folders, key=lambda f: (errors[f] is None, errors[f] or 0.0))
-    said = {f: "" if errors[f] is None else f"  (test MAE {errors[f]:.1f} µm)" for f in folders}
-    lines = [f"  {folder.name}{said[folder]}" for folder in order[:LISTED]]
+    said = [text for _, text in sorted(map(_ranked, folders))]
     rest = len(folders) - LISTED
-    return "\n".join(lines + ([f"  and {rest} more"] if rest > 0 else []))
+    return "\n".join(said[:LISTED] + ([f"  and {rest} more"] if rest > 0 else []))
+
+
+def _ranked(folder: Path) -> tuple[tuple, str]:
+    """Return what a run is sorted by, and its line."""
+    summary, path = _json(folder / "summary.json"), folder / "training_set.json"
+    facts = _json(path) if path.is_file() else {}
+    eyes, error = summary.get("n_train") or 0, summary.get("test_mae")
+    phantom = facts.get("phantom", folder.name.startswith("phantom-"))
+    rank = phantom, facts.get("modality") != "CFP", -eyes, np.inf if error is None else error
+    kind = ("phantom " if phantom else "") + cards.KINDS.get(facts.get("modality"), "images")
+    mae = "" if error is None else f", test MAE {error:.1f} µm"
+    return (*rank, folder.name), f"  {folder.name}  ({eyes:,} {kind}{mae})"
 
 
 def _config(folder: Path) -> RunConfig:

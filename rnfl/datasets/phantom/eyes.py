@@ -4,7 +4,7 @@ A profile is a healthy double hump (von Mises bumps with individual positions, h
 widths), aged, shifted by planted group effects, and thinned by glaucoma: a diffuse loss that
 spares the nasal and temporal quadrants, and wedge defects on the temporal flanks of the humps.
 The constants in `POPULATION` were fitted so that the glaucomatous eyes match the real figures
-of GRAPE and LEI-SFD (`phantom_calibration`). Everything here is **ours**: the paper has no phantom.
+of GRAPE and LEI-SFD (`calibration`). Everything here is **ours**: the paper has no phantom.
 """
 
 from dataclasses import dataclass

@@ -25,10 +25,10 @@ from rnfl.geometry import (
     to_right_eye,
 )
 from rnfl.progress import progress
-from rnfl.requests import Request
+from rnfl.use.requests import Request
 
 if TYPE_CHECKING:
-    from rnfl.trained import Trained
+    from rnfl.use.trained import Trained
 
 THREADS = 4  # photographs read at once
 

@@ -26,7 +26,7 @@ def make(folder: Path, config: RunConfig, facts: Mapping[str, Any]) -> dict[str,
         The run.
     config : RunConfig
     facts : mapping
-        What is known of its training set, as :func:`rnfl.reference.facts` gives it; only
+        What is known of its training set, as :func:`rnfl.use.reference.facts` gives it; only
         ``dataset`` is needed.
 
     Returns

@@ -22,7 +22,7 @@ import pandas as pd
 
 from rnfl import disc, photographs
 from rnfl.datasets.eyes import read_eyes
-from rnfl.datasets.grape_files import (
+from rnfl.datasets.grape.files import (
     PHOTOGRAPHS,
     WORKBOOK,
     Files,
@@ -30,13 +30,12 @@ from rnfl.datasets.grape_files import (
     read_eye,
     stamp,
 )
-from rnfl.datasets.grape_notes import describe
-from rnfl.datasets.grape_workbook import VISIT_COLUMNS, read_baseline, read_visits
+from rnfl.datasets.grape.notes import describe
+from rnfl.datasets.grape.workbook import VISIT_COLUMNS, read_baseline, read_visits
 from rnfl.datasets.places import candidates, remembered
 from rnfl.geometry import FIELD_MM
 from rnfl.paths import data_root, prepared_root, project_root
 from rnfl.prepare import Prepared, write
-from rnfl.provenance import write_parquet
 
 VERSION = 2  # of this preparation; raise it when the same files would give other output
 VISITS = "visits.parquet"
@@ -117,7 +116,7 @@ def visits(name: str = "grape") -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        As :func:`rnfl.datasets.grape_workbook.read_visits`, with ``photograph_present``: whether
+        As :func:`rnfl.datasets.grape.workbook.read_visits`, with ``photograph_present``: whether
         the photograph was among the raw files. RNFL thickness exists at the first visit only.
 
     Raises
@@ -206,6 +205,4 @@ def prepare(name: str = "grape", source: str | Path | None = None) -> Prepared:
         "notes": describe(samples, faults, table, seen, strangers, exclusions),
     }
     images, profiles = (np.stack([getattr(eye, k) for eye in eyes]) for k in ("image", "profile"))
-    prepared = write(name, images, profiles, samples, fields)
-    write_parquet(prepared.folder / VISITS, seen)
-    return prepared
+    return write(name, images, profiles, samples, fields, extra={VISITS: seen})

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from rnfl.datasets.grape_files import NO_PHOTOGRAPH
+from rnfl.datasets.grape.files import NO_PHOTOGRAPH
 from rnfl.imports.foreign import listed
 
 FAR = 1.0  # disc radii from the middle of the ROI image beyond which a disc is listed

@@ -2,7 +2,7 @@
 
 Every eye is rendered by two cameras, so ``phantom-slo-2400`` and ``phantom-cfp-2400`` hold the
 same 2,400 eyes. ``phantom-slo-2400-s1`` is another population (seed 1). Eyes and their profiles
-come from `phantom_eyes`, images from `phantom_render`; the label of an eye is its true profile
+come from `phantom.eyes`, images from `phantom.render`; the label of an eye is its true profile
 with the noise of one simulated OCT scan, so the error of a perfect model, the *oracle floor*, is
 known. Every result from here must say "phantom". All of it is **ours**.
 """
@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from rnfl import prepare as store
-from rnfl.datasets.phantom_eyes import Eye, population
-from rnfl.datasets.phantom_render import render
+from rnfl.datasets.phantom.eyes import Eye, population
+from rnfl.datasets.phantom.render import render
 from rnfl.geometry import FIELD_MM, to_right_eye
 from rnfl.progress import progress
 from rnfl.schema import SEVERITIES

@@ -1,0 +1,181 @@
+"""Patient-clustered bootstrap beside scipy.stats.bootstrap: time, agreement, peak memory.
+
+    python benchmarks/bootstrap.py
+
+1,731 simulated eyes of 1,069 patients, 360 angles each; 10,000 resamples of patients. Ours starts
+from predictions and targets each time (``first`` draws the resamples too, ``next`` finds them
+drawn, as every further metric and cell of a table does). Ways to use scipy:
+
+- ``scipy``: what one would write: the statistic gathers the eyes of the drawn patients and calls
+  the definition of :mod:`rnfl.metrics`; ``vectorized=False``. It takes minutes a metric, so it is
+  run with fewer resamples and its time scaled up (one that is run in full shows that this is fair);
+- ``scipy, vectorized``: for the mean absolute error alone: absolute errors are computed once, and
+  those of the drawn eyes gathered for 100 resamples at a time;
+- ``scipy, in cache``: the same, 2 resamples at a time: the fastest way found to gather eyes;
+- ``scipy, our sums``: the same error as a ratio of per-patient sums: no eye is gathered, which is
+  half of our own method, and so not what ours is compared with.
+
+Ends of intervals are those of scipy's percentile method and percentiles of our replicates before
+:mod:`analysis.scales` widens them; they are compared in units of the standard error that both
+Monte-Carlo samples together leave in an end.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tracemalloc
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import measure
+import numpy as np
+from study import GAPS, SEED, Study
+from tqdm import tqdm
+
+from analysis.bootstrap import LEVEL
+from analysis.collapse import DEFINITIONS
+from analysis.moments import PER_EYE
+
+SHARES = np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+MEANS = {"rmse", *PER_EYE} & set(DEFINITIONS)  # means over eyes of a number per eye, or its root
+BAR = {"sums": 150, "non-linear": 50}
+FULL = {"n_eyes": 1731, "n_patients": 1069, "n_boot": 10_000, "drawn": 2000, "parts": 4}
+SMOKE = {"n_eyes": 60, "n_patients": 40, "n_boot": 600, "drawn": 200, "parts": 2}
+
+
+def ends(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the percentile interval of replicates and the Monte-Carlo error of its ends.
+
+    The rank of a share p among n replicates has an SD of sqrt(n p (1 - p)); the error of an end is
+    half the distance between the replicates one SD of rank to either side.
+    """
+    off = np.sqrt(SHARES * (1 - SHARES) / len(values))
+    below, above = (np.quantile(values, SHARES + sign * off) for sign in (-1, 1))
+    return np.quantile(values, SHARES), (above - below) / 2
+
+
+def apart(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Return the larger difference of the two ends, in Monte-Carlo standard errors."""
+    (one, error), (other, error_too) = ends(ours), ends(theirs)
+    return float(np.max(np.abs(one - other) / np.hypot(error, error_too)))
+
+
+def traced(function: Callable[[], object]) -> float:
+    """Return the peak of the memory that NumPy and Python ask for during a call, MB."""
+    tracemalloc.start()
+    try:
+        function()
+        return tracemalloc.get_traced_memory()[1] / 1e6
+    finally:
+        tracemalloc.stop()
+
+
+def compare(study: Study, name: str, drawn: int, parts: int) -> dict:
+    """Return the row of one metric; ours and scipy take turns ``parts`` times."""
+    rng, statistic, values = np.random.default_rng(SEED + 1), study.by_definition(name), []
+
+    def by_scipy() -> None:
+        found = study.scipy(statistic, drawn // parts, rng)
+        values.append(found.bootstrap_distribution)
+
+    runs = {
+        "first": partial(study.ours, (name,)),
+        "next": partial(study.ours, (name,), shared=True),
+        "scipy": by_scipy,
+    }
+    times = measure.interleaved(runs, parts, warm_up=0)
+    full = [study.n_boot * parts / drawn * seconds for seconds in times["scipy"]]
+    theirs = np.concatenate(values)
+    return {
+        "metric": name,
+        "kind": "sums" if name in MEANS else "non-linear",
+        "first_s": statistics.median(times["first"]),
+        "next_s": statistics.median(times["next"]),
+        "scipy_s": statistics.median(full),
+        "ratio_first": measure.paired_ratio(full, times["first"]),
+        "ratio_next": measure.paired_ratio(full, times["next"]),
+        "apart_se": apart(study.ours((name,), shared=True)[name], theirs),
+        "peak_mb": traced(partial(study.ours, (name,))),
+    }
+
+
+def ways(study: Study) -> list[dict]:
+    """Return rows of the mean absolute error by each way to use scipy, with all resamples."""
+    functions = {
+        "scipy": lambda rng: study.scipy(study.by_definition("mae"), study.n_boot, rng),
+        "scipy, vectorized": partial(study.vectorized, batch=100),
+        "scipy, in cache": partial(study.vectorized, batch=2),
+        "scipy, our sums": study.with_sums,
+    }
+    rows = []
+    for way, function in tqdm(functions.items(), desc="ways to use scipy", unit="way"):
+        rng, found = np.random.default_rng(SEED + 2), []
+        runs = {
+            "first": partial(study.ours, ("mae",)),
+            "next": partial(study.ours, ("mae",), shared=True),
+            "scipy": lambda f=function, rng=rng, found=found: found.append(f(rng)),
+        }
+        times = measure.interleaved(runs, 1, warm_up=0)
+        theirs = found[-1].bootstrap_distribution
+        rows.append({
+            "way": way,
+            **{f"{key}_s": one for key, (one,) in times.items()},
+            **{f"ratio_{key}": times["scipy"][0] / times[key][0] for key in ("first", "next")},
+            "apart_se": apart(study.ours(("mae",), shared=True)["mae"], theirs),
+            "peak_mb": traced(partial(function, rng)),
+        })  # fmt: skip
+    return rows
+
+
+def together(study: Study, rows: list[dict], repeats: int) -> dict:
+    """Return the row of all metrics and gaps at once, against the sum of scipy's times."""
+    names = tuple(row["metric"] for row in rows)
+    runs = {
+        "first": partial(study.ours, names),
+        "next": partial(study.ours, names, shared=True),
+    }
+    times = measure.medians(measure.interleaved(runs, repeats, warm_up=0))
+    scipy = sum(row["scipy_s"] for row in rows)
+    return {
+        "metric": "all together",
+        **{f"{key}_s": one for key, one in times.items()},
+        "scipy_s": scipy,
+        **{f"ratio_{key}": scipy / one for key, one in times.items()},
+        "peak_mb": traced(runs["first"]),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print two tables, write ``bootstrap.json``."""
+    parser = measure.parser(__doc__.splitlines()[0])
+    parser.add_argument("--drawn", type=int, help="resamples of each metric by scipy, then scaled")
+    given = parser.parse_args(arguments)
+    size = SMOKE if given.smoke else FULL
+    drawn, parts, n_boot = given.drawn or size["drawn"], size["parts"], size["n_boot"]
+    study = Study(size["n_eyes"], size["n_patients"], n_boot)
+    names = [*DEFINITIONS, *GAPS]
+    rows = [compare(study, name, drawn, parts) for name in tqdm(names, unit="metric")]
+    rows.append(together(study, rows, parts))
+    measure.show(rows, f"Seconds for {n_boot:,} resamples; scipy's are scaled from {drawn:,}")
+    by_way = ways(study)
+    measure.show(by_way, f"Mean absolute error, scipy run with all {n_boot:,} resamples")
+    least = {
+        f"{kind}, {key}": min(row[f"ratio_{key}"] for row in rows if row.get("kind") == kind)
+        for kind in BAR
+        for key in ("first", "next")
+    }
+    print("\nLeast ratio to scipy: " + "; ".join(f"{k} {v:.0f}" for k, v in least.items()))
+    print("Asked for: " + "; ".join(f"{kind} {bar}" for kind, bar in BAR.items()))
+    print(f"Ends are at most {max(row.get('apart_se', 0) for row in rows):.1f} SE apart.")
+    record = {
+        "settings": {**size, "drawn": drawn, "scipy_scaled_from": drawn, "seed": SEED, "bars": BAR},
+        "rows": rows,
+        "ways": by_way,
+        "medians": {row["metric"]: row["first_s"] for row in rows},
+        "ratios": least,
+    }
+    measure.publish("bootstrap", record, given.output, given.smoke)
+
+
+if __name__ == "__main__":
+    main()

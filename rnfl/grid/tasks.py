@@ -1,0 +1,54 @@
+"""One run of a grid in a worker, and how it tells those who wait what it is doing.
+
+Workers and client talk through the run's folder, which they share in any case.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+
+from tqdm import tqdm
+
+from rnfl import provenance, runs
+from rnfl.runs import RunConfig
+
+# How often a run may lose its worker without having come any further.
+MAX_RESTARTS = 2
+
+
+def work(run_id: str, config: RunConfig, check: Callable[[], None] = lambda: None) -> None:
+    """Compute a run and keep ``state.json`` in its folder, while it is unfinished, up to date.
+
+    ``check`` is called after each epoch; what it raises ends the run, which can be resumed.
+    """
+    from rnfl.experiment import run
+
+    path = runs.partial_folder(run_id) / "state.json"
+
+    def report(row: dict) -> None:
+        provenance.write_json(path, {"text": state(config, row)})
+        check()
+
+    run(config, report)
+
+
+def state(config: RunConfig, row: dict) -> str:
+    """Say how far a run has come, from a row of its history."""
+    return f"{config.slug} {row['epoch'] + 1}/{config.epochs} val {row['val_mae']:.2f} µm"
+
+
+def states(run_ids: Iterable[str]) -> str:
+    """Say how far the unfinished runs have come that have started."""
+    texts = []
+    for run_id in run_ids:
+        try:
+            text = (runs.partial_folder(run_id) / "state.json").read_text(encoding="utf-8")
+        except OSError:
+            continue  # not begun, or just ended
+        texts.append(json.loads(text)["text"])
+    return " | ".join(texts)
+
+
+def announce(bar: tqdm, run_id: str, text: str) -> str:
+    """Write above the bar that a run failed, and return the text."""
+    bar.write(f"run {run_id} failed:\n{text}")
+    return text

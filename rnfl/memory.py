@@ -1,0 +1,120 @@
+"""How much memory there is, and how many images of a training step fit into it."""
+
+import ctypes
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+SHARE = 0.5  # of the free memory that one thing may take
+ROOM = 0.8  # of the free memory that a training step may take
+TRIM_ABOVE, MAP_ABOVE = -1, -3  # glibc's M_TRIM_THRESHOLD and M_MMAP_THRESHOLD
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that are free on a device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
+
+
+def fits(n_bytes: int, device: torch.device) -> bool:
+    """Whether so many bytes take at most half of what is free on a device."""
+    return n_bytes <= SHARE * free_memory(device)
+
+
+def place(
+    shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, file: Path
+) -> Tensor | None:
+    """Return room for a large array, the fastest that has it, or None where there is none.
+
+    Parameters
+    ----------
+    shape, dtype
+        Of the array; its values are undefined.
+    device : torch.device
+        Where it is wanted; else it lies in host memory, else it is mapped to ``file``.
+    """
+    n_bytes = torch.Size(shape).numel() * dtype.itemsize
+    for candidate in dict.fromkeys((device, torch.device("cpu"))):
+        if fits(n_bytes, candidate):
+            return torch.empty(shape, dtype=dtype, device=candidate)
+    if n_bytes > SHARE * psutil.disk_usage(str(file.parent)).free:
+        return None
+    numel = torch.Size(shape).numel()
+    return torch.from_file(str(file), shared=True, size=numel, dtype=dtype).view(shape)
+
+
+def saved_bytes(compute: Callable[[], Tensor]) -> int:
+    """Return the bytes that ``compute`` keeps for its backward pass, parameters aside."""
+    storages: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        if not (tensor.is_leaf and isinstance(tensor, nn.Parameter)):
+            storage = tensor.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        kept = compute()
+    return sum(storages.values()) + 0 * kept.numel()
+
+
+def images_that_fit(
+    compute: Callable[[int], Tensor], parameters: int, wanted: int, device: torch.device
+) -> int:
+    """Return how many images a training step may compute at once.
+
+    What a step keeps grows by the same bytes with each image; gradients and AdamW's two moments
+    take three times the trainable parameters.
+
+    Parameters
+    ----------
+    compute : callable
+        Forward pass of so many images.
+    parameters : int
+        Bytes of the trainable parameters.
+    wanted : int
+        Images of the whole batch, the most that is returned.
+    device : torch.device
+
+    Returns
+    -------
+    int
+        From 1 to ``wanted``.
+    """
+    one, two = (saved_bytes(lambda n=n: compute(n)) for n in (1, 2))
+    per_image = max(two - one, 1)
+    room = ROOM * free_memory(device) - 3 * parameters - (one - per_image)
+    return int(min(max(room // per_image, 1), wanted))
+
+
+@contextmanager
+def freed_pages_kept() -> Iterator[None]:
+    """Let the C library keep within the body what is freed there, for the next step to take.
+
+    Left alone, glibc hands every large activation back to the system, which gives it out again
+    page by page, zeroed. Other C libraries have no such settings, and nothing changes there.
+    """
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+    except OSError:
+        yield
+        return
+    libc.mallopt(MAP_ABOVE, 2**30)
+    libc.mallopt(TRIM_ABOVE, 2**31 - 1)
+    try:
+        yield
+    finally:
+        libc.mallopt(MAP_ABOVE, 2**25)
+        libc.mallopt(TRIM_ABOVE, 2**26)
+        libc.malloc_trim(0)
+
+
+def is_exhausted(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: a GPU's, or the host's where it says so."""
+    host = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return host or isinstance(error, torch.OutOfMemoryError)

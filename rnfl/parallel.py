@@ -1,0 +1,96 @@
+"""Training one model in several processes, each with its share of every batch.
+
+``torchrun --nproc-per-node 4 -m rnfl train ...`` starts the processes, on one machine or several.
+Every process holds the whole model; gradients are averaged over processes, so that a step is that
+of the whole batch. The first process alone writes: checkpoints, the finished run, progress.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Join the processes that torchrun started; alone, do nothing.
+
+    GPUs talk through NCCL, CPUs through Gloo.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def size() -> int:
+    """Return the number of processes that train together, 1 when alone."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Return the place of this process among them, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes."""
+    return rank() == 0
+
+
+def wait() -> None:
+    """Wait until every process is here."""
+    if size() > 1:
+        dist.barrier()
+
+
+def agreed(value: object) -> object:
+    """Return the first process's value in every process."""
+    values = [value]
+    if size() > 1:
+        dist.broadcast_object_list(values)
+    return values[0]
+
+
+def wrap(model: nn.Module) -> nn.Module:
+    """Return the model so that its gradients are averaged over processes; alone, the model."""
+    if size() == 1:
+        return model
+    return nn.parallel.DistributedDataParallel(model)
+
+
+def gradients_stay(network: nn.Module) -> AbstractContextManager:
+    """Context whose backward passes add to the gradients of this process alone."""
+    return network.no_sync() if size() > 1 else nullcontext()
+
+
+def share(index: Tensor) -> Tensor:
+    """Return the rows of a batch that this process computes: every ``size()``-th, maybe none."""
+    return index[rank() :: size()]
+
+
+def total(value: Tensor) -> Tensor:
+    """Add up a tensor over processes, in place."""
+    if size() > 1:
+        dist.all_reduce(value)
+    return value
+
+
+def gathered(values: Tensor, n: int) -> Tensor:
+    """Put the shares (n_i, k) of ``n`` rows back together: (n, k) in every process."""
+    if size() == 1:
+        return values
+    whole = values.new_zeros(n, *values.shape[1:])
+    whole[rank() :: size()] = values
+    return total(whole)

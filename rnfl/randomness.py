@@ -1,0 +1,45 @@
+"""What is random in training: order and augmentation, functions of a seed and a step alone."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def augmented(images: Tensor, name: str | None, random: torch.Generator) -> Tensor:
+    """Change float images (B, C, H, W) as the named augmentation does, in place."""
+    return jitter(images, random) if name == "intensity" else images
+
+
+def seeded_generator(*numbers: int) -> torch.Generator:
+    """A CPU generator that depends on all the numbers, e.g. on (seed, epoch)."""
+    return torch.Generator().manual_seed(mixed_seed(*numbers))
+
+
+def mixed_seed(*numbers: int) -> int:
+    """One 63-bit seed out of several numbers; neighbours give unrelated seeds."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def epoch_order(n: int, seed: int, epoch: int) -> Tensor:
+    """The order of ``n`` rows in an epoch: a permutation that depends on (seed, epoch) alone."""
+    return torch.randperm(n, generator=seeded_generator(seed, epoch))
+
+
+def jitter(images: Tensor, random: torch.Generator, strength: float = 0.2) -> Tensor:
+    """Change brightness and contrast of each image, in place.
+
+    Parameters
+    ----------
+    images : float Tensor (B, C, H, W) in [0, 1]
+    random : torch.Generator
+        Source of all randomness.
+    strength : float
+        Largest change: of contrast as a factor about the image's mean, of brightness as a share
+        of that mean (ours; the paper says only that augmentation is of intensity).
+    """
+    contrast, brightness = (torch.rand(2, len(images), generator=random) * 2 - 1) * strength
+    centre = images.mean(dim=(1, 2, 3), keepdim=True)
+    contrast = contrast.to(images.device, non_blocking=True).view(-1, 1, 1, 1)
+    brightness = brightness.to(images.device, non_blocking=True).view(-1, 1, 1, 1)
+    images.mul_(1 + contrast).add_(centre * (brightness - contrast))
+    return images.clamp_(0, 1)

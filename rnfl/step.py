@@ -1,0 +1,141 @@
+"""One optimiser step on a batch, computed in as many parts as memory asks for."""
+
+from itertools import repeat
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from rnfl import losses, memory, parallel
+from rnfl.batches import Batch, as_float
+from rnfl.devices import autocast
+from rnfl.protocols import Protocol
+from rnfl.randomness import augmented, mixed_seed
+
+if TYPE_CHECKING:
+    from rnfl.runs import RunConfig
+
+
+class Step:
+    """The optimiser's step of a run: a callable that keeps what steps have in common.
+
+    Parameters
+    ----------
+    model : RNFLRegressor
+    optimizer : torch.optim.Optimizer
+    protocol : Protocol
+    config : RunConfig
+    precision : {'fp32', 'bf16'}
+    micro_batch : int
+        Images computed at once; 0 = as the configuration says.
+
+    Attributes
+    ----------
+    compiled : nn.Module
+        The model, compiled where that pays (on a GPU), for whoever predicts between steps.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        protocol: Protocol,
+        config: "RunConfig",
+        precision: str,
+        micro_batch: int = 0,
+    ):
+        self.optimizer, self.protocol, self.config = optimizer, protocol, config
+        self.precision, self.micro_batch = precision, micro_batch
+        on_gpu = next(model.parameters()).device.type == "cuda"
+        compiling = on_gpu if config.compile is None else config.compile
+        self.compiled = torch.compile(model) if compiling else model
+        self.network = parallel.wrap(self.compiled)
+        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+
+    def __call__(self, batch: Batch, n: int, number: int) -> Tensor:
+        """Take step ``number`` on this process's share of a batch of ``n`` images.
+
+        Where memory runs out, the part computed at once is halved, which is said and kept; the
+        batch stays what it is.
+
+        Returns
+        -------
+        Tensor
+            The loss summed over the ``n`` images.
+        """
+        self.micro_batch = self.micro_batch or self._first_size(batch)
+        total = None
+        while total is None:
+            try:
+                total = self._backward(batch, n, number)
+            except RuntimeError as error:
+                if not memory.is_exhausted(error) or self.micro_batch == 1:
+                    raise
+                if parallel.size() > 1:  # the others are waiting for this one's gradients
+                    raise RuntimeError(
+                        f"{self.config.slug}: memory ran out at {self.micro_batch} images at once "
+                        f"in each process: set micro_batch to {self.micro_batch // 2}"
+                    ) from error
+            if total is None:
+                self._halve(n)
+        nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return parallel.total(total)
+
+    def _backward(self, batch: Batch, n: int, number: int) -> Tensor:
+        """Add up the gradients of the batch's mean loss; return the loss summed over images."""
+        # Dropout draws from the global state, so that is what a step must set.
+        place = (parallel.rank(),) if parallel.rank() else ()
+        random = torch.manual_seed(mixed_seed(self.config.seed, number, 1, *place))
+        total = torch.zeros((), device=batch[1].device)
+        parts = list(_split(batch, self.micro_batch))
+        for part in parts[:-1]:
+            with parallel.gradients_stay(self.network):
+                total += self._part(part, n, random)
+        return total + self._part(parts[-1], n, random)
+
+    def _part(self, part: Batch, n: int, random: torch.Generator) -> Tensor:
+        loss = len(part[1]) * self._mean_loss(part, random)
+        (loss * parallel.size() / n).backward()
+        return loss.detach()
+
+    def _mean_loss(self, part: Batch, random: torch.Generator) -> Tensor:
+        images, profiles, quadrants = as_float(part)
+        if images.ndim == 4:  # tokens of a prefix are augmented already
+            images = augmented(images, self.config.augment, random)
+        with autocast(images.device, self.precision):
+            prediction = self.network(images)
+        weights = self.protocol.lambda_pearson, self.protocol.lambda_gradient
+        return losses.supervised(prediction, profiles, quadrants, *weights)
+
+    def _first_size(self, batch: Batch) -> int:
+        if self.config.micro_batch != "auto":
+            return self.config.micro_batch or self.config.batch_size
+        images, random = batch[0], torch.Generator()
+
+        def forward(n: int) -> Tensor:
+            with parallel.gradients_stay(self.network):
+                return self._mean_loss(tuple(p if p is None else p[:n] for p in batch), random)
+
+        n_bytes = sum(p.nbytes for p in self.parameters)
+        size = memory.images_that_fit(forward, n_bytes, self.config.batch_size, images.device)
+        tqdm.write(f"{self.config.slug}: {size} of {self.config.batch_size} images at once")
+        return size
+
+    def _halve(self, n: int) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        at_once = min(self.micro_batch, n)
+        self.micro_batch = max(at_once // 2, 1)
+        tqdm.write(
+            f"{self.config.slug}: memory ran out at {at_once} images at once; from here on "
+            f"{self.micro_batch}, with the same effective batch of {self.config.batch_size}"
+        )
+
+
+def _split(batch: Batch, size: int) -> zip:
+    """Cut a batch into parts of at most ``size`` images; what is None stays None."""
+    return zip(*(repeat(None) if p is None else p.split(size) for p in batch), strict=False)

@@ -1,0 +1,1 @@
+"""Using a trained model: photographs in; profiles, a card, a reference band or ONNX out."""

@@ -1,0 +1,112 @@
+import platform
+from dataclasses import replace
+
+import psutil
+import torch
+from pytest import fixture, mark, raises
+from training_data import make_dataset
+
+from rnfl import backbones, batches, memory, train
+from rnfl.model import RNFLRegressor
+from rnfl.protocols import PROTOCOLS
+from rnfl.runs import RunConfig
+
+CPU = torch.device("cpu")
+CONFIG = RunConfig(
+    "tiny-slo", "phantom_scratch", "naive", epochs=2, warmup_epochs=0, batch_size=8, augment=None
+)
+
+
+@fixture(scope="module")
+def data(tmp_path_factory):
+    from pytest import MonkeyPatch
+
+    with MonkeyPatch.context() as patch:
+        patch.setenv("RNFL_DATA", str(tmp_path_factory.mktemp("data")))
+        prepared = make_dataset(n=24)
+        yield [batches.load(prepared, prepared.subset(s), 112, CPU) for s in ("train", "val")]
+
+
+def fit(data, folder, config):
+    torch.manual_seed(0)
+    model = RNFLRegressor(backbones.build("phantom_scratch"), dropout=0.0)
+    model.set_targets(data[0].labels)
+    folder.mkdir()
+    return model, train.fit(model, *data, PROTOCOLS["naive"], config, folder, lambda row: None)
+
+
+def only(n, monkeypatch):
+    """Let a forward pass in training take at most ``n`` images."""
+    forward = RNFLRegressor.forward
+
+    def limited(self, images):
+        if self.training and len(images) > n:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, images)
+
+    monkeypatch.setattr(RNFLRegressor, "forward", limited)
+
+
+def test_out_of_memory_halves_what_is_computed_at_once(data, tmp_path, monkeypatch, capsys):
+    whole, expected = fit(data, tmp_path / "whole", CONFIG)
+    only(3, monkeypatch)
+    parts, progress = fit(data, tmp_path / "parts", CONFIG)
+    assert (expected.micro_batch, progress.micro_batch) == (8, 2)
+    said = capsys.readouterr().out
+    assert "8 images at once" in said and "4 images at once" in said
+    assert said.count("effective batch of 8") == 2
+    for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
+        assert (a - b).abs().max() < 2e-4
+    for row, other in zip(progress.history, expected.history, strict=True):
+        assert abs(row["train_loss"] - other["train_loss"]) < 1e-2
+
+
+def test_not_even_one_image_is_an_error(data, tmp_path, monkeypatch):
+    only(0, monkeypatch)
+    with raises(torch.OutOfMemoryError):
+        fit(data, tmp_path / "none", CONFIG)
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(data, tmp_path, monkeypatch):
+    def broken(self, images):
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(RNFLRegressor, "forward", broken)
+    with raises(RuntimeError, match="shapes"):
+        fit(data, tmp_path / "broken", CONFIG)
+
+
+def test_auto_takes_what_free_memory_holds(data, tmp_path, monkeypatch, capsys):
+    auto = replace(CONFIG, micro_batch="auto")
+    _, roomy = fit(data, tmp_path / "roomy", auto)
+    assert roomy.micro_batch == 8
+    model = RNFLRegressor(backbones.build("phantom_scratch")).train()
+    images = data[0].take(torch.arange(2))[0]
+    one, two = (memory.saved_bytes(lambda n=n: model(images[:n])) for n in (1, 2))
+    trainable = sum(p.nbytes for p in model.parameters())
+    assert 5e5 < two - one < 5e7
+    free = (3 * trainable + one + 3.5 * (two - one)) / memory.ROOM
+    monkeypatch.setattr(memory, "free_memory", lambda device: free)
+    _, tight = fit(data, tmp_path / "tight", auto)
+    assert tight.micro_batch in (3, 4) and "of 8 images at once" in capsys.readouterr().out
+
+
+def test_what_is_saved_is_counted_once():
+    x = torch.ones(1000, requires_grad=True)
+    weight = torch.nn.Parameter(torch.ones(1000))
+    assert memory.saved_bytes(lambda: x * weight) == 4000
+    assert memory.saved_bytes(lambda: (y := x.exp()) * y) == 4000
+    assert (
+        memory.images_that_fit(lambda n: torch.ones(n, 10, requires_grad=True).exp(), 0, 4, CPU)
+        == 4
+    )
+
+
+@mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed pages on demand")
+def test_freed_pages_are_kept_within_and_given_back_at_the_end():
+    resident = psutil.Process().memory_info
+    with memory.freed_pages_kept():
+        before = resident().rss
+        torch.ones(50, 2**20)  # 200 MB, freed at once
+        kept = resident().rss - before
+    assert kept > 1e8 > resident().rss - before
