@@ -30,7 +30,7 @@ def out_of_fold(
         Folds of patients, at least 3: one tests, the next validates, the others train.
     seeds : sequence of int
         Of the folds; the networks' own seed is that of ``config``.
-    engine : {'auto', 'serial', 'local'}
+    engine : {'auto', 'serial', 'local', 'dask'}
         See :func:`rnfl.grid.run_grid`, which also shows the progress over all folds and seeds.
 
     Returns

@@ -76,9 +76,9 @@ def test_all_runs_finish_as_in_one_process_though_a_worker_is_killed(data, monke
     killed = []
 
     def kill_who_has_trained_two_epochs():
-        while (table := read_log(log))["epoch"].max() != 1:
+        while (far := (table := read_log(log))[table["epoch"] >= 1]).empty:
             time.sleep(0.01)
-        killed.append(table["pid"].iloc[-1])
+        killed.append(far["pid"].iloc[-1])
         os.kill(killed[0], 9)
 
     killer = threading.Thread(target=kill_who_has_trained_two_epochs, daemon=True)
@@ -89,12 +89,13 @@ def test_all_runs_finish_as_in_one_process_though_a_worker_is_killed(data, monke
     killer.join(timeout=1)
 
     table = read_log(log)
-    assert killed and len(results) == 8 and len(table["pid"].unique()) == 3
-    first = table[table["pid"] == killed[0]]["seed"].iloc[0]
-    again = table[table["seed"] == first]
+    assert killed and len(results) == 8
+    last = table[table["pid"] == killed[0]]["seed"].iloc[-1]
+    again = table[table["seed"] == last]
     assert again["pid"].nunique() == 2 and again["epoch"].is_monotonic_increasing
-    assert again["epoch"].tolist() in ([0, 1, 2, 3], [0, 1, 1, 2, 3])  # went on, not again from 0
-    others = table[table["seed"] != first].groupby("seed")
+    # It went on and did not begin again; what was done since the last checkpoint is done twice.
+    assert again["epoch"].tolist().count(0) == 1 and set(again["epoch"]) == {0, 1, 2, 3}
+    others = table[table["seed"] != last].groupby("seed")
     assert (others["pid"].nunique() == 1).all() and len(others) == 7
     assert all(rows["epoch"].tolist() == [0, 1, 2, 3] for _, rows in others)
 

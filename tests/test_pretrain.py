@@ -5,8 +5,8 @@ from pytest import fixture, mark, raises
 from safetensors.torch import load_file
 
 from rnfl import backbones, pretrain, pretrain_tasks
-from rnfl.randomness import seeded_generator
 from rnfl.pretrain_tasks import TASKS, MaskedAutoencoder, augment
+from rnfl.randomness import seeded_generator
 
 
 @fixture(scope="module")

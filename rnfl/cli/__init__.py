@@ -30,7 +30,7 @@ def main() -> None:
     """
     try:
         app()
-    except (ValueError, FloatingPointError, OSError, RuntimeError) as error:
+    except (ValueError, FloatingPointError, ImportError, OSError, RuntimeError) as error:
         if os.environ.get("RNFL_TRACEBACK"):
             raise
         message = error.strerror if isinstance(error, OSError) and not error.filename else error
