@@ -61,8 +61,12 @@ class Machine:
         self, backbone: str, frozen: float, epochs: int = EPOCHS, way: str = "uncached"
     ) -> float:
         """Return the hours of one run."""
-        images = N_TRAIN * self.remains[way](frozen) + N_VAL / 3
-        return epochs * images * self.per_image(backbone) / 3600
+        left = self.remains[way](frozen)
+        forward, once = N_VAL / 3, 0.0
+        if way == "cached":  # validation starts behind the prefix too, which is filled once
+            forward, once = forward * left, frozen * (N_TRAIN + N_VAL) / 3
+        images = epochs * (N_TRAIN * left + forward) + once
+        return images * self.per_image(backbone) / 3600
 
 
 def read(path: Path) -> Machine:

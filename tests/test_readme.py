@@ -141,3 +141,45 @@ def test_learning_on_real_eyes(readme):
     tuned = mae["estimate"][["fine-tuned", "fine-tuned, phantom start"]]
     assert f"{tuned.iloc[0]:.1f} and {tuned.iloc[1]:.1f} µm" in readme
     assert f"random features {mae['estimate']['readout, random']:.1f}" in readme
+
+
+def measured(name):
+    path = project_root() / "benchmarks" / "results" / f"{name}.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert not record["smoke"] and record["machine"]["cores"] == 2
+    return record
+
+
+def test_speed(readme):
+    ratios = measured("throughput")["ratios"]
+    shown = " / ".join(f"{ratios[f'ViT-{size}/16']:.1f}" for size in "SBL")
+    assert f"ViT-S / B / L at 224 px, images per second | {shown} times a plain" in readme
+    share = 100 * measured("prefix")["ratios"]["100 % cached"]
+    assert f"wholly frozen ViT-B | {share:.1f} % of an epoch with nothing frozen" in readme
+    feed = measured("feed")
+    assert f"{feed['ratios']['host, augmented']:.0f} times a `Dataset`" in readme
+    assert feed["waiting"][0]["waiting %"] < 0.1 and "under 0.1 % of a training step" in readme
+
+
+def test_bootstrap_is_as_fast_as_said(readme):
+    record = measured("bootstrap")
+    sums, others = (record["ratios"][f"{kind}, first"] for kind in ("sums", "non-linear"))
+    assert f"at least {sums:.0f} times (means) and {others:.0f} times (the rest)" in readme
+    size = record["settings"]
+    assert f"{size['n_boot']:,} resamples of {size['n_eyes']:,} eyes" in readme
+    assert max(row["apart_se"] for row in record["rows"] if row.get("apart_se")) < 4
+
+
+def test_kills(readme):
+    total = measured("kills")["total"]
+    assert total["resumed"] == total["bit-identical"] == total["killed"] == 50
+    assert total["broken files"] == 0
+    assert "50 of 50 end with the bits of the undisturbed run, no broken file" in readme
+
+
+def test_growth(readme):
+    record = measured("growth")
+    slopes = [record["exponents"][job]["time"] for job in ("prepare", "epoch", "evaluation")]
+    assert max(slopes) <= record["settings"]["bound"] == 1.1
+    assert f"{', '.join(f'{slope:.2f}' for slope in slopes)} (1 is linear)" in readme
+    assert f"to {max(record['settings']['sizes']):,} eyes" in readme
