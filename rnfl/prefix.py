@@ -55,7 +55,18 @@ def behind(
     precision : {'fp32', 'bf16'}
     folder : Path
         Of the unfinished run.
+
+    Raises
+    ------
+    ValueError
+        If views are asked for and there is no frozen prefix to keep them behind.
     """
+    if config.views and not backbone.n_prefix:
+        raise ValueError(
+            f"{config.slug}: views {config.views} are kept behind frozen blocks, and protocol "
+            f"{config.protocol.name!r} freezes none from the first on, or the architecture of "
+            f"{backbone.spec.name!r} cannot start behind them: leave views out"
+        )
     if not applies(backbone, config):
         return [train], val
     count = (config.views or 1) if config.augment else 1

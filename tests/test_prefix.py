@@ -40,7 +40,8 @@ def new_model(data):
 def fit(data, folder, config, protocol):
     folder.mkdir()
     model = new_model(data)
-    progress = train.fit(model, *data, protocol, config, folder, report=lambda row: None)
+    given = *data, protocols.get(protocol), config, folder
+    progress = train.fit(model, *given, report=lambda row: None)
     return model, progress
 
 
@@ -138,6 +139,8 @@ def test_augmentation_before_the_prefix_needs_views(data, tmp_path):
     assert all(not torch.equal(a, b) for i, a in enumerate(tokens) for b in tokens[:i])
     with raises(ValueError, match="views 3"):
         replace(CONFIG, views=3)
+    with raises(ValueError, match="'naive' freezes none"):
+        fit(data, tmp_path / "run", replace(augmented, views=3, protocol="naive"), "naive")
 
 
 def args(model, data, config, folder):
