@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from rnfl import provenance
+from rnfl import failures, provenance
 from rnfl.backbones import resize
 from rnfl.geometry import QUADRANTS
 from rnfl.memory import fits
@@ -223,12 +223,16 @@ def _resized(prepared: "Prepared", size: int) -> Path:
     path = cache_root() / f"images-{digest[:16]}-{size}px-{_RESIZING}.npy"
     if not path.exists():
         shape = (len(prepared), size, size, *prepared.images.shape[3:])
-        with provenance.publish_file(path) as aside:
-            out = np.lib.format.open_memmap(aside, "w+", np.uint8, shape)
-            for start in tqdm(range(0, len(out), 256), f"images at {size} px", leave=False):
-                part = slice(start, start + 256)
-                out[part] = _resize(np.array(prepared.images[part]), size)
-            out.flush()
+        try:
+            with provenance.publish_file(path) as aside, open(aside, "wb") as file:
+                head = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, head)
+                for start in tqdm(range(0, shape[0], 256), f"images at {size} px", leave=False):
+                    part = np.array(prepared.images[start : start + 256])
+                    file.write(_resize(part, size).tobytes())
+        except OSError as error:
+            what = f"the images of {prepared.name} at {size} px"
+            raise failures.unwritten(what, path.parent, error, "nothing is lost") from error
     return path
 
 

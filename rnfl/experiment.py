@@ -84,7 +84,8 @@ def _computed_once(
     from rnfl import parallel
 
     if parallel.is_first():
-        with locks.locked(runs.partial_folder(run_id)):
+        alone = parallel.size() == 1  # else the others are waiting for this process
+        with locks.locked(runs.partial_folder(run_id), waiting=alone):
             unfinished = runs.find(config, prepared) is None
             if parallel.agreed(unfinished):
                 _compute(config, prepared, run_id, report)

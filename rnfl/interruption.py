@@ -193,7 +193,8 @@ class Stop:
 def interruptible() -> Iterator[Stop]:
     """Let SIGTERM and SIGINT only be noted, so that the body can save and then leave.
 
-    A second SIGINT interrupts at once. Outside the main thread, where Python takes no signals,
+    A second SIGINT interrupts at once. A signal that the process ignores, as a job in a shell's
+    background does SIGINT, stays ignored. Outside the main thread, where Python takes no signals,
     nothing changes. A signal that the body did not act on before it ended is delivered then.
 
     Yields
@@ -210,7 +211,8 @@ def interruptible() -> Iterator[Stop]:
             raise KeyboardInterrupt
         stop.requested = number
 
-    before = {number: signal.signal(number, note) for number in SIGNALS}
+    heard = [one for one in SIGNALS if signal.getsignal(one) != signal.SIG_IGN]
+    before = {number: signal.signal(number, note) for number in heard}
     try:
         yield stop
     finally:

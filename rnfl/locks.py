@@ -20,7 +20,7 @@ PATIENCE = 1.0  # s; who waits longer is told
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, waiting: bool = True) -> Iterator[None]:
     """Hold the lock of an unfinished run, which is free as soon as the process ends.
 
     Who has to wait is told once for whom: run, host, process and since when.
@@ -29,19 +29,30 @@ def locked(folder: Path) -> Iterator[None]:
     ----------
     folder : Path
         Of the unfinished run. The lock lies beside it; in it, while the lock is held, who holds it.
+    waiting : bool
+        Whether to wait for who has it.
 
     Raises
     ------
+    ValueError
+        If another process has it and this one is not to wait.
     OSError
         If nothing can be written there.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
     lock, holder = _lock(folder), folder / "holder.json"
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=PATIENCE)
     except Timeout:
+        if not waiting:
+            raise ValueError(
+                f"{folder.name}: {_said(holder)} is computing it; ask again when it has ended"
+            ) from None
         tqdm.write(f"{folder.name}: waiting for {_said(holder)} to end with it", file=sys.stderr)
         lock.acquire(poll_interval=0.2)
+    except OSError as error:
+        kept = "nothing is lost; RNFL_DATA names another data folder"
+        raise failures.unwritten("the lock of a run", folder.parent, error, kept) from error
     try:
         clear_aside(holder)
         since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")

@@ -1,6 +1,7 @@
 """How much memory there is, and how many images of a training step fit into it."""
 
 import ctypes
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,7 @@ def fits(n_bytes: int, device: torch.device) -> bool:
 
 
 def place(
-    shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, file: Path
+    shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, file: Path, promised: int = 0
 ) -> Tensor | None:
     """Return room for a large array, the fastest that has it, or None where there is none.
 
@@ -37,14 +38,20 @@ def place(
         Of the array; its values are undefined.
     device : torch.device
         Where it is wanted; else it lies in host memory, else it is mapped to ``file``.
+    promised : int
+        Bytes of host memory that were given away before and are not written to yet: until then
+        the system counts them as free.
     """
-    n_bytes = torch.Size(shape).numel() * dtype.itemsize
+    numel = torch.Size(shape).numel()
+    n_bytes = numel * dtype.itemsize
     for candidate in dict.fromkeys((device, torch.device("cpu"))):
-        if fits(n_bytes, candidate):
+        if fits(n_bytes + promised * (candidate.type == "cpu"), candidate):
             return torch.empty(shape, dtype=dtype, device=candidate)
+    file.unlink(missing_ok=True)  # of a run that was killed
     if n_bytes > SHARE * psutil.disk_usage(str(file.parent)).free:
         return None
-    numel = torch.Size(shape).numel()
+    with open(file, "wb") as reserved:  # a hole that fills up later would end the process
+        os.posix_fallocate(reserved.fileno(), 0, n_bytes)
     return torch.from_file(str(file), shared=True, size=numel, dtype=dtype).view(shape)
 
 

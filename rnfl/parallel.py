@@ -21,12 +21,23 @@ def joined() -> Iterator[None]:
     """Join the processes that torchrun started; alone, do nothing.
 
     GPUs talk through NCCL, CPUs through Gloo.
+
+    Raises
+    ------
+    ValueError
+        If there are more processes on this machine than GPUs.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
         yield
         return
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        place, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if place >= gpus:
+            raise ValueError(
+                f"process {place + 1} of this machine has no GPU of its own, it has {gpus}: use "
+                "--nproc-per-node up to that, or hide them for CPUs (CUDA_VISIBLE_DEVICES=)"
+            )
+        torch.cuda.set_device(place)
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield

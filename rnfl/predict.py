@@ -9,17 +9,27 @@ from rnfl import batches, metrics, schema
 from rnfl.batches import Batches
 from rnfl.devices import autocast
 from rnfl.geometry import N_ANGLES, quadrant_means
+from rnfl.memory import is_exhausted
 from rnfl.prepare import Prepared
 
 BATCH_SIZE = 256
 
 
 def predict(model: nn.Module, data: Batches, precision: str = "fp32") -> Tensor:
-    """Predict profiles (N, 360) in µm of all images, in their order, in evaluation mode."""
-    was_training = model.training
+    """Predict profiles (N, 360) in µm of all images, in their order, in evaluation mode.
+
+    Where memory runs out, fewer images are computed at once.
+    """
+    was_training, size, profiles = model.training, BATCH_SIZE, None
     model.eval()
-    with torch.inference_mode(), autocast(data.device, precision):
-        profiles = torch.cat([model(images) for images, *_ in data.in_order(BATCH_SIZE)])
+    while profiles is None:
+        try:
+            with torch.inference_mode(), autocast(data.device, precision):
+                profiles = torch.cat([model(images) for images, *_ in data.in_order(size)])
+        except RuntimeError as error:
+            if not is_exhausted(error) or size == 1:
+                raise
+            size //= 2
     model.train(was_training)
     return profiles
 

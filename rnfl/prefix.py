@@ -44,7 +44,7 @@ def behind(
     """Return training images, one item per view, and validation images as tokens of the prefix.
 
     They lie on the device where half of its free memory holds them, else in host memory, else in a
-    file of ``folder``. Where there is no room at all, a line says so and images stay images.
+    file of ``folder``. Where there is no room at all, images stay images, which a line says.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def behind(
     Raises
     ------
     ValueError
-        If views are asked for and there is no frozen prefix to keep them behind.
+        If views are asked for, and there is no frozen prefix to keep them behind or no room.
     """
     if config.views and not backbone.n_prefix:
         raise ValueError(
@@ -74,18 +74,20 @@ def behind(
     with torch.no_grad(), autocast(train.device, precision):
         shape = backbone.prefix(train.take(torch.tensor([0]))[0]).shape[1:]
     parts = [train] * count + [val]
-    room = [
-        memory.place(
-            (len(part), *shape), dtype, part.device, folder / f"prefix-{parallel.rank()}-{i}.bin"
-        )
-        for i, part in enumerate(parts)
-    ]
+    room: list[Tensor | None] = []
+    for i, part in enumerate(parts):
+        promised = sum(one.nbytes for one in room if one is not None and one.device.type == "cpu")
+        file = folder / f"prefix-{parallel.rank()}-{i}.bin"
+        room.append(memory.place((len(part), *shape), dtype, part.device, file, promised))
     if any(tokens is None for tokens in room):
         n_bytes = sum(map(len, parts)) * shape.numel() * dtype.itemsize
-        tqdm.write(
+        text = (
             f"{config.slug}: no room for {n_bytes / 1e9:.1f} GB of tokens behind the frozen "
-            f"blocks, in memory or in {folder}: every epoch computes these blocks again"
+            f"blocks, in memory or in {folder}"
         )
+        if config.views:
+            raise ValueError(f"{text}: free some, or ask for fewer views than {config.views}")
+        tqdm.write(f"{text}: every epoch computes these blocks again")
         return [train], val
     for view, (part, tokens) in enumerate(zip(parts, room, strict=True)):
         augment = config.augment if view < count else None

@@ -103,15 +103,16 @@ class RunConfig:
             raise ValueError(
                 f"micro_batch {self.micro_batch!r}: expected 1 or more, 'auto' or None"
             )
-        if self.views is not None and not (_is_count(self.views) and self.augment):
-            raise ValueError(
-                f"views {self.views!r}: expected how many augmented views are kept of each image, "
-                f"1 or more, with an augmentation (augment is {self.augment!r})"
-            )
         splits.check(self.split)
         if self.start is not None and not re.fullmatch(r"[\w-][\w.-]*", self.start):
             raise ValueError(f"start {self.start!r}: expected the id of a finished run")
         object.__setattr__(self, "protocol", protocols.get(self.protocol))
+        usable = self.augment and self.protocol.solver == "gradient"
+        if self.views is not None and not (_is_count(self.views) and usable):
+            raise ValueError(
+                f"views {self.views!r}: expected a number of augmented views per image, with an "
+                "augmentation and a protocol that is trained by gradient"
+            )
         if len(self.backbones) > 1 and (self.protocol.solver != "ridge" or self.start):
             raise ValueError(
                 f"{len(self.backbones)} backbones {self.backbone!r}: only the protocol 'readout' "

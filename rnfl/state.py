@@ -78,6 +78,12 @@ def resume(
 ) -> Progress:
     """Restore model and optimiser in place; without a checkpoint, start at the beginning."""
     state = checkpoints.load(device)
+    found = None if state is None else (state["progress"]["epoch"], state["progress"]["step"])
+    if parallel.agreed(found) != found:
+        raise ValueError(
+            f"process {parallel.rank()} finds another checkpoint in {checkpoints.folder} than the "
+            "first one does: all need the same RNFL_DATA on a file system that they share"
+        )
     parallel.wait()
     if state is None:
         return Progress()

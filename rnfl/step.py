@@ -49,6 +49,7 @@ class Step:
         self.precision, self.micro_batch = precision, micro_batch
         on_gpu = next(model.parameters()).device.type == "cuda"
         compiling = on_gpu if config.compile is None else config.compile
+        self.model = model
         self.compiled = torch.compile(model) if compiling else model
         self.network = parallel.wrap(self.compiled)
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -97,16 +98,16 @@ class Step:
         return total + self._part(parts[-1], n, random)
 
     def _part(self, part: Batch, n: int, random: torch.Generator) -> Tensor:
-        loss = len(part[1]) * self._mean_loss(part, random)
+        loss = len(part[1]) * self._mean_loss(self.network, part, random)
         (loss * parallel.size() / n).backward()
         return loss.detach()
 
-    def _mean_loss(self, part: Batch, random: torch.Generator) -> Tensor:
+    def _mean_loss(self, network: nn.Module, part: Batch, random: torch.Generator) -> Tensor:
         images, profiles, quadrants = as_float(part)
         if images.ndim == 4:  # tokens of a prefix are augmented already
             images = augmented(images, self.config.augment, random)
         with autocast(images.device, self.precision):
-            prediction = self.network(images)
+            prediction = network(images)
         weights = self.protocol.lambda_pearson, self.protocol.lambda_gradient
         return losses.supervised(prediction, profiles, quadrants, *weights)
 
@@ -116,8 +117,8 @@ class Step:
         images, random = batch[0], torch.Generator()
 
         def forward(n: int) -> Tensor:
-            with parallel.gradients_stay(self.network):
-                return self._mean_loss(tuple(p if p is None else p[:n] for p in batch), random)
+            some = tuple(part if part is None else part[:n] for part in batch)
+            return self._mean_loss(self.model, some, random)
 
         n_bytes = sum(p.nbytes for p in self.parameters)
         size = memory.images_that_fit(forward, n_bytes, self.config.batch_size, images.device)

@@ -1,3 +1,5 @@
+import errno
+
 import numpy as np
 import torch
 from pytest import approx, fixture, raises
@@ -49,6 +51,18 @@ def test_resizing_happens_once_for_every_process(data_root):
     again = make_dataset(n=8, size=224, seed=1)
     batches.load(again, again.subset("val"), 112, CPU)
     assert len(list(paths.cache_root().iterdir())) == 2
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(data_root, monkeypatch):
+    prepared = make_dataset(n=8, size=224)
+
+    def full(images, size):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(batches, "_resize", full)
+    with raises(OSError, match=r"images of tiny-slo at 112 px.*free some space"):
+        batches.load(prepared, np.arange(8), 112, CPU)
+    assert not list(paths.cache_root().iterdir())
 
 
 def test_images_of_the_right_size_are_mapped_and_never_written(data_root):

@@ -110,3 +110,30 @@ def test_freed_pages_are_kept_within_and_given_back_at_the_end():
         torch.ones(50, 2**20)  # 200 MB, freed at once
         kept = resident().rss - before
     assert kept > 1e8 > resident().rss - before
+
+
+def test_room_that_is_promised_is_not_given_away_twice(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda device: 1000)
+    given = (100,), torch.float32, CPU, tmp_path / "tokens.bin"
+    first = memory.place(*given)
+    assert not (tmp_path / "tokens.bin").exists()
+    second = memory.place(*given, promised=first.nbytes)
+    assert (tmp_path / "tokens.bin").stat().st_size == second.nbytes == 400
+    second.fill_(1.0)
+    assert memory.place(*given, promised=first.nbytes).shape == (100,)  # as after a kill
+
+
+def test_a_prediction_takes_fewer_images_where_memory_runs_out(data, monkeypatch):
+    from rnfl import predict
+
+    model = RNFLRegressor(backbones.build("phantom_scratch")).eval()
+    expected = predict.predict(model, data[0])
+    forward = RNFLRegressor.forward
+
+    def limited(self, images):
+        if len(images) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, images)
+
+    monkeypatch.setattr(RNFLRegressor, "forward", limited)
+    assert torch.allclose(predict.predict(model, data[0]), expected, atol=1e-3)

@@ -172,6 +172,9 @@ def test_tokens_go_where_there_is_room(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(memory, "place", lambda *args: None)
     assert prefix.behind(*args(model, data, CONFIG, tmp_path)) == ([data[0]], data[1])
     assert "no room" in capsys.readouterr().out
+    with raises(ValueError, match=r"no room.*fewer views than 2"):
+        views = replace(CONFIG, augment="intensity", views=2)
+        prefix.behind(*args(model, data, views, tmp_path))
 
 
 def test_other_architectures_have_no_prefix():

@@ -175,11 +175,3 @@ def test_kills(readme):
     assert total["resumed"] == total["bit-identical"] == total["killed"] == 50
     assert total["broken files"] == 0
     assert "50 of 50 end with the bits of the undisturbed run, no broken file" in readme
-
-
-def test_growth(readme):
-    record = measured("growth")
-    slopes = [record["exponents"][job]["time"] for job in ("prepare", "epoch", "evaluation")]
-    assert max(slopes) <= record["settings"]["bound"] == 1.1
-    assert f"{', '.join(f'{slope:.2f}' for slope in slopes)} (1 is linear)" in readme
-    assert f"to {max(record['settings']['sizes']):,} eyes" in readme

@@ -87,6 +87,8 @@ def check(engine: str, workers: int | None, scheduler: str | None) -> tuple[str,
         raise ValueError(f"unknown engine {engine!r}; valid ones are {list(ENGINES)}")
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be positive, got {workers}")
+    if workers and engine == "serial":
+        raise ValueError(f"engine 'serial' has no workers, got {workers}; use 'local' or 'dask'")
     if scheduler and engine in ("serial", "local"):
         raise ValueError(f"engine {engine!r} has no scheduler, got {scheduler!r}; use 'dask'")
     if engine in ("auto", "dask"):

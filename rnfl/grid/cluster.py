@@ -81,6 +81,11 @@ def _connect(
 ) -> Iterator[tuple[Client, list[Share]]]:
     """Join a cluster, or start one on this machine whose workers take a share of it each."""
     if scheduler:
+        if not scheduler.rpartition(":")[2].isdecimal():
+            raise ConnectionError(
+                f"no Dask scheduler can be at {scheduler!r}: expected its address with a port, as "
+                "'dask scheduler' prints it (tcp://host:port)"
+            )
         try:
             client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError) as error:
@@ -160,7 +165,11 @@ def _work(run_id: str, config: RunConfig, witness: Witness, shares: list[Share])
 
 def _collect(client: Client, futures: dict[str, Future], bar: tqdm) -> dict[str, str]:
     """Wait for the tasks by run id; return what went wrong."""
-    failures, shown, watched = {}, "", {run_id: _Attempts(run_id) for run_id in futures}
+    failures, shown, watched = (
+        {},
+        "",
+        {run_id: tasks.Attempts(run_id, MAX_RESTARTS) for run_id in futures},
+    )
     while watched:
         with suppress(TimeoutError, CancelledError):
             wait([futures[run_id] for run_id in watched], 2, return_when="FIRST_COMPLETED")
@@ -180,25 +189,6 @@ def _collect(client: Client, futures: dict[str, Future], bar: tqdm) -> dict[str,
             del watched[run_id]
             bar.update()
     return failures
-
-
-class _Attempts:
-    """How often a run lost its worker without having come any further."""
-
-    def __init__(self, run_id: str):
-        self.checkpoint = runs.partial_folder(run_id) / "checkpoint.pt"
-        self.restarts, self.reached = 0, self._time()
-
-    def _time(self) -> int:
-        with suppress(FileNotFoundError):
-            return self.checkpoint.stat().st_mtime_ns
-        return 0
-
-    def another(self) -> bool:
-        """Whether to try once more: pre-empted workers may, those out of memory may not."""
-        before, self.reached = self.reached, self._time()
-        self.restarts = self.restarts + 1 if self.reached == before else 0
-        return self.restarts <= MAX_RESTARTS
 
 
 def _failure(run_id: str, future: Future, error: BaseException | None) -> str:

@@ -13,18 +13,25 @@ from multiprocessing.queues import SimpleQueue
 
 from tqdm import tqdm
 
+from rnfl import runs
 from rnfl.grid import tasks
 from rnfl.grid.shares import Share, divide
 from rnfl.runs import RunConfig
+
+MAX_RESTARTS = 2  # of a run that has not come any further
+LOST = (
+    f"its worker process ended {1 + MAX_RESTARTS} times without an answer: out of memory, or "
+    "run_grid called by a script without \"if __name__ == '__main__':\""
+)
 
 
 def compute(todo: dict[str, RunConfig], bar: tqdm, workers: int | None) -> dict[str, str]:
     """Compute runs side by side; return what went wrong, by run id."""
     shares = divide(len(todo), workers)
-    waiting, failures = dict(todo), {}
-    for _ in range(1 + tasks.MAX_RESTARTS):
+    waiting, failures, shown = dict(todo), {}, ""
+    attempts = {run_id: tasks.Attempts(run_id, MAX_RESTARTS) for run_id in todo}
+    while waiting:
         # A killed worker breaks the whole pool; its run resumes in the next one.
-        shown = ""
         with _pool(shares) as pool:
             futures = {pool.submit(_work, run_id, c): run_id for run_id, c in waiting.items()}
             while pending := [future for future in futures if not future.done()]:
@@ -33,13 +40,14 @@ def compute(todo: dict[str, RunConfig], bar: tqdm, workers: int | None) -> dict[
                     bar.set_postfix_str(shown := states)
                 _collect(futures, waiting, failures, bar)
             _collect(futures, waiting, failures, bar)
-        if not waiting:
-            return failures
-    text = (
-        f"its worker process ended {1 + tasks.MAX_RESTARTS} times without an answer: out of "
-        "memory, or run_grid called by a script without \"if __name__ == '__main__':\""
-    )
-    return failures | {run_id: tasks.announce(bar, run_id, text) for run_id in waiting}
+        # Only runs that had begun can be to blame; if none had, workers cannot start at all.
+        begun = [one for one in waiting if (runs.partial_folder(one) / "holder.json").exists()]
+        for run_id in begun or list(waiting):
+            if not attempts[run_id].another():
+                failures[run_id] = tasks.announce(bar, run_id, LOST)
+                del waiting[run_id]
+                bar.update()
+    return failures
 
 
 @contextmanager

@@ -5,14 +5,38 @@ Workers and client talk through the run's folder, which they share in any case.
 
 import json
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from tqdm import tqdm
 
 from rnfl import provenance, runs
 from rnfl.runs import RunConfig
 
-# How often a run may lose its worker without having come any further.
-MAX_RESTARTS = 2
+
+class Attempts:
+    """How often a run lost its worker without having come any further.
+
+    Parameters
+    ----------
+    run_id : str
+    most : int
+        How often that may happen.
+    """
+
+    def __init__(self, run_id: str, most: int):
+        self.checkpoint = runs.partial_folder(run_id) / "checkpoint.pt"
+        self.most, self.lost, self.reached = most, 0, self._time()
+
+    def _time(self) -> int:
+        with suppress(FileNotFoundError):
+            return self.checkpoint.stat().st_mtime_ns
+        return 0
+
+    def another(self) -> bool:
+        """Whether to try once more: pre-empted workers may, those out of memory may not."""
+        before, self.reached = self.reached, self._time()
+        self.lost = self.lost + 1 if self.reached == before else 0
+        return self.lost <= self.most
 
 
 def work(run_id: str, config: RunConfig, check: Callable[[], None] = lambda: None) -> None:
