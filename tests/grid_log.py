@@ -19,4 +19,5 @@ def state(config, row):
 
 
 state.plain = plain
-tasks.state = state
+if "GRID_LOG" in os.environ:  # not where pytest merely looks for doctests
+    tasks.state = state

@@ -250,7 +250,7 @@ def test_a_dataset_replaced_during_a_run_is_said_and_all_is_kept(result, own_roo
 
 def test_a_dataset_replaced_while_waiting_is_not_taken_for_the_one_asked_for(own_root, monkeypatch):
     @contextmanager
-    def locked(folder):
+    def locked(folder, waiting):
         make_dataset(n=24, missing=0.05, seed=5)
         yield
 

@@ -83,7 +83,7 @@ def _connect(
     if scheduler:
         if not scheduler.rpartition(":")[2].isdecimal():
             raise ConnectionError(
-                f"no Dask scheduler can be at {scheduler!r}: expected its address with a port, as "
+                f"no Dask scheduler answers at {scheduler!r}: expected its address with a port, as "
                 "'dask scheduler' prints it (tcp://host:port)"
             )
         try:
