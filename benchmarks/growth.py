@@ -188,7 +188,8 @@ def main(arguments: list[str] | None = None) -> Path:
         "medians": {f"{row['job']} {row['eyes']}": row["seconds"] for row in rows},
         "ratios": {f"{job} {what}": b for job, of in found.items() for what, b in of.items()},
     }
-    return measure.publish("growth", record, given.output, given.smoke)
+    name = "-".join(["growth", *([] if set(given.jobs) == set(JOBS) else given.jobs)])
+    return measure.publish(name, record, given.output, given.smoke)
 
 
 if __name__ == "__main__":
