@@ -32,9 +32,7 @@ KINDS = {
     "structured, a checkpoint per step": replace(
         PLAIN, protocol="structured", checkpoint_seconds=0.0
     ),
-    "frozen, cached prefix": replace(
-        PLAIN, protocol=Protocol("frozen", True, 1.0), augment=None
-    ),
+    "frozen, cached prefix": replace(PLAIN, protocol=Protocol("frozen", True, 1.0), augment=None),
     "half frozen, two views, a checkpoint per step": replace(
         PLAIN, protocol=Protocol("half", True, 0.5), views=2, checkpoint_seconds=0.0
     ),
