@@ -50,8 +50,9 @@ def place(
     file.unlink(missing_ok=True)  # of a run that was killed
     if n_bytes > SHARE * psutil.disk_usage(str(file.parent)).free:
         return None
-    with open(file, "wb") as reserved:  # a hole that fills up later would end the process
-        os.posix_fallocate(reserved.fileno(), 0, n_bytes)
+    if hasattr(os, "posix_fallocate"):  # not on macOS and Windows
+        with open(file, "wb") as reserved:  # a hole that fills up later would end the process
+            os.posix_fallocate(reserved.fileno(), 0, n_bytes)
     return torch.from_file(str(file), shared=True, size=numel, dtype=dtype).view(shape)
 
 

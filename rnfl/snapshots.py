@@ -54,6 +54,7 @@ def flaw(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             bad = archive.testzip()
+    # The last is zipfile's own answer to a damaged header.
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
         return f"{path.stat().st_size} bytes: {error}"
     return f"{bad} does not fit its check sum" if bad else None
