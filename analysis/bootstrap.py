@@ -16,7 +16,7 @@ what it found.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -86,6 +86,30 @@ def weighted_totals(weights: np.ndarray, sums: np.ndarray) -> np.ndarray:
     return out
 
 
+def sums_by_patient(values: Callable[[np.ndarray], np.ndarray], codes: np.ndarray) -> np.ndarray:
+    """Add up what a function makes of eyes, patient by patient, (n_patients, ...).
+
+    Parameters
+    ----------
+    values : callable
+        Takes the places of some eyes (m,), all of their patients', and returns (m, ...). It is
+        called for a block of patients at a time, so that what it makes stays small.
+    codes : ndarray (n_eyes,)
+        Place of each eye's patient, from :func:`patient_codes`.
+    """
+    by_patient = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[by_patient], np.arange(codes.max() + 1))
+    sums = None
+    for block in blocks(len(starts)):
+        first = starts[block]
+        end = starts[block.stop] if block.stop < len(starts) else len(codes)
+        made = values(by_patient[first[0] : end])
+        if sums is None:
+            sums = np.empty((len(starts), *made.shape[1:]), np.add.reduce(made[:1]).dtype)
+        np.add.reduceat(made, first - first[0], axis=0, out=sums[block])
+    return sums
+
+
 def patient_sums(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Add up the rows of each patient: (n_eyes, ...) becomes (n_patients, ...).
 
@@ -94,9 +118,7 @@ def patient_sums(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
     >>> patient_sums(np.array([[1.0], [2.0], [4.0]]), np.array([1, 0, 1])).tolist()
     [[2.0], [5.0]]
     """
-    by_patient = np.argsort(codes, kind="stable")
-    starts = np.searchsorted(codes[by_patient], np.arange(codes.max() + 1))
-    return np.add.reduceat(values[by_patient], starts, axis=0)
+    return sums_by_patient(values.__getitem__, codes)
 
 
 def interval(replicates: np.ndarray, level: float = LEVEL) -> tuple[float, float]:

@@ -16,22 +16,20 @@ import pandas as pd
 
 from analysis.cells import BY, NO_BACKBONE, Cell, cells, estimate, load_run, row
 from analysis.moments import MetricFunction
-from analysis.templates import FEW, K, estimate_distance
+from analysis.templates import FEW, K, estimate_distance, true_distances
 from rnfl import metrics
+from rnfl.masked import co_deviations, pair
 
 TARGET = "target"  # protocol of the rows that describe the measured profiles themselves
 
 
-def _measured(pred: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    pred, target = np.asarray(pred, float), np.asarray(target, float)
-    missing = ~np.isfinite(target)
-    return np.where(missing, np.nan, pred), np.where(missing, np.nan, target)
+def _co_deviations(pred: np.ndarray, target: np.ndarray) -> tuple[float, float, float]:
+    """Return sums of products of deviations from the mean profiles: xx, xy and yy.
 
-
-def _deviations(pred: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return both deviations from their own mean profile, (n, 360)."""
-    pred, target = _measured(pred, target)
-    return tuple(values - metrics.template_profile(values) for values in (pred, target))
+    0 where nothing is measured.
+    """
+    sums = co_deviations(*pair(pred, target), axis=0)[0].sum(axis=-1)
+    return float(sums[0, 0]), float(sums[0, 1]), float(sums[1, 1])
 
 
 def response_slope(pred: np.ndarray, target: np.ndarray) -> float:
@@ -46,11 +44,10 @@ def response_slope(pred: np.ndarray, target: np.ndarray) -> float:
     ----------
     pred, target : ndarray (n, 360), µm, NaN in targets where missing
     """
-    x, y = _deviations(pred, target)
-    spread = np.nansum(y**2)
-    if metrics.sigma_between(_measured(pred, target)[0]) == 0:
-        return 0.0 if spread > 0 else float("nan")
-    return float(np.nansum(x * y) / spread) if spread > 0 else float("nan")
+    with_itself, together, spread = _co_deviations(pred, target)
+    if spread == 0:
+        return float("nan")
+    return together / spread if with_itself > 0 else 0.0
 
 
 def calibration_slope(pred: np.ndarray, target: np.ndarray) -> float:
@@ -65,10 +62,8 @@ def calibration_slope(pred: np.ndarray, target: np.ndarray) -> float:
     ----------
     pred, target : ndarray (n, 360), µm, NaN in targets where missing
     """
-    x, y = _deviations(pred, target)
-    if metrics.sigma_between(_measured(pred, target)[0]) == 0:
-        return float("nan")
-    return float(np.nansum(x * y) / np.nansum(x**2))
+    with_itself, together, _ = _co_deviations(pred, target)
+    return together / with_itself if with_itself > 0 else float("nan")
 
 
 def template_share(pred: np.ndarray, target: np.ndarray) -> float:
@@ -80,9 +75,10 @@ def template_share(pred: np.ndarray, target: np.ndarray) -> float:
     ----------
     pred, target : ndarray (n, 360), µm, NaN in targets where missing
     """
-    pred, _ = _measured(pred, target)
+    pred, _ = pair(pred, target)
     flat = metrics.sigma_flat(pred)
-    return (metrics.sigma_template(pred) / flat) ** 2 if flat > 0 else float("nan")
+    # The rest of the variance lies between eyes, and is exactly 0 for a template.
+    return 1 - (metrics.sigma_between(pred) / flat) ** 2 if flat > 0 else float("nan")
 
 
 COLLAPSE: dict[str, MetricFunction] = {
@@ -126,10 +122,10 @@ def collapse_table(
     return pd.DataFrame(
         [
             row(cell.key, metric, *values, cell.n, seed)
-            for cell in table
+            for cell, true in zip(table, true_distances(table, k), strict=True)
             for metric, values in (
                 *estimate(cell, COLLAPSE, n_boot, seed).items(),
-                *estimate_distance(cell, k, n_boot, seed).items(),
+                *estimate_distance(cell, true, k, n_boot, seed).items(),
             )
         ]
     )

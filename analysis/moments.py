@@ -17,7 +17,7 @@ from typing import Protocol
 
 import numpy as np
 
-from analysis.bootstrap import blocks, patient_sums
+from analysis.bootstrap import blocks, sums_by_patient
 from rnfl import metrics
 
 
@@ -32,28 +32,16 @@ MetricOfEyes = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (n, k) twice to
 TINY = 1e-9  # a variance below this share of the mean square is rounding, not spread
 
 
-def _of_each_eye(error: Callable[[np.ndarray], np.ndarray]) -> MetricOfEyes:
-    """Return the mean over an eye's measured angles of what ``error`` makes of its errors (n,)."""
-    return lambda x, y: metrics.mae_per_eye(np.zeros(np.shape(y)), error(x - y))
-
-
-def _global_error(difference: np.ndarray) -> np.ndarray:
-    """Return the mean error of each eye (n, 1) over its measured angles; NaN where it has none."""
-    measured = np.isfinite(difference)
-    total = np.where(measured, difference, 0.0).sum(axis=1, keepdims=True)
-    return _divide(total, measured.sum(axis=1, keepdims=True))
-
-
 def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.divide(a, b, out=np.full(np.shape(a), np.nan), where=b > 0)
 
 
 PER_EYE: dict[str, MetricOfEyes] = {
     "mae": metrics.mae_per_eye,
-    "squared_error": _of_each_eye(np.square),
-    "gradient_mae": _of_each_eye(lambda error: error - np.roll(error, 1, axis=1)),
+    "squared_error": metrics.squared_error_per_eye,
+    "gradient_mae": metrics.gradient_mae_per_eye,
     "pearson_per_eye": metrics.correlation_of_each_eye,
-    "global_mae": lambda x, y: metrics.mae_per_eye(np.zeros((len(y), 1)), _global_error(x - y)),
+    "global_mae": metrics.global_error_per_eye,
 }
 
 
@@ -78,16 +66,17 @@ class PatientSums:
         k = 2, the sum of the per-eye values and how many there are.
         """
         if key not in self._made:
-            self._made[key] = patient_sums(self._of_each_eye(key), self.codes)
+            self._made[key] = sums_by_patient(partial(self._of_eyes, key), self.codes)
         return self._made[key]
 
-    def _of_each_eye(self, key: str) -> np.ndarray:
+    def _of_eyes(self, key: str, rows: np.ndarray) -> np.ndarray:
+        x, y = self.prediction[rows], self.target[rows]
         if key in PER_EYE:
-            values = PER_EYE[key](self.prediction, self.target)
+            values = PER_EYE[key](x, y)
             present = np.isfinite(values)
             return np.stack([np.where(present, values, 0.0), present], axis=1)
-        measured = np.isfinite(self.target)
-        x, y = (np.where(measured, values, 0.0) for values in (self.prediction, self.target))
+        measured = np.isfinite(y)
+        x, y = (np.where(measured, values, 0.0) for values in (x, y))
         if key.startswith("mean:"):
             count = measured.sum(axis=1, keepdims=True)
             x, y = (v.sum(axis=1, keepdims=True) / np.maximum(count, 1) for v in (x, y))

@@ -13,119 +13,20 @@ would make a resample, which repeats eyes, look more alike than it is.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from analysis.agreement.regions import on_scale, patient_weights
 from analysis.bootstrap import patient_sums
 from analysis.cells import NO_BACKBONE, Cell, load_run
+from analysis.k_means import distance_to_nearest, find_templates
 from rnfl import schema
+from rnfl.masked import pair
 
 K = 4  # templates, as many as the phantom has severities (ours)
-STARTS = 4  # k-means runs; the one with the least squared distance counts
-STEPS = 100
-#: A start has settled when no larger share of the eyes changes template (ours). With fewer than
-#: 2,000 eyes that is none; with more, waiting for the last one takes ever more steps.
-SETTLED = 1 / 2000
 FEW = "few templates"  # run_id and protocol of the planted collapse
-
-
-def _masked(profiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return profiles with 0 where missing, and what is measured as 0 and 1."""
-    profiles = np.asarray(profiles, float)
-    measured = np.isfinite(profiles)
-    return np.where(measured, profiles, 0.0), measured.astype(float)
-
-
-def _squared(
-    x: np.ndarray, measured: np.ndarray, templates: np.ndarray, own: np.ndarray | None = None
-) -> np.ndarray:
-    """Return the squared distance (n, k), summed over the measured angles.
-
-    ``own`` is ``(x**2).sum(axis=1)``, where it is known already.
-    """
-    own = (x**2).sum(axis=1) if own is None else own
-    # x is 0 where nothing was measured, so the first two terms need no mask.
-    total = own[:, None] - 2 * (x @ templates.T) + measured @ (templates**2).T
-    return np.maximum(total, 0.0)
-
-
-def _start(x: np.ndarray, measured: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
-    """Choose k profiles far from each other (k-means++), gaps filled with the mean profile."""
-    mean = x.sum(axis=0) / np.maximum(measured.sum(axis=0), 1)
-    filled = np.where(measured > 0, x, mean)
-    chosen = [int(rng.integers(len(x)))]
-    while len(chosen) < k:
-        nearest = _squared(x, measured, filled[chosen]).min(axis=1)
-        total = nearest.sum()
-        even = np.full(len(x), 1 / len(x))
-        chosen.append(int(rng.choice(len(x), p=nearest / total if total > 0 else even)))
-    return filled[chosen]
-
-
-def find_templates(profiles: np.ndarray, k: int = K, seed: int = 0) -> np.ndarray:
-    """Return the k profiles (k, 360) with the least squared distance to the nearest one, µm.
-
-    Lloyd's algorithm from k-means++ starts, over the measured angles; the same arguments give the
-    same templates.
-
-    Parameters
-    ----------
-    profiles : ndarray (n, 360), µm, NaN where missing
-    k : int
-    seed : int
-        Of the starts.
-
-    Raises
-    ------
-    ValueError
-        Unless 1 <= k <= n.
-    """
-    x, measured = _masked(profiles)
-    if not 1 <= k <= len(x):
-        raise ValueError(f"{k} templates of {len(x)} profiles: expected 1 to {len(x)}")
-    shift = x.sum(axis=0) / np.maximum(measured.sum(axis=0), 1)
-    x = np.where(measured > 0, x - shift, 0.0)  # small numbers round less
-    own, still = (x**2).sum(axis=1), int(SETTLED * len(x))
-    rng = np.random.default_rng(seed)
-    best, least = np.zeros((k, x.shape[1])), np.inf
-    for _ in range(STARTS):
-        templates = _start(x, measured, k, rng)
-        nearest = np.full(len(x), -1)
-        for _ in range(STEPS):
-            moved = _squared(x, measured, templates, own).argmin(axis=1)
-            if np.count_nonzero(moved != nearest) <= still:
-                break
-            nearest = moved
-            belongs = (nearest == np.arange(k)[:, None]).astype(float)
-            count = belongs @ measured
-            templates = np.where(count > 0, (belongs @ x) / np.maximum(count, 1), templates)
-        inertia = _squared(x, measured, templates, own).min(axis=1).sum()
-        if inertia < least:
-            best, least = templates, inertia
-    return best + shift
-
-
-def distance_to_nearest(
-    profiles: np.ndarray, templates: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return each eye's RMS distance (n,) in µm to its nearest template, and which that is (n,).
-
-    NaN for an eye without a measured angle.
-
-    Examples
-    --------
-    >>> distance, which = distance_to_nearest(np.full((1, 360), 73.0), np.array([[70.0], [90.0]])
-    ...     * np.ones(360))
-    >>> distance.round(6).tolist(), which.tolist()
-    ([3.0], [0])
-    """
-    x, measured = _masked(profiles)
-    which = _squared(x, measured, templates).argmin(axis=1)
-    squared = (measured * (x - templates[which]) ** 2).sum(axis=1)
-    count = measured.sum(axis=1)
-    mean = np.divide(squared, count, out=np.full(len(x), np.nan), where=count > 0)
-    return np.sqrt(mean), which
 
 
 def distances(profiles: np.ndarray, k: int = K) -> np.ndarray:
@@ -146,22 +47,53 @@ def template_distance(pred: np.ndarray, target: np.ndarray, k: int = K) -> float
     pred, target : ndarray (n, 360), µm, NaN in targets where missing
         Predictions count where the target was measured.
     """
-    values = distances(np.where(np.isfinite(target), pred, np.nan), k)
+    values = distances(pair(pred, target)[0], k)
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
+def true_distances(table: Sequence[Cell], k: int) -> list[np.ndarray]:
+    """Return :func:`distances` of each cell's targets (n,), found once where cells share them."""
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+    out = []
+    for target in (cell.runs[0].target for cell in table):
+        known = next((distance for other, distance in found if _equal(other, target)), None)
+        out.append(distances(target, k) if known is None else known)
+        if known is None:
+            found.append((target, out[-1]))
+    return out
+
+
+def _equal(a: np.ndarray, b: np.ndarray) -> bool:
+    return np.array_equal(a, b, equal_nan=True)
+
+
 def estimate_distance(
-    cell: Cell, k: int, n_boot: int, seed: int
+    cell: Cell, true: np.ndarray, k: int, n_boot: int, seed: int
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return ``template_distance`` (µm) and its ratio to the targets': estimates, replicates.
 
-    Shapes as in :func:`analysis.cells.estimate`; the resamples of patients are the same.
+    Parameters
+    ----------
+    cell : Cell
+    true : ndarray (n,)
+        :func:`distances` of the targets, see :func:`true_distances`.
+    k, n_boot, seed : int
+
+    Returns
+    -------
+    dict
+        Shapes as in :func:`analysis.cells.estimate`; the resamples of patients are the same.
     """
     first = cell.runs[0]
     weights = patient_weights(cell, n_boot, seed)
-    truth = _means(distances(first.target, k), first.codes, weights)
-    masked = [np.where(np.isfinite(run.target), run.prediction, np.nan) for run in cell.runs]
-    own = np.stack([_means(distances(one, k), first.codes, weights) for one in masked])
+    truth = _means(true, first.codes, weights)
+    masked = [pair(run.prediction, run.target)[0] for run in cell.runs]
+    own = np.stack(
+        [
+            _means(true if _equal(one, first.target) else distances(one, k), first.codes, weights)
+            for one in masked
+        ]
+    )
     ratio = np.divide(own, truth, out=np.full(own.shape, np.nan), where=truth > 0)
     named = {"template_distance": own, "template_distance_ratio": ratio}
     scaled = {name: on_scale(name, values, len(first.patients)) for name, values in named.items()}

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 SHARE = 0.5  # of the free memory that one thing may take
 ROOM = 0.8  # of the free memory that a training step may take
 TRIM_ABOVE, MAP_ABOVE = -1, -3  # glibc's M_TRIM_THRESHOLD and M_MMAP_THRESHOLD
+T = TypeVar("T")
 
 
 def free_memory(device: torch.device) -> int:
@@ -126,3 +128,45 @@ def is_exhausted(error: BaseException) -> bool:
     """Whether an error says that memory ran out: a GPU's, or the host's where it says so."""
     host = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     return host or isinstance(error, torch.OutOfMemoryError)
+
+
+def halve_until_it_fits(
+    compute: Callable[[int], T], at_once: int, n: int, halved: Callable[[int, int], None]
+) -> tuple[T, int]:
+    """Compute ``n`` images in parts; where memory runs out, again in parts half as large.
+
+    Parameters
+    ----------
+    compute : callable
+        Computes all the images, at most so many of them at once; called again, it begins anew.
+    at_once : int
+        Images at once to begin with.
+    n : int
+    halved : callable
+        Hears before each further try how many images at once were too many and how many come next.
+        An error that it raises ends the tries.
+
+    Returns
+    -------
+    T
+        What ``compute`` returned.
+    int
+        Images at once to begin with the next time: ``at_once``, unless memory ran out.
+
+    Raises
+    ------
+    RuntimeError
+        That of ``compute``, if a single image is too many, or if it does not come from memory.
+    """
+    while True:
+        try:
+            return compute(at_once), at_once
+        except RuntimeError as error:
+            too_many = min(at_once, n)
+            if not is_exhausted(error) or too_many <= 1:
+                raise
+            at_once = too_many // 2
+            halved(too_many, at_once)
+        # Only out here are the frames gone that held what had been computed.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()

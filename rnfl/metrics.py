@@ -18,43 +18,18 @@ from collections.abc import Callable
 
 import numpy as np
 
-
-def _pair(pred: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return both matrices as float64, NaN wherever the target is."""
-    pred, target = np.asarray(pred, dtype=float), np.asarray(target, dtype=float)
-    if pred.shape != target.shape or pred.ndim != 2:
-        raise ValueError(f"prediction {pred.shape}, target {target.shape}: expected one (n, k)")
-    if not np.isfinite(pred).all():
-        rows = np.flatnonzero(~np.isfinite(pred).all(axis=1))
-        raise ValueError(f"predictions of rows {rows[:5].tolist()} are not finite")
-    measured = np.isfinite(target)
-    return np.where(measured, pred, np.nan), np.where(measured, target, np.nan)
+from rnfl.masked import (
+    co_deviations,
+    correlation_of_rows,
+    mean,
+    of_each_eye,
+    pair,
+    pearson,
+    variance,
+)
 
 
-def _mean(values: np.ndarray, axis: int | None = None) -> np.ndarray:
-    """Return the mean of what is not NaN; NaN, without a warning, where nothing is."""
-    measured = np.isfinite(values)
-    count = np.asarray(measured.sum(axis=axis))
-    total = np.where(measured, values, 0.0).sum(axis=axis)
-    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
-
-
-def _deviations(x: np.ndarray, axis: int | None) -> np.ndarray:
-    """Return deviations from the mean along an axis, exactly 0 for a constant."""
-    # Shifting by a value of the data itself leaves a constant without any rounding.
-    lowest = np.where(np.isfinite(x), x, np.inf).min(axis=axis, keepdims=True, initial=np.inf)
-    shifted = x - np.where(np.isfinite(lowest), lowest, 0.0)
-    mean = _mean(shifted, axis)
-    return shifted - (mean if axis is None else np.expand_dims(mean, axis))
-
-
-def _pearson(a: np.ndarray, b: np.ndarray, axis: int | None = None) -> np.ndarray:
-    """Return the correlation along an axis of arrays with the same NaN; constants give NaN."""
-    a, b = _deviations(a, axis), _deviations(b, axis)
-    scale = np.sqrt(_mean(a**2, axis) * _mean(b**2, axis))
-    return np.divide(_mean(a * b, axis), scale, out=np.full(scale.shape, np.nan), where=scale > 0)
-
-
+@of_each_eye
 def mae_per_eye(pred: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Return the mean absolute error of each eye over its measured angles (n,), µm.
 
@@ -63,46 +38,56 @@ def mae_per_eye(pred: np.ndarray, target: np.ndarray) -> np.ndarray:
     >>> mae_per_eye([[80.0, 90.0], [70.0, 70.0]], [[82.0, np.nan], [70.0, 76.0]])
     array([2., 3.])
     """
-    pred, target = _pair(pred, target)
-    return _mean(np.abs(pred - target), axis=1)
+    return mean(np.abs(pred - target), axis=1)
 
 
 def mae(pred: np.ndarray, target: np.ndarray) -> float:
     """Return the mean over eyes of their mean absolute error, µm."""
-    return float(_mean(mae_per_eye(pred, target)))
+    return float(mean(mae_per_eye(pred, target)))
+
+
+@of_each_eye
+def squared_error_per_eye(pred: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Return the mean squared error of each eye over its measured angles (n,), µm²."""
+    return mean((pred - target) ** 2, axis=1)
 
 
 def rmse(pred: np.ndarray, target: np.ndarray) -> float:
     """Return the root of the mean over eyes of their mean squared error, µm."""
-    pred, target = _pair(pred, target)
-    return float(np.sqrt(_mean(_mean((pred - target) ** 2, axis=1))))
+    return float(np.sqrt(mean(squared_error_per_eye(pred, target))))
 
 
 def r2(pred: np.ndarray, target: np.ndarray) -> float:
     """Return the pooled coefficient of determination: 1 is perfect, 0 is the pooled mean."""
-    pred, target = _pair(pred, target)
-    spread = _mean(_deviations(target, None) ** 2)
-    return float(1 - _mean((pred - target) ** 2) / spread) if spread > 0 else np.nan
+    pred, target = pair(pred, target)
+    spread = variance(target)
+    return float(1 - mean((pred - target) ** 2) / spread) if spread > 0 else np.nan
 
 
 def ccc(pred: np.ndarray, target: np.ndarray) -> float:
     """Return Lin's concordance correlation coefficient, pooled."""
-    pred, target = _pair(pred, target)
-    a, b = _deviations(pred, None), _deviations(target, None)
-    scale = _mean(a**2) + _mean(b**2) + (_mean(pred) - _mean(target)) ** 2
-    return float(2 * _mean(a * b) / scale) if scale > 0 else np.nan
+    pred, target = pair(pred, target)
+    sums, count = co_deviations(pred, target, axis=None)
+    scale = sums[0, 0] + sums[1, 1] + count * (mean(pred) - mean(target)) ** 2
+    return float(2 * sums[0, 1] / scale) if scale > 0 else np.nan
+
+
+@of_each_eye
+def gradient_mae_per_eye(pred: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Return the mean absolute error of T(θ) - T(θ - 1°) of each eye, circular, µm per degree."""
+    error = pred - target
+    return mean(np.abs(error - np.roll(error, 1, axis=1)), axis=1)
 
 
 def gradient_mae(pred: np.ndarray, target: np.ndarray) -> float:
-    """Return the mean absolute error of T(θ) - T(θ - 1°), circular, µm per degree."""
-    pred, target = _pair(pred, target)
-    error = pred - target
-    return float(_mean(_mean(np.abs(error - np.roll(error, 1, axis=1)), axis=1)))
+    """Return the mean over eyes of their error of T(θ) - T(θ - 1°), µm per degree."""
+    return float(mean(gradient_mae_per_eye(pred, target)))
 
 
+@of_each_eye
 def correlation_of_each_eye(pred: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Return each eye's correlation over its angles (n,)."""
-    return _pearson(*_pair(pred, target), axis=1)
+    return correlation_of_rows(pred, target)
 
 
 def pearson_per_eye(pred: np.ndarray, target: np.ndarray) -> float:
@@ -110,12 +95,12 @@ def pearson_per_eye(pred: np.ndarray, target: np.ndarray) -> float:
 
     Every eye shares the double hump, so one template for all eyes scores high.
     """
-    return float(_mean(correlation_of_each_eye(pred, target)))
+    return float(mean(correlation_of_each_eye(pred, target)))
 
 
 def pearson_pooled(pred: np.ndarray, target: np.ndarray) -> float:
     """Return the correlation over all eyes and angles together (the paper's ``evaluate.py``)."""
-    return float(_pearson(*_pair(pred, target)))
+    return float(pearson(*pair(pred, target)))
 
 
 def pearson_between_eyes(pred: np.ndarray, target: np.ndarray) -> float:
@@ -123,7 +108,7 @@ def pearson_between_eyes(pred: np.ndarray, target: np.ndarray) -> float:
 
     NaN for a template: it says nothing about which eye is thicker.
     """
-    return float(_mean(_pearson(*_pair(pred, target), axis=0)))
+    return float(mean(pearson(*pair(pred, target), axis=0)))
 
 
 def sigma_flat(x: np.ndarray) -> float:
@@ -131,7 +116,7 @@ def sigma_flat(x: np.ndarray) -> float:
 
     It cannot see template collapse, see :func:`sigma_between`.
     """
-    return float(np.sqrt(_mean(_deviations(np.asarray(x, dtype=float), None) ** 2)))
+    return float(np.sqrt(variance(np.asarray(x, dtype=float))))
 
 
 def sigma_between(x: np.ndarray) -> float:
@@ -147,36 +132,47 @@ def sigma_between(x: np.ndarray) -> float:
     >>> sigma_between(collapsed), round(sigma_flat(collapsed), 1)
     (0.0, 24.7)
     """
-    return float(np.sqrt(_mean(_deviations(np.asarray(x, dtype=float), 0) ** 2)))
+    return float(np.sqrt(variance(np.asarray(x, dtype=float), 0)))
 
 
 def sigma_template(x: np.ndarray) -> float:
     """Return the SD over angles of the mean profile, angles counted by measured eyes, µm (ours)."""
-    x = np.asarray(x, dtype=float)
-    return sigma_flat(np.where(np.isfinite(x), template_profile(x), np.nan))
+    measured = np.isfinite(x).sum(axis=0)
+    profile = template_profile(x)[measured > 0]
+    weights = measured[measured > 0]
+    if len(profile) == 0:
+        return float("nan")
+    shifted = profile - profile.min()  # exactly 0 for a flat one
+    centre = np.average(shifted, weights=weights)
+    return float(np.sqrt(np.average((shifted - centre) ** 2, weights=weights)))
 
 
 def sigma_ratio(pred: np.ndarray, target: np.ndarray) -> float:
     """Return ``sigma_between`` of predictions over that of targets: 1 diverse, 0 one template."""
-    pred, target = _pair(pred, target)
+    pred, target = pair(pred, target)
     spread = sigma_between(target)
     return sigma_between(pred) / spread if spread > 0 else np.nan
 
 
 def _global_means(pred: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    pred, target = _pair(pred, target)
-    return _mean(pred, axis=1), _mean(target, axis=1)
+    pred, target = pair(pred, target)
+    return mean(pred, axis=1), mean(target, axis=1)
+
+
+@of_each_eye
+def global_error_per_eye(pred: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Return the absolute error of each eye's mean thickness over its measured angles (n,), µm."""
+    return np.abs(mean(pred, axis=1) - mean(target, axis=1))
 
 
 def global_mae(pred: np.ndarray, target: np.ndarray) -> float:
     """Return the mean absolute error of the eyes' global mean thickness, µm."""
-    pred, target = _global_means(pred, target)
-    return float(_mean(np.abs(pred - target)))
+    return float(mean(global_error_per_eye(pred, target)))
 
 
 def global_r(pred: np.ndarray, target: np.ndarray) -> float:
     """Return the correlation across eyes of their global mean thickness."""
-    return float(_pearson(*_global_means(pred, target)))
+    return float(pearson(*_global_means(pred, target)))
 
 
 def quadrant_mae(pred: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -187,18 +183,18 @@ def quadrant_mae(pred: np.ndarray, target: np.ndarray) -> np.ndarray:
     >>> quadrant_mae([[100.0, 70, 110, 65]] * 2, [[98.0, 75, 110, 65], [94.0, np.nan, 110, 66]])
     array([4. , 5. , 0. , 0.5])
     """
-    pred, target = _pair(pred, target)
-    return _mean(np.abs(pred - target), axis=0)
+    pred, target = pair(pred, target)
+    return mean(np.abs(pred - target), axis=0)
 
 
 def template_profile(profiles: np.ndarray) -> np.ndarray:
     """Return the mean profile (360,) over eyes (n, 360), µm: of the training set, the baseline."""
-    return _mean(np.asarray(profiles, dtype=float), axis=0)
+    return mean(np.asarray(profiles, dtype=float), axis=0)
 
 
 def _spread(function: Callable[[np.ndarray], float], which: int) -> Callable[..., float]:
     """Return a spread of the predictions (0) or targets (1) as a function of both."""
-    return lambda pred, target: function(_pair(pred, target)[which])
+    return lambda pred, target: function(pair(pred, target)[which])
 
 
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from safetensors.torch import load_file
 from torch import nn
 
-from rnfl import lineage, runs
+from rnfl import lineage, protocols, runs
 from rnfl.backbones import Backbone, build
 from rnfl.model import RNFLRegressor
 from rnfl.prepare import Prepared
@@ -33,10 +33,12 @@ def _start(config: RunConfig, prepared: Prepared) -> RunResult:
     Raises
     ------
     ValueError
-        If it has another backbone or radius, or has learnt from patients to be tested on.
+        If it has another backbone, or another radius where that is read, or has learnt from
+        patients to be tested on.
     """
     start = runs.recorded(config.start)
-    for name in ("backbone", "radius_ratio"):
+    unread = protocols.UNREAD[config.protocol.solver]
+    for name in (one for one in ("backbone", "radius_ratio") if one not in unread):
         theirs, ours = getattr(start.config, name), getattr(config, name)
         if theirs != ours:
             raise ValueError(

@@ -9,7 +9,7 @@ from rnfl import batches, metrics, schema
 from rnfl.batches import Batches
 from rnfl.devices import autocast
 from rnfl.geometry import N_ANGLES, quadrant_means
-from rnfl.memory import is_exhausted
+from rnfl.memory import halve_until_it_fits
 from rnfl.prepare import Prepared
 
 BATCH_SIZE = 256
@@ -20,16 +20,14 @@ def predict(model: nn.Module, data: Batches, precision: str = "fp32") -> Tensor:
 
     Where memory runs out, fewer images are computed at once.
     """
-    was_training, size, profiles = model.training, BATCH_SIZE, None
+    was_training = model.training
     model.eval()
-    while profiles is None:
-        try:
-            with torch.inference_mode(), autocast(data.device, precision):
-                profiles = torch.cat([model(images) for images, *_ in data.in_order(size)])
-        except RuntimeError as error:
-            if not is_exhausted(error) or size == 1:
-                raise
-            size //= 2
+
+    def at_most(size: int) -> Tensor:
+        with torch.inference_mode(), autocast(data.device, precision):
+            return torch.cat([model(images) for images, *_ in data.in_order(size)])
+
+    profiles, _ = halve_until_it_fits(at_most, BATCH_SIZE, len(data), lambda *sizes: None)
     model.train(was_training)
     return profiles
 

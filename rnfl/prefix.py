@@ -5,10 +5,15 @@ are the same in every epoch. They are kept in the run's precision: in fp32 they 
 would give again, in bf16 they are rounded to it. Augmentation comes before the prefix, so it needs
 ``RunConfig.views``: so many augmented views of each image are drawn once, and epoch e sees view
 e modulo their number (ours); without it, an augmented run computes its prefix in every epoch.
+
+Tokens last as long as the process: a run that goes on from its checkpoint computes them again, and
+one that is asked to end (SIGTERM, SIGINT) while it computes them ends after the batch at hand.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +25,7 @@ from rnfl import memory, parallel
 from rnfl.backbones import Backbone
 from rnfl.batches import Batches
 from rnfl.devices import autocast
+from rnfl.interruption import Stop, interruptible
 from rnfl.randomness import augmented, seeded_generator
 
 if TYPE_CHECKING:
@@ -44,7 +50,8 @@ def behind(
     """Return training images, one item per view, and validation images as tokens of the prefix.
 
     They lie on the device where half of its free memory holds them, else in host memory, else in a
-    file of ``folder``. Where there is no room at all, images stay images, which a line says.
+    file of ``folder``. Where there is no room at all, images stay images, which a line says. Where
+    memory runs out as they are computed, fewer images are computed at once, as in a training step.
 
     Parameters
     ----------
@@ -60,6 +67,8 @@ def behind(
     ------
     ValueError
         If views are asked for, and there is no frozen prefix to keep them behind or no room.
+    KeyboardInterrupt, SystemExit
+        If the process is asked to end meanwhile, as :meth:`~rnfl.interruption.Stop.leave` has it.
     """
     if config.views and not backbone.n_prefix:
         raise ValueError(
@@ -74,10 +83,10 @@ def behind(
     with torch.no_grad(), autocast(train.device, precision):
         shape = backbone.prefix(train.take(torch.tensor([0]))[0]).shape[1:]
     parts = [train] * count + [val]
+    files = [folder / f"prefix-{parallel.rank()}-{i}.bin" for i in range(len(parts))]
     room: list[Tensor | None] = []
-    for i, part in enumerate(parts):
+    for part, file in zip(parts, files, strict=True):
         promised = sum(one.nbytes for one in room if one is not None and one.device.type == "cpu")
-        file = folder / f"prefix-{parallel.rank()}-{i}.bin"
         room.append(memory.place((len(part), *shape), dtype, part.device, file, promised))
     if any(tokens is None for tokens in room):
         n_bytes = sum(map(len, parts)) * shape.numel() * dtype.itemsize
@@ -89,32 +98,57 @@ def behind(
             raise ValueError(f"{text}: free some, or ask for fewer views than {config.views}")
         tqdm.write(f"{text}: every epoch computes these blocks again")
         return [train], val
-    for view, (part, tokens) in enumerate(zip(parts, room, strict=True)):
-        augment = config.augment if view < count else None
-        _fill(tokens, backbone, part, augment, precision, config.seed, view)
+    try:
+        with interruptible() as stop:
+            fill = _Fill(backbone, config, precision, folder, stop)
+            for view, (part, tokens) in enumerate(zip(parts, room, strict=True)):
+                fill(tokens, part, config.augment if view < count else None, view)
+    except BaseException:
+        for file in files:
+            with suppress(OSError):  # some systems keep a file that is still mapped
+                file.unlink()
+        raise
     moved = [_replaced(part, tokens) for part, tokens in zip(parts, room, strict=True)]
     return moved[:-1], moved[-1]
 
 
-def _fill(
-    tokens: Tensor,
-    backbone: Backbone,
-    data: Batches,
-    augment: str | None,
-    precision: str,
-    seed: int,
-    view: int,
-) -> None:
-    """Compute the prefix of all images, in order, in evaluation mode."""
-    random, start = seeded_generator(seed, view, 2), 0
-    bar = {"desc": "frozen blocks", "leave": False, "disable": not parallel.is_first()}
-    for images, *_ in tqdm(data.in_order(BATCH_SIZE), total=-(-len(data) // BATCH_SIZE), **bar):
-        with torch.no_grad(), autocast(data.device, precision):
-            found = backbone.prefix(augmented(images, augment, random))
-        tokens[start : start + len(found)].copy_(found, non_blocking=True)
-        start += len(found)
-    if data.device.type == "cuda":
-        torch.cuda.synchronize(data.device)
+class _Fill:
+    """Computes prefixes: a callable that keeps how many images memory holds at once."""
+
+    def __init__(
+        self, backbone: Backbone, config: RunConfig, precision: str, folder: Path, stop: Stop
+    ):
+        self.backbone, self.config, self.precision = backbone, config, precision
+        self.folder, self.stop, self.at_once = folder, stop, BATCH_SIZE
+
+    def __call__(self, tokens: Tensor, data: Batches, augment: str | None, view: int) -> None:
+        """Compute the prefix of all images, in order, in evaluation mode.
+
+        What is random is drawn for a whole batch, so that it does not depend on its parts.
+        """
+        random = seeded_generator(self.config.seed, view, 2)
+        batches = zip(tokens.split(BATCH_SIZE), data.in_order(BATCH_SIZE), strict=True)
+        bar = {"desc": "frozen blocks", "leave": False, "disable": not parallel.is_first()}
+        for room, (images, *_) in tqdm(batches, total=-(-len(data) // BATCH_SIZE), **bar):
+            with torch.no_grad(), autocast(data.device, self.precision):
+                compute = partial(self._compute, room, augmented(images, augment, random))
+                _, self.at_once = memory.halve_until_it_fits(
+                    compute, self.at_once, len(images), self._halved
+                )
+            if self.stop.requested:
+                self.stop.leave(f"as it was before frozen blocks were computed, in {self.folder}")
+        if data.device.type == "cuda":
+            torch.cuda.synchronize(data.device)
+
+    def _compute(self, room: Tensor, images: Tensor, at_once: int) -> None:
+        for tokens, part in zip(room.split(at_once), images.split(at_once), strict=True):
+            tokens.copy_(self.backbone.prefix(part), non_blocking=True)
+
+    def _halved(self, too_many: int, at_once: int) -> None:
+        tqdm.write(
+            f"{self.config.slug}: memory ran out at {too_many} images at once in frozen blocks; "
+            f"from here on {at_once}"
+        )
 
 
 def _replaced(data: Batches, tokens: Tensor) -> Batches:

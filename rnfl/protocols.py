@@ -10,6 +10,15 @@ if TYPE_CHECKING:
 
 SOLVERS = ("gradient", "ridge")
 
+# The fields of a RunConfig that a solver does not read: they make no new run.
+UNREAD: dict[str, tuple[str, ...]] = {
+    "gradient": (),
+    "ridge": (
+        *("epochs", "warmup_epochs", "patience", "batch_size", "micro_batch", "lr_scale", "clip"),
+        *("augment", "views", "compile", "precision", "radius_ratio", "checkpoint_seconds"),
+    ),
+}
+
 
 @dataclass(frozen=True)
 class Protocol:

@@ -61,7 +61,7 @@ def publish(
         "best_epoch": progress.best_row["epoch"],
         "best_val_mae": progress.best_row["val_mae"],
         "n_epochs": len(history),
-        "stopped_early": len(history) < config.epochs,
+        "stopped_early": config.protocol.solver == "gradient" and len(history) < config.epochs,
         **outcome,
         "n_parameters": sum(p.numel() for p in model.parameters()),
         "n_trainable": trainable,

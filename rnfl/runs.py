@@ -32,7 +32,8 @@ class RunConfig:
         A name of ``BACKBONES`` or ``timm:<name>``; ``@<px>`` behind it sets the input size. A
         readout takes several, joined by ``+``.
     protocol : Protocol
-        A name of ``PROTOCOLS`` stands for its protocol.
+        A name of ``PROTOCOLS`` stands for its protocol. What its solver does not read
+        (``protocols.UNREAD``) is set to the default, whatever was given.
     batch_size : int
         Effective batch.
     micro_batch : int, 'auto' or None
@@ -90,6 +91,12 @@ class RunConfig:
     checkpoint_seconds: float = 60.0
 
     def __post_init__(self):
+        protocol = protocols.get(self.protocol)
+        if protocol.solver == "ridge":  # reads nothing of a protocol but its name
+            protocol = replace(protocols.get("readout"), name=protocol.name)
+        object.__setattr__(self, "protocol", protocol)
+        for name in protocols.UNREAD[protocol.solver]:
+            object.__setattr__(self, name, getattr(RunConfig, name))
         for name in ("epochs", "batch_size", "patience", "lr_scale", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)!r}")
@@ -106,12 +113,9 @@ class RunConfig:
         splits.check(self.split)
         if self.start is not None and not re.fullmatch(r"[\w-][\w.-]*", self.start):
             raise ValueError(f"start {self.start!r}: expected the id of a finished run")
-        object.__setattr__(self, "protocol", protocols.get(self.protocol))
-        usable = self.augment and self.protocol.solver == "gradient"
-        if self.views is not None and not (_is_count(self.views) and usable):
+        if self.views is not None and not (_is_count(self.views) and self.augment):
             raise ValueError(
-                f"views {self.views!r}: expected a number of augmented views per image, with an "
-                "augmentation and a protocol that is trained by gradient"
+                f"views {self.views!r}: expected a number of augmented views, and an augmentation"
             )
         if len(self.backbones) > 1 and (self.protocol.solver != "ridge" or self.start):
             raise ValueError(
@@ -144,7 +148,7 @@ class RunConfig:
             **{key: value for key, value in asdict(self).items() if key not in INCIDENTAL},
             "backbone_spec": specs if several else specs[0],
             "dataset_hash": prepared.manifest["hash"],
-            "start_weights": _start_weights(self.start),
+            "start_weights": self.start and provenance.sha256_file(recorded(self.start).model_path),
             "weights": prints if several else prints[0],
             "code": code_version(self.protocol.solver),
         }
@@ -239,10 +243,6 @@ def find(config: RunConfig, prepared: Prepared | None = None) -> RunResult | Non
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and value >= 1
-
-
-def _start_weights(start: str | None) -> str | None:
-    return None if start is None else provenance.sha256_file(recorded(start).model_path)
 
 
 def partial_folder(run_id: str) -> Path:

@@ -203,8 +203,8 @@ def predictions_frame(
 
 def matrix(predictions: pd.DataFrame, column: str = "prediction") -> np.ndarray:
     """Return one list column of a predictions table as a matrix (n, 360) of float64, µm."""
-    rows = [np.asarray(values, dtype=float) for values in predictions[column]]
-    return np.stack(rows) if rows else np.empty((0, N_ANGLES))
+    rows = predictions[column].to_list()
+    return np.concatenate([np.empty(0), *rows]).reshape(len(rows), N_ANGLES)
 
 
 def join_samples(predictions: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:

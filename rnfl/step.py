@@ -1,5 +1,6 @@
 """One optimiser step on a batch, computed in as many parts as memory asks for."""
 
+from functools import partial
 from itertools import repeat
 from typing import TYPE_CHECKING
 
@@ -66,32 +67,22 @@ class Step:
             The loss summed over the ``n`` images.
         """
         self.micro_batch = self.micro_batch or self._first_size(batch)
-        total = None
-        while total is None:
-            try:
-                total = self._backward(batch, n, number)
-            except RuntimeError as error:
-                if not memory.is_exhausted(error) or self.micro_batch == 1:
-                    raise
-                if parallel.size() > 1:  # the others are waiting for this one's gradients
-                    raise RuntimeError(
-                        f"{self.config.slug}: memory ran out at {self.micro_batch} images at once "
-                        f"in each process: set micro_batch to {self.micro_batch // 2}"
-                    ) from error
-            if total is None:
-                self._halve(n)
+        backward = partial(self._backward, batch, n, number)
+        total, self.micro_batch = memory.halve_until_it_fits(
+            backward, self.micro_batch, len(batch[1]), self._halved
+        )
         nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return parallel.total(total)
 
-    def _backward(self, batch: Batch, n: int, number: int) -> Tensor:
+    def _backward(self, batch: Batch, n: int, number: int, at_once: int) -> Tensor:
         """Add up the gradients of the batch's mean loss; return the loss summed over images."""
         # Dropout draws from the global state, so that is what a step must set.
         place = (parallel.rank(),) if parallel.rank() else ()
         random = torch.manual_seed(mixed_seed(self.config.seed, number, 1, *place))
         total = torch.zeros((), device=batch[1].device)
-        parts = list(_split(batch, self.micro_batch))
+        parts = list(_split(batch, at_once))
         for part in parts[:-1]:
             with parallel.gradients_stay(self.network):
                 total += self._part(part, n, random)
@@ -125,15 +116,14 @@ class Step:
         tqdm.write(f"{self.config.slug}: {size} of {self.config.batch_size} images at once")
         return size
 
-    def _halve(self, n: int) -> None:
+    def _halved(self, too_many: int, at_once: int) -> None:
+        said = f"{self.config.slug}: memory ran out at {too_many} images at once"
+        if parallel.size() > 1:  # the others are waiting for this one's gradients
+            raise RuntimeError(f"{said} in each process: set micro_batch to {at_once}")
         self.optimizer.zero_grad(set_to_none=True)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        at_once = min(self.micro_batch, n)
-        self.micro_batch = max(at_once // 2, 1)
         tqdm.write(
-            f"{self.config.slug}: memory ran out at {at_once} images at once; from here on "
-            f"{self.micro_batch}, with the same effective batch of {self.config.batch_size}"
+            f"{said}; from here on {at_once}, "
+            f"with the same effective batch of {self.config.batch_size}"
         )
 
 

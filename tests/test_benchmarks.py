@@ -20,7 +20,7 @@ def benchmarks(monkeypatch):
 
 def smoke(name, output, *arguments):
     """Run a benchmark and return its record."""
-    module = pytest.importorskip(name)
+    module = pytest.importorskip(name, reason=f"{name}.py, or a module that it needs, is absent")
     module.main(["--smoke", "--output", str(output), *arguments])
     (path,) = output.glob("*.json")
     return json.loads(path.read_text(encoding="utf-8"))

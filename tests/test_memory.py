@@ -1,4 +1,5 @@
 import platform
+import weakref
 from dataclasses import replace
 
 import psutil
@@ -6,10 +7,11 @@ import torch
 from pytest import fixture, mark, raises
 from training_data import make_dataset
 
-from rnfl import backbones, batches, memory, train
+from rnfl import backbones, batches, memory, parallel, train
 from rnfl.model import RNFLRegressor
 from rnfl.protocols import PROTOCOLS
 from rnfl.runs import RunConfig
+from rnfl.step import Step
 
 CPU = torch.device("cpu")
 CONFIG = RunConfig(
@@ -59,6 +61,52 @@ def test_out_of_memory_halves_what_is_computed_at_once(data, tmp_path, monkeypat
         assert (a - b).abs().max() < 2e-4
     for row, other in zip(progress.history, expected.history, strict=True):
         assert abs(row["train_loss"] - other["train_loss"]) < 1e-2
+
+
+def test_gradients_of_a_try_that_ran_out_of_memory_do_not_count(data, tmp_path, monkeypatch):
+    expected, _ = fit(data, tmp_path / "halves", replace(CONFIG, micro_batch=2))
+    forward, calls = RNFLRegressor.forward, iter(range(1000))
+
+    def out_of_memory_in_the_second_part(self, images):
+        if self.training and next(calls) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, images)
+
+    monkeypatch.setattr(RNFLRegressor, "forward", out_of_memory_in_the_second_part)
+    found, progress = fit(data, tmp_path / "halved", replace(CONFIG, micro_batch=4))
+    assert progress.micro_batch == 2
+    for a, b in zip(found.parameters(), expected.parameters(), strict=True):
+        assert torch.allclose(a, b, rtol=0, atol=1e-6)
+
+
+@mark.parametrize("at_once, n, told", [(3, 9, []), (8, 3, []), (9, 9, [(9, 4), (4, 2)]),
+                                       (64, 9, [(9, 4), (4, 2)])])  # fmt: skip
+def test_what_is_too_much_is_halved_until_it_fits(at_once, n, told):
+    alive, heard = weakref.WeakSet(), []
+
+    def compute(size):
+        assert not alive, "what the try before had computed is still there"
+        alive.add(kept := torch.zeros(1))
+        if min(size, n) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return float(kept)
+
+    found = memory.halve_until_it_fits(compute, at_once, n, lambda *sizes: heard.append(sizes))
+    assert found == (0.0, 2 if told else at_once) and heard == told
+
+
+def test_among_several_processes_a_fitting_size_is_named(monkeypatch):
+    def exhausted(*args):
+        raise torch.OutOfMemoryError("no room")
+
+    model = torch.nn.Linear(1, 1)
+    step = Step(model, torch.optim.AdamW(model.parameters()), None, CONFIG, "fp32")
+    monkeypatch.setattr(step, "_backward", exhausted)
+    monkeypatch.setattr(parallel, "size", lambda: 2)
+    share = torch.zeros(4, 1), torch.zeros(4, 360), None
+    with raises(RuntimeError, match="4 images at once in each process: set micro_batch to 2") as e:
+        step(share, 8, 0)
+    assert "no room" in str(e.value.__context__)
 
 
 def test_not_even_one_image_is_an_error(data, tmp_path, monkeypatch):

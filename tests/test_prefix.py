@@ -1,3 +1,5 @@
+import os
+import signal
 from dataclasses import replace
 
 import timm
@@ -38,7 +40,7 @@ def new_model(data):
 
 
 def fit(data, folder, config, protocol):
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     model = new_model(data)
     given = *data, protocols.get(protocol), config, folder
     progress = train.fit(model, *given, report=lambda row: None)
@@ -175,6 +177,82 @@ def test_tokens_go_where_there_is_room(data, tmp_path, monkeypatch, capsys):
     with raises(ValueError, match=r"no room.*fewer views than 2"):
         views = replace(CONFIG, augment="intensity", views=2)
         prefix.behind(*args(model, data, views, tmp_path))
+
+
+def before_each_pass(act, monkeypatch):
+    """Let something happen before each pass through frozen blocks, which is told its images."""
+    original = Backbone.prefix
+    monkeypatch.setattr(Backbone, "prefix", lambda self, x: act(len(x)) or original(self, x))
+
+
+@mark.parametrize(
+    "number, error", [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)]
+)
+def test_a_signal_is_heeded_between_two_batches(data, tmp_path, monkeypatch, capsys, number, error):
+    _, undisturbed = fit(data, tmp_path / "undisturbed", CONFIG, EVERYTHING)
+    passes, run = [], tmp_path / "run"
+
+    def signal_in_the_second_batch(n):
+        passes.append(n)
+        if len(passes) == 3:  # the first is a look at the shape
+            assert len(list(run.glob("prefix-*.bin"))) == 2
+            signal.raise_signal(number)
+
+    with monkeypatch.context() as patch, raises(error) as caught:
+        patch.setattr(memory, "fits", lambda n_bytes, device: False)
+        patch.setattr(prefix, "BATCH_SIZE", 4)
+        before_each_pass(signal_in_the_second_batch, patch)
+        fit(data, run, CONFIG, EVERYTHING)
+    assert passes == [1, 4, 4] and not os.listdir(run)
+    assert number == signal.SIGINT or caught.value.code == 143
+    (said,) = (line for line in capsys.readouterr().err.splitlines() if "saved" in line)
+    assert f"{number.name}: training is saved as it was before" in said and str(run) in said
+    assert losses(fit(data, run, CONFIG, EVERYTHING)) == losses((None, undisturbed))
+
+
+def losses(fitted):
+    return [(row["train_loss"], row["val_mae"]) for row in fitted[1].history]
+
+
+def test_out_of_memory_halves_the_images_at_once_and_not_the_batch(
+    data, tmp_path, monkeypatch, capsys
+):
+    model, tried = new_model(data), []
+    protocols.apply(model, EVERYTHING)
+    given = args(model, data, replace(CONFIG, augment="intensity", views=2), tmp_path)
+    expected, expected_val = prefix.behind(*given)
+    capsys.readouterr()
+
+    def at_most_4(n):
+        tried.append(n)
+        if n > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    before_each_pass(at_most_4, monkeypatch)
+    views, val = prefix.behind(*given)
+    assert tried == [1, 10, 5, *2 * 5 * [2], 2, 2, 1]  # two views of 10 images, and 5 others
+    for found, whole in zip([*views, val], [*expected, expected_val], strict=True):
+        assert torch.allclose(found.images, whole.images, atol=1e-4)
+    assert [line.partition(": ")[2] for line in capsys.readouterr().out.splitlines()] == [
+        f"memory ran out at {n} images at once in frozen blocks; from here on {n // 2}"
+        for n in (10, 5)
+    ]
+
+
+@mark.parametrize("text, tries", [("CUDA out of memory", 4), ("shapes do not fit", 1)])
+def test_what_fails_leaves_no_file_of_tokens(data, tmp_path, monkeypatch, text, tries):
+    tried = []
+
+    def fail(n):
+        tried.append(n)
+        if len(tried) > 1:
+            raise torch.OutOfMemoryError(text) if "memory" in text else RuntimeError(text)
+
+    monkeypatch.setattr(memory, "fits", lambda n_bytes, device: False)
+    before_each_pass(fail, monkeypatch)
+    with raises(RuntimeError, match=text):
+        fit(data, tmp_path / "run", CONFIG, EVERYTHING)
+    assert tried == [1, 10, 5, 2, 1][: 1 + tries] and not os.listdir(tmp_path / "run")
 
 
 def test_other_architectures_have_no_prefix():

@@ -19,6 +19,7 @@ from rnfl import (
     experiment,
     external,
     lineage,
+    models,
     prepare,
     protocols,
     runs,
@@ -135,6 +136,14 @@ def test_starts_that_do_not_fit_are_refused(root, phantom, trained_on_a):
     fold = replace(REAL, split="fold-0-of-3-s0", start=trained_on_a.run_id)
     with raises(ValueError, match=r"has learnt from 3 patients that are to be tested on"):
         run(fold, silent)
+
+
+def test_the_radius_of_a_start_matters_to_those_who_read_it(root):
+    start = run(replace(PHANTOM, epochs=1, radius_ratio=0.3), silent)
+    tuned, b = replace(REAL, dataset="tiny-b", start=start.run_id), prepare.load("tiny-b")
+    with raises(ValueError, match=r"has radius_ratio 0\.3, expected 0\.35"):
+        models.untrained(tuned, b)
+    assert len(models.backbones(replace(tuned, protocol="readout"), b)) == 1
 
 
 def test_patients_are_followed_through_starts_and_compared_within_a_source(

@@ -28,7 +28,8 @@ from rnfl.geometry import N_ANGLES, sector_means
 SPECIFICITY = 0.95
 PERCENTILE = 5.0
 METRICS = ("sensitivity", "auc", "sensitivity_as_read", "specificity_as_read")
-ROUNDING, AT_ONCE = 1e-6, 4_000_000  # of a sum of weights; weights that are sorted at once
+ROUNDING = 1e-6  # of a sum of weights
+AT_ONCE = 4_000_000  # weights that are sorted at once
 
 
 def healthy_profiles(
@@ -126,7 +127,7 @@ def detect(
         return tuple(np.concatenate(parts) for parts in zip(*halves, strict=True))
     order = np.argsort(score, kind="stable")
     ends = np.flatnonzero(np.diff(score[order], append=np.inf) > 0)  # equal scores are one step
-    drawn = weights[:, order]
+    drawn = np.take(weights, order, axis=1)  # row by row in memory, as the sums go
     found = np.cumsum(drawn * thinned[order], axis=1)
     alarms = (np.cumsum(drawn, axis=1) - found)[:, ends]
     found = found[:, ends]
@@ -136,10 +137,7 @@ def detect(
     # Of the others, those that score higher than a thinned eye, and half of those that tie.
     beaten = n_negative[:, None] - (alarms + np.pad(alarms[:, :-1], ((0, 0), (1, 0)))) / 2
     pairs = np.einsum("ij,ij->i", np.diff(found, axis=1, prepend=0), beaten, dtype=float)
-    defined = (n_positive > 0) & (n_negative > 0)
-    nan = np.full(len(weights), np.nan)
-    sensitivity = np.divide(best, n_positive, out=nan.copy(), where=defined)
-    return sensitivity, np.divide(pairs, n_positive * n_negative, out=nan, where=defined)
+    return divide(best, n_positive * (n_negative > 0)), divide(pairs, n_positive * n_negative)
 
 
 def thinning_table(

@@ -15,6 +15,7 @@ from rnfl.cli.app import app
 
 @app.command()
 def train(
+    context: typer.Context,
     dataset: str,
     backbone: str,
     protocol: str = "naive",
@@ -33,17 +34,19 @@ def train(
         str, typer.Option(help="images computed at once: a number, auto, or all of the batch")
     ] = "all",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16")] = "auto",
-    compiled: Annotated[
+    compile: Annotated[
         bool | None, typer.Option("--compile/--no-compile", help="default: on a GPU")
     ] = None,
 ) -> None:
     """Train one run, resume it, or return it if it is finished.
 
-    Started by torchrun, the processes train it together.
+    Options that the protocol does not read are refused. Started by torchrun, the processes train
+    it together.
     """
     from rnfl import experiment
     from rnfl import prepare as preparing
 
+    _refuse_unread(context, protocol)
     preparing.prepare(dataset)
     config = experiment.RunConfig(
         dataset,
@@ -60,7 +63,7 @@ def train(
         views=views,
         micro_batch=_micro_batch(micro_batch),
         precision=precision,
-        compile=compiled,
+        compile=compile,
     )
     with _together() as first:
         result = experiment.run(config)
@@ -124,6 +127,23 @@ def _together() -> Iterator[bool]:
 
     with parallel.joined():
         yield parallel.is_first()
+
+
+def _refuse_unread(context: typer.Context, protocol: str) -> None:
+    """Refuse options of the command line that the protocol's solver does not read."""
+    from rnfl.protocols import PROTOCOLS, UNREAD, get
+
+    unread = UNREAD[get(protocol).solver]
+    names = {one.name: "/".join(one.opts + one.secondary_opts) for one in context.command.params}
+    given = {key for key in names if context.get_parameter_source(key).name != "DEFAULT"}
+    lost = [name for key, name in names.items() if key in given and key in unread]
+    if lost:
+        read = [name for key, name in names.items() if key not in unread]
+        others = [key for key, one in PROTOCOLS.items() if given.isdisjoint(UNREAD[one.solver])]
+        raise ValueError(
+            f"protocol {protocol!r} does not read {', '.join(lost)}: it reads {', '.join(read)}. "
+            f"Leave out what it does not read, or choose --protocol {' or '.join(others)}"
+        )
 
 
 def _micro_batch(text: str) -> int | str | None:
