@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.agreement.regions import on_scale, patient_weights
-from analysis.bootstrap import patient_sums
+from analysis.bootstrap import patient_sums, weighted_totals
 from analysis.cells import NO_BACKBONE, Cell, load_run
 from analysis.k_means import distance_to_nearest, find_templates
 from rnfl import schema
@@ -104,7 +104,7 @@ def _means(values: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> np.nda
     """Return the mean over eyes under each row of weights of patients (n_rows, n_patients)."""
     present = np.isfinite(values)
     sums = patient_sums(np.stack([np.where(present, values, 0.0), present], axis=1), codes)
-    total, count = (weights @ sums).T
+    total, count = weighted_totals(weights, sums).T
     return np.divide(total, count, out=np.full(len(weights), np.nan), where=count > 0)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 
-from analysis.bootstrap import patient_counts, patient_sums
+from analysis.bootstrap import patient_counts, patient_sums, weighted_totals
 from analysis.cells import Cell, Run, row
 from analysis.scales import calibrated
 from rnfl.geometry import N_ANGLES, QUADRANTS, SECTORS, sector_means
@@ -32,15 +33,24 @@ def region_means(run: Run, regions: Mapping[str, np.ndarray]) -> tuple[np.ndarra
 def patient_weights(cell: Cell, n_boot: int, seed: int) -> np.ndarray:
     """Return weights (1 + n_boot, n_patients): each patient once in the first row, then resampled.
 
-    The resamples are those of :func:`analysis.cells.estimate`.
+    The resamples are those of :func:`analysis.cells.estimate`. The last ones asked for are kept,
+    read-only.
     """
-    counts = patient_counts(len(cell.runs[0].patients), n_boot, seed)
-    return np.vstack([np.ones_like(counts[:1]), counts])
+    return _with_all(len(cell.runs[0].patients), n_boot, seed)
+
+
+@lru_cache(maxsize=1)
+def _with_all(n_patients: int, n_boot: int, seed: int) -> np.ndarray:
+    counts = patient_counts(n_patients, n_boot, seed)
+    weights = np.vstack([np.ones_like(counts[:1]), counts])
+    weights.flags.writeable = False
+    return weights
 
 
 def weighted_sums(run: Run, weights: np.ndarray, columns: Sums) -> Sums:
     """Return the sums over eyes of named columns (n,) under each row of weights, (n_rows,)."""
-    totals = weights @ patient_sums(np.column_stack(list(columns.values())), run.codes)
+    sums = patient_sums(np.column_stack(list(columns.values())), run.codes)
+    totals = weighted_totals(weights, sums)
     return dict(zip(columns, totals.T, strict=True))
 
 

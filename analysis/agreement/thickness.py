@@ -25,6 +25,7 @@ from analysis.agreement.regions import (
 )
 from analysis.cells import BY, Run, cells
 from rnfl.geometry import QUADRANTS
+from rnfl.masked import BLOCK
 
 # Bins of the label's thickness, µm (ours): at each angle, of quadrant means, of global means.
 EDGES: dict[str, tuple[float, ...]] = {
@@ -89,7 +90,7 @@ def thickness_table(
         weights = patient_weights(cell, n_boot, seed)
         values = [_values(run, level) for run in cell.runs]
         label = values[0][1]
-        places = np.where(np.isfinite(label), np.digitize(label, edges), -1)
+        places = np.where(np.isfinite(label), np.digitize(label, edges), -1).astype(np.int8)
         for place, group in enumerate(bin_names(edges)):
             inside = places == place
             sums = [
@@ -113,6 +114,11 @@ def _values(run: Run, level: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _binned(pred: np.ndarray, true: np.ndarray, inside: np.ndarray) -> Sums:
     """Return each eye's count (n), label (t), difference (d) and error (e), summed over a bin."""
-    d, t = (np.where(inside, values, 0.0) for values in (pred - true, true))
-    columns = {"n": inside, "t": t, "d": d, "e": np.abs(d)}
-    return {name: values.sum(axis=1).astype(float) for name, values in columns.items()}
+    sums = np.empty((4, len(inside)))
+    for start in range(0, len(inside), BLOCK):
+        rows = slice(start, start + BLOCK)
+        there = inside[rows]
+        d, t = (np.where(there, v, 0.0) for v in (pred[rows] - true[rows], true[rows]))
+        for total, values in zip(sums, (there, t, d, np.abs(d)), strict=True):
+            total[rows] = values.sum(axis=1)
+    return dict(zip("ntde", sums, strict=True))
