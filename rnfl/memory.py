@@ -1,9 +1,7 @@
 """How much memory there is, and how many images of a training step fit into it."""
 
-import ctypes
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,7 +11,6 @@ from torch import Tensor, nn
 
 SHARE = 0.5  # of the free memory that one thing may take
 ROOM = 0.8  # of the free memory that a training step may take
-TRIM_ABOVE, MAP_ABOVE = -1, -3  # glibc's M_TRIM_THRESHOLD and M_MMAP_THRESHOLD
 T = TypeVar("T")
 
 
@@ -100,28 +97,6 @@ def images_that_fit(
     per_image = max(two - one, 1)
     room = ROOM * free_memory(device) - 3 * parameters - (one - per_image)
     return int(min(max(room // per_image, 1), wanted))
-
-
-@contextmanager
-def freed_pages_kept() -> Iterator[None]:
-    """Let the C library keep within the body what is freed there, for the next step to take.
-
-    Left alone, glibc hands every large activation back to the system, which gives it out again
-    page by page, zeroed. Other C libraries have no such settings, and nothing changes there.
-    """
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-    except OSError:
-        yield
-        return
-    libc.mallopt(MAP_ABOVE, 2**30)
-    libc.mallopt(TRIM_ABOVE, 2**31 - 1)
-    try:
-        yield
-    finally:
-        libc.mallopt(MAP_ABOVE, 2**25)
-        libc.mallopt(TRIM_ABOVE, 2**26)
-        libc.malloc_trim(0)
 
 
 def is_exhausted(error: BaseException) -> bool:

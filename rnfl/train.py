@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from rnfl import memory, metrics, parallel, prefix, protocols
+from rnfl import metrics, pages, parallel, prefix, protocols
 from rnfl.batches import Batches
 from rnfl.devices import resolve_precision
 from rnfl.interruption import Checkpoints, interruptible
@@ -72,7 +72,7 @@ def fit(
     per_epoch = -(-len(train) // config.batch_size)
     with (
         Checkpoints(folder) as checkpoints,
-        memory.freed_pages_kept(),
+        pages.freed_pages_kept(),
         torch.random.fork_rng(),
     ):
         progress = resume(checkpoints, model, optimizer, device)

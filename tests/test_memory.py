@@ -7,7 +7,7 @@ import torch
 from pytest import fixture, mark, raises
 from training_data import make_dataset
 
-from rnfl import backbones, batches, memory, parallel, train
+from rnfl import backbones, batches, memory, pages, parallel, train
 from rnfl.model import RNFLRegressor
 from rnfl.protocols import PROTOCOLS
 from rnfl.runs import RunConfig
@@ -153,7 +153,7 @@ def test_what_is_saved_is_counted_once():
 @mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed pages on demand")
 def test_freed_pages_are_kept_within_and_given_back_at_the_end():
     resident = psutil.Process().memory_info
-    with memory.freed_pages_kept():
+    with pages.freed_pages_kept():
         before = resident().rss
         torch.ones(50, 2**20)  # 200 MB, freed at once
         kept = resident().rss - before
