@@ -32,8 +32,8 @@ import synthetic
 import torch
 from throughput import configured
 
-from analysis import figures, tables
-from analysis.evaluation import sections, template_of
+from analysis import figures
+from analysis.evaluation import sections, template_of, write_sections
 from rnfl import batches, models, prepare, protocols, schema, train
 
 SIZES = (1000, 10_000, 100_000)
@@ -81,20 +81,7 @@ def evaluation_job(n: int, folder: Path, n_boot: int) -> Iterator[tuple[str, Cal
     del target, noise, prediction
     study = sections.Study(predictions, samples, runs, True, "", "noise", n_boot, n_boot)
 
-    def statistics() -> None:
-        for stem in sections.needed(study):
-            found = sections.SECTIONS[stem](study, folder / "results" / stem)
-            tables.write_about(
-                folder / "results" / stem,
-                phantom=True,
-                profile="benchmark",
-                run_ids=["noise-naive"],
-                inputs=None,
-                note=found.note,
-                conclusions=found.conclusions,
-            )
-
-    yield "evaluation", statistics
+    yield "evaluation", lambda: write_sections(study, folder / "results")
     yield "figures", lambda: figures.make_all(folder / "results", folder / "figures")
 
 

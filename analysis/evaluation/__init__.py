@@ -21,6 +21,7 @@ from analysis.evaluation.sections import Section, Study
 from rnfl import metrics, provenance, schema
 from rnfl.imports import demographics, joined
 from rnfl.imports.predictions import read_predictions, shortened
+from rnfl.pages import freed_pages_kept
 from rnfl.paths import data_root
 
 MARKER = "evaluation.json"
@@ -159,19 +160,7 @@ def evaluate(
     notes += caveats.notes(study)
     with provenance.publish_folder(output) as aside:
         results, drawn = aside / "results", aside / "figures"
-        found = {}
-        for stem in sections.needed(study):
-            folder = results / stem
-            found[stem] = sections.SECTIONS[stem](study, folder)
-            tables.write_about(
-                folder,
-                phantom=phantom,
-                profile=MAKER,
-                run_ids=runs["run_id"],
-                inputs=inputs,
-                note=" ".join(filter(None, (study.note, found[stem].note))),
-                conclusions=found[stem].conclusions,
-            )
+        found = write_sections(study, results, inputs)
         drawn.mkdir()
         figures.make_all(results, drawn)
         title = f"Evaluation of {', '.join(runs['protocol'][:3])}"
@@ -181,6 +170,39 @@ def evaluate(
         files = sorted(p.relative_to(aside).as_posix() for p in aside.rglob("*") if p.is_file())
         provenance.write_json(aside / MARKER, {**marker, "notes": notes, "files": files})
     return Evaluation(output, study, found, notes)
+
+
+def write_sections(
+    study: Study, results: Path, inputs: Mapping[str, str] | None = None
+) -> dict[str, Section]:
+    """Write every section that a study has the data for into ``<results>/<stem>/``.
+
+    Parameters
+    ----------
+    study : Study
+    results : Path
+    inputs : mapping of str to str
+        As in :func:`evaluate`.
+
+    Returns
+    -------
+    dict of str to Section
+        By stem.
+    """
+    found = {}
+    for stem in sections.needed(study):
+        with freed_pages_kept():  # arrays over all eyes are made and freed all the time
+            found[stem] = sections.SECTIONS[stem](study, results / stem)
+        tables.write_about(
+            results / stem,
+            phantom=study.phantom,
+            profile=MAKER,
+            run_ids=study.runs["run_id"],
+            inputs=inputs,
+            note=" ".join(filter(None, (study.note, found[stem].note))),
+            conclusions=found[stem].conclusions,
+        )
+    return found
 
 
 def check_output(output: Path) -> None:
