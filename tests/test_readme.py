@@ -175,3 +175,11 @@ def test_kills(readme):
     assert total["resumed"] == total["bit-identical"] == total["killed"] == 50
     assert total["broken files"] == 0
     assert "50 of 50 end with the bits of the undisturbed run, no broken file" in readme
+
+
+def test_growth(readme):
+    record = measured("growth")
+    grown = [record["exponents"][job] for job in ("prepare", "epoch", "evaluation")]
+    assert max(max(one["time"], one["time last"]) for one in grown) <= record["settings"]["bound"]
+    slopes = ", ".join(f"{one['time']:.2f}" for one in grown)
+    assert f"up to {max(record['settings']['sizes']):,} eyes, exponents | {slopes} (1 is" in readme
