@@ -22,6 +22,8 @@ from functools import lru_cache
 import numpy as np
 from scipy import stats
 
+from rnfl.masked import divide
+
 LEVEL = 0.95
 BLOCK = 512  # rows of weights whose products and temporaries stay in a processor's cache
 
@@ -208,6 +210,6 @@ def mean_interval(
         return (float("nan"),) * 3
     sums = patient_sums(np.stack([np.where(present, values, 0.0), present], axis=1), codes)
     totals = weighted_totals(patient_counts(len(patients), n_boot, seed), sums)
-    means = np.divide(*totals.T, out=np.full(n_boot, np.nan), where=totals[:, 1] > 0)
+    means = divide(*totals.T)
     estimate = float(values[present].mean())
     return estimate, *interval(estimate + widening(len(patients)) * (means - estimate))

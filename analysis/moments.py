@@ -19,6 +19,7 @@ import numpy as np
 
 from analysis.bootstrap import blocks, sums_by_patient
 from rnfl import metrics
+from rnfl.masked import divide
 
 
 class SumsByKey(Protocol):
@@ -30,10 +31,6 @@ class SumsByKey(Protocol):
 MetricFunction = Callable[[np.ndarray, np.ndarray], float]
 MetricOfEyes = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (n, k) twice to (n,)
 TINY = 1e-9  # a variance below this share of the mean square is rounding, not spread
-
-
-def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.divide(a, b, out=np.full(np.shape(a), np.nan), where=b > 0)
 
 
 PER_EYE: dict[str, MetricOfEyes] = {
@@ -112,7 +109,7 @@ class Totals:
 
 def _eye_mean(t: Totals, key: str) -> np.ndarray:
     total, count = t[key].T
-    return _divide(total, count)
+    return divide(total, count)
 
 
 def _co_moment(t: Totals, a: str, b: str, scope: str) -> np.ndarray:
@@ -144,7 +141,7 @@ def _beyond_rounding(deviation: np.ndarray, total: np.ndarray) -> np.ndarray:
 
 
 def _variance(t: Totals, a: str, scope: str) -> np.ndarray:
-    return _divide(np.maximum(_total_co_moment(t, a, a, scope), 0), t["flat:1"][:, 0])
+    return divide(np.maximum(_total_co_moment(t, a, a, scope), 0), t["flat:1"][:, 0])
 
 
 def _sd(t: Totals, a: str, scope: str) -> np.ndarray:
@@ -157,37 +154,37 @@ def _template_sd(t: Totals, a: str) -> np.ndarray:
 
 def _correlation(t: Totals, scope: str) -> np.ndarray:
     xy, xx, yy = (_co_moment(t, *pair, scope) for pair in ("xy", "xx", "yy"))
-    r = _divide(xy, np.sqrt(np.maximum(xx, 0) * np.maximum(yy, 0)))
+    r = divide(xy, np.sqrt(np.maximum(xx, 0) * np.maximum(yy, 0)))
     defined = np.isfinite(r)
-    return _divide(np.where(defined, r, 0.0).sum(axis=1), defined.sum(axis=1))
+    return divide(np.where(defined, r, 0.0).sum(axis=1), defined.sum(axis=1))
 
 
 def _squared_error(t: Totals) -> np.ndarray:
     total = t["flat:xx"] - 2 * t["flat:xy"] + t["flat:yy"]
-    return _divide(total, t["flat:1"])[:, 0]
+    return divide(total, t["flat:1"])[:, 0]
 
 
 def _ccc(t: Totals) -> np.ndarray:
     n, x, y = (t[f"flat:{key}"][:, 0] for key in ("1", "x", "y"))
-    covariance = _divide(_total_co_moment(t, "x", "y", "flat"), n)
-    shift = _divide(x - y, n) ** 2
-    return _divide(2 * covariance, _variance(t, "x", "flat") + _variance(t, "y", "flat") + shift)
+    covariance = divide(_total_co_moment(t, "x", "y", "flat"), n)
+    shift = divide(x - y, n) ** 2
+    return divide(2 * covariance, _variance(t, "x", "flat") + _variance(t, "y", "flat") + shift)
 
 
 def _response_slope(t: Totals) -> np.ndarray:
     xy, yy = (_total_co_moment(t, *pair, "angle") for pair in ("xy", "yy"))
-    return _divide(xy, yy)
+    return divide(xy, yy)
 
 
 def _calibration_slope(t: Totals) -> np.ndarray:
     xy, xx = (_total_co_moment(t, *pair, "angle") for pair in ("xy", "xx"))
-    return _divide(xy, xx)
+    return divide(xy, xx)
 
 
 VALUES: dict[str, Callable[[Totals], np.ndarray]] = {
     "mae": partial(_eye_mean, key="mae"),
     "rmse": lambda t: np.sqrt(_eye_mean(t, "squared_error")),
-    "r2": lambda t: 1 - _divide(_squared_error(t), _variance(t, "y", "flat")),
+    "r2": lambda t: 1 - divide(_squared_error(t), _variance(t, "y", "flat")),
     "ccc": _ccc,
     "gradient_mae": partial(_eye_mean, key="gradient_mae"),
     "pearson_per_eye": partial(_eye_mean, key="pearson_per_eye"),
@@ -195,7 +192,7 @@ VALUES: dict[str, Callable[[Totals], np.ndarray]] = {
     "pearson_between_eyes": partial(_correlation, scope="angle"),
     "sigma_between": partial(_sd, a="x", scope="angle"),
     "sigma_between_target": partial(_sd, a="y", scope="angle"),
-    "sigma_ratio": lambda t: _divide(_sd(t, "x", "angle"), _sd(t, "y", "angle")),
+    "sigma_ratio": lambda t: divide(_sd(t, "x", "angle"), _sd(t, "y", "angle")),
     "sigma_flat": partial(_sd, a="x", scope="flat"),
     "sigma_flat_target": partial(_sd, a="y", scope="flat"),
     "sigma_template": partial(_template_sd, a="x"),
@@ -204,7 +201,7 @@ VALUES: dict[str, Callable[[Totals], np.ndarray]] = {
     "global_r": partial(_correlation, scope="mean"),
     "response_slope": _response_slope,
     "calibration_slope": _calibration_slope,
-    "template_share": lambda t: _divide(_template_sd(t, "x") ** 2, _variance(t, "x", "flat")),
+    "template_share": lambda t: divide(_template_sd(t, "x") ** 2, _variance(t, "x", "flat")),
 }
 
 

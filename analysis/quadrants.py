@@ -11,6 +11,7 @@ from analysis.bootstrap import patient_codes, patient_counts, patient_sums
 from analysis.cells import row
 from analysis.significance import holm
 from rnfl.geometry import QUADRANTS
+from rnfl.masked import divide
 
 GROUPS = (*QUADRANTS, "mean", "global")
 
@@ -95,17 +96,13 @@ def _statistics(frame: pd.DataFrame, n_boot: int, seed: int) -> dict:
     return out
 
 
-def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.divide(a, b, out=np.full(np.shape(a), np.nan), where=b > 0)
-
-
 def _r(s: np.ndarray) -> np.ndarray:
     n, _, _, x, y, xx, yy, xy = s
-    spread = np.maximum(xx - _divide(x * x, n), 0) * np.maximum(yy - _divide(y * y, n), 0)
-    return _divide(xy - _divide(x * y, n), np.sqrt(np.where(spread > 1e-9 * xx * yy, spread, 0.0)))
+    spread = np.maximum(xx - divide(x * x, n), 0) * np.maximum(yy - divide(y * y, n), 0)
+    return divide(xy - divide(x * y, n), np.sqrt(np.where(spread > 1e-9 * xx * yy, spread, 0.0)))
 
 
-_VALUES = {"mae": lambda s: _divide(s[1], s[0]), "bias": lambda s: _divide(s[2], s[0]), "r": _r}
+_VALUES = {"mae": lambda s: divide(s[1], s[0]), "bias": lambda s: divide(s[2], s[0]), "r": _r}
 
 
 def paired_quadrants(

@@ -23,7 +23,7 @@ from analysis.bootstrap import patient_sums, weighted_totals
 from analysis.cells import NO_BACKBONE, Cell, load_run
 from analysis.k_means import distance_to_nearest, find_templates
 from rnfl import schema
-from rnfl.masked import BLOCK, pair
+from rnfl.masked import BLOCK, divide, pair
 
 K = 4  # templates, as many as the phantom has severities (ours)
 FEW = "few templates"  # run_id and protocol of the planted collapse
@@ -97,7 +97,7 @@ def estimate_distance(
             for one in masked
         ]
     )
-    ratio = np.divide(own, truth, out=np.full(own.shape, np.nan), where=truth > 0)
+    ratio = divide(own, truth)
     named = {"template_distance": own, "template_distance_ratio": ratio}
     scaled = {name: on_scale(name, values, len(first.patients)) for name, values in named.items()}
     return {name: (values[:, 0], values[:, 1:]) for name, values in scaled.items()}
@@ -108,7 +108,7 @@ def _means(values: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> np.nda
     present = np.isfinite(values)
     sums = patient_sums(np.stack([np.where(present, values, 0.0), present], axis=1), codes)
     total, count = weighted_totals(weights, sums).T
-    return np.divide(total, count, out=np.full(len(weights), np.nan), where=count > 0)
+    return divide(total, count)
 
 
 def plant(

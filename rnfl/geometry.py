@@ -15,6 +15,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from rnfl.masked import divide
+
 N_ANGLES = 360
 ANGLES = np.arange(N_ANGLES)
 ANGLES.flags.writeable = False
@@ -229,7 +231,7 @@ def sector_means(profiles: np.ndarray, sectors: Mapping[str, np.ndarray]) -> np.
     count = measured @ membership
     total = np.where(measured, profiles, 0.0) @ membership
     enough = count * 2 >= membership.sum(axis=0)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=enough & (count > 0))
+    return divide(total, np.where(enough, count, 0))
 
 
 def quadrant_means(profiles: np.ndarray) -> pd.DataFrame:

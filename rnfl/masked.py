@@ -77,13 +77,15 @@ def _totals(values: np.ndarray, axis: int | None) -> tuple[np.ndarray, np.ndarra
     return total, np.asarray(measured.sum(axis=axis))
 
 
-def _divide(total: np.ndarray, count: np.ndarray) -> np.ndarray:
-    return np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)
+def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return a / b, NaN where b is not positive."""
+    a, b = np.broadcast_arrays(a, b)
+    return np.divide(a, b, out=np.full(a.shape, np.nan), where=b > 0)
 
 
 def mean(values: np.ndarray, axis: int | None = None) -> np.ndarray:
     """Return the mean of what is not NaN; NaN, without a warning, where nothing is."""
-    return _divide(*_totals(values, axis))
+    return divide(*_totals(values, axis))
 
 
 def _lowest(x: np.ndarray, axis: int | None, keepdims: bool = False) -> np.ndarray:
@@ -97,7 +99,7 @@ def correlation_of_rows(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     shifted = [x - _lowest(x, 1, keepdims=True) for x in (a, b)]
     a, b = (x - mean(x, 1)[:, None] for x in shifted)
     scale = np.sqrt(mean(a**2, 1) * mean(b**2, 1))
-    return _divide(mean(a * b, 1), scale)
+    return divide(mean(a * b, 1), scale)
 
 
 def co_deviations(*matrices: np.ndarray, axis: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -137,10 +139,10 @@ def co_deviations(*matrices: np.ndarray, axis: int | None) -> tuple[np.ndarray, 
 def variance(x: np.ndarray, axis: int | None = None) -> float:
     """Return the mean over all entries of the squared deviations from the mean along an axis."""
     sums, count = co_deviations(x, axis=axis)
-    return float(_divide(sums.sum(), count.sum()))
+    return float(divide(sums.sum(), count.sum()))
 
 
 def pearson(a: np.ndarray, b: np.ndarray, axis: int | None = None) -> np.ndarray:
     """Return the correlation along axis 0 or of all entries; constants give NaN."""
     sums, _ = co_deviations(a, b, axis=axis)
-    return _divide(sums[0, 1], np.sqrt(sums[0, 0] * sums[1, 1]))
+    return divide(sums[0, 1], np.sqrt(sums[0, 0] * sums[1, 1]))

@@ -28,7 +28,6 @@ from analysis.agreement.regions import (
     BY_QUADRANT,
     CIRCLE,
     Sums,
-    divide,
     group_row,
     on_scale,
     patient_weights,
@@ -37,6 +36,7 @@ from analysis.agreement.regions import (
 )
 from analysis.agreement.thickness import thickness_table
 from analysis.cells import BY, cells
+from rnfl.masked import divide
 
 __all__ = ["BLAND_ALTMAN", "agreement_table", "points_table", "thickness_table"]
 

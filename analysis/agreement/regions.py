@@ -54,11 +54,6 @@ def weighted_sums(run: Run, weights: np.ndarray, columns: Sums) -> Sums:
     return dict(zip(columns, totals.T, strict=True))
 
 
-def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return a / b, NaN where b is not positive."""
-    return np.divide(a, b, out=np.full(np.shape(a), np.nan), where=b > 0)
-
-
 def on_scale(metric: str, values: np.ndarray, n_patients: int) -> np.ndarray:
     """Return values (..., 1 + n_boot) with the replicates put on a metric's scale.
 

@@ -16,7 +16,6 @@ import pandas as pd
 from analysis.agreement.regions import (
     CIRCLE,
     Sums,
-    divide,
     group_row,
     on_scale,
     patient_weights,
@@ -25,7 +24,7 @@ from analysis.agreement.regions import (
 )
 from analysis.cells import BY, Run, cells
 from rnfl.geometry import QUADRANTS
-from rnfl.masked import BLOCK
+from rnfl.masked import BLOCK, divide
 
 # Bins of the label's thickness, µm (ours): at each angle, of quadrant means, of global means.
 EDGES: dict[str, tuple[float, ...]] = {

@@ -21,9 +21,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.agreement.regions import BY_SECTOR, MIN_EYES, divide, on_scale, patient_weights
+from analysis.agreement.regions import BY_SECTOR, MIN_EYES, on_scale, patient_weights
 from analysis.cells import BY, Cell, Run, cells, row
 from rnfl.geometry import N_ANGLES, sector_means
+from rnfl.masked import divide
 
 SPECIFICITY = 0.95
 PERCENTILE = 5.0

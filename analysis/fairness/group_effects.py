@@ -24,9 +24,9 @@ import pandas as pd
 from analysis.bootstrap import seed_noise
 from analysis.cells import BY, Cell, cells, row
 from analysis.fairness.adjustment import ALONG, PLANTED, adjusted_effects
-from analysis.fairness.groups import divide
 from analysis.significance import holm
 from rnfl import metrics, schema
+from rnfl.masked import masked, mean
 
 METRICS = ("thickness", "predicted", "bias", "error")
 
@@ -114,8 +114,7 @@ def label_effects(
 
 def _mean_thickness(profiles: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Return the mean over the angles measured in the target (n,), NaN where there is none."""
-    measured = np.isfinite(target)
-    return divide(np.where(measured, profiles, 0.0).sum(axis=1), measured.sum(axis=1))
+    return mean(masked(profiles, target)[0], axis=1)
 
 
 def _cell_rows(cell: Cell, eyes: pd.DataFrame, n_boot: int, seed: int, planted: bool) -> list[dict]:

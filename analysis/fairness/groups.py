@@ -23,6 +23,7 @@ import pandas as pd
 
 from analysis.bootstrap import blocks, patient_sums, weighted_totals
 from rnfl import schema
+from rnfl.masked import divide
 
 ATTRIBUTES = ("age", "sex", "race")  # the paper's
 PAIRS = (("age", "sex"), ("sex", "race"), ("age", "race"))
@@ -182,9 +183,3 @@ class Tally:
         """Return sums by patient and group (k, P, G)."""
         filled = self._filled(values)
         return np.stack([patient_sums(one[:, None] * self.members, self.codes) for one in filled])
-
-
-def divide(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return sums / counts, NaN where there is nothing."""
-    sums, counts = np.broadcast_arrays(sums, counts)
-    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
