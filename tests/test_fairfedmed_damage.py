@@ -3,6 +3,7 @@
 import csv
 import shutil
 import tarfile
+import time
 import zipfile
 
 import fairfedmed_tree as tree
@@ -359,3 +360,20 @@ def test_every_eye_damaged_says_how(raw):
         tree.save(raw / "all", i, slo_fundus=None)
     with pytest.raises(ValueError, match="no eye is left: 10 x no SLO image in the npz"):
         prepare.prepare("fairfedmed", source=raw)
+
+
+def test_headers_are_parsed_one_at_a_time(raw, monkeypatch):
+    """Python 3.11.0 to 3.11.7 may fail with a SystemError otherwise."""
+    parse, inside, most = np.lib.format.read_array, [], []
+
+    def slowly(*args, **settings):
+        inside.append(None)
+        most.append(len(inside))
+        time.sleep(0.01)
+        inside.pop()
+        return parse(*args, **settings)
+
+    monkeypatch.setattr("rnfl.datasets.eyes.WORKERS", 4)
+    monkeypatch.setattr(np.lib.format, "read_array", slowly)
+    prepare.prepare("fairfedmed", raw)
+    assert len(most) >= 10 and max(most) == 1

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from threading import Lock
 from typing import BinaryIO
 
 import numpy as np
@@ -22,6 +23,8 @@ import numpy as np
 from rnfl.datasets.eyes import Excluded, file_stamp
 from rnfl.imports.foreign import listed
 
+# Python 3.11 before 3.11.8 fails now and then when two threads parse headers at once.
+PARSING = Lock()
 LARGEST = 2**28  # bytes of a file, and of one of its arrays; real ones have a few million
 UNREADABLE = "unreadable npz"
 OBJECTS = "object arrays in the npz, which are never loaded"
@@ -194,10 +197,12 @@ class Source:
                 large = [name for name, info in infos.items() if info.file_size > LARGEST]
                 if large:
                     raise Excluded(TOO_LARGE, f"array {listed(large)}")
-                handle.seek(0)
-                with np.load(handle, allow_pickle=False) as loaded:
-                    names = {name.lower(): name for name in loaded.files}
-                    return {name: loaded[names[name]] for name in sorted(infos)}
+                held = {name: io.BytesIO(npz.read(infos[name])) for name in sorted(infos)}
+            with PARSING:
+                return {
+                    name: np.lib.format.read_array(raw, allow_pickle=False)
+                    for name, raw in held.items()
+                }
         except DAMAGE as error:
             if "allow_pickle" in str(error):
                 raise Excluded(OBJECTS, str(error)) from error
