@@ -110,6 +110,8 @@ def _compute(
         run_folders.publish(folder, run_id, config, prepared, fitted, table, outcome)
     except OSError as error:
         kept = f"training is over and is kept in {partial}"
+        if config.protocol.solver == "ridge":
+            kept = "a readout has no checkpoint and is solved again"
         raise failures.unwritten(f"run {run_id}", folder.parent, error, kept) from error
     shutil.rmtree(partial)
 

@@ -60,7 +60,7 @@ def locked(folder: Path, waiting: bool = True) -> Iterator[None]:
         try:
             provenance.write_json(holder, me)
         except OSError as error:
-            kept = f"what was trained before is kept in {folder}"
+            kept = f"what was trained before, if anything, is kept in {folder}"
             raise failures.unwritten(holder.name, folder, error, kept) from error
         yield
     finally:

@@ -100,6 +100,8 @@ class RunConfig:
         for name in ("epochs", "batch_size", "patience", "lr_scale", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)!r}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must be a whole number from 0 to 2**63 - 1, got {self.seed!r}")
         if not 0 <= self.warmup_epochs <= self.epochs:
             raise ValueError(
                 f"warmup_epochs must lie in [0, epochs = {self.epochs}], got {self.warmup_epochs}"
@@ -107,9 +109,7 @@ class RunConfig:
         if self.augment not in AUGMENTATIONS:
             raise ValueError(f"augment {self.augment!r}: expected one of {AUGMENTATIONS}")
         if self.micro_batch not in (None, "auto") and not _is_count(self.micro_batch):
-            raise ValueError(
-                f"micro_batch {self.micro_batch!r}: expected 1 or more, 'auto' or None"
-            )
+            raise ValueError(f"micro_batch {self.micro_batch!r}: expected 1 or more, auto or None")
         splits.check(self.split)
         if self.start is not None and not re.fullmatch(r"[\w-][\w.-]*", self.start):
             raise ValueError(f"start {self.start!r}: expected the id of a finished run")

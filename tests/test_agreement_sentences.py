@@ -54,6 +54,8 @@ def test_few_templates_counts_who_repeats_them():
     assert "so σ_between sees it" in sentences.few_templates(collapsed(0.2, few=0.1))[1]
     none = collapsed(0.2).assign(estimate=np.nan)
     assert "too few eyes" in sentences.few_templates(none)[0]
+    unknown = sentences.few_templates(collapsed(0.2).assign(low=np.nan, high=np.nan))[0]
+    assert "0 have more, 2 cannot be told." in unknown
 
 
 def agreed(sd=8.0, slope=-0.3, template_sd=16.0):

@@ -242,3 +242,27 @@ def test_the_template_is_the_mean_of_the_evaluated_eyes_where_measured():
     assert (profile == profile[0]).all() and np.isfinite(profile).all()
     assert profile[0, 3] == pytest.approx(label[1:, 3].mean(), rel=1e-6)
     assert profile[0, 8] == pytest.approx(label[:, 8].mean(), rel=1e-6)
+
+
+def test_true_profiles_that_do_not_differ_are_said_and_not_a_crash(tmp_path, undrawn):
+    samples, label, predictions = study()
+    same = np.full_like(label, 90.0)
+    printed, _ = run(tmp_path, as_long(samples, same, {"alive": predictions["alive"]}))
+    assert "not to be judged, as the true profiles do not differ" in printed
+
+
+def test_eyes_without_two_values_at_any_angle_are_evaluated_and_drawn(tmp_path):
+    samples, label, predictions = study(3)
+    alone = np.full_like(label, np.nan)
+    alone[np.arange(len(alone)), 7 * np.arange(len(alone))] = 80.0
+    _, output = run(tmp_path, as_long(samples, alone, {"alive": predictions["alive"]}))
+    assert (output / "report.html").is_file()
+
+
+def test_intervals_of_one_patient_have_no_width_and_that_is_said(tmp_path, undrawn):
+    samples, label, predictions = study()
+    samples["patient_id"] = "p"
+    printed, output = run(tmp_path, as_long(samples, label, predictions), samples)
+    assert "With one patient there is nothing to resample" in printed
+    mae = table(output).query("metric == 'mae' and attribute == 'all'")
+    assert mae["high"].to_numpy() == pytest.approx(mae["low"].to_numpy())

@@ -351,6 +351,8 @@ def test_a_deleted_dataset_is_a_clear_error(result):
     ("change", "message"),
     [
         ({"epochs": 0}, "epochs must be positive"),
+        ({"seed": -1}, "seed must be a whole number from 0"),
+        ({"seed": 10**20}, "seed must be a whole number from 0"),
         ({"augment": "mirror"}, "augment 'mirror'"),
         ({"warmup_epochs": 9}, "warmup_epochs"),
         ({"protocol": "brave"}, "brave"),

@@ -31,7 +31,9 @@ def _eyes(study: Study) -> list[str]:
     if len(rows) < MIN_EYES:
         out.append(f"Below {MIN_EYES} eyes agreement is not evaluated.")
     patients = study.samples["patient_id"].nunique()
-    if patients < 30:
+    if patients == 1:
+        out.append("With one patient there is nothing to resample: intervals say nothing.")
+    elif patients < 30:
         out.append(f"With {patients} patients, intervals are somewhat too narrow.")
     return out
 

@@ -36,7 +36,8 @@ def draw(quadrants: pd.DataFrame) -> Figure:
     grid = figure.subplots(
         len(domains), len(NAMES), squeeze=False, sharex=True, height_ratios=heights
     )
-    grid[0, 0].set_xlim(0, np.nanmax(mae[["estimate", "high"]]) * 1.06)
+    top = mae[["estimate", "high"]].max().max()  # NaN where no quadrant was measured in any eye
+    grid[0, 0].set_xlim(0, 1.06 * top if np.isfinite(top) else 1)
     grid[0, 0].xaxis.set_major_locator(style.ticks(4))
     for panels, domain in zip(grid, domains, strict=True):
         rows = mae[mae["domain"] == domain].set_index(["method", "group"])

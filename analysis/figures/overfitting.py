@@ -12,6 +12,7 @@ from matplotlib.patheffects import withStroke
 
 from analysis import style
 from analysis.figures.eyes import TICKS, closed, tsnit_axis
+from rnfl.metrics import template_profile
 
 CAPTION = (
     "Template overfitting. (a) Profiles of the same eyes: each line of an image is one eye, from "
@@ -103,7 +104,7 @@ def _overlay(axes: Axes, values: np.ndarray, colour: str, top: float, first: boo
     chosen = values[np.linspace(0, len(values) - 1, min(N_CURVES, len(values))).astype(int)]
     for profile in chosen:
         axes.plot(np.arange(361), closed(profile), color=colour, lw=0.45, alpha=0.45)
-    mean = np.nanmean(values, axis=0)
+    mean = template_profile(values)
     axes.plot(np.arange(361), closed(mean), color="white", lw=2.6)
     axes.plot(np.arange(361), closed(mean), color=colour, lw=1.4)
     axes.set_ylim(0, top)

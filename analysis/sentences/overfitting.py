@@ -42,6 +42,9 @@ def few_templates(stats: pd.DataFrame) -> list[str]:
         return ["Nearest templates: too few eyes, or no trained model, to judge."]
     near = [name for name, row in cells.iterrows() if row.high < COLLAPSED]
     between = [name for name, row in cells.iterrows() if row.low < COLLAPSED <= row.high]
+    more = [name for name, row in cells.iterrows() if row.low >= COLLAPSED]
+    rest = len(cells) - len(near) - len(between) - len(more)
+    unknown = f", {rest} cannot be told" if rest else ""
     least = cells.loc[cells.estimate.idxmin()]
     share = 100 * least[["estimate", "low", "high"]].astype(float)
     text = (
@@ -49,7 +52,7 @@ def few_templates(stats: pd.DataFrame) -> list[str]:
         f"{with_interval(distance.loc[least.name], 1)} µm from the nearest of four, "
         f"{with_interval(share, 0)} % of what the labels have. Of {len(cells)} cells, {len(near)} "
         f"have less than half of the labels' distance, {len(between)} may have, "
-        f"{len(cells) - len(near) - len(between)} have more."
+        f"{len(more)} have more{unknown}."
     )
     out = [text]
     planted = (NO_BACKBONE, FEW)

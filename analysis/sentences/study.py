@@ -122,7 +122,7 @@ def collapse(stats: pd.DataFrame) -> list[str]:
     """Say, for each cell, how much of the true spread between eyes its predictions keep."""
     wide = stats.pivot_table(
         index=["backbone", "protocol"], columns="metric", values="estimate", sort=False
-    )
+    ).reindex(columns=stats["metric"].unique())  # a metric that nobody has stays, as NaN
     cells = wide[wide.index.get_level_values("backbone") != "—"]
     target = wide.xs("target", level="protocol").iloc[0]
     out = [
