@@ -10,7 +10,7 @@ there are ``contact_sheet.png``, ``summary.csv`` and ``summary.md``; nothing is 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,13 +19,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rnfl import contact_sheet, datasets, disc, provenance, schema, summary
-from rnfl.datasets.eyes import forget
-from rnfl.geometry import FIELD_MM, N_ANGLES
+from rnfl import datasets, provenance, schema
+from rnfl.geometry import N_ANGLES
 from rnfl.paths import prepared_root
-
-REQUIRED = ("dataset", "modality", "phantom", "settings")
-FOR_PEOPLE = (contact_sheet.FILE, summary.CSV, summary.MARKDOWN)
+from rnfl.publication import check_array, publish
 
 
 @dataclass(frozen=True)
@@ -71,24 +68,13 @@ def _open(path: Path, dtype: str, leading: tuple[int, ...], ndims: tuple[int, ..
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"{path}: {error}") from error
-    _check_array(array, dtype, leading, ndims, str(path))
+    check_array(array, dtype, leading, ndims, str(path))
     return array
-
-
-def _check_array(
-    array: np.ndarray, dtype: str, leading: tuple[int, ...], ndims: tuple[int, ...], where: str
-) -> None:
-    fits = array.ndim in ndims and array.shape[: len(leading)] == leading
-    if array.dtype != dtype or not fits or (array.ndim == 4 and array.shape[3] != 3):
-        raise ValueError(
-            f"{where}: {array.dtype} {array.shape}: expected {dtype} of "
-            f"{' or '.join(map(str, ndims))} axes beginning {leading}, colour in 3 channels"
-        )
 
 
 def write(
     name: str,
-    images: np.ndarray,
+    images: np.ndarray | Iterable[np.ndarray],
     profiles: np.ndarray,
     samples: pd.DataFrame,
     manifest_fields: Mapping[str, Any],
@@ -101,7 +87,8 @@ def write(
     ----------
     name : str
         Folder name under the prepared data.
-    images : ndarray uint8 (N, H, W) or (N, H, W, 3)
+    images : ndarray uint8 (N, H, W) or (N, H, W, 3), or iterable of N such images
+        They are written one by one: of an iterable, no more than one is held in memory.
     profiles : ndarray (N, 360), µm, NaN where missing
     samples : DataFrame of N rows in the same order
     manifest_fields : mapping
@@ -116,61 +103,10 @@ def write(
     ValueError
         When shapes, types, columns or manifest fields are wrong.
     """
-    absent = [field for field in REQUIRED if field not in manifest_fields]
-    if absent:
-        raise ValueError(f"dataset {name!r}: manifest fields {absent} are missing")
-    samples = schema.validate(samples, "samples", name)
-    arrays = {"images.npy": np.asanyarray(images)}
-    _check_array(arrays["images.npy"], "uint8", (len(samples),), (3, 4), f"{name}: images")
-    for file, values in (("profiles.npy", profiles), ("profiles_true.npy", profiles_true)):
-        if values is not None:
-            arrays[file] = np.asarray(values, dtype=np.float32)
-            _check_array(arrays[file], "float32", (len(samples), N_ANGLES), (2,), f"{name}: {file}")
-
-    counts = {"patients": samples["patient_id"].nunique()}
-    counts |= {split: (samples["split"] == split).sum() for split in schema.SPLITS}
-    manifest = {"name": name, "n": len(samples), "exclusions": [], "field_mm": FIELD_MM}
-    manifest |= manifest_fields
-    if "disc_confidence" in samples:
-        manifest["unsure"] = disc.unsure(samples, name)
-        counts["disc_unsure"] = len(manifest["unsure"])
-    manifest["counts"] = counts | dict(manifest_fields.get("counts", {}))
-    folder = prepared_root() / name
-    with provenance.publish_folder(folder) as aside:
-        for file, array in arrays.items():
-            np.save(aside / file, array, allow_pickle=False)
-        samples.to_parquet(aside / "samples.parquet", index=False)
-        for file, table in (extra or {}).items():
-            if (aside / file).exists():
-                raise ValueError(f"{name}: extra table {file!r}: the dataset has such a file")
-            table.to_parquet(aside / file, index=False)
-        _show(aside, arrays, samples, manifest)
-        files = {path.name: provenance.sha256_file(path) for path in sorted(aside.iterdir())}
-        sizes = {file: (aside / file).stat().st_size for file in files if file not in FOR_PEOPLE}
-        manifest = provenance.plain({**manifest, "files": files, "bytes": sizes})
-        provenance.write_json(
-            aside / "manifest.json", {**manifest, "hash": _content_hash(manifest, samples)}
-        )
-    forget(name)
-    return load(folder)
-
-
-def _show(aside: Path, arrays: Mapping, samples: pd.DataFrame, manifest: Mapping) -> None:
-    """Write the contact sheet and the summary."""
-    sheet = contact_sheet.draw_sheet(arrays["images.npy"], samples, manifest)
-    sheet.save(aside / contact_sheet.FILE, compress_level=1)
-    table = summary.summarise(samples, arrays["profiles.npy"], manifest["exclusions"])
-    provenance.write_csv(aside / summary.CSV, table)
-    provenance.write_text(aside / summary.MARKDOWN, summary.to_markdown(table, manifest))
-
-
-def _content_hash(manifest: Mapping[str, Any], samples: pd.DataFrame) -> str:
-    """Hash what a training run depends on; parquet bytes vary with the writer's version."""
-    arrays = {file: digest for file, digest in manifest["files"].items() if file.endswith(".npy")}
-    kept = {key: manifest[key] for key in (*REQUIRED, "field_mm")}
-    return provenance.sha256_json(
-        {**kept, "arrays": arrays, "samples": provenance.sha256_frame(samples)}
-    )
+    with publish(name, profiles, samples, manifest_fields, profiles_true, extra) as add:
+        for image in images:
+            add(image)
+    return load(prepared_root() / name)
 
 
 def load(name_or_path: str | Path, verify: bool = False) -> Prepared:

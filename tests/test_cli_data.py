@@ -39,12 +39,12 @@ def test_prepare_says_who_was_left_out_and_which_discs_are_unsure(prepared, data
 
 def test_an_interruption_says_how_to_go_on(monkeypatch):
     from rnfl import prepare
-    from rnfl.datasets import eyes
+    from rnfl.datasets import kept
 
     def stop(*arguments):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(prepare, "prepare", stop)
     assert "goes on" not in run("prepare", "grape").output
-    monkeypatch.setattr(eyes, "kept_folders", lambda name: [Path(name)])
+    monkeypatch.setattr(kept, "kept_folders", lambda name: [Path(name)])
     assert "the same command goes on with the eyes not read yet" in run("prepare", "grape").output

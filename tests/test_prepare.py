@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rnfl import datasets, prepare
-from rnfl.datasets.eyes import Eye, forget, kept_folders, read_eyes
+from rnfl import datasets, prepare, publication
+from rnfl.datasets.eyes import Eye, read_eyes
+from rnfl.datasets.kept import forget, kept_folders
 
 SETTINGS = {"seed": 1, "size_px": 32}
 FIELDS = {"dataset": "copy", "modality": "SLO", "phantom": True, "settings": SETTINGS}
@@ -153,8 +154,8 @@ def test_a_flipped_bit_is_found_when_verifying(copy):
 
 def test_what_is_for_people_lies_beside_and_is_no_part_of_the_content(arrays, samples, copy):
     written = prepare.write("copy", *arrays, samples, FIELDS)
-    assert set(prepare.FOR_PEOPLE) < set(written.manifest["files"])
-    assert not set(prepare.FOR_PEOPLE) & set(written.manifest["bytes"])
+    assert set(publication.FOR_PEOPLE) < set(written.manifest["files"])
+    assert not set(publication.FOR_PEOPLE) & set(written.manifest["bytes"])
     (copy / "contact_sheet.png").unlink()
     (copy / "summary.md").write_text("my notes")
     assert prepare.load(copy, verify=True).manifest["name"] == "tiny"
@@ -162,13 +163,13 @@ def test_what_is_for_people_lies_beside_and_is_no_part_of_the_content(arrays, sa
 
 def test_a_dataset_of_before_there_were_contact_sheets_opens(copy):
     manifest = json.loads((copy / "manifest.json").read_text())
-    for file in prepare.FOR_PEOPLE:
+    for file in publication.FOR_PEOPLE:
         (copy / file).unlink()
         del manifest["files"][file]
     (copy / "manifest.json").write_text(json.dumps(manifest))
     opened = prepare.load(copy, verify=True)
     assert len(opened) == 40 and opened.manifest["hash"] == manifest["hash"]
-    assert prepare._content_hash(manifest, opened.samples) == manifest["hash"]
+    assert publication.content_hash(manifest, opened.samples) == manifest["hash"]
 
 
 def test_eyes_whose_disc_is_unsure_are_counted_and_listed(arrays, samples):

@@ -17,7 +17,7 @@ def prepare(
 ) -> None:
     """Prepare a dataset, unless that is done; after an interruption, go on where it stopped."""
     from rnfl import prepare as preparing
-    from rnfl.datasets.eyes import kept_folders
+    from rnfl.datasets.kept import kept_folders
 
     try:
         prepared = preparing.prepare(name, source)

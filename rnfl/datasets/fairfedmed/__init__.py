@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from rnfl import thickness_map
-from rnfl.datasets.eyes import WORKERS, Eye, read_eyes
+from rnfl.datasets.eyes import WORKERS, KeptEye, read_eyes
 from rnfl.datasets.fairfedmed import images, targets
 from rnfl.datasets.fairfedmed.eyes import NO_LATERALITY, WANTED, read_eye, refuse_unknown_codes
 from rnfl.datasets.fairfedmed.files import Entry, Source
@@ -175,10 +175,10 @@ def prepare(name: str = "fairfedmed", source: str | Path | None = None) -> Prepa
         "notes": describe(shapes, samples, profiles, tables, options, raw),
         "tables": {"read": tables.read, "not_read": [*tables.unread, *raw.unread]},
     }
-    return write(name, np.stack([eye.image for eye in kept]), profiles, samples, fields)
+    return write(name, (eye.image for eye in kept), profiles, samples, fields)
 
 
-def _refuse_none(kept: list[Eye], excluded: list[dict[str, str]], place: Path) -> None:
+def _refuse_none(kept: list[KeptEye], excluded: list[dict[str, str]], place: Path) -> None:
     reasons = Counter(one["reason"] for one in excluded)
     if not kept and reasons[NO_LATERALITY]:
         raise ValueError(
@@ -192,7 +192,7 @@ def _refuse_none(kept: list[Eye], excluded: list[dict[str, str]], place: Path) -
         raise ValueError(f"{place}: no eye is left: {found}, as {excluded[0]['detail'] or '-'}")
 
 
-def _samples(kept: list[Eye], tables: Tables, options: Options, place: Path) -> pd.DataFrame:
+def _samples(kept: list[KeptEye], tables: Tables, options: Options, place: Path) -> pd.DataFrame:
     """Return one row per eye; the split is the tables' own, else 70/15/15 by patient."""
     samples = pd.DataFrame([eye.row for eye in kept])
     for name in ("age", "md", "glaucoma"):

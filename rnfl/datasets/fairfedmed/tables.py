@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "map_y": ("map_y",),
 }
 ONE_ONLY = ("patient_id", "split", "laterality")  # tables must agree on these
+BLOCK = 256  # rows of a CSV that are held as Python's texts, which take ten times the file's bytes
 
 
 @dataclass
@@ -129,23 +131,36 @@ def _is_grid(data: bytes) -> bool:
 
 def _frame(data: bytes, where: str) -> pd.DataFrame:
     """Return a CSV as text, column names in lower case; every row as long as the header."""
-    try:
-        rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{where} cannot be read as a CSV in UTF-8: {error}") from error
-    lines = [(line, row) for line, row in enumerate(rows, start=1) if row]
-    if not lines:
+    lines = _lines(data, where)
+    header = next(lines, None)
+    if header is None:
         raise ValueError(f"{where} is empty: expected a header and one row per image")
-    header = [name.strip().lower() for name in lines[0][1]]
-    ragged = [f"line {line} ({len(row)})" for line, row in lines if len(row) != len(header)]
+    header = [name.strip().lower() for name in header[1]]
+    twice = [name for name in header if header.count(name) > 1 and name]
+    frames, ragged = [pd.DataFrame(columns=header, dtype=str)], []
+    while block := list(islice(lines, BLOCK)):
+        ragged += [f"line {line} ({len(row)})" for line, row in block if len(row) != len(header)]
+        if not ragged and not twice:
+            frames.append(pd.DataFrame([row for _, row in block], columns=header, dtype=str))
     if ragged:
         raise ValueError(
             f"{where}: the header has {len(header)} columns, other rows have not: {listed(ragged)}"
         )
-    twice = [name for name in header if header.count(name) > 1 and name]
     if twice:
         raise ValueError(f"{where}: columns are repeated: {listed(twice)}")
-    return pd.DataFrame([row for _, row in lines[1:]], columns=header, dtype=str)
+    return pd.concat(frames, ignore_index=True)
+
+
+def _lines(data: bytes, where: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a CSV that are not empty, with their numbers."""
+    try:
+        data.decode("utf-8-sig")  # a fault is told by its place in the file
+        text = io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline="")
+        for line, row in enumerate(csv.reader(text, strict=True), start=1):
+            if row:
+                yield line, row
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{where} cannot be read as a CSV in UTF-8: {error}") from error
 
 
 def _angles(frame: pd.DataFrame, where: str) -> list[str]:

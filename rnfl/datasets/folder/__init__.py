@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from rnfl import disc, photographs
-from rnfl.datasets.eyes import Eye, file_stamp, read_eyes
+from rnfl.datasets.eyes import KeptEye, file_stamp, read_eyes
 from rnfl.datasets.fairfedmed.tables import refuse_shared_patients
 from rnfl.datasets.folder.options import FILE, Options, read_options
 from rnfl.datasets.folder.photos import read_eye
@@ -161,11 +161,11 @@ def prepare(name: str = "folder", source: str | Path | None = None) -> Prepared:
         "not_in_table": strangers,
         "notes": _describe(samples, table, options, strangers),
     }
-    images, profiles = (np.stack([getattr(eye, k) for eye in eyes]) for k in ("image", "profile"))
-    return write(name, images, profiles, samples, fields)
+    profiles = np.stack([eye.profile for eye in eyes])
+    return write(name, (eye.image for eye in eyes), profiles, samples, fields)
 
 
-def _without_twins(eyes: list[Eye]) -> tuple[list[Eye], list[dict[str, str]]]:
+def _without_twins(eyes: list[KeptEye]) -> tuple[list[KeptEye], list[dict[str, str]]]:
     """Return the eyes whose file no earlier row has under another name, and the others."""
     first, kept, twins = {}, [], []
     for eye in eyes:

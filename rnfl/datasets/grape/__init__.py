@@ -204,5 +204,6 @@ def prepare(name: str = "grape", source: str | Path | None = None) -> Prepared:
         "exclusions": exclusions,
         "notes": describe(samples, faults, table, seen, strangers, exclusions),
     }
-    images, profiles = (np.stack([getattr(eye, k) for eye in eyes]) for k in ("image", "profile"))
+    profiles = np.stack([eye.profile for eye in eyes])
+    images = (eye.image for eye in eyes)
     return write(name, images, profiles, samples, fields, extra={VISITS: seen})

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from rnfl import thickness_map
-from rnfl.datasets.eyes import WORKERS, Eye, file_stamp, read_eyes
+from rnfl.datasets.eyes import WORKERS, KeptEye, file_stamp, read_eyes
 from rnfl.datasets.fairfedmed.files import Entry, Source
 from rnfl.datasets.fairfedmed.tables import Tables, read_tables
 from rnfl.datasets.harvard_gf.eyes import NO_LATERALITY, PREFIX, read_eye
@@ -76,8 +76,10 @@ def _split(entry: Entry, tables: Tables) -> str | None:
 
 
 def _choose(
-    results: Mapping[str, Eye | dict], splits: Mapping[str, str | None], found: Mapping[str, dict]
-) -> tuple[list[Eye], list[dict]]:
+    results: Mapping[str, KeptEye | dict],
+    splits: Mapping[str, str | None],
+    found: Mapping[str, dict],
+) -> tuple[list[KeptEye], list[dict]]:
     """Leave out what only shows beside other eyes: no split where they have one, the same map."""
     eyes, exclusions, first = [], [], {}
     for key, result in results.items():
@@ -186,5 +188,5 @@ def prepare(name: str = "harvard_gf", source: str | Path | None = None) -> Prepa
         "counts": {"files": len(entries), "excluded": counts},
         "exclusions": exclusions,
     }
-    images, profiles = (np.stack([getattr(eye, k) for eye in eyes]) for k in ("image", "profile"))
-    return write(name, images, profiles, samples, fields)
+    profiles = np.stack([eye.profile for eye in eyes])
+    return write(name, (eye.image for eye in eyes), profiles, samples, fields)

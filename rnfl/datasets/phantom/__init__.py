@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from multiprocessing import get_context
 
@@ -22,6 +23,7 @@ from rnfl.datasets.phantom.eyes import Eye, population
 from rnfl.datasets.phantom.render import render
 from rnfl.geometry import FIELD_MM, to_right_eye
 from rnfl.progress import progress
+from rnfl.publication import publish
 from rnfl.schema import SEVERITIES
 from rnfl.splits import patient_split
 
@@ -129,14 +131,10 @@ def prepare(name: str, source: None = None) -> store.Prepared:
     wanted, n_eyes, seed = parse(name)
     decided = settings(name, source)
     eyes = population(n_eyes, seed)
-    slo = np.empty((n_eyes, SIZE, SIZE), np.uint8)
-    cfp = np.empty((n_eyes, SIZE, SIZE, 3), np.uint8)
-    for k, views in enumerate(_each(_cameras, eyes, f"phantom, {n_eyes} eyes")):
-        slo[k], cfp[k] = views
     labels = np.stack([eye.label for eye in eyes])
     truth = np.stack([eye.profile for eye in eyes])
-    made = {}
-    for modality, images in (("slo", slo), ("cfp", cfp)):
+
+    def camera(modality: str) -> AbstractContextManager[Callable[[np.ndarray], None]]:
         sibling = name.replace(f"phantom-{wanted}", f"phantom-{modality}", 1)
         about = {
             "dataset": "phantom",
@@ -145,9 +143,13 @@ def prepare(name: str, source: None = None) -> store.Prepared:
             "field_mm": FIELD_MM,
             "settings": decided,
         }
-        table = samples_table(eyes, modality)
-        made[modality] = store.write(sibling, images, labels, table, about, profiles_true=truth)
-    return made[wanted]
+        return publish(sibling, labels, samples_table(eyes, modality), about, truth)
+
+    with camera("slo") as add_slo, camera("cfp") as add_cfp:
+        for slo, cfp in _each(_cameras, eyes, f"phantom, {n_eyes} eyes"):
+            add_slo(slo)
+            add_cfp(cfp)
+    return store.load(name)
 
 
 def pretraining_set(n_eyes: int, seed: int = PRETRAINING_SEED):
