@@ -1,4 +1,4 @@
-"""One process at a time per run: who has it, who waits, and what a killed process left."""
+"""One process at a time per run or dataset: who has it, who waits, what a killed one left."""
 
 import glob
 import json
@@ -21,14 +21,14 @@ PATIENCE = 1.0  # s; who waits longer is told
 
 @contextmanager
 def locked(folder: Path, waiting: bool = True) -> Iterator[None]:
-    """Hold the lock of an unfinished run, which is free as soon as the process ends.
+    """Hold the lock of an unfinished run or dataset, which is free as soon as the process ends.
 
-    Who has to wait is told once for whom: run, host, process and since when.
+    Who has to wait is told once for whom: its name, host, process and since when.
 
     Parameters
     ----------
     folder : Path
-        Of the unfinished run. The lock lies beside it; in it, while the lock is held, who holds it.
+        Of what is unfinished. The lock lies beside it; in it, while the lock is held, who holds it.
     waiting : bool
         Whether to wait for who has it.
 
@@ -52,7 +52,7 @@ def locked(folder: Path, waiting: bool = True) -> Iterator[None]:
         lock.acquire(poll_interval=0.2)
     except OSError as error:
         kept = "nothing is lost; RNFL_DATA names another data folder"
-        raise failures.unwritten("the lock of a run", folder.parent, error, kept) from error
+        raise failures.unwritten("a lock", folder.parent, error, kept) from error
     try:
         clear_aside(holder)
         since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")

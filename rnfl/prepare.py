@@ -157,6 +157,8 @@ def load(name_or_path: str | Path, verify: bool = False) -> Prepared:
 def prepare(name: str, source: str | Path | None = None) -> Prepared:
     """Return a prepared dataset; it is built when absent or when its settings have changed.
 
+    Programs that ask for the same one at the same time build it once.
+
     Parameters
     ----------
     name : str
@@ -170,13 +172,23 @@ def prepare(name: str, source: str | Path | None = None) -> Prepared:
     ValueError
         For an unknown name, or a damaged folder under that name.
     """
-    made = (prepared_root() / name / "manifest.json").is_file()
-    if made and source is None and not datasets.is_registered(name):
-        return load(name)
+    from rnfl import locks  # which knows this module
+
+    found = _made(name, source)
+    if found is not None:
+        return found
     dataset = datasets.find(name)
-    if made:
-        prepared = load(name)
-        settings = dataset.settings(name, source=source)
-        if prepared.manifest["settings"] == provenance.plain(settings):
-            return prepared
-    return dataset.prepare(name, source=source)
+    with locks.locked(prepared_root() / ".locks" / name):
+        found = _made(name, source)  # by a program that had the lock before
+        return dataset.prepare(name, source=source) if found is None else found
+
+
+def _made(name: str, source: str | Path | None) -> Prepared | None:
+    """Return a dataset that is there already and has the settings asked for."""
+    if Path(name).name != name or not (prepared_root() / name / "manifest.json").is_file():
+        return None
+    if source is None and not datasets.is_registered(name):
+        return load(name)
+    settings = datasets.find(name).settings(name, source=source)
+    prepared = load(name)
+    return prepared if prepared.manifest["settings"] == provenance.plain(settings) else None

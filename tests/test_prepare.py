@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -260,7 +263,33 @@ def test_names_lead_to_datasets(monkeypatch):
             datasets.find(name)
 
 
+def test_a_path_is_no_name_of_a_dataset(prepared):
+    with pytest.raises(ValueError, match="is unknown"):
+        prepare.prepare(f"{prepared.name}/")
+
+
 def test_a_dataset_of_ones_own_is_returned_by_its_name(prepared):
     assert prepare.prepare(prepared.name).manifest["hash"] == prepared.manifest["hash"]
     with pytest.raises(ValueError, match="unknown"):
         prepare.prepare(f"{prepared.name}-never-written")
+
+
+def test_programs_that_ask_at_the_same_time_build_it_once(arrays, samples, monkeypatch):
+    built, both = [], threading.Barrier(2)
+
+    def build(name, source=None):
+        built.append(name)
+        time.sleep(0.3)
+        return prepare.write(name, *arrays, samples, FIELDS)
+
+    dataset = SimpleNamespace(settings=lambda name, source=None: SETTINGS, prepare=build)
+    monkeypatch.setattr(datasets, "is_registered", lambda name: True)
+    monkeypatch.setattr(datasets, "find", lambda name: dataset)
+
+    def ask(_):
+        both.wait()
+        return prepare.prepare("wanted").manifest["hash"]
+
+    with ThreadPoolExecutor(2) as pool:
+        assert len(set(pool.map(ask, range(2)))) == 1
+    assert built == ["wanted"]
