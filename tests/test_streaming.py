@@ -139,7 +139,7 @@ def test_an_image_that_is_gone_is_named(data):
     assert eye.image.shape == (4, 4)
     forget("x")
     with pytest.raises(ValueError, match=r"\.npz, which held eye-0, is gone or damaged .*again"):
-        eye.image  # noqa: B018
+        eye.image  # noqa: B018 (reading the property is what must fail)
 
 
 def write(path, images, n=3):
