@@ -1,7 +1,7 @@
 # Two commands matter: `make reproduce` (the main job) and `make test`.
 # Each makes .venv from pyproject.toml on first use, with uv where it is installed, else venv + pip.
 
-PROFILE ?= phantom
+PRESET ?= phantom
 PYTHON  ?=
 BENCH   ?= throughput prefix feed bootstrap growth estimate
 
@@ -16,7 +16,7 @@ CHECK := import sys; sys.exit(sys.version_info < (3, 11))
 .PHONY: help reproduce test figures bench bench-gpu env
 
 help:
-	@echo "make reproduce   tables, figures and report from nothing   (PROFILE=phantom|reference|smoke)"
+	@echo "make reproduce   tables, figures and report from nothing   (PRESET=phantom|reference|smoke)"
 	@echo "make test        lint, notebook hygiene, unit tests, doctests, smoke run of every notebook"
 	@echo "make figures     redraw every figure from the committed result tables, without torch"
 	@echo "make bench       measure speed and growth on the CPU, 25 minutes      (BENCH='throughput feed')"
@@ -24,7 +24,7 @@ help:
 	@echo "make env         only make the environment                 (PYTHON=python3.12 to choose one)"
 
 reproduce: $(STAMP)
-	@$(BIN)/rnfl reproduce --profile $(PROFILE)
+	@$(BIN)/rnfl reproduce --preset $(PRESET)
 
 test: $(STAMP)
 	@$(BIN)/ruff check .

@@ -7,8 +7,9 @@ from predictions and targets each time (``first`` draws the resamples too, ``nex
 drawn, as every further metric and cell of a table does). Ways to use scipy:
 
 - ``scipy``: what one would write: the statistic gathers the eyes of the drawn patients and calls
-  the definition of :mod:`rnfl.metrics`; ``vectorized=False``. It takes minutes a metric, so it is
-  run with fewer resamples and its time scaled up (one that is run in full shows that this is fair);
+  the definition of :mod:`rnfl.core.metrics`; ``vectorized=False``. It takes minutes a metric, so it
+  is run with fewer resamples and its time scaled up (one that is run in full shows that this is
+  fair);
 - ``scipy, vectorized``: for the mean absolute error alone: absolute errors are computed once, and
   those of the drawn eyes gathered for 100 resamples at a time;
 - ``scipy, in cache``: the same, 2 resamples at a time: the fastest way found to gather eyes;
@@ -16,8 +17,8 @@ drawn, as every further metric and cell of a table does). Ways to use scipy:
   half of our own method, and so not what ours is compared with.
 
 Ends of intervals are those of scipy's percentile method and percentiles of our replicates before
-:mod:`analysis.scales` widens them; they are compared in units of the standard error that both
-Monte-Carlo samples together leave in an end.
+:mod:`analysis.resampling.scales` widens them; they are compared in units of the standard error that
+both Monte-Carlo samples together leave in an end.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ import numpy as np
 from study import GAPS, SEED, Study
 from tqdm import tqdm
 
-from analysis.bootstrap import LEVEL
 from analysis.collapse import DEFINITIONS
-from analysis.moments import PER_EYE
+from analysis.resampling.bootstrap import LEVEL
+from analysis.resampling.patient_sums import PER_EYE
 
 SHARES = np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
 MEANS = {"rmse", *PER_EYE} & set(DEFINITIONS)  # means over eyes of a number per eye, or its root

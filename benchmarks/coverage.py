@@ -4,8 +4,9 @@
 
 Studies are simulated as in ``tests/simulated_studies.py``, 2,000 for each number of patients, so
 that a coverage of 95 % has a standard error of 0.5 points. Methods: percentile; BCa with the
-acceleration of a jackknife over patients; the project's own (:mod:`analysis.scales`). BCa and the
-project's own are widened for few patients alike. It takes about ten minutes on one core.
+acceleration of a jackknife over patients; the project's own (:mod:`analysis.resampling.scales`).
+BCa and the project's own are widened for few patients alike. It takes about ten minutes on one
+core.
 """
 
 import argparse
@@ -16,9 +17,9 @@ import numpy as np
 import simulated_studies as simulated
 from scipy import stats
 
-from analysis.bootstrap import widening
 from analysis.collapse import DEFINITIONS
-from analysis.scales import calibrated
+from analysis.resampling.bootstrap import widening
+from analysis.resampling.scales import calibrated
 
 TARGET = Path(__file__).with_suffix(".json")
 N_BOOT, CHUNK = 399, 50

@@ -19,12 +19,12 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from rnfl import photographs
 from rnfl.datasets import grape
 from rnfl.datasets.grape.files import find_files
 from rnfl.datasets.grape.regions import find_region
-from rnfl.disc import PRIOR_CENTRE, brightest_spot, locate
-from rnfl.progress import progress
+from rnfl.imaging import fundus
+from rnfl.imaging.disc import PRIOR_CENTRE, brightest_spot, locate
+from rnfl.storage.progress import progress
 
 LONGEST = 800  # px of the width of a photograph that is looked at
 SEARCHED = 10  # px round the place of a region, in the photograph as published
@@ -166,7 +166,7 @@ def cases(source: Path, most: int | None = None) -> Iterator[Case]:
         whole = files.of(path.name)[0]
         if whole is None:
             continue
-        photo, region = photographs.read(whole), photographs.read(path)
+        photo, region = fundus.read(whole), fundus.read(path)
         at = corner(photo, region)
         if at is None:
             continue

@@ -2,12 +2,12 @@
 
     python benchmarks/estimate.py [benchmarks/results/throughput.json]
 
-The runs are those of the profile ``paper`` (:mod:`rnfl.profiles`) at FairFedMed's 11,539 images:
-80 epochs, no early stopping, which makes the answer an upper bound. An epoch is 8,077 training
-images and a forward pass, a third of a step, of 1,731 validation images. A backbone that was not
-measured costs what the nearest measured one costs times the ratio of their operations. What frozen
-blocks save is measured where the file, or a ``prefix.json`` beside it, says so; else a frozen block
-is taken to cost a third of a trained one, and nothing where its output is cached. The
+The runs are those of the profile ``paper`` (:mod:`rnfl.study.presets`) at FairFedMed's 11,539
+images: 80 epochs, no early stopping, which makes the answer an upper bound. An epoch is 8,077
+training images and a forward pass, a third of a step, of 1,731 validation images. A backbone that
+was not measured costs what the nearest measured one costs times the ratio of their operations. What
+frozen blocks save is measured where the file, or a ``prefix.json`` beside it, says so; else a
+frozen block is taken to cost a third of a trained one, and nothing where its output is cached. The
 paper's runs have augmentation, so that caching is for runs that go without it.
 """
 
@@ -22,9 +22,9 @@ from pathlib import Path
 import measure
 import numpy as np
 
-from rnfl import profiles
-from rnfl.protocols import Protocol
-from rnfl.runs import RunConfig
+from rnfl.study import presets
+from rnfl.training.config import RunConfig
+from rnfl.training.protocols import Protocol
 
 N_TRAIN, N_VAL, EPOCHS = 8077, 1731, 80
 FROZEN = (0.0, 0.25, 0.5, 1.0)
@@ -110,7 +110,7 @@ def _remaining(saved: dict | None, way: str) -> Callable[[float], float]:
 
 def runs() -> dict[str, list[RunConfig]]:
     """Return the paper's runs with one seed, each in the first table that has it, then all."""
-    paper = profiles.get("paper")
+    paper = presets.get("paper")
     featured = paper.featured
     table1 = [
         one

@@ -26,11 +26,12 @@ from throughput import BACKBONES, N_FILES, SMOKE, configured
 from torch import nn
 from torch.utils.data import DataLoader
 
-from rnfl import batches, devices, models, protocols
-from rnfl.batches import Batch, Batches, as_float
-from rnfl.randomness import augmented, epoch_order
-from rnfl.runs import RunConfig
-from rnfl.step import Step
+from rnfl.runs import restore
+from rnfl.training import batches, devices, protocols
+from rnfl.training.augmentation import augmented, epoch_order
+from rnfl.training.batches import Batch, Batches, as_float
+from rnfl.training.config import RunConfig
+from rnfl.training.step import Step
 
 N, SIZE, BATCH = 11_539, 224, 60
 
@@ -149,7 +150,7 @@ def run(
 ) -> dict:
     """Measure feeding and waiting, and return the record."""
     config = configured("noise", backbone, batch_size, **changes)
-    model = models.untrained(config, None).to(device)
+    model = restore.untrained(config, None).to(device)
     size = model.backbone.spec.input_size
     with synthetic.workspace() as folder:
         prepared = synthetic.dataset("noise", n, 0, size)

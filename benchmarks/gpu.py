@@ -29,8 +29,9 @@ import synthetic
 import throughput
 import torch
 
-from rnfl import batches, devices, models, train
-from rnfl.runs import RunConfig
+from rnfl.runs import restore
+from rnfl.training import batches, devices, loop
+from rnfl.training.config import RunConfig
 
 BUDGET = 7.5  # minutes
 BOUNDS = {"ViT-L/16 of matmul": 0.5, "ViT-L/16 ratio": 5.0}
@@ -101,7 +102,7 @@ def micro_batch(sizes: Sizes, device: torch.device) -> dict:
         if device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-        progress = train.fit(model, *data, config.protocol, config, folder, report=lambda row: None)
+        progress = loop.fit(model, *data, config.protocol, config, folder, report=lambda row: None)
     row = {"backbone": "ViT-L/16", "effective batch": batch, "at once": progress.micro_batch}
     if device.type == "cuda":
         row["peak GB"] = torch.cuda.max_memory_allocated() / 1e9
@@ -128,7 +129,7 @@ def resume(sizes: Sizes, device: torch.device) -> dict:
                 model, data = _ready(config, 64, device)
                 parts = model, *data, config.protocol, config, Path(folder)
                 try:
-                    train.fit(*parts, report=report)
+                    loop.fit(*parts, report=report)
                 except _Stopped:
                     continue
         return model.state_dict()
@@ -145,7 +146,7 @@ def _ready(config: RunConfig, n: int, device: torch.device):
     """Return an untrained model and training and validation images for it."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = models.untrained(config, None).to(device)
+        model = restore.untrained(config, None).to(device)
     size = model.backbone.spec.input_size
     prepared = synthetic.dataset("noise", n, throughput.N_VAL, size)
     data = [

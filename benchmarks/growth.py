@@ -3,10 +3,11 @@
     python benchmarks/growth.py
 
 Four jobs, each through the door that users take. **prepare**: FairFedMed's raw files (npz of
-512 × 664 px, attributes, a profile CSV) to a prepared dataset. **epoch**: ``rnfl.train.fit`` for
-one epoch of the smallest phantom encoder, frozen, with augmentation, so that every image passes
-through it; loading counts. **evaluation**: every statistic of ``rnfl evaluate`` for one model and
-the template, with 500 resamples and permutations. **figures**: the figures of that evaluation.
+512 × 664 px, attributes, a profile CSV) to a prepared dataset. **epoch**:
+``rnfl.training.loop.fit`` for one epoch of the smallest phantom encoder, frozen, with augmentation,
+so that every image passes through it; loading counts. **evaluation**: every statistic of ``rnfl
+evaluate`` for one model and the template, with 500 resamples and permutations. **figures**: the
+figures of that evaluation.
 
 CPU time is that of all cores and is what to look at when the machine was not left alone.
 Memory is the peak beyond what the process held before. Each exponent is the slope of a straight
@@ -33,8 +34,11 @@ import torch
 from throughput import configured
 
 from analysis import figures
-from analysis.evaluation import sections, template_of, write_sections
-from rnfl import batches, models, prepare, protocols, schema, train
+from analysis.reports.evaluation import sections, template_of, write_sections
+from rnfl import datasets
+from rnfl.core import schema
+from rnfl.runs import restore
+from rnfl.training import batches, loop, protocols
 
 SIZES = (1000, 10_000, 100_000)
 BOUND = 1.1  # of the exponents of prepare, epoch and evaluation
@@ -46,14 +50,14 @@ JOBS = ("prepare", "epoch", "evaluation", "figures")
 def prepare_job(n: int, folder: Path) -> Iterator[tuple[str, Callable]]:
     """Prepare ``n`` eyes from raw files."""
     source = synthetic.fairfedmed_tree(folder / "tree", n)
-    yield "prepare", lambda: prepare.prepare("fairfedmed", source)
+    yield "prepare", lambda: datasets.prepare("fairfedmed", source)
 
 
 def epoch_job(n: int, folder: Path) -> Iterator[tuple[str, Callable]]:
     """Train on ``n`` eyes for one epoch."""
     protocol = protocols.Protocol("frozen", freeze_patch_embed=True, freeze_fraction=1.0)
     config = configured("noise", "phantom_scratch", 60, protocol=protocol)
-    model = models.untrained(config, None)
+    model = restore.untrained(config, None)
     size = model.backbone.spec.input_size
     prepared = synthetic.dataset("noise", n, N_VAL, size)
 
@@ -63,7 +67,7 @@ def epoch_job(n: int, folder: Path) -> Iterator[tuple[str, Callable]]:
             for split in ("train", "val")
         ]
         model.set_targets(data[0].labels)
-        train.fit(model, *data, config.protocol, config, folder, report=lambda row: None)
+        loop.fit(model, *data, config.protocol, config, folder, report=lambda row: None)
 
     yield "epoch", epoch
 

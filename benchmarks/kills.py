@@ -20,8 +20,8 @@ import measure
 from killed_runs import Outcome, Undisturbed
 from tqdm import tqdm
 
-from rnfl.protocols import Protocol
-from rnfl.runs import RunConfig
+from rnfl.training.config import RunConfig
+from rnfl.training.protocols import Protocol
 
 PLAIN = RunConfig(
     "tiny-slo", "phantom_scratch", "naive", epochs=8, warmup_epochs=1, batch_size=2,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rnfl import provenance
+from rnfl.storage import provenance
 
 LONG_ENOUGH = 3.0  # s of matrix products of one size
 CPU_SIZES = (1024, 2048, 4096)

@@ -22,7 +22,7 @@ import numpy as np
 from machine import machine, versions
 from machine import matmul_rate as matmul_rate
 
-from rnfl import provenance
+from rnfl.storage import provenance
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SAMPLED_EVERY = 0.005  # s between two looks at the memory in use

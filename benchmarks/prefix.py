@@ -2,7 +2,8 @@
 
     python benchmarks/prefix.py
 
-ViT-B/16 at 224 px through ``rnfl.train.fit``, with 0, 25, 50 and 100 % of the blocks frozen.
+ViT-B/16 at 224 px through ``rnfl.training.loop.fit``, with 0, 25, 50 and 100 % of the blocks
+frozen.
 *Cached* runs have no augmentation: their first epoch computes the frozen blocks once, and later
 ones start behind them. *Uncached* runs have the usual augmentation, which comes before the blocks,
 so that every epoch computes them. All times are per image, from one epoch's end to the next, with
@@ -23,10 +24,11 @@ import torch
 from throughput import BACKBONES, SMOKE, configured
 from torch import nn
 
-from rnfl import batches, models, train
-from rnfl.batches import Batches
-from rnfl.protocols import Protocol
-from rnfl.runs import RunConfig
+from rnfl.runs import restore
+from rnfl.training import batches, loop
+from rnfl.training.batches import Batches
+from rnfl.training.config import RunConfig
+from rnfl.training.protocols import Protocol
 
 FRACTIONS = (0.0, 0.25, 0.5, 1.0)
 BOUND = 0.05  # of a full epoch: what a later one may cost behind a wholly frozen backbone
@@ -48,7 +50,7 @@ def epochs(
     ends = []
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
-        train.fit(
+        loop.fit(
             model,
             train_data,
             data["val"],
@@ -85,7 +87,7 @@ def run(
     config = configured("noise", name, batch_size, **base)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = models.untrained(config, None).to(device)
+        model = restore.untrained(config, None).to(device)
     size = model.backbone.spec.input_size
     cells = {(0.0, "full"): ("intensity", n)}
     for fraction in fractions:

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.bootstrap import patient_counts
 from analysis.collapse import DEFINITIONS
 from analysis.fairness.gaps import max_min, tally_of
 from analysis.fairness.groups import ATTRIBUTES, MIN_EYES, Tally
-from analysis.moments import PatientSums, replicates
-from rnfl import metrics
+from analysis.resampling.bootstrap import patient_counts
+from analysis.resampling.patient_sums import PatientSums, replicates
+from rnfl.core import metrics
 
 SEED = 0
 GAPS = tuple(f"gap by {name}" for name in (*ATTRIBUTES, "mean"))

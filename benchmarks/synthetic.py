@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rnfl import prepare, schema
-from rnfl.geometry import N_ANGLES
+from rnfl import datasets
+from rnfl.core import schema
+from rnfl.core.geometry import N_ANGLES
 
 SLO_SIZE = (512, 664)  # px, of FairFedMed's SLO images
 DISTINCT = 1000  # files that are written; more eyes than these share them by hard links
@@ -69,13 +70,13 @@ def profiles(n: int, seed: int = 0) -> np.ndarray:
     return (HUMP + level).astype(np.float32) + 4 * noise
 
 
-def dataset(name: str, n: int, n_val: int, size: int) -> prepare.Prepared:
+def dataset(name: str, n: int, n_val: int, size: int) -> datasets.Prepared:
     """Write a prepared dataset of ``n`` grey images for training and ``n_val`` for validation."""
     total = n + n_val
     few = np.random.default_rng(1).integers(0, 256, (min(total, 512), size, size), np.uint8)
     images = few if total <= len(few) else few[np.arange(total) % len(few)]
     about = {"dataset": "noise", "modality": "SLO", "phantom": True, "settings": {"n": total}}
-    return prepare.write(name, images, profiles(total), samples(total, n_val), about)
+    return datasets.write(name, images, profiles(total), samples(total, n_val), about)
 
 
 def npz_files(folder: Path, n: int, size: tuple[int, int] = SLO_SIZE) -> list[Path]:

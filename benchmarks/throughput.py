@@ -3,11 +3,11 @@
     python benchmarks/throughput.py
 
 Full fine-tuning of ViT-S/16, B/16 and L/16 at 224 px from random weights, both loops in turns on
-the same model. Ours is ``rnfl.train.fit`` itself; what the other does is in ``reference_loop.py``.
-Times run from the beginning of one batch to that of the next, so that feeding counts and
-validation and checkpoints, which come once per epoch, do not. The fraction is that of the rate the
-same machine reaches with large square matrix products in the same dtype and the same run; a
-training step counts three forward passes.
+the same model. Ours is ``rnfl.training.loop.fit`` itself; what the other does is in
+``reference_loop.py``. Times run from the beginning of one batch to that of the next, so that
+feeding counts and validation and checkpoints, which come once per epoch, do not. The fraction is
+that of the rate the same machine reaches with large square matrix products in the same dtype and
+the same run; a training step counts three forward passes.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from rnfl import batches, devices, models, train
-from rnfl.batches import Batches
-from rnfl.runs import RunConfig
+from rnfl.runs import restore
+from rnfl.training import batches, devices
+from rnfl.training import loop as train
+from rnfl.training.batches import Batches
+from rnfl.training.config import RunConfig
 
 BACKBONES = {
     "ViT-S/16": "timm:vit_small_patch16_224",
@@ -120,7 +122,7 @@ def measure_backbone(
     config = configured("noise", name, batch_size, **changes)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = models.untrained(config, None).to(device)
+        model = restore.untrained(config, None).to(device)
     size = model.backbone.spec.input_size
     prepared = synthetic.dataset("noise", n, N_VAL, size)
     data = {

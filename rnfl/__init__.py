@@ -1,0 +1,50 @@
+"""Adapting vision foundation models to RNFL thickness, with statistics that say what to believe.
+
+What people type lies here; each name is imported when it is first used, so that ``import rnfl``
+loads neither torch nor pandas.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("rnfl")
+except PackageNotFoundError:  # a checkout that is not installed
+    __version__ = "unknown"
+
+# Name → the module that holds it.
+_HOMES = {
+    "Prepared": "rnfl.datasets.prepared",
+    "load": "rnfl.datasets.prepared",
+    "write": "rnfl.datasets.prepared",
+    "prepare": "rnfl.datasets.build",
+    "Protocol": "rnfl.training.protocols",
+    "RunConfig": "rnfl.training.config",
+    "RunResult": "rnfl.runs.results",
+    "run": "rnfl.runs.run",
+    "predict_with": "rnfl.runs.run",
+    "load_run": "rnfl.runs.results",
+    "find_run": "rnfl.runs.results",
+    "load_model": "rnfl.runs.restore",
+    "runs_table": "rnfl.runs.tables",
+    "predictions_of": "rnfl.runs.tables",
+    "histories_of": "rnfl.runs.tables",
+    "configs_of": "rnfl.runs.tables",
+    "template_predictions": "rnfl.runs.template_oracle",
+    "oracle_predictions": "rnfl.runs.template_oracle",
+    "run_grid": "rnfl.study.grid",
+}
+
+__all__ = sorted([*_HOMES, "__version__"])
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rnfl' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rnfl import prepare
-from rnfl.splits import patient_split
+from rnfl import datasets
+from rnfl.core.splits import patient_split
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -53,4 +53,4 @@ def prepared(data_root, samples):
     noise = rng.integers(0, 20, (len(samples), 32, 32))
     images = np.clip(110 + 2 * level[:, None, None] + noise, 0, 255).astype(np.uint8)
     fields = {"dataset": "tiny", "modality": "SLO", "phantom": True, "settings": {"seed": 1}}
-    return prepare.write("tiny", images, profiles, samples, fields, profiles_true=truth)
+    return datasets.write("tiny", images, profiles, samples, fields, profiles_true=truth)

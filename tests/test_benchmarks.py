@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from rnfl.paths import project_root
+from rnfl.storage.paths import project_root
 
 FOLDER = project_root() / "benchmarks"
 
@@ -204,8 +204,8 @@ def test_forward_operations_are_those_of_a_transformer():
     import estimate
     import throughput
 
-    from rnfl.backbones import build
-    from rnfl.model import RNFLRegressor
+    from rnfl.models.backbone import build
+    from rnfl.models.regressor import RNFLRegressor
 
     model = RNFLRegressor(build("phantom_scratch", pretrained=False))
     counted = throughput.forward_flops(model, 112)

@@ -3,7 +3,7 @@
 import re
 import tomllib
 
-from rnfl.paths import project_root
+from rnfl.storage.paths import project_root
 
 CONDA_NAMES = {"torch": "pytorch"}
 REQUIREMENT = re.compile(r"([A-Za-z0-9_.-]+)>=([0-9.]+)")

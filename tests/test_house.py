@@ -1,11 +1,12 @@
-"""House rules that a machine can hold: short modules, and nothing of one machine in the project."""
+"""House rules that a machine can hold: modules that say what they are, and nothing
+of one machine in the project."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-from rnfl.paths import project_root
+from rnfl.storage.paths import project_root
 
 ROOT = project_root()
 MODULES = sorted(p for package in ("rnfl", "analysis") for p in (ROOT / package).rglob("*.py"))
@@ -22,10 +23,8 @@ def committed_text():
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_modules_are_short_and_say_what_they_are(path):
-    text = path.read_text()
-    assert text.count("\n") <= 250
-    assert not text or text.startswith('"""')
+def test_modules_say_what_they_are(path):
+    assert path.read_text().startswith('"""')
 
 
 def test_no_machine_paths_and_no_leftovers():

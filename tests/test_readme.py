@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from rnfl.paths import project_root
+from rnfl.storage.paths import project_root
 
 RESULTS = project_root() / "data" / "results"
 

@@ -14,7 +14,8 @@ the thickness, two slopes say so, and they answer different questions:
   −2 for a template.
 
 Everything is a function of sums over eyes, patients are resampled, and training seeds are a random
-effect (:func:`analysis.cells.row`): limits describe one training run and average over seeds.
+effect (:func:`analysis.resampling.conditions.row`): limits describe one training run and average
+over seeds.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.agreement.regions import (
+from analysis.agreement.thickness import thickness_table
+from analysis.resampling.conditions import BY, cells
+from analysis.resampling.regions import (
     BY_QUADRANT,
     CIRCLE,
     Sums,
@@ -34,9 +37,7 @@ from analysis.agreement.regions import (
     region_means,
     weighted_sums,
 )
-from analysis.agreement.thickness import thickness_table
-from analysis.cells import BY, cells
-from rnfl.masked import divide
+from rnfl.core.nanstats import divide
 
 __all__ = ["BLAND_ALTMAN", "agreement_table", "points_table", "thickness_table"]
 
@@ -102,7 +103,8 @@ def agreement_table(
     Parameters
     ----------
     predictions, runs, by
-        As in :func:`analysis.cells.cells`; template and oracle floor are rows when predicted.
+        As in :func:`analysis.resampling.conditions.cells`; template and oracle floor are rows when
+        predicted.
 
     Returns
     -------
@@ -137,7 +139,7 @@ def points_table(
     Parameters
     ----------
     predictions, runs
-        As in :func:`analysis.cells.cells`. The first run of each cell is taken.
+        As in :func:`analysis.resampling.conditions.cells`. The first run of each cell is taken.
     shown : sequence of (backbone, protocol)
         By default every cell.
     """

@@ -13,7 +13,8 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from analysis.agreement.regions import (
+from analysis.resampling.conditions import BY, Run, cells
+from analysis.resampling.regions import (
     CIRCLE,
     Sums,
     group_row,
@@ -22,9 +23,8 @@ from analysis.agreement.regions import (
     region_means,
     weighted_sums,
 )
-from analysis.cells import BY, Run, cells
-from rnfl.geometry import QUADRANTS
-from rnfl.masked import BLOCK, divide
+from rnfl.core.geometry import QUADRANTS
+from rnfl.core.nanstats import BLOCK, divide
 
 # Bins of the label's thickness, µm (ours): at each angle, of quadrant means, of global means.
 EDGES: dict[str, tuple[float, ...]] = {
@@ -61,7 +61,7 @@ def thickness_table(
     Parameters
     ----------
     predictions, runs, by
-        As in :func:`analysis.cells.cells`.
+        As in :func:`analysis.resampling.conditions.cells`.
     level : {'local', 'quadrant', 'global'}
         What is binned: each angle, each quadrant mean, or each eye's mean.
     edges : sequence of float, optional

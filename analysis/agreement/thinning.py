@@ -21,10 +21,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.agreement.regions import BY_SECTOR, MIN_EYES, on_scale, patient_weights
-from analysis.cells import BY, Cell, Run, cells, row
-from rnfl.geometry import N_ANGLES, sector_means
-from rnfl.masked import divide
+from analysis.resampling.conditions import BY, Cell, Run, cells, row
+from analysis.resampling.regions import BY_SECTOR, MIN_EYES, on_scale, patient_weights
+from rnfl.core.geometry import N_ANGLES, sector_means
+from rnfl.core.nanstats import divide
 
 SPECIFICITY = 0.95
 PERCENTILE = 5.0
@@ -156,7 +156,7 @@ def thinning_table(
     Parameters
     ----------
     predictions, runs, by
-        As in :func:`analysis.cells.cells`.
+        As in :func:`analysis.resampling.conditions.cells`.
     reference : ndarray (m, 360), µm
         Profiles of healthy eyes, none of them evaluated here: :func:`healthy_profiles`.
     specificity : float

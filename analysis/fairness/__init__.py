@@ -19,8 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.bootstrap import interval, patient_counts, patient_sums, seed_noise, weighted_totals
-from analysis.cells import BASELINES, BY, Cell, Run, cells, row
+from analysis.accuracy.significance import holm
 from analysis.fairness.gaps import ALPHA, Gaps, equity_scaled, gap_tests, tally_of
 from analysis.fairness.groups import (
     ATTRIBUTES,
@@ -33,8 +32,15 @@ from analysis.fairness.groups import (
     divide,
     grouping,
 )
-from analysis.significance import holm
-from rnfl import metrics, schema
+from analysis.resampling.bootstrap import (
+    interval,
+    patient_counts,
+    patient_sums,
+    seed_noise,
+    weighted_totals,
+)
+from analysis.resampling.conditions import BASELINES, BY, Cell, Run, cells, row
+from rnfl.core import metrics, schema
 
 __all__ = ["ATTRIBUTES", "LEVELS", "age_group", "alarms", "fairness_table", "gap_tests",
            "intersections_table"]  # fmt: skip
@@ -59,7 +65,7 @@ def fairness_table(
     Parameters
     ----------
     predictions, runs, by
-        As in :func:`analysis.cells.cells`.
+        As in :func:`analysis.resampling.conditions.cells`.
     samples : DataFrame
         Holds the attributes; joined by eye.
     attributes : sequence of str or of tuples of str

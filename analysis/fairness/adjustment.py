@@ -7,8 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.bootstrap import patient_codes, patient_counts, patient_sums, weighted_totals
 from analysis.fairness.groups import LEVELS, MIN_EYES
+from analysis.resampling.bootstrap import (
+    patient_codes,
+    patient_counts,
+    patient_sums,
+    weighted_totals,
+)
 from rnfl.datasets.phantom.eyes import AGE_SLOPE, GROUP_SHIFT
 
 #: What is compared: attribute -> (level, reference); age is a slope.

@@ -20,12 +20,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.bootstrap import LEVEL, patient_counts
-from analysis.cells import BASELINES, BY, Cell, cells, check_same_eyes
+from analysis.accuracy.significance import holm
 from analysis.fairness.gaps import Gaps, tally_of
 from analysis.fairness.groups import ATTRIBUTES, MIN_EYES
-from analysis.significance import holm
-from rnfl import metrics, schema
+from analysis.resampling.bootstrap import LEVEL, patient_counts
+from analysis.resampling.conditions import BASELINES, BY, Cell, cells, check_same_eyes
+from rnfl.core import metrics, schema
 
 COLUMNS = ("against", "metric", "attribute", "group", "estimate", "low", "high", "p", "p_holm",
            "n", "n_seeds", "seed_sd")  # fmt: skip
@@ -146,7 +146,8 @@ def _bounded(group: dict[str, list[np.ndarray] | None]) -> dict[str, float]:
     by_seed = np.mean(gaps, axis=(0, 1))  # (k,)
     k, centre = len(by_seed), by_seed.mean()
     spread = float(np.std(by_seed, ddof=1)) if k > 1 else float("nan")
-    # As analysis.bootstrap.seed_noise: few seeds know their own spread roughly, hence Student's t.
+    # As analysis.resampling.bootstrap.seed_noise: few seeds know their own spread roughly, hence
+    # Student's t.
     seeds = stats.t.ppf(0.975, k - 1) * spread / np.sqrt(k) if k > 1 else 0.0
     return {
         "estimate": float(centre),

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.bootstrap import patient_codes
+from analysis.accuracy.significance import holm
 from analysis.fairness.groups import ATTRIBUTES, MIN_EYES, Tally, grouping
-from analysis.significance import holm
+from analysis.resampling.bootstrap import patient_codes
 
 ALPHA = 0.05  # of the alarm, see :mod:`analysis.fairness`
 

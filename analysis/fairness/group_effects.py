@@ -21,12 +21,12 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
-from analysis.bootstrap import seed_noise
-from analysis.cells import BY, Cell, cells, row
+from analysis.accuracy.significance import holm
 from analysis.fairness.adjustment import ALONG, PLANTED, adjusted_effects
-from analysis.significance import holm
-from rnfl import metrics, schema
-from rnfl.masked import masked, mean
+from analysis.resampling.bootstrap import seed_noise
+from analysis.resampling.conditions import BY, Cell, cells, row
+from rnfl.core import metrics, schema
+from rnfl.core.nanstats import masked, mean
 
 METRICS = ("thickness", "predicted", "bias", "error")
 
@@ -82,7 +82,7 @@ def label_effects(
     Parameters
     ----------
     samples : DataFrame
-        One row per profile, in the same order (as :func:`rnfl.prepare.load` gives both).
+        One row per profile, in the same order (as :func:`rnfl.datasets.prepared.load` gives both).
     profiles : ndarray (n_eyes, 360), µm
 
     Returns

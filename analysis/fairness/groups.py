@@ -21,9 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.bootstrap import blocks, patient_sums, weighted_totals
-from rnfl import schema
-from rnfl.masked import divide
+from analysis.resampling.bootstrap import blocks, patient_sums, weighted_totals
+from rnfl.core import schema
+from rnfl.core.nanstats import divide
 
 ATTRIBUTES = ("age", "sex", "race")  # the paper's
 PAIRS = (("age", "sex"), ("sex", "race"), ("age", "race"))
@@ -107,7 +107,7 @@ class Tally:
     ----------
     groupings : sequence of Grouping
     codes : ndarray (n_eyes,)
-        Place of each eye's patient, from :func:`analysis.bootstrap.patient_codes`.
+        Place of each eye's patient, from :func:`analysis.resampling.bootstrap.patient_codes`.
     measured : ndarray (n_eyes,) of bool
         Eyes that have a value; the others are in no group.
     min_eyes, min_patients : int

@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import looks, style
 from analysis.figures import (
     agreement,
     audit,
@@ -34,8 +33,9 @@ from analysis.figures import (
     protocols,
     quickstart,
 )
+from analysis.presentation import looks, style
 from analysis.tables import ABOUT, read_about
-from rnfl import provenance
+from rnfl.storage import provenance
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from analysis.figures import FIGURES, available, make
-from analysis.staleness import stale
+from analysis.presentation.staleness import stale
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpecFromSubplotSpec
 from matplotlib.patches import Circle, Wedge
 
-from analysis import style
-from rnfl import geometry
+from analysis.presentation import style
+from rnfl.core import geometry
 
 CAPTION = (
     "Agreement with OCT. (a) Differences of the mean thickness of each eye, predicted minus label, "

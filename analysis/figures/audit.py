@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from analysis import style
+from analysis.presentation import style
 
 CAPTION = (
     "Audit of the published numbers, on real data as the paper printed them. (a) Error of RETFound "
@@ -39,9 +39,9 @@ def draw(points: pd.DataFrame, lines: pd.DataFrame, errors: pd.DataFrame) -> Fig
     Parameters
     ----------
     points, lines : DataFrame
-        From :func:`analysis.audit.freezing_points`.
+        From :func:`analysis.published.audit.freezing_points`.
     errors : DataFrame
-        From :func:`analysis.audit.errors`.
+        From :func:`analysis.published.audit.errors`.
     """
     layout = _layout(errors.fillna({"edition": "", "backbone": "", "protocol": ""}))
     figure = style.new_figure(style.PAGE, max(ROW * len(layout) + 0.55, 2.6))

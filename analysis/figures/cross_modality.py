@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import style
+from analysis.presentation import style
 
 CAPTION = (
     "Quadrant error across modalities. Rows of panels are test domains, columns are quadrants "

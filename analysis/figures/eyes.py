@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
-from rnfl import geometry
+from rnfl.core import geometry
 
 TICKS = {0: "T", 90: "S", 180: "N", 270: "I", 360: "T"}
 

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpecFromSubplotSpec
 from matplotlib.patches import Rectangle
 
-from analysis import style
 from analysis.figures.rows import ROW, name_rows, row_layout
+from analysis.presentation import style
 
 CAPTION = (
     "Fairness between groups of patients, on the test eyes. (a) Mean absolute error (MAE) by "

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpecFromSubplotSpec
 from matplotlib.patheffects import withStroke
 
-from analysis import style
+from analysis.presentation import style
 
 CAPTION = (
     "Freezing a share of the backbone's blocks, L1 loss alone. (a) Mean absolute error (MAE) of "
@@ -46,9 +46,9 @@ def draw(
     curves, regressions : DataFrame
         From ``curves`` and ``regressions`` of :mod:`analysis.freezing.slopes`.
     table : DataFrame
-        Long, from :func:`analysis.ablation.statistics`.
+        Long, from :func:`analysis.accuracy.ablation.statistics`.
     published : DataFrame
-        From :func:`analysis.published_ablations.freezing_points`.
+        From :func:`analysis.published.ablations.freezing_points`.
     """
     backbones = style.order(runs["backbone"])
     figure = style.new_figure(style.PAGE, 4.1)

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from analysis import style
-from analysis.learning import GROUPS, YARDSTICK, group_of, rows_of
+from analysis.accuracy.learning import GROUPS, YARDSTICK, group_of, rows_of
+from analysis.presentation import style
 
 CAPTION = (
     "Ways to learn from few eyes, cross-validated by patient on the same folds. a: mean absolute "

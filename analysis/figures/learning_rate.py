@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from analysis import style
+from analysis.presentation import style
 
 CAPTION = (
     "Learning rate of the encoder, with and without layer-wise decay, one backbone. (a) Mean "
@@ -28,10 +28,10 @@ def draw(table: pd.DataFrame, effects: pd.DataFrame) -> Figure:
     Parameters
     ----------
     table : DataFrame
-        Long, from :func:`analysis.ablation.statistics`, with ``lr_encoder``, ``lr_effective`` and
-        ``layer_decay``.
+        Long, from :func:`analysis.accuracy.ablation.statistics`, with ``lr_encoder``,
+        ``lr_effective`` and ``layer_decay``.
     effects : DataFrame
-        From :func:`analysis.ablation.decay_effect`; may be empty.
+        From :func:`analysis.accuracy.ablation.decay_effect`; may be empty.
     """
     table = table[table["attribute"] == "all"]
     figure = style.new_figure(style.PAGE, 2.5)

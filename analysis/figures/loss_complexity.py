@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import style
+from analysis.presentation import style
 
 CAPTION = (
     "Weights of the Pearson and of the gradient term beside L1, one backbone. (a, b) Mean absolute "
@@ -46,11 +46,11 @@ def draw(table: pd.DataFrame, parts: pd.DataFrame, published: pd.DataFrame) -> F
     Parameters
     ----------
     table : DataFrame
-        Long, from :func:`analysis.ablation.statistics`.
+        Long, from :func:`analysis.accuracy.ablation.statistics`.
     parts : DataFrame
-        From :func:`analysis.ablation.factorial`.
+        From :func:`analysis.accuracy.ablation.factorial`.
     published : DataFrame
-        From :func:`analysis.published_ablations.loss_points`.
+        From :func:`analysis.published.ablations.loss_points`.
     """
     table = table[table["attribute"] == "all"]
     figure = style.new_figure(style.PAGE, 3.7)

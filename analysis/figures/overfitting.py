@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpecFromSubplotSpec
 from matplotlib.patheffects import withStroke
 
-from analysis import style
 from analysis.figures.eyes import TICKS, closed, tsnit_axis
-from rnfl.metrics import template_profile
+from analysis.presentation import style
+from rnfl.core.metrics import template_profile
 
 CAPTION = (
     "Template overfitting. (a) Profiles of the same eyes: each line of an image is one eye, from "

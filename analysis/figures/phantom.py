@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpecFromSubplotSpec
 
-from analysis import style
 from analysis.figures.eyes import show_eye
+from analysis.presentation import style
 
 CAPTION = (
     "The phantom. (a) The same simulated eyes as scanning laser ophthalmoscopy (SLO) and colour "

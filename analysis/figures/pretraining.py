@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import style
+from analysis.presentation import style
 
 CAPTION = (
     "Pretraining of the phantom backbones, one column each. Top: training loss, light, and its "

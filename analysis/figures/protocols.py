@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpecFromSubplotSpec
 from matplotlib.patheffects import withStroke
 
-from analysis import style
 from analysis.figures.rows import ROW, name_rows, row_layout
+from analysis.presentation import style
 
 CAPTION = (
     "Backbones and protocols on the test eyes. (a) Mean absolute error (MAE); the dotted line is "
@@ -28,7 +28,7 @@ def draw(table: pd.DataFrame, history: pd.DataFrame) -> Figure:
     Parameters
     ----------
     table : DataFrame
-        Long, from :func:`analysis.performance.table1`.
+        Long, from :func:`analysis.accuracy.performance.table1`.
     history : DataFrame
         backbone, protocol, seed, epoch, val_mae (µm).
     """

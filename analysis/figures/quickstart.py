@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import style
 from analysis.figures.eyes import closed, show_eye, tsnit_axis
+from analysis.presentation import style
 
 CAPTION = (
     "Prediction of the retinal nerve fibre layer (RNFL) profile from one fundus image. Left: the "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis import style
+from analysis.presentation import style
 
 ROW = 0.142  # inches
 

@@ -23,9 +23,9 @@ from scipy import stats
 from statsmodels.formula.api import ols
 from statsmodels.stats.outliers_influence import OLSInfluence
 
-from analysis.bootstrap import LEVEL
 from analysis.freezing.goodness import NAN, aicc, columns, exact, r_squared
 from analysis.freezing.saturation import Saturating, saturating
+from analysis.resampling.bootstrap import LEVEL
 
 __all__ = [
     "Line",

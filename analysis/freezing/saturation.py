@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from analysis.bootstrap import LEVEL
 from analysis.freezing.goodness import NAN, aicc, columns, exact, r_squared
+from analysis.resampling.bootstrap import LEVEL
 
 N_GRID = 400  # scales at which the curve is tried
 

@@ -21,12 +21,18 @@ import numpy as np
 import pandas as pd
 from statsmodels.formula.api import mixedlm
 
-from analysis.bootstrap import LEVEL, mean_interval, patient_counts, patient_sums, widening
-from analysis.cells import Cell, check_same_eyes, load_run, row
 from analysis.freezing import compare, linear, linear_band, saturating, step
 from analysis.freezing.goodness import NAN, columns, exact
 from analysis.freezing.saturation import saturating_band
-from rnfl import metrics
+from analysis.resampling.bootstrap import (
+    LEVEL,
+    mean_interval,
+    patient_counts,
+    patient_sums,
+    widening,
+)
+from analysis.resampling.conditions import Cell, check_same_eyes, load_run, row
+from rnfl.core import metrics
 
 PAPER_REACH = 50  # percent: as far as the paper froze
 BOUNDARY = 0.01  # variance between seeds over that within; below it statsmodels warns, too

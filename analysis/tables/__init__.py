@@ -1,5 +1,7 @@
 """The project's tables: formatted wide, as CSV, Markdown and LaTeX, with a sidecar per folder."""
 
+from analysis.presentation.sidecar import ABOUT, read_about, table_hashes, write_about
+from analysis.presentation.text import number, with_interval, write
 from analysis.tables.ablations import (
     FACTORIAL_CAPTION,
     FREEZING_CAPTION,
@@ -12,7 +14,6 @@ from analysis.tables.ablations import (
     loss_wide,
     regressions_wide,
 )
-from analysis.tables.about import ABOUT, read_about, table_hashes, write_about
 from analysis.tables.agreement import (
     AGREEMENT_CAPTION,
     COLLAPSE_CAPTION,
@@ -55,7 +56,6 @@ from analysis.tables.study import (
     table1_wide,
     table2_wide,
 )
-from analysis.tables.text import number, with_interval, write
 
 __all__ = [
     "ABOUT",

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 
-from analysis.cells import NO_BACKBONE
-from analysis.style import look
-from analysis.tables.text import MISSING, lookup, number, with_interval
+from analysis.presentation.style import look
+from analysis.presentation.text import MISSING, lookup, number, with_interval
+from analysis.resampling.conditions import NO_BACKBONE
 
 _CELLS = (
     "Difference: from aggressive, the cell all ablations share, on the same eyes, with p by "
@@ -47,7 +47,7 @@ FACTOR_LABELS = {
 
 
 def freezing_wide(table: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:
-    """Return Table 3a, one row per backbone and frozen share, from :mod:`analysis.ablation`."""
+    """Return Table 3a, one row per backbone and frozen share."""
     return _cells(table, comparisons, {"Frozen (%)": lambda one: number(one.percent_frozen, 0)})
 
 
@@ -99,7 +99,7 @@ def regressions_wide(regressions: pd.DataFrame) -> pd.DataFrame:
 
 
 def factorial_wide(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the parts of *structured*, one row per effect, from analysis.ablation.factorial."""
+    """Return the parts of *structured*, one row per effect, from ``ablation.factorial``."""
     return pd.DataFrame({
         "Effect": [FACTOR_LABELS[name] for name in table.protocol],
         "Change of MAE (µm)": [with_interval(row) for row in table.to_dict("records")],

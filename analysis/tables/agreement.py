@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from analysis.agreement.regions import GLOBAL
-from analysis.cells import NO_BACKBONE
-from analysis.style import look
-from analysis.tables.text import lookup, number, with_interval
+from analysis.presentation.style import look
+from analysis.presentation.text import lookup, number, with_interval
+from analysis.resampling.conditions import NO_BACKBONE
+from analysis.resampling.regions import GLOBAL
 
 COLLAPSE_CAPTION = (
     "Measures of template collapse on the test eyes. σ flat: SD of all predictions together, as "

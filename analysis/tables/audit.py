@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.audit.cells import CONTRADICTION, VERDICTS
-from analysis.audit.text import condense, quantity_range
-from analysis.tables.text import MISSING
+from analysis.presentation.text import MISSING
+from analysis.published.audit.cells import CONTRADICTION, VERDICTS
+from analysis.published.audit.text import condense, quantity_range
 
 AUDIT_CAPTION = (
     "Audit of the published numbers (real data, not the phantom): each claim that the numbers "
@@ -23,7 +23,7 @@ def audit_wide(findings: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     findings : DataFrame
-        From :func:`analysis.audit.audit`.
+        From :func:`analysis.published.audit.audit`.
     """
     rows = condense(findings)
     rank = rows["verdict"].map(VERDICTS.index)

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from analysis import published
-from analysis.cells import NO_BACKBONE
-from analysis.style import look, order
-from analysis.tables.text import MISSING, lookup, number
+from analysis.presentation.style import look, order
+from analysis.presentation.text import MISSING, lookup, number
+from analysis.resampling.conditions import NO_BACKBONE
 
 EDITIONS = {"submission": "submission", "august": "August", "unstated": "edition unstated"}
 COUNTERPARTS = {  # obtained with -> published with: the same backbone, or the same pretraining
@@ -65,9 +65,9 @@ def beside_table1(
     Parameters
     ----------
     table : DataFrame
-        Long, from :func:`analysis.performance.performance_table` or ``table1``.
+        Long, from :func:`analysis.accuracy.performance.performance_table` or ``table1``.
     comparisons : DataFrame, optional
-        From :func:`analysis.significance.paired_comparisons` against *naive* with metrics
+        From :func:`analysis.accuracy.significance.paired_comparisons` against *naive* with metrics
         :data:`METRICS`; gives the intervals. Changes without their comparison have none.
     obtained : str
         Which eyes the obtained numbers are from, as the column heads are to say.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.cells import BASELINES, NO_BACKBONE
-from analysis.style import look
-from analysis.tables.text import MISSING, lookup, number, with_interval
+from analysis.presentation.style import look
+from analysis.presentation.text import MISSING, lookup, number, with_interval
+from analysis.resampling.conditions import BASELINES, NO_BACKBONE
 
 FAIRNESS_CAPTION = (
     "Gaps in MAE between groups of patients, by backbone and protocol. Gap: largest minus smallest "

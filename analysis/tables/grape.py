@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from analysis import published
-from analysis.style import look
+from analysis.presentation.style import look
+from analysis.presentation.text import MISSING, lookup, number, with_interval
 from analysis.tables.beside import EDITIONS
-from analysis.tables.text import MISSING, lookup, number, with_interval
 
 _LABELS = {"l1_only": "L1 only"}
 BESIDE_GRAPE_CAPTION = (
@@ -28,7 +28,7 @@ def beside_grape(quadrants: pd.DataFrame, domain: str = "GRAPE") -> pd.DataFrame
     Parameters
     ----------
     quadrants : DataFrame
-        Long, from :func:`analysis.quadrants.quadrant_table`; only ``domain`` is used.
+        Long, from :func:`analysis.accuracy.quadrants.quadrant_table`; only ``domain`` is used.
     """
     theirs = published.load("grape")
     groups = {"Mean (µm)": "global", **{f"{name} (µm)": name for name in "SNIT"}}

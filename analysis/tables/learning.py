@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.learning import YARDSTICK
-from analysis.style import look
-from analysis.tables.text import MISSING, lookup, number, with_interval
+from analysis.accuracy.learning import YARDSTICK
+from analysis.presentation.style import look
+from analysis.presentation.text import MISSING, lookup, number, with_interval
 
 LEARNING_CAPTION = (
     "Ways to learn from few eyes, cross-validated by patient on the same folds: mean absolute "
@@ -32,9 +32,9 @@ def learning_wide(quadrants: pd.DataFrame, paired: pd.DataFrame) -> pd.DataFrame
     Parameters
     ----------
     quadrants : DataFrame
-        Long, from :func:`analysis.quadrants.quadrant_table`, one domain.
+        Long, from :func:`analysis.accuracy.quadrants.quadrant_table`, one domain.
     paired : DataFrame
-        From :func:`analysis.quadrants.paired_quadrants` against PCA + ridge.
+        From :func:`analysis.accuracy.quadrants.paired_quadrants` against PCA + ridge.
     """
     against, wide = paired.set_index("method"), []
     for way, rows in quadrants.groupby("method", sort=False):

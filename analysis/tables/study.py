@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.cells import NO_BACKBONE
-from analysis.style import look
-from analysis.tables.text import lookup, number, with_interval
+from analysis.presentation.style import look
+from analysis.presentation.text import lookup, number, with_interval
+from analysis.resampling.conditions import NO_BACKBONE
 
 TABLE1_CAPTION = (
     "Prediction of the RNFL profile by backbone and protocol on the test eyes. R: correlation over "
@@ -40,7 +40,7 @@ def table1_wide(table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     table : DataFrame
-        Long, from :func:`analysis.performance.table1`.
+        Long, from :func:`analysis.accuracy.performance.table1`.
     """
     wide = []
     for (backbone, protocol), rows in table.groupby(["backbone", "protocol"], sort=False):
@@ -76,7 +76,7 @@ def table2_wide(quadrants: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     quadrants : DataFrame
-        Long, from :func:`analysis.quadrants.quadrant_table`, one or more domains.
+        Long, from :func:`analysis.accuracy.quadrants.quadrant_table`, one or more domains.
     """
     wide = []
     for (domain, method), rows in quadrants.groupby(["domain", "method"], sort=False):

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 
-from rnfl.cli import checkpoints, data, models, statistics, studies, use
 from rnfl.cli.app import app
-from rnfl.cli.studies import NOTEBOOKS
 
-__all__ = [
-    "NOTEBOOKS",
-    "app",
-    "checkpoints",
-    "data",
-    "main",
-    "models",
-    "statistics",
-    "studies",
-    "use",
-]
+# Each module adds its commands to the root when it is imported, in the order that --help shows.
+for group in ("prepare", "train", "predict", "backbones", "evaluate", "reproduce"):
+    import_module(f"rnfl.cli.{group}")
 
 
 def main() -> None:

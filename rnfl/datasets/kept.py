@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from rnfl.paths import prepared_root
-from rnfl.provenance import publish_file, sha256_json
+from rnfl.storage.paths import prepared_root
+from rnfl.storage.provenance import publish_file, sha256_json
 
 DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 

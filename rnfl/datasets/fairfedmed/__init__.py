@@ -20,21 +20,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rnfl import thickness_map
-from rnfl.datasets.eyes import WORKERS, KeptEye, read_eyes
+from rnfl.core.geometry import FIELD_MM
+from rnfl.core.splits import patient_split
 from rnfl.datasets.fairfedmed import images, targets
 from rnfl.datasets.fairfedmed.eyes import NO_LATERALITY, WANTED, read_eye, refuse_unknown_codes
 from rnfl.datasets.fairfedmed.files import Entry, Source
-from rnfl.datasets.fairfedmed.notes import describe
+from rnfl.datasets.fairfedmed.findings import describe
 from rnfl.datasets.fairfedmed.options import FILE, Options, read_options
 from rnfl.datasets.fairfedmed.tables import Tables, read_tables, refuse_shared_patients
-from rnfl.datasets.places import existing
-from rnfl.geometry import FIELD_MM
-from rnfl.paths import prepared_root
-from rnfl.prepare import Prepared, write
-from rnfl.progress import progress
-from rnfl.provenance import sha256_json
-from rnfl.splits import patient_split
+from rnfl.datasets.prepared import Prepared, write
+from rnfl.datasets.raw import existing
+from rnfl.datasets.reading import WORKERS, KeptEye, read_eyes
+from rnfl.imaging import thickness_map
+from rnfl.storage.paths import prepared_root
+from rnfl.storage.progress import progress
+from rnfl.storage.provenance import sha256_json
 
 VERSION = 2  # of this preparation; raise it when the same files would give other output
 FRACTIONS = {"train": 0.70, "val": 0.15, "test": 0.15}
@@ -96,7 +96,7 @@ def settings(name: str = "fairfedmed", source: str | Path | None = None) -> dict
 
 
 def prepare(name: str = "fairfedmed", source: str | Path | None = None) -> Prepared:
-    """Prepare FairFedMed; :func:`rnfl.prepare.prepare` returns it at once when nothing changed.
+    """Prepare FairFedMed; :func:`rnfl.datasets.prepare` returns it at once when nothing changed.
 
     Parameters
     ----------

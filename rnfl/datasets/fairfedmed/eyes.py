@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from rnfl.datasets.eyes import Excluded, Eye
+from rnfl.core.demographics import SPELLINGS
+from rnfl.core.geometry import to_right_eye
 from rnfl.datasets.fairfedmed import images, labels, targets
 from rnfl.datasets.fairfedmed import tables as tables_of
 from rnfl.datasets.fairfedmed.files import UNREADABLE, Entry, Source
 from rnfl.datasets.fairfedmed.options import Options
 from rnfl.datasets.fairfedmed.tables import Tables
-from rnfl.geometry import to_right_eye
-from rnfl.imports.demographics import SPELLINGS
-from rnfl.imports.foreign import listed
+from rnfl.datasets.reading import Excluded, Eye
+from rnfl.storage.tables import listed
 
 NO_LATERALITY = "laterality unknown"
 NO_SPLIT = "no split in the tables"

@@ -20,8 +20,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from rnfl.datasets.eyes import Excluded, file_stamp
-from rnfl.imports.foreign import listed
+from rnfl.datasets.reading import Excluded, file_stamp
+from rnfl.storage.tables import listed
 
 # Python 3.11 before 3.11.8 fails now and then when two threads parse headers at once.
 PARSING = Lock()

@@ -15,8 +15,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from rnfl.datasets.eyes import Excluded
-from rnfl.geometry import FIELD_MM, centre
+from rnfl.core.geometry import FIELD_MM, centre
+from rnfl.datasets.reading import Excluded
 
 NAMES = ("slo_fundus", "fundus_slo", "slo", "fundus", "slo_image")
 SIZE = 224  # px, of a prepared crop

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from rnfl.imports.demographics import OLDEST, SPELLINGS, UNKNOWN
+from rnfl.core.demographics import OLDEST, SPELLINGS, UNKNOWN
 
 #: Our attribute: the names it goes by, in npz files and in tables.
 NAMES: dict[str, tuple[str, ...]] = {

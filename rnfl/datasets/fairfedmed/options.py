@@ -19,9 +19,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from rnfl.datasets.choices import read_choices
 from rnfl.datasets.fairfedmed.images import SHORT_SIDE_MM
-from rnfl.thickness_map import MAP_MM
+from rnfl.datasets.options import read_choices
+from rnfl.imaging.thickness_map import MAP_MM
 
 FILE = "fairfedmed.toml"
 VALID = {
@@ -48,5 +48,5 @@ class Options:
 
 
 def read_options(source: Path) -> Options:
-    """Return the options of raw files, see :func:`rnfl.datasets.choices.read_choices`."""
+    """Return the options of raw files, see :func:`rnfl.datasets.options.read_choices`."""
     return read_choices(source, FILE, Options, VALID)

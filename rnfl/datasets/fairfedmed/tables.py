@@ -11,11 +11,11 @@ from itertools import islice
 import numpy as np
 import pandas as pd
 
+from rnfl.core.demographics import spelt
+from rnfl.core.geometry import N_ANGLES
 from rnfl.datasets.fairfedmed.files import Source, key_of
 from rnfl.datasets.fairfedmed.targets import find_surfaces
-from rnfl.geometry import N_ANGLES
-from rnfl.imports.demographics import spelt
-from rnfl.imports.foreign import identifiers, listed, numbers
+from rnfl.storage.tables import identifiers, listed, numbers
 
 KEYS = ("key", "filename", "file_name", "file", "image", "image_id", "sample_id", "eye_id", "id")
 #: Our column: the names it goes by, the first found being taken.

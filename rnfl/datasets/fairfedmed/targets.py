@@ -12,10 +12,10 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from rnfl import thickness_map
-from rnfl.datasets.eyes import Excluded
+from rnfl.core.geometry import N_ANGLES, centre, circle, mirror_profile, scan_radius_px
 from rnfl.datasets.fairfedmed.files import Entry, key_of
-from rnfl.geometry import N_ANGLES, centre, circle, mirror_profile, scan_radius_px
+from rnfl.datasets.reading import Excluded
+from rnfl.imaging import thickness_map
 
 PROFILE, MAP, SURFACES = "profile CSV", "rnflt map", "RNFL surfaces"
 MAP_NAME = "rnflt"

@@ -17,18 +17,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rnfl import disc, photographs
-from rnfl.datasets.eyes import KeptEye, file_stamp, read_eyes
+from rnfl.core.geometry import FIELD_MM
+from rnfl.core.splits import patient_split
 from rnfl.datasets.fairfedmed.tables import refuse_shared_patients
 from rnfl.datasets.folder.options import FILE, Options, read_options
 from rnfl.datasets.folder.photos import read_eye
 from rnfl.datasets.folder.table import Row, Table, find_table, read_rows
-from rnfl.datasets.places import existing, remembered
-from rnfl.geometry import FIELD_MM
-from rnfl.imports.foreign import listed
-from rnfl.prepare import Prepared, write
-from rnfl.provenance import sha256_file, sha256_json
-from rnfl.splits import patient_split
+from rnfl.datasets.prepared import Prepared, write
+from rnfl.datasets.raw import existing, remembered
+from rnfl.datasets.reading import KeptEye, file_stamp, read_eyes
+from rnfl.imaging import disc, fundus
+from rnfl.storage.provenance import sha256_file, sha256_json
+from rnfl.storage.tables import listed
 
 VERSION = 1  # of this preparation; raise it when the same files would give other output
 FRACTIONS = {"train": 0.70, "val": 0.15, "test": 0.15}
@@ -62,7 +62,7 @@ def find_source(source: str | Path | None = None, name: str = "folder") -> Path:
 def _method(options: Options) -> dict[str, Any]:
     return {
         "version": VERSION,
-        "size_px": photographs.SIZE,
+        "size_px": fundus.SIZE,
         "field_mm": FIELD_MM,
         "fractions": FRACTIONS,
         "disc": disc.SETTINGS,
@@ -95,7 +95,7 @@ def settings(name: str = "folder", source: str | Path | None = None) -> dict[str
 
 
 def prepare(name: str = "folder", source: str | Path | None = None) -> Prepared:
-    """Prepare a folder; :func:`rnfl.prepare.prepare` returns it at once when nothing has changed.
+    """Prepare a folder; :func:`rnfl.datasets.prepare` returns it at once when nothing has changed.
 
     Parameters
     ----------

@@ -19,9 +19,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from rnfl.datasets.choices import read_choices
-from rnfl.disc import FRAMINGS
-from rnfl.photographs import PHOTOGRAPH_MM
+from rnfl.datasets.options import read_choices
+from rnfl.imaging.disc import FRAMINGS
+from rnfl.imaging.fundus import PHOTOGRAPH_MM
 
 FILE = "folder.toml"
 VALID = {
@@ -45,5 +45,5 @@ class Options:
 
 
 def read_options(folder: Path) -> Options:
-    """Return the options of a folder, see :func:`rnfl.datasets.choices.read_choices`."""
+    """Return the options of a folder, see :func:`rnfl.datasets.options.read_choices`."""
     return read_choices(folder, FILE, Options, VALID)

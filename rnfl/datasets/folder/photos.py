@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from rnfl import disc, photographs
-from rnfl.datasets.eyes import Excluded, Eye
+from rnfl.core.geometry import mirror_profile
+from rnfl.core.schema import RNFL_COLUMNS
 from rnfl.datasets.fairfedmed.targets import THICKEST, check_profile
 from rnfl.datasets.folder.options import Options
 from rnfl.datasets.folder.table import Row
-from rnfl.geometry import mirror_profile
-from rnfl.provenance import sha256_file
-from rnfl.schema import RNFL_COLUMNS
+from rnfl.datasets.reading import Excluded, Eye
+from rnfl.imaging import disc, fundus
+from rnfl.storage.provenance import sha256_file
 
-SMALLEST_CROP = photographs.SIZE // 4  # px (ours)
+SMALLEST_CROP = fundus.SIZE // 4  # px (ours)
 UNREADABLE = "unreadable photograph"
 TOO_SMALL = "photograph too small or too narrow"
 NOT_SQUARE = "crop that is not square"
@@ -44,7 +44,7 @@ def read_eye(row: Row, options: Options, labels: str) -> Eye:
         raise Excluded(*row.fault)
     profile, means = _labels(row, options, labels)
     try:
-        photo = photographs.read(row.path)
+        photo = fundus.read(row.path)
     except ValueError as error:
         raise Excluded(UNREADABLE, str(error).replace(str(row.path), row.path.name)) from error
     height, width = photo.shape[:2]
@@ -104,14 +104,14 @@ def _from_photograph(
 ) -> tuple[np.ndarray, disc.Disc]:
     height, width = photo.shape[:2]
     short, long = min(height, width), max(height, width)
-    if short < photographs.SHORTEST or long > photographs.LONGEST * short:
+    if short < fundus.SHORTEST or long > fundus.LONGEST * short:
         raise Excluded(TOO_SMALL, f"{width}x{height} px")
     if row.centre:
         x, y = row.centre
         if not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
             raise Excluded(OFF_DISC, f"{x:g}, {y:g} on {width}x{height} px")
     try:
-        return photographs.prepare(photo, lies, row.centre, row.width_mm, options.framing)
+        return fundus.prepare(photo, lies, row.centre, row.width_mm, options.framing)
     except disc.NoFieldError as error:
         raise Excluded(NO_FIELD, str(error)) from error
 
@@ -130,4 +130,4 @@ def _from_crop(photo: np.ndarray, lies: str) -> tuple[np.ndarray, disc.Disc]:
         raise Excluded(NOT_SQUARE, f"{width}x{height} px")
     if width < SMALLEST_CROP:
         raise Excluded(TOO_SMALL, f"{width}x{height} px")
-    return photographs.prepare_crop(photo, lies)
+    return fundus.prepare_crop(photo, lies)

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rnfl.geometry import N_ANGLES
-from rnfl.imports.demographics import OLDEST, UNKNOWN, spelt
-from rnfl.imports.foreign import identifiers, listed, numbers, read_table
-from rnfl.photographs import MM_PER_DEGREE
-from rnfl.schema import RNFL_COLUMNS
+from rnfl.core.demographics import OLDEST, UNKNOWN, spelt
+from rnfl.core.geometry import N_ANGLES
+from rnfl.core.schema import RNFL_COLUMNS
+from rnfl.imaging.fundus import MM_PER_DEGREE
+from rnfl.storage.tables import identifiers, listed, numbers, read_table
 
 TABLE = "samples.csv"
 SAME = {

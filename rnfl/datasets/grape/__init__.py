@@ -20,8 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rnfl import disc, photographs
-from rnfl.datasets.eyes import read_eyes
+from rnfl.core.geometry import FIELD_MM
 from rnfl.datasets.grape.files import (
     PHOTOGRAPHS,
     WORKBOOK,
@@ -30,12 +29,13 @@ from rnfl.datasets.grape.files import (
     read_eye,
     stamp,
 )
-from rnfl.datasets.grape.notes import describe
+from rnfl.datasets.grape.findings import describe
 from rnfl.datasets.grape.workbook import VISIT_COLUMNS, read_baseline, read_visits
-from rnfl.datasets.places import candidates, remembered
-from rnfl.geometry import FIELD_MM
-from rnfl.paths import data_root, prepared_root, project_root
-from rnfl.prepare import Prepared, write
+from rnfl.datasets.prepared import Prepared, write
+from rnfl.datasets.raw import candidates, remembered
+from rnfl.datasets.reading import read_eyes
+from rnfl.imaging import disc, fundus
+from rnfl.storage.paths import data_root, prepared_root, project_root
 
 VERSION = 2  # of this preparation; raise it when the same files would give other output
 VISITS = "visits.parquet"
@@ -80,8 +80,8 @@ def find_source(source: str | Path | None = None, name: str = "grape") -> Path:
 def _method() -> dict[str, Any]:
     return {
         "version": VERSION,
-        "size_px": photographs.SIZE,
-        "crop_width": photographs.CROP_WIDTH,
+        "size_px": fundus.SIZE,
+        "crop_width": fundus.CROP_WIDTH,
         "disc": disc.SETTINGS,
     }
 
@@ -133,7 +133,7 @@ def visits(name: str = "grape") -> pd.DataFrame:
 
 
 def prepare(name: str = "grape", source: str | Path | None = None) -> Prepared:
-    """Prepare GRAPE; :func:`rnfl.prepare.prepare` returns it at once when nothing has changed.
+    """Prepare GRAPE; :func:`rnfl.datasets.prepare` returns it at once when nothing has changed.
 
     Parameters
     ----------

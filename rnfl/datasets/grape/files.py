@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from rnfl import disc, photographs
-from rnfl.datasets.eyes import Excluded, Eye, file_stamp
+from rnfl.core.geometry import N_ANGLES
+from rnfl.core.schema import RNFL_COLUMNS
 from rnfl.datasets.grape.annotations import read_annotation
 from rnfl.datasets.grape.regions import find_region
-from rnfl.geometry import N_ANGLES
-from rnfl.provenance import sha256_file, sha256_json
-from rnfl.schema import RNFL_COLUMNS
+from rnfl.datasets.reading import Excluded, Eye, file_stamp
+from rnfl.imaging import disc
+from rnfl.imaging import fundus as photographs
+from rnfl.storage.provenance import sha256_file, sha256_json
 
 WORKBOOK = "VF and clinical information.xlsx"
 PHOTOGRAPHS = "CFPs"

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rnfl.geometry import LATERALITIES
-from rnfl.schema import RNFL_COLUMNS
+from rnfl.core.geometry import LATERALITIES
+from rnfl.core.schema import RNFL_COLUMNS
 
 MISSING = "/"
 N_POINTS = 61

@@ -23,20 +23,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rnfl import thickness_map
-from rnfl.datasets.eyes import WORKERS, KeptEye, file_stamp, read_eyes
+from rnfl.core.geometry import FIELD_MM
+from rnfl.core.splits import patient_split
 from rnfl.datasets.fairfedmed.files import Entry, Source
 from rnfl.datasets.fairfedmed.tables import Tables, read_tables
 from rnfl.datasets.harvard_gf.eyes import NO_LATERALITY, PREFIX, read_eye
 from rnfl.datasets.harvard_gf.images import FOLDER, NO_IMAGE, SIZE, find_photos
 from rnfl.datasets.harvard_gf.labels import WANTED, spell
 from rnfl.datasets.harvard_gf.options import FILE, Options, read_options, statements
-from rnfl.datasets.places import existing, remembered
-from rnfl.geometry import FIELD_MM
-from rnfl.prepare import Prepared, write
-from rnfl.progress import progress
-from rnfl.provenance import sha256_file, sha256_json
-from rnfl.splits import patient_split
+from rnfl.datasets.prepared import Prepared, write
+from rnfl.datasets.raw import existing, remembered
+from rnfl.datasets.reading import WORKERS, KeptEye, file_stamp, read_eyes
+from rnfl.imaging import thickness_map
+from rnfl.storage.progress import progress
+from rnfl.storage.provenance import sha256_file, sha256_json
 
 VERSION = 1  # of this preparation; raise it when the same files would give other output
 

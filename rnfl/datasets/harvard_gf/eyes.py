@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rnfl import thickness_map
-from rnfl.datasets.eyes import Excluded, Eye
+from rnfl.core.geometry import N_ANGLES, to_right_eye
 from rnfl.datasets.fairfedmed.files import Entry, Source
 from rnfl.datasets.fairfedmed.labels import severity
 from rnfl.datasets.fairfedmed.tables import Tables
@@ -17,8 +16,9 @@ from rnfl.datasets.fairfedmed.targets import check_profile
 from rnfl.datasets.harvard_gf.images import crop, draw_map, see
 from rnfl.datasets.harvard_gf.labels import WANTED, read_labels
 from rnfl.datasets.harvard_gf.options import Options
-from rnfl.geometry import N_ANGLES, to_right_eye
-from rnfl.provenance import sha256_array, sha256_file
+from rnfl.datasets.reading import Excluded, Eye
+from rnfl.imaging import thickness_map
+from rnfl.storage.provenance import sha256_array, sha256_file
 
 PREFIX = "harvard_gf-"  # of eye and patient ids
 

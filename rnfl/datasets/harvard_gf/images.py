@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from rnfl.datasets.eyes import Excluded
+from rnfl.core.geometry import FIELD_MM
 from rnfl.datasets.fairfedmed.images import NAMES, grey
-from rnfl.geometry import FIELD_MM
+from rnfl.datasets.reading import Excluded
 
 SIZE = 224  # px, of a prepared crop
 WHITE_UM = 300.0  # thickness that is drawn white

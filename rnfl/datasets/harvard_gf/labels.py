@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from rnfl.datasets.eyes import Excluded
+from rnfl.core.demographics import SPELLINGS
+from rnfl.core.schema import LATERALITIES, SPLITS
 from rnfl.datasets.fairfedmed.images import NAMES as IMAGES
 from rnfl.datasets.fairfedmed.labels import (
     NAMES,
@@ -22,8 +23,7 @@ from rnfl.datasets.fairfedmed.labels import (
     text,
 )
 from rnfl.datasets.fairfedmed.tables import NAMES as COLUMNS
-from rnfl.imports.demographics import SPELLINGS
-from rnfl.schema import LATERALITIES, SPLITS
+from rnfl.datasets.reading import Excluded
 
 #: Arrays of an npz that are read; B-scans and visual fields are not.
 WANTED = frozenset(

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from rnfl.datasets.choices import read_choices
-from rnfl.geometry import LATERALITIES
-from rnfl.thickness_map import MAP_MM
+from rnfl.core.geometry import LATERALITIES
+from rnfl.datasets.options import read_choices
+from rnfl.imaging.thickness_map import MAP_MM
 
 FILE = "harvard_gf.toml"
 VALID = {
@@ -42,7 +42,7 @@ class Options:
 
 
 def read_options(source: Path) -> Options:
-    """Return the options of raw files, see :func:`rnfl.datasets.choices.read_choices`."""
+    """Return the options of raw files, see :func:`rnfl.datasets.options.read_choices`."""
     return read_choices(source, FILE, Options, VALID)
 
 

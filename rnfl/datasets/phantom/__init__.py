@@ -18,14 +18,14 @@ from multiprocessing import get_context
 import numpy as np
 import pandas as pd
 
-from rnfl import prepare as store
+from rnfl import datasets
+from rnfl.core.geometry import FIELD_MM, to_right_eye
+from rnfl.core.schema import SEVERITIES
+from rnfl.core.splits import patient_split
 from rnfl.datasets.phantom.eyes import Eye, population
 from rnfl.datasets.phantom.render import render
-from rnfl.geometry import FIELD_MM, to_right_eye
-from rnfl.progress import progress
-from rnfl.publication import publish
-from rnfl.schema import SEVERITIES
-from rnfl.splits import patient_split
+from rnfl.datasets.publication import publish
+from rnfl.storage.progress import progress
 
 NAME = re.compile(r"phantom-(?P<modality>slo|cfp)-(?P<n>\d+)(-s(?P<seed>\d+))?")
 SIZE = 224
@@ -113,7 +113,7 @@ def settings(name: str, source: None = None) -> dict:
     return {"n_eyes": n_eyes, "seed": seed, "size": SIZE, "version": VERSION}
 
 
-def prepare(name: str, source: None = None) -> store.Prepared:
+def prepare(name: str, source: None = None) -> datasets.Prepared:
     """Make the phantom eyes of `name` and both cameras' images of them.
 
     Parameters
@@ -149,7 +149,7 @@ def prepare(name: str, source: None = None) -> store.Prepared:
         for slo, cfp in _each(_cameras, eyes, f"phantom, {n_eyes} eyes"):
             add_slo(slo)
             add_cfp(cfp)
-    return store.load(name)
+    return datasets.load(name)
 
 
 def pretraining_set(n_eyes: int, seed: int = PRETRAINING_SEED):

@@ -8,7 +8,7 @@ eyes. Phantom figures are of the noisy labels, as the real ones are of measureme
 import numpy as np
 import pandas as pd
 
-from rnfl.geometry import QUADRANTS, SECTORS, sector_means
+from rnfl.core.geometry import QUADRANTS, SECTORS, sector_means
 
 GRAPE = {
     "global": (79.75, 16.12),

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rnfl.geometry import ANGLES
-from rnfl.schema import RACES, SEVERITIES
+from rnfl.core.geometry import ANGLES
+from rnfl.core.schema import RACES, SEVERITIES
 
 #: Planted differences of the whole profile, in µm; fairness analyses must find them.
 GROUP_SHIFT = {"Asian": 3.0, "Black": -3.0, "White": 0.0, "F": 1.0, "M": -1.0}

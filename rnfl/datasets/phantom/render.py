@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
+from rnfl.core.geometry import FIELD_MM, SCAN_RADIUS_MM, to_right_eye
 from rnfl.datasets.phantom.eyes import Eye
 from rnfl.datasets.phantom.vessels import bend, grow, paint
-from rnfl.geometry import FIELD_MM, SCAN_RADIUS_MM, to_right_eye
 
 #: Spread (log scale) of how strongly the fibres of different eyes reflect. It bounds how well the
 #: mean thickness of an eye can be read from its image.

@@ -1,0 +1,192 @@
+"""Template collapse: does a model predict eyes, or one shared profile for every eye? (Figure 2)
+
+The published spread ``sigma_flat`` is large for any double hump, so a model that repeats one
+template looks healthy. ``sigma_between`` is what collapses then, and ``response_slope`` says how
+much of a true difference between eyes arrives in the prediction. Both miss a collapse to a few
+templates; ``template_distance`` (:mod:`analysis.collapse.templates`) does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from analysis.collapse.templates import FEW, K, estimate_distance, true_distances
+from analysis.resampling.conditions import BY, NO_BACKBONE, Cell, cells, estimate, load_run, row
+from analysis.resampling.patient_sums import MetricFunction
+from rnfl.core import metrics
+from rnfl.core.nanstats import co_deviations, pair
+
+TARGET = "target"  # protocol of the rows that describe the measured profiles themselves
+
+
+def _co_deviations(pred: np.ndarray, target: np.ndarray) -> tuple[float, float, float]:
+    """Return sums of products of deviations from the mean profiles: xx, xy and yy.
+
+    0 where nothing is measured.
+    """
+    sums = co_deviations(*pair(pred, target), axis=0)[0].sum(axis=-1)
+    return float(sums[0, 0]), float(sums[0, 1]), float(sums[1, 1])
+
+
+def response_slope(pred: np.ndarray, target: np.ndarray) -> float:
+    """Return the slope of predicted on true deviations from the mean profile (ours).
+
+    Both deviate from their own mean over eyes at each angle; all angles share one slope. 1 is full
+    response: a true difference between eyes of 10 µm moves the prediction by 10 µm. 0 is none, as
+    of a template. Noise in the labels lowers it even for a perfect model, to what the oracle
+    floor's row shows. Times :func:`calibration_slope` it is the squared correlation of deviations.
+
+    Parameters
+    ----------
+    pred, target : ndarray (n, 360), µm, NaN in targets where missing
+    """
+    with_itself, together, spread = _co_deviations(pred, target)
+    if spread == 0:
+        return float("nan")
+    return together / spread if with_itself > 0 else 0.0
+
+
+def calibration_slope(pred: np.ndarray, target: np.ndarray) -> float:
+    """Return the slope of true on predicted deviations from the mean profile (ours).
+
+    1 means that the differences between eyes which a model does predict are of the right size on
+    average, below 1 that they are too bold, above 1 too timid. A careful model of blurred images
+    has a slope of 1 here and a low :func:`response_slope`: it does not predict what it cannot see.
+    NaN for a template, which predicts no difference.
+
+    Parameters
+    ----------
+    pred, target : ndarray (n, 360), µm, NaN in targets where missing
+    """
+    with_itself, together, _ = _co_deviations(pred, target)
+    return together / with_itself if with_itself > 0 else float("nan")
+
+
+def template_share(pred: np.ndarray, target: np.ndarray) -> float:
+    """Return the share of the predictions' variance that one shared profile explains (ours).
+
+    ``sigma_template² / sigma_flat²``: 1 for a template. That of the targets is the one to compare.
+
+    Parameters
+    ----------
+    pred, target : ndarray (n, 360), µm, NaN in targets where missing
+    """
+    pred, _ = pair(pred, target)
+    flat = metrics.sigma_flat(pred)
+    # The rest of the variance lies between eyes, and is exactly 0 for a template.
+    return 1 - (metrics.sigma_between(pred) / flat) ** 2 if flat > 0 else float("nan")
+
+
+COLLAPSE: dict[str, MetricFunction] = {
+    **{name: metrics.METRICS[name] for name in ("sigma_between", "sigma_flat", "sigma_template")},
+    "sigma_ratio": metrics.sigma_ratio,
+    "response_slope": response_slope,
+    "calibration_slope": calibration_slope,
+    "template_share": template_share,
+}
+DEFINITIONS: dict[str, MetricFunction] = {**metrics.METRICS, **COLLAPSE}
+
+
+def collapse_table(
+    predictions: pd.DataFrame,
+    runs: pd.DataFrame | None = None,
+    by: Sequence[str] = BY,
+    n_boot: int = 2000,
+    seed: int = 0,
+    k: int = K,
+) -> pd.DataFrame:
+    """Return the measures of collapse of each cell, of the baselines and of the targets.
+
+    Parameters
+    ----------
+    predictions, runs, by
+        As in :func:`analysis.resampling.conditions.cells`.
+    k : int
+        Templates that ``template_distance`` allows a model, see :mod:`analysis.collapse.templates`.
+
+    Returns
+    -------
+    DataFrame
+        Long: columns ``by``, metric, attribute, group, estimate, low, high, n, n_seeds, seed_sd.
+        The targets are a row per metric with protocol ``target``.
+    """
+    table = list(cells(predictions, runs, by))
+    truth = table[0].runs[0]
+    filled = np.where(np.isfinite(truth.target), truth.target, 0.0)  # masked again by the target
+    key = {**dict.fromkeys(by, NO_BACKBONE), by[-1]: TARGET}
+    table.append(Cell(key, (replace(truth, prediction=filled),)))
+    return pd.DataFrame(
+        [
+            row(cell.key, metric, *values, cell.n, seed)
+            for cell, true in zip(table, true_distances(table, k), strict=True)
+            for metric, values in (
+                *estimate(cell, COLLAPSE, n_boot, seed).items(),
+                *estimate_distance(cell, true, k, n_boot, seed).items(),
+            )
+        ]
+    )
+
+
+def curves_table(
+    predictions: pd.DataFrame,
+    runs: pd.DataFrame | None = None,
+    backbone: str | None = None,
+    protocols: Sequence[str] | None = None,
+    n_eyes: int = 160,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return profiles of the same eyes: labels, protocols of one backbone, planted and template.
+
+    Parameters
+    ----------
+    predictions, runs
+        As in :func:`analysis.resampling.conditions.cells`, with ``template`` among the predictions
+        and perhaps the planted collapse of :func:`analysis.collapse.templates.plant`. The first run
+        of each cell is shown.
+    backbone : str, optional
+        By default that of the first cell.
+    protocols : sequence of str, optional
+        By default all of that backbone.
+    n_eyes : int
+        Eyes drawn at random without regard to their predictions; all when there are fewer.
+
+    Returns
+    -------
+    DataFrame
+        backbone, protocol, eye, profile (list of 360, µm, to 0.1). Eyes are numbered from the
+        thinnest label to the thickest; protocols ``target`` and ``template`` come first.
+
+    Raises
+    ------
+    ValueError
+        When the backbone is not predicted.
+    """
+    table = list(cells(predictions, runs))
+    trained = [cell for cell in table if cell.key["backbone"] != NO_BACKBONE]
+    names = list(dict.fromkeys(cell.key["backbone"] for cell in trained))
+    backbone = backbone or (names[0] if names else None)
+    if backbone not in names:
+        raise ValueError(f"backbone {backbone!r}: predicted are {', '.join(names)}")
+    shown = [
+        cell
+        for cell in trained
+        if cell.key["backbone"] == backbone
+        and (protocols is None or cell.key["protocol"] in protocols)
+    ]
+    shown += [cell for cell in table if cell.key["protocol"] == FEW]
+    target = load_run(predictions, "template").target
+    drawn = np.random.default_rng(seed).permutation(len(target))[:n_eyes]
+    drawn = drawn[np.argsort(metrics.template_profile(target[drawn].T), kind="stable")]
+    panels = {TARGET: target, "template": load_run(predictions, "template").prediction}
+    panels |= {cell.key["protocol"]: cell.runs[0].prediction for cell in shown}
+    return pd.DataFrame(
+        [
+            {"backbone": backbone, "protocol": name, "eye": place, "profile": profile}
+            for name, matrix in panels.items()
+            for place, profile in enumerate(matrix[drawn].round(1).astype(np.float32))
+        ]
+    )

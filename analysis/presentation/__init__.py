@@ -1,0 +1,1 @@
+"""How numbers, figures and tables look, and what lies beside them to say where they came from."""

@@ -1,0 +1,88 @@
+"""What a folder of result tables says of itself: ``about.json``, the sidecar of its tables.
+
+It names the runs and the hashes of the inputs the tables came from, holds the hash of each table,
+and the conclusions that were drawn from them. A figure's own sidecar then names the tables.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from rnfl.storage import provenance
+
+ABOUT = "about.json"
+
+# Raised by whoever changes what a statistic gives for the same predictions, so that committed
+# tables are made again; tests/presentation/test_versions.py says when that is.
+ANALYSIS_VERSION = 1
+
+
+def write_about(
+    folder: Path,
+    *,
+    phantom: bool,
+    preset: str,
+    run_ids: Iterable[str] = (),
+    runs: Iterable[Mapping] = (),
+    inputs: Mapping[str, str] | None = None,
+    note: str = "",
+    conclusions: Iterable[str] = (),
+) -> Path:
+    """Write ``about.json`` beside a notebook's tables, after all of them are written.
+
+    Parameters
+    ----------
+    folder : Path
+        ``<results>/<stem>``. Every file there is listed with its SHA-256.
+    phantom : bool
+        Whether any of the tables shows phantom data.
+    preset : str
+        Preset that made them.
+    run_ids : iterable of str
+        Runs whose predictions the tables summarise, where nothing more is known of them.
+    runs : iterable of mapping
+        Their configurations instead, as :func:`rnfl.configs_of` gives them, so that a test can
+        compute their addresses again.
+    inputs : mapping of str to str
+        What else they came from: prepared datasets or files by name, with their hash.
+    note : str
+        Added to the caption of the figure, such as "One seed.".
+    conclusions : iterable of str
+        Sentences drawn from the tables; the report shows them.
+    """
+    folder, runs = Path(folder), list(runs)
+    own = (run_id for condition in runs for run_id in condition["runs"])
+    value = {
+        "phantom": bool(phantom),
+        "preset": preset,
+        "note": note,
+        "conclusions": list(conclusions),
+        "inputs": dict(inputs or {}),
+        "run_ids": sorted({*run_ids, *own}),
+        "runs": runs,
+        "analysis_version": ANALYSIS_VERSION,
+        "tables": table_hashes(folder),
+    }
+    return provenance.write_json(folder / ABOUT, value)
+
+
+def table_hashes(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file of a results folder but ``about.json``, by name."""
+    files = sorted(path for path in Path(folder).glob("*") if path.is_file())
+    return {path.name: provenance.sha256_file(path) for path in files if path.name != ABOUT}
+
+
+def read_about(folder: Path) -> dict:
+    """Return what :func:`write_about` wrote.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the folder does not say whether its data are phantom.
+    """
+    path = Path(folder) / ABOUT
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: write it with analysis.tables.write_about")
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,198 @@
+"""One look for every figure: theme, sizes, colours and markers, and how a figure is saved.
+
+A protocol, backbone or method keeps its colour, marker and hatch in every figure. Colours of one
+family differ in lightness as well as hue, and never carry a distinction alone, so that a figure
+reads the same when it is printed in grey.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from analysis.presentation.looks import INK, LOOKS, Look, look, order
+from rnfl.storage import provenance
+
+__all__ = [
+    "ACCENT",
+    "COLUMN",
+    "GREY",
+    "INK",
+    "LOOKS",
+    "PAGE",
+    "PALE",
+    "THEME",
+    "Look",
+    "look",
+    "new_figure",
+    "order",
+    "panel_letter",
+    "save_figure",
+    "spread",
+    "theme",
+    "ticks",
+]
+
+COLUMN = 3.5  # inches, one column
+PAGE = 7.2  # inches, two columns
+GREY, PALE, ACCENT = "#7a7a7a", "#d0d0d0", "#0b5fa5"
+
+THEME = {
+    "font.family": "DejaVu Sans",  # ships with matplotlib: the same letters on every machine
+    "font.size": 7,
+    "axes.titlesize": 7.5,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 5,
+    "axes.labelsize": 7,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.5,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 4,
+    "hatch.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 6.5,
+    "text.color": INK,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "pdf.fonttype": 42,  # embed TrueType, so that text stays text
+    "svg.fonttype": "none",
+}
+
+
+@contextmanager
+def theme() -> Iterator[None]:
+    """Draw inside the project's theme; the caller's matplotlib settings come back afterwards."""
+    with mpl.rc_context(THEME):
+        yield
+
+
+def new_figure(width: float = PAGE, height: float = 3.0) -> Figure:
+    """Return an empty figure of a size in inches, laid out without overlaps."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.03, hspace=0.04)
+    return figure
+
+
+def ticks(n: int, integer: bool = False) -> MaxNLocator:
+    """Return a locator of at most ``n`` round steps."""
+    return MaxNLocator(nbins=n, steps=[1, 2, 2.5, 5, 10], integer=integer)
+
+
+def panel_letter(axes: Axes, letter: str, title: str = "") -> None:
+    """Title a panel with a bold letter and what it shows, flush with the left of the axes."""
+    axes.set_title(rf"$\bf{{{letter}}}$  {title}" if title else rf"$\bf{{{letter}}}$")
+
+
+def spread(values: Sequence[float], gap: float) -> np.ndarray:
+    """Return label positions near ``values`` that keep their order and lie ``gap`` apart.
+
+    Overlapping labels are pooled and centred on the mean of what they name, the least total
+    squared displacement (pool-adjacent-violators).
+
+    Examples
+    --------
+    >>> spread([1.0, 1.0, 5.0], gap=2.0).tolist()
+    [0.0, 2.0, 5.0]
+    """
+    values = np.asarray(values, float)
+    rank = np.argsort(values, kind="stable")
+    blocks: list[list[float]] = []  # [sum of shifted values, size]
+    for value in values[rank] - gap * np.arange(len(values)):
+        blocks.append([value, 1])
+        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:
+            total, size = blocks.pop()
+            blocks[-1][0] += total
+            blocks[-1][1] += size
+    placed = np.empty(len(values))
+    shifted = np.concatenate([np.full(size, total / size) for total, size in blocks] or [[]])
+    placed[rank] = shifted + gap * np.arange(len(values))
+    return placed
+
+
+def save_figure(
+    fig: Figure,
+    path: Path,
+    inputs: Iterable[Path],
+    caption: str,
+    run_ids: Iterable[str] = (),
+    phantom: bool = True,
+    mark: str = "phantom data",
+    code: str = "",
+) -> dict[str, Path]:
+    """Write a figure as PNG (200 dpi) and PDF with a JSON sidecar saying where it came from.
+
+    Parameters
+    ----------
+    fig : Figure
+    path : Path
+        Target without suffix, ``<figures>/<stem>``.
+    inputs : iterable of Path
+        The tables the figure was drawn from; the sidecar holds their SHA-256.
+    caption : str
+        Prefixed with "Phantom data." when ``phantom`` and not already said.
+    run_ids : iterable of str
+    phantom : bool
+        Whether it shows phantom data; the figure itself then says so as well as the caption.
+    mark : str
+        What a phantom figure says in its corner.
+    code : str
+        Hash of the code that drew it.
+
+    Returns
+    -------
+    dict
+        ``{"png": ..., "pdf": ..., "json": ...}``. Each file is replaced in one step.
+    """
+    path = Path(path)
+    if phantom:
+        caption = caption if "phantom" in caption.lower() else f"Phantom data. {caption}"
+        strip = 0.11 / fig.get_figheight()  # inches kept free for the mark
+        fig.get_layout_engine().set(rect=(0, strip, 1, 1 - strip))
+        fig.text(0.998, 0.002, mark, ha="right", va="bottom", fontsize=5.5,
+                 color=GREY, style="italic", in_layout=False)  # fmt: skip
+    metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None, "ModDate": None}}
+    files = {}
+    with mpl.rc_context(THEME):
+        for kind in ("png", "pdf"):
+            files[kind] = path.with_name(f"{path.name}.{kind}")
+            with provenance.publish_file(files[kind]) as aside:
+                fig.savefig(aside, format=kind, dpi=200, metadata=metadata[kind])
+    files["json"] = path.with_name(f"{path.name}.json")
+    provenance.write_json(
+        files["json"],
+        {
+            "figure": path.name,
+            "caption": caption,
+            "phantom": bool(phantom),
+            "inputs": {
+                f"{table.parent.name}/{table.name}": provenance.sha256_file(table)
+                for table in map(Path, inputs)
+            },
+            "run_ids": sorted(set(run_ids)),
+            "code": code,
+            "files": {
+                one.name: provenance.sha256_file(one) for one in (files["png"], files["pdf"])
+            },
+            "versions": provenance.versions(("numpy", "pandas", "matplotlib")),
+        },
+    )
+    return files

@@ -1,0 +1,200 @@
+"""Results to audit, from a CSV: one number per row, or one row per model.
+
+Long: ``backbone, protocol, metric, value``, and if wanted ``edition, table, plus_minus``, as in
+``data/published/*.csv``. Wide: ``backbone`` and ``protocol`` (or ``model``), if wanted ``edition``
+and ``table``, then one column per metric. An empty cell is a number that was not given. Decimals
+count as printed: 24.80 says more than 24.8.
+
+Metrics are in µm unless said otherwise:
+
+- errors: mae, rmse, mae_global, mae_S, mae_N, mae_I, mae_T, gap, gradient_mae
+- agreement: r, pearson_per_eye, pearson_pooled, pearson_between_eyes, r2, ccc
+- spread of the predictions: sigma (which one not said), sigma_flat, sigma_between, sigma_template
+- spread of the labels: sigma_true (which one not said), sigma_true_flat, sigma_true_between,
+  sigma_true_means (of each eye's mean)
+- settings: percent_frozen (%), lambda_pearson, lambda_gradient, n_eyes
+- claims: delta_percent (% of the MAE of *naive*, same backbone), delta_percent_vs_X,
+  better_percent_vs_X, delta_vs_X (X a protocol); claimed_intercept, claimed_slope_per_10_percent,
+  claimed_r_squared, claimed_saturating (1), in a row that names no protocol; <metric>_bold (the
+  value printed as best), <metric>_arrow (1: higher is said to be better, -1: lower)
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.published import decimals
+from analysis.published.audit.cells import KEYS
+from analysis.published.audit.claims import COMPARISON, LINE
+
+METRICS = (
+    *("mae", "rmse", "mae_global", "mae_S", "mae_N", "mae_I", "mae_T", "gap", "gradient_mae"),
+    *("r", "pearson_per_eye", "pearson_pooled", "pearson_between_eyes", "r2", "ccc"),
+    *("sigma", "sigma_flat", "sigma_between", "sigma_template"),
+    *("sigma_true", "sigma_true_flat", "sigma_true_between", "sigma_true_means"),
+    *("percent_frozen", "lambda_pearson", "lambda_gradient", "n_eyes"),
+    *LINE,
+    "claimed_saturating",
+)
+LONG = ["metric", "value"]
+EMPTY = ("", "—", "-")
+MANY = 6
+
+
+def is_metric(name: str) -> bool:
+    """Whether a metric is one that an audit knows."""
+    base = re.sub(r"_(bold|arrow)$", "", name)
+    return base in METRICS or COMPARISON.fullmatch(name) is not None
+
+
+def read_results(path: str | Path) -> pd.DataFrame:
+    """Read a CSV of results, long or wide.
+
+    Returns
+    -------
+    DataFrame
+        edition, table (by default the file's name), backbone, protocol, metric, value, plus_minus,
+        digits (printed decimals).
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such file.
+    ValueError
+        Naming the file and all unknown columns or metrics, cells that are not numbers (with their
+        line and column), or repeated cells.
+    """
+    path = Path(path)
+    try:
+        raw = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise ValueError(f"{path} cannot be read as a CSV table: {error}") from error
+    raw = raw.rename(columns=str.strip).map(str.strip)
+    raw.insert(0, "line", np.arange(len(raw)) + 2)  # the header is line 1
+    rows = _long(raw, path) if set(LONG) <= set(raw) else _wide(raw, path)
+    rows = rows[~rows["value"].isin(EMPTY)]
+    if rows.empty:
+        raise ValueError(f"{path}: no numbers; expected rows below the header")
+    rows = _numbers(rows, path)
+    return check_results(rows.drop(columns=["line", "column"]), str(path), rows["line"])
+
+
+def _long(raw: pd.DataFrame, path: Path) -> pd.DataFrame:
+    known = [*KEYS, "model", *LONG, "plus_minus", "line"]
+    _refuse(path, "unknown columns", [n for n in raw if n not in known], known[:-1])
+    rows = _keys(raw, path)
+    extra = raw["plus_minus"] if "plus_minus" in raw else ""
+    return rows.assign(
+        metric=raw["metric"], value=raw["value"], plus_minus=extra, line=raw["line"], column="value"
+    )
+
+
+def _wide(raw: pd.DataFrame, path: Path) -> pd.DataFrame:
+    metrics = [name for name in raw if name not in (*KEYS, "model", "line")]
+    _refuse(path, "unknown columns", [n for n in metrics if not is_metric(n)], _listed())
+    if not metrics:
+        raise ValueError(f"{path}: no column is a metric; expected some of {', '.join(_listed())}")
+    keys = _keys(raw, path)
+    repeated = raw.loc[keys.duplicated(keep=False), "line"]
+    _refuse(path, "rows of one model", [f"line {n}" for n in repeated], [
+        "one row per model: average its seeds, or name them in the column protocol"
+    ])  # fmt: skip
+    parts = [
+        keys.assign(metric=name, value=raw[name], plus_minus="", line=raw["line"], column=name)
+        for name in metrics
+    ]
+    return pd.concat(parts, ignore_index=True).sort_values("line", kind="stable")
+
+
+def _keys(raw: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return edition, table, backbone and protocol, '' or the file's name where not given."""
+    if not {"backbone", "protocol", "model"} & set(raw):
+        found = ", ".join(name for name in raw if name != "line")
+        raise ValueError(f"{path}: no column backbone, protocol or model; found {found}")
+    if {"model", "protocol"} <= set(raw):
+        raise ValueError(f"{path}: columns model and protocol both name the model; keep one")
+    named = raw.rename(columns={"model": "protocol"})
+    absent = {"edition": "", "table": path.stem, "backbone": "", "protocol": ""}
+    return pd.DataFrame({k: named[k] if k in named else absent[k] for k in KEYS}, index=raw.index)
+
+
+def _numbers(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return the rows with values and ± as numbers, and the decimals that were printed."""
+    split = rows["value"].str.replace("−", "-").str.split("±", n=1, expand=True)
+    value = split[0].str.strip()
+    beside = split[1].str.strip() if 1 in split else pd.Series(None, rows.index, dtype=object)
+    spread = beside.where(beside.notna(), rows["plus_minus"].str.replace("−", "-"))
+    bad = []
+    for line, column, text, number, extra in zip(
+        rows["line"], rows["column"], rows["value"], map(_float, value), map(_float, spread),
+        strict=True,
+    ):  # fmt: skip
+        if number is None or not np.isfinite(number) or extra is None:
+            bad.append(f"line {line}, column {column}: {text!r}")
+    _refuse(path, "not numbers", bad, ["numbers such as 19.04 or 19.04 ± 0.06"])
+    return rows.assign(
+        value=value.astype(float),
+        plus_minus=[_float(text) for text in spread],
+        digits=[decimals(text) for text in value],
+    ).astype({"plus_minus": float})
+
+
+def _float(text: str | None) -> float | None:
+    """Return a number, NaN for an empty cell, None for what is neither."""
+    if not isinstance(text, str) or text in EMPTY:
+        return float("nan")
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def check_results(
+    results: pd.DataFrame, source: str = "results", line: pd.Series | None = None
+) -> pd.DataFrame:
+    """Return a long table of results with its columns in order, or say what is wrong with it.
+
+    Raises
+    ------
+    ValueError
+        Naming missing columns, unknown metrics, values that are not finite, or repeated cells.
+    """
+    needed = [*KEYS, *LONG]
+    absent = [name for name in needed if name not in results]
+    if absent:
+        raise ValueError(f"{source}: columns {absent} are missing; expected {', '.join(needed)}")
+    rows = results.reset_index(drop=True)
+    lines = rows.index if line is None else line.reset_index(drop=True)
+    place = "row" if line is None else "line"
+    rows[KEYS] = rows[KEYS].fillna("").astype(str)
+    unknown = rows.loc[~rows["metric"].map(is_metric), "metric"]
+    _refuse(source, "unknown metrics", list(unknown), _listed())
+    rows["value"] = pd.to_numeric(rows["value"])
+    _refuse(source, "values that are not finite", [
+        f"{place} {lines[i]}" for i in np.flatnonzero(~np.isfinite(rows["value"]))
+    ], ["finite numbers"])  # fmt: skip
+    key = [*KEYS, "metric"]
+    repeated = rows[rows.duplicated(key)]
+    _refuse(source, "repeated cells", [
+        f"{place} {lines[i]} ({'/'.join(filter(None, row))})"
+        for i, row in zip(repeated.index, repeated[key].itertuples(index=False), strict=True)
+    ], ["each edition, table, backbone, protocol and metric once"])  # fmt: skip
+    return rows
+
+
+def _listed() -> list[str]:
+    return [*METRICS, "delta_percent[_vs_X]", "better_percent_vs_X", "delta_vs_X", "<metric>_bold",
+            "<metric>_arrow"]  # fmt: skip
+
+
+def _refuse(source: str | Path, what: str, found: list[str], expected: list[str]) -> None:
+    """Raise a ValueError that lists what was found, if anything was."""
+    distinct = list(dict.fromkeys(found))
+    if distinct:
+        rest = f" and {len(distinct) - MANY} more" if len(distinct) > MANY else ""
+        listed = ", ".join(distinct[:MANY]) + rest
+        raise ValueError(f"{source}: {what}: {listed}; expected {', '.join(expected)}")

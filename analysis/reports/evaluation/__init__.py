@@ -1,0 +1,246 @@
+"""``rnfl evaluate``: the study's statistics, figures and report on predictions made elsewhere.
+
+The output is laid out as the study's: ``results/<stem>/`` with tables and ``about.json``,
+``figures/`` and ``report.html``. The baseline ``template`` is the mean measured profile of the
+evaluated eyes themselves.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis import figures, tables
+from analysis.reports import study as report
+from analysis.reports.evaluation import caveats, joined, sections, summary
+from analysis.reports.evaluation.predictions import read_predictions, shortened
+from analysis.reports.evaluation.sections import Section, Study
+from rnfl.core import demographics, metrics, schema
+from rnfl.storage import provenance
+from rnfl.storage.malloc import freed_pages_kept
+from rnfl.storage.paths import data_root
+
+MARKER = "evaluation.json"
+MAKER = "rnfl evaluate"
+TEMPLATE_NOTE = (
+    "Here the template is the mean measured profile of the evaluated eyes themselves: it knows "
+    "their mean, which a model trained on other eyes does not."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Where the results are, the sections by stem, and what a reader must know."""
+
+    output: Path
+    study: Study
+    sections: dict[str, Section]
+    notes: list[str]
+
+
+def evaluate_files(
+    predictions: str | Path,
+    samples: str | Path | None = None,
+    output: str | Path | None = None,
+    *,
+    one_eye_per_patient: bool = False,
+    allow_unpredicted: bool = False,
+    phantom: bool = False,
+    n_boot: int = 2000,
+    n_perm: int = 2000,
+) -> str:
+    """Evaluate a file of predictions and return a summary in plain text.
+
+    Parameters
+    ----------
+    predictions : Path
+        See :mod:`analysis.reports.evaluation.predictions`.
+    samples : Path, optional
+        See :mod:`rnfl.core.demographics`. Without it fairness is not evaluated.
+    output : Path, optional
+        Folder of the results, by default ``<data root>/evaluations/<name>-<hash of the inputs>``.
+    one_eye_per_patient, allow_unpredicted : bool
+        See :func:`analysis.reports.evaluation.joined.join`.
+    phantom : bool
+        Whether the eyes are simulated. Identifiers that begin with "phantom-" say so themselves.
+    n_boot, n_perm : int
+        Resamples and permutations of patients.
+
+    Raises
+    ------
+    ValueError
+        When a file is not what it should be, or the output folder holds something else.
+    """
+    predictions, samples = Path(predictions), Path(samples) if samples else None
+    read = read_predictions(predictions)
+    people = demographics.read_demographics(samples) if samples else None
+    source = samples.name if samples else predictions.name
+    eyes, notes = joined.join(read, people, one_eye_per_patient, allow_unpredicted, source)
+    notes += joined.orientation(read, eyes)
+    files = [path for path in (predictions, samples) if path]
+    inputs = {path.name: provenance.sha256_file(path) for path in files}
+    if output is None:
+        name = predictions.name.split(".")[0]
+        key = provenance.sha256_json(list(inputs.values()))[:8]
+        output = data_root() / "evaluations" / f"{name}-{key}"
+    done = evaluate(
+        read.table(eyes["patient_id"]),
+        eyes,
+        output,
+        runs=read.runs(),
+        inputs=inputs,
+        notes=notes,
+        phantom=phantom,
+        name=predictions.name.split(".")[0],
+        n_boot=n_boot,
+        n_perm=n_perm,
+    )
+    return summary.text(done.study, done.sections, done.notes, done.output)
+
+
+def evaluate(
+    predictions: pd.DataFrame,
+    samples: pd.DataFrame,
+    output: str | Path,
+    *,
+    runs: pd.DataFrame | None = None,
+    inputs: Mapping[str, str] | None = None,
+    notes: Sequence[str] = (),
+    phantom: bool = False,
+    name: str = "imported",
+    n_boot: int = 2000,
+    n_perm: int = 2000,
+    seed: int = 0,
+) -> Evaluation:
+    """Run the study's statistics and write tables, figures and report into one folder.
+
+    Parameters
+    ----------
+    predictions, samples : DataFrame
+        Of any number of models for the same eyes, without baselines.
+    output : Path
+        Appears when all is done. A folder that this function made is replaced, no other.
+    runs : DataFrame, optional
+        run_id, backbone, protocol; by default backbone 'imported' and the run's name.
+    inputs : mapping of str to str
+        Names and hashes of the files that the tables came from.
+    notes : sequence of str
+        What a reader must know, added to the report's introduction.
+    phantom : bool
+        Whether the eyes are simulated; identifiers that begin with "phantom-" say so themselves.
+    name : str
+        Of the set of eyes, in the quadrant table.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    ValueError
+        When the output folder holds something else, or the models predict different eyes.
+    """
+    output = Path(output).resolve()
+    check_output(output)
+    if runs is None:
+        names = list(dict.fromkeys(predictions["run_id"]))
+        short = shortened(names)
+        runs = pd.DataFrame({"run_id": names, "backbone": "imported", "protocol": short})
+    ids = pd.concat([predictions["run_id"], samples["eye_id"]])
+    phantom = phantom or bool(ids.str.startswith("phantom-").any())
+    notes, marker = list(notes), {"made_by": MAKER, "inputs": dict(inputs or {})}
+    everything = pd.concat([predictions, template_of(predictions)], ignore_index=True)
+    study = Study(
+        everything, samples, runs, phantom, TEMPLATE_NOTE, name, n_boot, n_perm, seed
+    )  # fmt: skip
+    notes += caveats.notes(study)
+    with provenance.publish_folder(output) as aside:
+        results, drawn = aside / "results", aside / "figures"
+        found = write_sections(study, results, inputs)
+        drawn.mkdir()
+        figures.make_all(results, drawn)
+        title = f"Evaluation of {', '.join(runs['protocol'][:3])}"
+        title += " and others" if len(runs) > 3 else ""
+        intro = " ".join(["Predictions made elsewhere.", TEMPLATE_NOTE, *notes])
+        report.build(results, drawn, aside / "report.html", title=title, intro=intro)
+        files = sorted(p.relative_to(aside).as_posix() for p in aside.rglob("*") if p.is_file())
+        provenance.write_json(aside / MARKER, {**marker, "notes": notes, "files": files})
+    return Evaluation(output, study, found, notes)
+
+
+def write_sections(
+    study: Study, results: Path, inputs: Mapping[str, str] | None = None
+) -> dict[str, Section]:
+    """Write every section that a study has the data for into ``<results>/<stem>/``.
+
+    Parameters
+    ----------
+    study : Study
+    results : Path
+    inputs : mapping of str to str
+        As in :func:`evaluate`.
+
+    Returns
+    -------
+    dict of str to Section
+        By stem.
+    """
+    found = {}
+    for stem in sections.needed(study):
+        with freed_pages_kept():  # arrays over all eyes are made and freed all the time
+            found[stem] = sections.SECTIONS[stem](study, results / stem)
+        tables.write_about(
+            results / stem,
+            phantom=study.phantom,
+            preset=MAKER,
+            run_ids=study.runs["run_id"],
+            inputs=inputs,
+            note=" ".join(filter(None, (study.note, found[stem].note))),
+            conclusions=found[stem].conclusions,
+        )
+    return found
+
+
+def check_output(output: Path) -> None:
+    """Raise a ValueError unless a folder is free, empty or wholly made by :func:`evaluate`."""
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    marker = output / MARKER
+    made = {}
+    if marker.is_file():
+        try:
+            made = json.loads(marker.read_text(encoding="utf-8"))
+        except ValueError:
+            made = {}
+    if not isinstance(made, dict) or made.get("made_by") != MAKER:
+        raise ValueError(
+            f"{output} holds something that {MAKER} did not make: give --output another folder"
+        )
+    known = {*made.get("files", []), MARKER}
+    present = {p.relative_to(output).as_posix() for p in output.rglob("*") if not p.is_dir()}
+    foreign = sorted(present - known)
+    if foreign:
+        raise ValueError(
+            f"{output} would be replaced, but holds files that {MAKER} did not make: "
+            f"{', '.join(foreign[:5])}: move them or give --output another folder"
+        )
+
+
+def template_of(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Return the baseline 'template': the evaluated eyes' mean measured profile, for each of them.
+
+    Angles at which no eye was measured count nowhere; they get the mean of the others.
+    """
+    rows = predictions[predictions["run_id"] == predictions["run_id"].iloc[0]]
+    target = schema.matrix(rows, "target")
+    mean = metrics.template_profile(target)
+    mean = np.where(np.isfinite(mean), mean, np.nanmean(mean))
+    repeated = np.tile(mean, (len(rows), 1))
+    return schema.predictions_frame(
+        "template", rows["eye_id"].tolist(), rows["patient_id"].tolist(), repeated, target
+    )

@@ -1,0 +1,187 @@
+"""Imported predictions and demographics joined by sample, never by row, and nothing left unsaid.
+
+A sample that is in one table only is an error that lists it, because a missing prediction is
+rarely missing at random.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.reports.evaluation.predictions import Imported
+from rnfl.core import geometry, metrics, schema
+from rnfl.core.demographics import spelt
+from rnfl.storage.tables import listed
+
+MIN_EYES = 5  # eyes of each side below which orientation is not judged (ours)
+
+
+def join(
+    imported: Imported,
+    demographics: pd.DataFrame | None,
+    one_eye_per_patient: bool = False,
+    allow_unpredicted: bool = False,
+    source: str = "demographics",
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return the samples table of the predicted eyes, and what a reader must know about it.
+
+    Parameters
+    ----------
+    imported : Imported
+    demographics : DataFrame, optional
+        Of :func:`read_demographics`. None: no attributes, and without ``patient_id`` among the
+        predictions each sample counts as a patient of its own.
+    one_eye_per_patient : bool
+        Says that each sample is a patient of its own; needed when the demographics name none.
+    allow_unpredicted : bool
+        Whether eyes of the demographics may lack a prediction. Those of other splits always may.
+    source : str
+        Name of the file, for errors.
+
+    Returns
+    -------
+    samples : DataFrame
+        In the order of ``imported.keys``. Laterality and modality are None where unknown.
+    notes : list of str
+
+    Raises
+    ------
+    ValueError
+        Listing samples that are in one table only, or on which the two disagree.
+    """
+    keys = imported.keys.rename(columns={"sample_id": "eye_id"})
+    notes: list[str] = []
+    if "laterality" in keys:
+        keys = keys.assign(laterality=spelt(keys["laterality"], "laterality", imported.source))
+    if demographics is None:
+        table = keys
+        notes.append("No demographics: fairness was not evaluated.")
+    else:
+        table = _matched(keys, demographics, imported.source, source)
+        notes += _unpredicted(keys, table, demographics, allow_unpredicted, source)
+        if ignored := demographics.attrs.get("ignored"):
+            notes.append(f"Columns of {source} that were not used: {listed(ignored, 8)}.")
+    if one_eye_per_patient and "patient_id" in table:
+        raise ValueError(f"{source}: patients are named, so one eye per patient cannot be assumed")
+    if "patient_id" not in table:
+        if demographics is not None and not one_eye_per_patient:
+            raise ValueError(
+                f"{source}: no column patient_id. Two eyes of one patient are not independent: "
+                "add the column, or say --one-eye-per-patient if there are none"
+            )
+        table = table.assign(patient_id=table["eye_id"])
+        word = "as stated" if one_eye_per_patient else "since no patient_id was given"
+        notes.append(
+            f"Each sample counts as a patient of its own, {word}: if two are eyes of one person, "
+            "intervals are too narrow."
+        )
+    return _validated(table, source), notes
+
+
+def _matched(
+    keys: pd.DataFrame, demographics: pd.DataFrame, predictions: Path, source: str
+) -> pd.DataFrame:
+    """Return the demographics of the predicted eyes, in the order of the keys."""
+    absent = keys.loc[~keys["eye_id"].isin(demographics["eye_id"]), "eye_id"]
+    if len(absent):
+        bare = set(demographics["eye_id"].str.lstrip("0")) - {""}
+        alike = absent.str.lstrip("0").isin(bare).sum()
+        hint = f" {alike} of them match once leading zeros are dropped." if alike else ""
+        raise ValueError(
+            f"{source}: {len(absent)} of {len(keys)} samples of {predictions} are absent: "
+            f"{listed(absent)}.{hint}"
+        )
+    table = keys.merge(demographics, on="eye_id", how="left", suffixes=("", "_other"))
+    for name in ("patient_id", "laterality"):
+        other = f"{name}_other"
+        if other not in table:
+            continue
+        both = table[name].notna() & table[other].notna()
+        differ = table.loc[both & (table[name] != table[other]), "eye_id"]
+        if len(differ):
+            raise ValueError(
+                f"{source}: {name} of {len(differ)} samples differs from {predictions}: "
+                f"{listed(differ)}"
+            )
+        table[name] = table[name].fillna(table.pop(other))
+    return table
+
+
+def _unpredicted(
+    keys: pd.DataFrame, table: pd.DataFrame, demographics: pd.DataFrame, allow: bool, source: str
+) -> list[str]:
+    """Account for eyes that have demographics and no prediction."""
+    rest = demographics[~demographics["eye_id"].isin(keys["eye_id"])]
+    notes = []
+    if "split" in demographics:
+        splits = set(table["split"])
+        elsewhere = ~rest["split"].isin(splits)
+        if "test" in splits and len(splits) > 1:
+            learnt = table.loc[table["split"] != "test", "split"].value_counts(dropna=False)
+            found = ", ".join(f"{n} of {name}" for name, n in learnt.items())
+            notes.append(f"Predicted eyes that are not of the test split: {found}.")
+        elif splits != {"test"}:
+            notes.append(f"The predicted eyes are of split {listed(splits)}, not of test.")
+        twice = set()
+        if "patient_id" in demographics:
+            twice = set(table["patient_id"]) & set(rest.loc[elsewhere, "patient_id"])
+        if twice:
+            notes.append(
+                f"WARNING: {len(twice)} predicted patients also have eyes in another split: "
+                f"{listed(sorted(twice))}."
+            )
+        rest = rest[~elsewhere]
+    if rest.empty:
+        return notes
+    found = f"{len(rest)} samples of {source} have no prediction: {listed(rest['eye_id'])}."
+    if not allow:
+        raise ValueError(f"{found} Predict them, or say --allow-unpredicted to leave them out")
+    return [*notes, f"{found} They are left out."]
+
+
+def _validated(table: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Check a samples table; laterality and modality, which may be unknown here, stay so."""
+    table = table.reset_index(drop=True)
+    for name, default in (("split", "test"), ("laterality", None), ("modality", None)):
+        if name not in table:
+            table[name] = pd.Series([default] * len(table), dtype=object)
+    known = {name: table[name].astype(object) for name in ("laterality", "modality")}
+    filled = {
+        name: column.fillna(schema.TABLES["samples"][name].values[0])
+        for name, column in known.items()
+    }
+    checked = schema.validate(table.assign(**filled), "samples", source)
+    return checked.assign(**{n: c.where(c.notna(), None) for n, c in known.items()})
+
+
+def orientation(imported: Imported, samples: pd.DataFrame) -> list[str]:
+    """Return a warning for each set of profiles whose left eyes look as if not mirrored.
+
+    Profiles are in right-eye orientation, so the mean left eye resembles the mean right eye. Where
+    it resembles the mean right eye's mirror image more (by correlation over angles), nasal and
+    temporal have probably changed places. Nothing is said below 5 eyes of either side.
+    """
+    right, left = ((samples["laterality"] == side).to_numpy() for side in geometry.LATERALITIES)
+    if min(right.sum(), left.sum()) < MIN_EYES:
+        return []
+    sets: dict[str, np.ndarray] = {"ground truth": imported.target}
+    sets |= {f"predictions of {name}": one for name, one in imported.predictions.items()}
+    out = []
+    for name, profiles in sets.items():
+        od, os = (metrics.template_profile(profiles[side]) for side in (right, left))
+        same, mirrored = (_correlation(one, os) for one in (od, geometry.mirror_profile(od)))
+        if mirrored > same:
+            out.append(
+                f"WARNING: {name}: left eyes look unmirrored (their mean profile correlates "
+                f"{same:.3f} with the right eyes' and {mirrored:.3f} with its mirror image). "
+                "Profiles must be in right-eye orientation: 0° temporal, 180° nasal for both."
+            )
+    return out
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    both = np.isfinite(a) & np.isfinite(b)
+    return float(metrics.correlation_of_each_eye(a[None, both], b[None, both])[0])

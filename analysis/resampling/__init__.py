@@ -1,0 +1,1 @@
+"""Patients resampled: sums, intervals, and the scale each metric is resampled on."""

@@ -1,0 +1,190 @@
+"""Cells of a results table: the runs that share a backbone and a protocol, and their statistics.
+
+A cell holds one run per seed. Its estimate is the mean over seeds; its interval covers patients
+and, with several seeds, seeds (:func:`analysis.resampling.bootstrap.seed_noise`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from analysis.resampling.bootstrap import interval, patient_codes, patient_counts, seed_noise
+from analysis.resampling.patient_sums import MetricFunction, PatientSums, replicates
+from analysis.resampling.scales import calibrated
+from rnfl.core import schema
+
+BASELINES = {"template": "template", "oracle": "oracle floor"}  # run_id -> protocol shown
+NO_BACKBONE = "—"
+BY = ("backbone", "protocol")
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """The predictions of one run, eyes sorted by id: matrices (n, 360) in µm."""
+
+    run_id: str
+    seed: int | None
+    eye_ids: np.ndarray
+    patients: np.ndarray
+    codes: np.ndarray
+    prediction: np.ndarray
+    target: np.ndarray
+
+    @cached_property
+    def sums(self) -> PatientSums:
+        """Sums over the eyes of each patient."""
+        return PatientSums(self.prediction, self.target, self.codes)
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One cell: its identifying columns and its runs, one per seed, on the same eyes."""
+
+    key: dict[str, str]
+    runs: tuple[Run, ...]
+
+    @property
+    def n(self) -> int:
+        """Number of eyes."""
+        return len(self.runs[0].eye_ids)
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether this is the template or the oracle floor, and not a trained model."""
+        return self.runs[0].run_id in BASELINES
+
+
+def load_run(predictions: pd.DataFrame, run_id: str, seed: int | None = None) -> Run:
+    """Return one run of a predictions table with its eyes sorted by id."""
+    rows = predictions[predictions["run_id"] == run_id].sort_values("eye_id")
+    if rows.empty:
+        raise ValueError(f"run {run_id!r} has no predictions; found {_ids(predictions)}")
+    patients, codes = patient_codes(rows["patient_id"])
+    return Run(
+        run_id,
+        seed,
+        rows["eye_id"].to_numpy(),
+        patients,
+        codes,
+        schema.matrix(rows, "prediction"),
+        schema.matrix(rows, "target"),
+    )
+
+
+def _ids(predictions: pd.DataFrame) -> list[str]:
+    return list(dict.fromkeys(predictions["run_id"]))
+
+
+def cells(
+    predictions: pd.DataFrame, runs: pd.DataFrame | None = None, by: Sequence[str] = BY
+) -> Iterator[Cell]:
+    """Yield the template (if predicted), each cell in the order of ``runs``, the oracle floor.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Concatenated predictions of several runs; ``template`` and ``oracle`` are the baselines.
+    runs : DataFrame, optional
+        ``run_id``, the columns ``by`` and, where there are several, ``seed``. By default the
+        predictions carry these columns themselves.
+    by : sequence of str
+        Columns that identify a cell.
+
+    Raises
+    ------
+    ValueError
+        When a predicted run is absent from ``runs``, a column is missing, or the runs of one cell
+        predict different eyes.
+    """
+    present = _ids(predictions)
+    table = predictions if runs is None else runs
+    others = [run_id for run_id in present if run_id not in BASELINES]
+    absent = [name for name in by if name not in table] if others else []
+    if absent:
+        raise ValueError(f"runs: columns {absent} are missing; found {list(table.columns)}")
+    if others:
+        table = table[table["run_id"].isin(others)].drop_duplicates("run_id")
+        unknown = sorted(set(others) - set(table["run_id"]))
+        if unknown:
+            raise ValueError(f"runs: {unknown[:5]} predicted but not listed there")
+    if "template" in present:
+        yield _baseline(predictions, "template", by)
+    if others:
+        for key, rows in table.groupby(list(by), sort=False, dropna=False):
+            seeds = rows["seed"] if "seed" in rows else [None] * len(rows)
+            pairs = zip(rows["run_id"], seeds, strict=True)
+            cell = Cell(
+                dict(zip(by, key, strict=True)),
+                tuple(load_run(predictions, run_id, seed) for run_id, seed in pairs),
+            )
+            check_same_eyes([cell])
+            yield cell
+    if "oracle" in present:
+        yield _baseline(predictions, "oracle", by)
+
+
+def _baseline(predictions: pd.DataFrame, run_id: str, by: Sequence[str]) -> Cell:
+    key = dict.fromkeys(by, NO_BACKBONE)
+    key["protocol" if "protocol" in key else by[-1]] = BASELINES[run_id]
+    return Cell(key, (load_run(predictions, run_id),))
+
+
+def check_same_eyes(table: Sequence[Cell]) -> None:
+    """Raise a ValueError unless all runs of all cells predict the same eyes."""
+    runs = [run for cell in table for run in cell.runs]
+    for run in runs[1:]:
+        if not np.array_equal(run.eye_ids, runs[0].eye_ids):
+            raise ValueError(f"runs {runs[0].run_id} and {run.run_id} predict different eyes")
+
+
+def row(
+    key: Mapping[str, str],
+    metric: str,
+    estimates: Sequence[float],
+    replicates: np.ndarray,
+    n: int,
+    seed: int,
+    attribute: str = "all",
+    group: str = "all",
+) -> dict[str, object]:
+    """Return one row of a long table from a cell's estimates (k,) and replicates (k, n_boot)."""
+    estimates = np.asarray(estimates, float)
+    averaged = np.asarray(replicates, float).mean(axis=0)
+    low, high = interval(averaged + seed_noise(estimates, len(averaged), seed))
+    return {
+        **key,
+        "metric": metric,
+        "attribute": attribute,
+        "group": group,
+        "estimate": float(estimates.mean()),
+        "low": low,
+        "high": high,
+        "n": int(n),
+        "n_seeds": len(estimates),
+        "seed_sd": float(estimates.std(ddof=1)) if len(estimates) > 1 else float("nan"),
+    }
+
+
+def estimate(
+    cell: Cell, definitions: Mapping[str, MetricFunction], n_boot: int, seed: int
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return each metric of a cell: estimates (k,) by run and replicates (k, n_boot).
+
+    The estimate is the metric itself; replicates come from its restatement in
+    :data:`analysis.resampling.patient_sums.VALUES`, on the scale of
+    :mod:`analysis.resampling.scales`. Cells on the same patients get the same resamples.
+    """
+    n_patients = len(cell.runs[0].patients)
+    counts = patient_counts(n_patients, n_boot, seed)
+    resampled = [replicates(definitions, run.sums, counts) for run in cell.runs]
+    out = {}
+    for name, definition in definitions.items():
+        values = np.array([definition(run.prediction, run.target) for run in cell.runs])
+        drawn = np.stack([one[name] for one in resampled])
+        out[name] = values, calibrated(name, values[:, None], drawn, n_patients)
+    return out

@@ -1,0 +1,33 @@
+"""Commands about backbones and their published checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rnfl.cli.app import app
+
+
+@app.command()
+def convert(
+    file: Annotated[Path, typer.Argument(help="checkpoint as published")],
+    backbone: Annotated[str, typer.Option(help="the backbone it belongs to, see rnfl backbones")],
+    output: Annotated[Path | None, typer.Option(help="safetensors file to write")] = None,
+) -> None:
+    """Convert a published checkpoint to safetensors, and say what became of its keys."""
+    from rnfl.models.checkpoints import conversion
+
+    written, report = conversion.convert(file, backbone, output)
+    typer.echo(f"{report.text}\n{written}")
+
+
+@app.command()
+def backbones(
+    markdown: Annotated[bool, typer.Option(help="as the table of BACKBONES.md")] = False,
+) -> None:
+    """List the registered backbones and where their weights are."""
+    from rnfl.models.checkpoints import catalogue
+
+    typer.echo(catalogue.markdown() if markdown else catalogue.listing(), nl=False)

@@ -1,0 +1,41 @@
+"""Commands about predictions and published numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rnfl.cli.app import app
+
+
+@app.command()
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(help="CSV or parquet, long or wide")],
+    samples: Annotated[Path | None, typer.Option(help="CSV with patients and attributes")] = None,
+    output: Annotated[Path | None, typer.Option(help="folder for tables and report")] = None,
+    one_eye_per_patient: Annotated[bool, typer.Option(help="no two eyes share a patient")] = False,
+    allow_unpredicted: Annotated[bool, typer.Option(help="samples may lack predictions")] = False,
+    phantom: Annotated[bool, typer.Option(help="the eyes are simulated")] = False,
+) -> None:
+    """Evaluate predictions made here or elsewhere: every statistic, figures, a report."""
+    from analysis.reports import evaluation
+
+    given = {"one_eye_per_patient": one_eye_per_patient, "allow_unpredicted": allow_unpredicted}
+    typer.echo(evaluation.evaluate_files(predictions, samples, output, phantom=phantom, **given))
+
+
+@app.command()
+def audit(
+    results: Annotated[Path, typer.Argument(help="CSV with a table of results, long or wide")],
+    output: Annotated[Path | None, typer.Option(help="CSV for every finding")] = None,
+) -> None:
+    """Check what a table of results can be checked for: bounds, percentages, fits, spreads."""
+    from analysis.published import audit as auditing
+    from rnfl.storage import provenance
+
+    findings = auditing.audit_file(results)
+    typer.echo(auditing.format_audit(findings))
+    if output:
+        typer.echo(provenance.write_csv(output, findings))

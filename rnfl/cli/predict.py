@@ -1,0 +1,102 @@
+"""Commands that use a trained model: read photographs, and take the model elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rnfl.cli.app import app
+from rnfl.imaging.fundus import PHOTOGRAPH_MM
+
+ModelOption = Annotated[str, typer.Option(help="finished run: its id or folder")]
+
+
+@app.command()
+def predict(
+    images: Annotated[list[Path] | None, typer.Argument(help="photographs or folders")] = None,
+    eye: Annotated[str | None, typer.Option(help="OD, OS or from-name, as in 12_OD_1.jpg")] = None,
+    eyes: Annotated[
+        Path | None, typer.Option(help="CSV: image, eye[, disc_x, disc_y, width_mm]")
+    ] = None,
+    model: ModelOption = "",
+    output: Annotated[Path | None, typer.Option(help="new folder for everything")] = None,
+    disc: Annotated[
+        tuple[float, float] | None, typer.Option(help="disc centre of the photograph, px")
+    ] = None,
+    width_mm: Annotated[float, typer.Option(help="retina across a photograph")] = PHOTOGRAPH_MM,
+    crops: Annotated[bool, typer.Option(help="images are disc-centred, 4.943 mm wide")] = False,
+    pages: Annotated[bool, typer.Option(help="also draw a report page per eye")] = True,
+) -> None:
+    """Read photographs with a trained model: a table, and a one-page report per eye."""
+    from rnfl.inference import model_card, readings, trained
+    from rnfl.inference import photographs as requests
+    from rnfl.storage import provenance
+    from rnfl.storage.paths import data_root
+
+    wanted, excluded = requests.collect(images or [], eye, eyes, disc, width_mm)
+    if not model:
+        raise ValueError(f"which model is not given: name one with --model. {trained.at_hand()}")
+    name = (images[0] if images else eyes).resolve().stem
+    folder = readings.destination(output, data_root() / "predictions", name)
+    used = trained.load(model)
+    card = used.card if crops else model_card.for_photographs(used.card)
+    done = readings.read(wanted, used, excluded, crops)
+    with provenance.publish_folder(folder) as aside:
+        readings.write(done, aside, card)
+        if pages:
+            _draw_pages(done, used.reference, card, aside)
+    _say(done, card, folder)
+
+
+def _draw_pages(done, reference, card: dict, folder: Path) -> None:
+    """Draw the page of each eye; its file is named after the photograph, the page is not."""
+    from analysis.reports import eye as eye_report
+    from rnfl.imaging import fundus
+    from rnfl.storage.progress import progress
+
+    number = len(str(len(done.requests)))
+    items = zip(done.requests, done.discs, done.profiles, strict=True)
+    for i, (request, disc, profile) in enumerate(
+        progress(items, "drawing pages", total=len(done.requests)), start=1
+    ):
+        photo = fundus.read(request.path)
+        eye = eye_report.Eye(photo, request.laterality, disc, request.width_mm, profile)
+        title = f"eye {i} of {len(done.requests)}"
+        page = eye_report.draw(eye, reference, card, title)
+        eye_report.save(page, folder / f"{i:0{number}}_{request.path.stem}")
+
+
+def _say(done, card: dict, folder: Path) -> None:
+    for i, row in enumerate(done.table.itertuples(), start=1):
+        unsure = "  disc unsure: look at it" if done.discs[i - 1].unsure else ""
+        typer.echo(f"eye {i} ({row.eye}): mean {row.rnfl_mean:.1f} µm{unsure}")
+    for row in done.exclusions.itertuples():
+        typer.echo(f"left out {row.image}: {row.reason}")
+    for note in card["notes"]:
+        typer.echo(f"note: {note}")
+    typer.echo(f"{len(done.table)} read, {len(done.exclusions)} left out: {folder}")
+
+
+@app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="finished run: its id or folder")],
+    output: Annotated[
+        Path | None, typer.Option(help="default: <run>.onnx in data/exported")
+    ] = None,
+) -> None:
+    """Write a trained model as ONNX, checked against torch."""
+    from rnfl.inference import onnx as exporting
+    from rnfl.inference import trained
+    from rnfl.storage.paths import data_root
+
+    used = trained.load(run)
+    path = output or data_root() / "exported" / f"{used.folder.name}.onnx"
+    about = exporting.export(used, path)
+    shape, checked = about["input"]["shape"], about["checked_on"]
+    typer.echo(
+        f"largest relative difference from torch {about['max_relative_difference']:.1e} "
+        f"on {checked['images']} images ({checked['crops']} crops)"
+    )
+    typer.echo(f"{path}: {about['input']['name']} {shape} in [0, 1] to 360 µm per eye")

@@ -1,0 +1,129 @@
+"""Commands about the study: notebooks, figures and the whole of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rnfl.cli.app import app
+from rnfl.storage.paths import data_root, project_root, runs_root
+
+# What a preset tells single notebooks besides its name.
+PARAMETERS = {("smoke", "12_learning_on_grape"): {"stand_in": "phantom-cfp-64-s1"}}
+
+PresetOption = Annotated[str, typer.Option(help="smoke, phantom, reference or paper")]
+
+
+@app.command()
+def figures(
+    results: Annotated[Path | None, typer.Option(help="default: data/results")] = None,
+    folder: Annotated[Path | None, typer.Option(help="default: figures")] = None,
+) -> None:
+    """Redraw every figure whose tables exist, without torch."""
+    from analysis import figures as drawing
+
+    results = results or project_root() / "data" / "results"
+    for path in drawing.make_all(results, folder or project_root() / "figures"):
+        typer.echo(path)
+
+
+@app.command()
+def notebook(
+    stem: Annotated[str, typer.Argument(help="such as 02_protocols")],
+    preset: PresetOption = "phantom",
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", help="name=value, value in JSON")
+    ] = None,
+) -> None:
+    """Execute one notebook through the strict runner."""
+    from rnfl.study import notebooks
+
+    given = dict(item.split("=", 1) for item in parameter or [])
+    values = {name: json.loads(text) for name, text in given.items()}
+    output = runs_root() / "notebooks" / preset / f"{stem}.ipynb"
+    notebooks.run_notebook(_source(stem), output, _parameters(preset, stem) | values)
+    typer.echo(output)
+
+
+@app.command()
+def reproduce(
+    preset: PresetOption = "phantom",
+    engine: Annotated[
+        str, typer.Option(help="auto, serial, local or dask: what trains, see CLUSTER.md")
+    ] = "auto",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="processes on this machine: one per GPU or core")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="join this Dask cluster: tcp://host:port")
+    ] = None,
+) -> None:
+    """Prepare data, train what is missing, execute the notebooks and build the report."""
+    from analysis.published import audit as auditing
+    from rnfl import datasets
+    from rnfl.study import cross_modality, grid, presets
+
+    start = time.monotonic()
+    study = presets.get(preset)
+    grid.check(engine, workers, scheduler)
+    typer.echo(f"Preset {preset}: {study.slo}, {study.cfp}, seeds {list(study.seeds)}")
+    prepared = [datasets.prepare(name) for name in (study.slo, study.cfp)]
+    absent = cross_modality.available(study.external)
+    if absent:
+        typer.echo(f"Without the external dataset: {absent}")
+    else:
+        prepared.append(datasets.load(study.external))
+    configs = study.configs_all()
+    configs += [config for one in cross_modality.configs(study).values() for config in one]
+    results = grid.run_grid(list(dict.fromkeys(configs)), engine, workers, scheduler)
+    if scheduler:
+        os.environ[grid.SCHEDULER] = scheduler  # for the runs that notebooks ask for
+
+    inputs = {
+        "datasets": {data.name: data.hash for data in prepared},
+        "external": absent or study.external,
+        "runs": [result.run_id for result in results],
+        "published": auditing.inputs(),
+    }
+    report = _execute(study, inputs)
+    typer.echo(f"\nDone in {(time.monotonic() - start) / 60:.1f} min.")
+    typer.echo(f"Tables   {study.results_dir}")
+    typer.echo(f"Figures  {study.figures_dir}")
+    typer.echo(f"Report   {report}")
+
+
+def _execute(study, inputs: dict) -> Path:
+    """Execute the preset's notebooks that are not up to date and build its report."""
+    from analysis.reports import study as report
+    from rnfl.study import notebooks
+
+    folder = runs_root() / "notebooks" / study.name
+    for stem in notebooks.STUDY:
+        products = [study.results_dir / stem / "about.json", study.figures_dir / f"{stem}.png"]
+        parameters = _parameters(study.name, stem)
+        notebooks.refresh(_source(stem), folder / f"{stem}.ipynb", parameters, inputs, products)
+    return report.build(
+        study.results_dir,
+        study.figures_dir,
+        data_root() / "reproduced" / study.name / "report.html",
+        title=f"RNFL profiles: {study.name}",
+        notebooks=folder,
+    )
+
+
+def _parameters(preset: str, stem: str) -> dict[str, str]:
+    return {"preset": preset, **PARAMETERS.get((preset, stem), {})}
+
+
+def _source(stem: str) -> Path:
+    """Return a notebook of the project, or raise a ValueError that lists them."""
+    path = project_root() / "notebooks" / f"{stem}.ipynb"
+    if not path.is_file():
+        have = sorted(p.stem for p in path.parent.glob("*.ipynb"))
+        raise ValueError(f"notebook {stem!r} is unknown: expected one of {', '.join(have)}")
+    return path

@@ -1,0 +1,179 @@
+"""Commands about models."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rnfl.cli.app import app
+
+
+@app.command()
+def train(
+    context: typer.Context,
+    dataset: str,
+    backbone: str,
+    protocol: str = "naive",
+    seed: int = 42,
+    epochs: int = 80,
+    warmup_epochs: int = 5,
+    batch_size: int = 60,
+    lr_scale: float = 1.0,
+    split: Annotated[str, typer.Option(help="own, all or fold-<i>-of-<k>-s<seed>")] = "own",
+    start: Annotated[str, typer.Option(help="finished run to start from: id or folder")] = "",
+    augment: Annotated[str, typer.Option(help="intensity or none")] = "intensity",
+    views: Annotated[
+        int | None, typer.Option(help="augmented views kept of each image behind frozen blocks")
+    ] = None,
+    micro_batch: Annotated[
+        str, typer.Option(help="images computed at once: a number, auto, or all of the batch")
+    ] = "all",
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16")] = "auto",
+    compile: Annotated[
+        bool | None, typer.Option("--compile/--no-compile", help="default: on a GPU")
+    ] = None,
+) -> None:
+    """Train one run, resume it, or return it if it is finished.
+
+    Options that the protocol does not read are refused. Started by torchrun, the processes train
+    it together.
+    """
+    from rnfl import datasets
+    from rnfl.runs.run import run
+    from rnfl.training.config import RunConfig
+
+    _refuse_unread(context, protocol)
+    datasets.prepare(dataset)
+    config = RunConfig(
+        dataset,
+        backbone,
+        protocol,
+        seed=seed,
+        epochs=epochs,
+        warmup_epochs=warmup_epochs,
+        batch_size=batch_size,
+        lr_scale=lr_scale,
+        split=split,
+        start=_run_id(start) if start else None,
+        augment=None if augment == "none" else augment,
+        views=views,
+        micro_batch=_micro_batch(micro_batch),
+        precision=precision,
+        compile=compile,
+    )
+    with _together() as first:
+        result = run(config)
+        if not first:
+            return
+    error = result.summary["test_mae"]
+    said = "no test split" if error is None else f"test MAE {error:.2f} µm"
+    typer.echo(f"{result.folder}: {said} ({_measured_on(result.summary)})")
+
+
+@app.command()
+def transfer(
+    models: Annotated[list[str], typer.Argument(help="finished runs: ids or folders")],
+    on: Annotated[str, typer.Option(help="prepared dataset that the models have not seen")],
+    drop_shared: Annotated[bool, typer.Option(help="leave out patients that taught them")] = False,
+    output: Annotated[Path | None, typer.Option(help="folder for the tables")] = None,
+) -> None:
+    """Measure models on another dataset, beside yardsticks fitted to their training dataset."""
+    import pandas as pd
+
+    from analysis.accuracy import quadrants
+    from rnfl import datasets
+    from rnfl.inference import trained
+    from rnfl.runs import results
+    from rnfl.storage import provenance
+    from rnfl.storage.paths import data_root
+    from rnfl.study import external_validation
+
+    prepared = datasets.prepare(on)
+    found = [results.load_run(trained.find(model)) for model in models]
+    compared = external_validation.compare(found, on, drop_shared=drop_shared)
+    table = quadrants.quadrant_table(compared.frames, on, constant=compared.constant)
+    paired = [
+        quadrants.paired_quadrants(compared.frames, name)
+        for name in compared.frames
+        if name.startswith(external_validation.LINEAR)
+    ]
+    inputs = {"dataset": prepared.hash, "runs": [one.run_id for one in found]}
+    address = provenance.sha256_json(inputs | {"drop_shared": drop_shared})[:10]
+    folder = output or data_root() / "evaluations" / f"{on}-{address}"
+    if output and output.exists():
+        raise ValueError(f"{output} exists already: expected the name of a new folder")
+    with provenance.publish_folder(folder) as aside:
+        provenance.write_csv(aside / "quadrants.csv", table)
+        provenance.write_csv(aside / "paired.csv", pd.concat(paired))
+        provenance.write_csv(aside / "predictions.csv", compared.predictions)
+        facts = {"inputs": inputs, "patients_left_out": compared.n_shared}
+        provenance.write_json(aside / "about.json", provenance.record() | facts)
+    typer.echo(compared.heading)
+    typer.echo(external_validation.describe(table))
+    for against in paired:
+        typer.echo(f"\n{external_validation.describe_paired(against)}")
+    typer.echo(f"\n{folder}")
+
+
+@contextmanager
+def _together() -> Iterator[bool]:
+    """Join the other processes that torchrun started, if it did; yield whether to speak."""
+    if "WORLD_SIZE" not in os.environ:
+        yield True
+        return
+    from rnfl.training import distributed
+
+    with distributed.joined():
+        yield distributed.is_first()
+
+
+def _refuse_unread(context: typer.Context, protocol: str) -> None:
+    """Refuse options of the command line that the protocol's solver does not read."""
+    from rnfl.training.protocols import PROTOCOLS, UNREAD, get
+
+    unread = UNREAD[get(protocol).solver]
+    names = {one.name: "/".join(one.opts + one.secondary_opts) for one in context.command.params}
+    given = {key for key in names if context.get_parameter_source(key).name != "DEFAULT"}
+    lost = [name for key, name in names.items() if key in given and key in unread]
+    if lost:
+        read = [name for key, name in names.items() if key not in unread]
+        others = [key for key, one in PROTOCOLS.items() if given.isdisjoint(UNREAD[one.solver])]
+        raise ValueError(
+            f"protocol {protocol!r} does not read {', '.join(lost)}: it reads {', '.join(read)}. "
+            f"Leave out what it does not read, or choose --protocol {' or '.join(others)}"
+        )
+
+
+def _micro_batch(text: str) -> int | str | None:
+    if text in ("all", "auto"):
+        return None if text == "all" else text
+    if text.isdecimal():
+        return int(text)
+    raise ValueError(f"--micro-batch {text!r}: expected a number of images, 'auto' or 'all'")
+
+
+def _run_id(run: str) -> str:
+    """Return the id of a finished run; its folder must be where runs are kept."""
+    from rnfl.inference import trained
+    from rnfl.storage.paths import runs_root
+
+    folder = trained.find(run)
+    if folder.parent != runs_root().resolve():
+        raise ValueError(f"start {folder}: copy it to {runs_root()}, so that it is found again")
+    return folder.name
+
+
+def _measured_on(summary: dict) -> str:
+    """Return how many eyes a run learnt from and what its errors are measured on, in words."""
+    target = {"profile": "profiles", "quadrants": "quadrant means"}[summary["val_target"]]
+    counts = f"{summary['n_train']} eyes train, {summary['n_val']} validate"
+    how = "validation" if summary["n_val"] else "inner cross-validation"
+    labels = "labels" if summary["n_val"] else "complete labels"  # which only a readout needs
+    unused = f", {summary['n_unlabelled']} lack {labels}" if summary["n_unlabelled"] else ""
+    validation = f"{how} MAE on {target} {summary['best_val_mae']:.2f} µm"
+    return f"{counts}, {summary['n_test']} test{unused}; {validation}"

@@ -1,0 +1,1 @@
+"""What an eye is: angles, columns, metrics, splits. NumPy and pandas alone."""

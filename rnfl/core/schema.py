@@ -1,0 +1,251 @@
+"""Columns, types and units of the project's tables, and the one way to join them: by eye.
+
+``samples`` has one row per image, ``predictions`` one row per run and eye, ``history`` one per run
+and epoch, ``runs`` one per run, and a ``statistic`` one per estimate. Attributes of an eye (age,
+sex, race, ...) live in ``samples`` only and reach predictions by key, never by row order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from rnfl.core.geometry import LATERALITIES, N_ANGLES, QUADRANTS, quadrant_means
+
+MODALITIES = ("SLO", "CFP")
+SPLITS = ("train", "val", "test")
+SEXES = ("F", "M")
+RACES = ("Asian", "Black", "White")
+ETHNICITIES = ("Hispanic", "Non-Hispanic")
+SEVERITIES = ("healthy", "mild", "moderate", "severe")
+RNFL_COLUMNS = ("rnfl_mean", *(f"rnfl_{name}" for name in QUADRANTS))
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its kind ('str', 'float', 'int', 'bool' or 'profile'), unit and valid values.
+
+    ``need`` is 'value' (present, no missing entry), 'column' (present, entries may be missing),
+    'fill' (added as missing when absent) or 'optional'.
+    """
+
+    kind: str
+    unit: str = ""
+    values: tuple[str, ...] = ()
+    need: str = "value"
+
+
+TABLES: dict[str, dict[str, Column]] = {
+    "samples": {
+        **dict.fromkeys(("eye_id", "patient_id"), Column("str")),
+        "laterality": Column("str", values=LATERALITIES),
+        "modality": Column("str", values=MODALITIES),
+        "split": Column("str", values=SPLITS),
+        "age": Column("float", "years", need="fill"),
+        "sex": Column("str", values=SEXES, need="fill"),
+        "race": Column("str", values=RACES, need="fill"),
+        "ethnicity": Column("str", values=ETHNICITIES, need="fill"),
+        "severity": Column("str", values=SEVERITIES, need="fill"),
+        **dict.fromkeys(RNFL_COLUMNS, Column("float", "µm", need="optional")),
+    },
+    "predictions": {
+        **dict.fromkeys(("run_id", "eye_id", "patient_id"), Column("str")),
+        "prediction": Column("profile", "µm"),
+        "target": Column("profile", "µm, NaN where missing"),
+    },
+    "history": {
+        "run_id": Column("str"),
+        **dict.fromkeys(("epoch", "step"), Column("int")),
+        "train_loss": Column("float"),
+        "val_mae": Column("float", "µm", need="column"),
+        "lr_encoder": Column("float", need="column"),
+        "lr_head": Column("float"),
+        "seconds": Column("float", "s"),
+    },
+    "runs": {
+        **dict.fromkeys(("run_id", "dataset", "backbone", "protocol"), Column("str")),
+        "seed": Column("int"),
+        **dict.fromkeys(("best_epoch", "n_epochs"), Column("int", need="optional")),
+        "best_val_mae": Column("float", "µm", need="optional"),
+        "stopped_early": Column("bool", need="optional"),
+    },
+    "statistic": {
+        "metric": Column("str"),
+        **dict.fromkeys(("attribute", "group"), Column("str", need="column")),
+        **dict.fromkeys(("estimate", "low", "high"), Column("float", need="column")),
+        "n": Column("int"),
+    },
+}
+
+KEYS = {"samples": ["eye_id"], "predictions": ["run_id", "eye_id"], "runs": ["run_id"]}
+
+
+def validate(frame: pd.DataFrame, table: str, source: str = "") -> pd.DataFrame:
+    """Check a table and return it with its standard columns first and a fresh index.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    table : {'samples', 'predictions', 'history', 'runs', 'statistic'}
+    source : str
+        File or step the table came from, named in errors.
+
+    Returns
+    -------
+    DataFrame
+        Other columns are kept, after the standard ones; 'fill' columns are added when absent.
+
+    Raises
+    ------
+    ValueError
+        Naming the table, the column, the bad values and the valid ones.
+    """
+    if table not in TABLES:
+        raise ValueError(f"table {table!r}: expected one of {', '.join(TABLES)}")
+    columns = TABLES[table]
+    where = f"{table} ({source})" if source else table
+    needed = [name for name, column in columns.items() if column.need in ("value", "column")]
+    absent = [name for name in needed if name not in frame]
+    if absent:
+        raise ValueError(f"{where}: columns {absent} are missing; found {list(frame.columns)}")
+    fill = [name for name, column in columns.items() if column.need == "fill"]
+    frame = frame.assign(**{name: None for name in fill if name not in frame})
+    known = [name for name in columns if name in frame]
+    checked = {n: _check_column(frame[n], columns[n], f"{where}: {n}") for n in known}
+    others = frame.drop(columns=known)
+    frame = pd.concat([pd.DataFrame(checked), others], axis=1).reset_index(drop=True)
+    if table in KEYS:
+        _refuse_duplicates(frame, KEYS[table], where)
+    if table == "samples":
+        _refuse_shared_patients(frame, where)
+    return frame
+
+
+def _check_column(series: pd.Series, column: Column, where: str) -> pd.Series:
+    """Return the column in its declared type, or raise a ValueError that begins with ``where``."""
+    present = series[series.notna()]
+    if column.need == "value" and len(present) < len(series):
+        raise ValueError(f"{where}: {len(series) - len(present)} values are missing")
+    if column.kind == "str":
+        foreign = [value for value in present if not isinstance(value, str)]
+        if foreign:
+            raise ValueError(f"{where}: {_some(map(repr, foreign))}: expected strings")
+        unknown = sorted(set(present) - set(column.values)) if column.values else []
+        if unknown:
+            raise ValueError(f"{where}: {_some(unknown)}: expected {', '.join(column.values)}")
+        return series.astype(object).where(series.notna(), None)
+    if column.kind == "profile":
+        lengths = {len(value) for value in present} - {N_ANGLES}
+        if lengths:
+            raise ValueError(f"{where}: profiles of length {sorted(lengths)}: expected {N_ANGLES}")
+        return series
+    try:
+        numbers = series.astype(float)
+        if column.kind == "float":
+            return numbers
+        whole = series.astype(int if column.kind == "int" else bool)
+        if (whole == numbers).all():
+            return whole
+        raise ValueError(_some(numbers[whole != numbers].astype(str)))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: {error}: expected {column.kind}") from error
+
+
+def _refuse_duplicates(frame: pd.DataFrame, key: list[str], where: str) -> None:
+    repeated = frame.loc[frame.duplicated(key), key].astype(str).agg("/".join, axis=1)
+    if len(repeated):
+        raise ValueError(f"{where}: {'/'.join(key)} repeated: {_some(repeated)}")
+
+
+def _refuse_shared_patients(samples: pd.DataFrame, where: str) -> None:
+    n_splits = samples.groupby("patient_id")["split"].nunique()
+    shared = n_splits.index[n_splits > 1]
+    if len(shared):
+        raise ValueError(f"{where}: patients in more than one split: {_some(shared)}")
+
+
+def _some(values: Iterable[str], limit: int = 5) -> str:
+    values = list(dict.fromkeys(values))
+    rest = f" and {len(values) - limit} more" if len(values) > limit else ""
+    return ", ".join(values[:limit]) + rest
+
+
+def predictions_frame(
+    run_id: str,
+    eye_ids: Sequence[str],
+    patient_ids: Sequence[str],
+    prediction: np.ndarray,
+    target: np.ndarray,
+) -> pd.DataFrame:
+    """Return a predictions table of one run from matrices (n, 360), µm.
+
+    Raises
+    ------
+    ValueError
+        When the shapes or lengths disagree, or an eye occurs twice.
+    """
+    shape = (len(eye_ids), N_ANGLES)
+    for name, values in (("prediction", prediction), ("target", target)):
+        if np.shape(values) != shape:
+            raise ValueError(f"{name} of shape {np.shape(values)}: expected {shape}")
+    frame = pd.DataFrame(
+        {
+            "run_id": [run_id] * len(eye_ids),
+            "eye_id": list(eye_ids),
+            "patient_id": list(patient_ids),
+            "prediction": list(np.asarray(prediction, dtype=np.float32)),
+            "target": list(np.asarray(target, dtype=np.float32)),
+        }
+    )
+    return validate(frame, "predictions", run_id)
+
+
+def matrix(predictions: pd.DataFrame, column: str = "prediction") -> np.ndarray:
+    """Return one list column of a predictions table as a matrix (n, 360) of float64, µm."""
+    rows = predictions[column].to_list()
+    return np.concatenate([np.empty(0), *rows]).reshape(len(rows), N_ANGLES)
+
+
+def join_samples(predictions: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
+    """Return predictions with the other attributes of each eye, rows in the order of predictions.
+
+    Raises
+    ------
+    ValueError
+        When an eye is absent from ``samples`` or repeated there, when a run predicts an eye twice,
+        or when the two tables disagree on whose eye it is.
+    """
+    _refuse_duplicates(samples, KEYS["samples"], "samples")
+    _refuse_duplicates(predictions, KEYS["predictions"], "predictions")
+    unknown = predictions.loc[~predictions["eye_id"].isin(samples["eye_id"]), "eye_id"]
+    if len(unknown):
+        raise ValueError(f"predictions: eyes absent from samples: {_some(unknown)}")
+    owner = predictions["eye_id"].map(samples.set_index("eye_id")["patient_id"])
+    disagree = predictions.loc[owner != predictions["patient_id"], "eye_id"]
+    if len(disagree):
+        raise ValueError(f"predictions: patient_id differs from samples: {_some(disagree)}")
+    others = samples.columns.difference(predictions.columns, sort=False)
+    return predictions.merge(samples[["eye_id", *others]], on="eye_id", how="left")
+
+
+def quadrant_frame(predictions: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
+    """Return predicted and true quadrant means, one row per run and eye, µm.
+
+    The truth is ``rnfl_S`` ... ``rnfl_T`` of ``samples`` where an eye has them (measured
+    quadrants, as in GRAPE), else the quadrant means of the target profile.
+
+    Returns
+    -------
+    DataFrame
+        run_id, eye_id, patient_id, pred_S, pred_N, pred_I, pred_T, true_S, true_N, true_I, true_T.
+    """
+    joined = join_samples(predictions, samples)
+    truth = quadrant_means(matrix(joined, "target"))
+    if set(RNFL_COLUMNS[1:]) <= set(joined):
+        truth = joined[list(RNFL_COLUMNS[1:])].set_axis(list(QUADRANTS), axis=1).fillna(truth)
+    predicted = quadrant_means(matrix(joined, "prediction"))
+    keys = joined[KEYS["predictions"] + ["patient_id"]]
+    return pd.concat([keys, predicted.add_prefix("pred_"), truth.add_prefix("true_")], axis=1)

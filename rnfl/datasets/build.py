@@ -1,0 +1,69 @@
+"""Prepared datasets by name: opened where they are at hand, built from raw files where not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rnfl.datasets import registry
+from rnfl.datasets.prepared import Prepared, load
+from rnfl.storage import locks, provenance
+from rnfl.storage.paths import prepared_root
+
+
+def prepare(name: str, source: str | Path | None = None) -> Prepared:
+    """Return a prepared dataset; it is built when absent or when its settings have changed.
+
+    Programs that ask for the same one at the same time build it once.
+
+    Parameters
+    ----------
+    name : str
+        A name of the registry, :data:`rnfl.datasets.registry.DATASETS`, or of a dataset of your own
+        that :func:`write` has made; the latter is returned as it is.
+    source : path, optional
+        Folder of raw files, for datasets that have them.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, or a damaged folder under that name.
+    """
+    found = _made(name, source)
+    if found is not None:
+        return found
+    dataset = registry.find(name)
+    with locks.locked(prepared_root() / ".locks" / name):
+        found = _made(name, source)  # by a program that had the lock before
+        return dataset.prepare(name, source=source) if found is None else found
+
+
+def _made(name: str, source: str | Path | None) -> Prepared | None:
+    """Return a dataset that is there already and has the settings asked for."""
+    if Path(name).name != name or not (prepared_root() / name / "manifest.json").is_file():
+        return None
+    if source is None and not registry.is_registered(name):
+        return load(name)
+    settings = registry.find(name).settings(name, source=source)
+    prepared = load(name)
+    return prepared if prepared.manifest["settings"] == provenance.plain(settings) else None
+
+
+def open_dataset(name: str) -> Prepared:
+    """Open a prepared dataset.
+
+    Raises
+    ------
+    ValueError
+        If it is absent or damaged, with the way to make it.
+    """
+    if (prepared_root() / name).exists():
+        return load(name)
+    try:
+        registry.find(name)
+        remedy = f"make it with rnfl.prepare({name!r})"
+    except ValueError as error:
+        remedy = f"{error}; data of your own become a dataset with rnfl.write"
+    raise ValueError(
+        f"dataset {name!r} is not in {prepared_root()}: {remedy} "
+        "(finished runs need it too: their address holds its hash)"
+    )

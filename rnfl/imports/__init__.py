@@ -1,1 +1,0 @@
-"""Predictions and demographics that were made elsewhere, read, checked and joined by sample."""

@@ -1,0 +1,198 @@
+"""Trained models as ONNX files that give the same numbers without torch.
+
+The file takes float32 images (N, 3, S, S) in [0, 1], disc-centred, 4.943 mm wide and in right-eye
+orientation, and gives profiles (N, 360) in µm; normalisation is inside. It is published only when
+onnxruntime reproduces torch on random images and on crops of the model's dataset, where that is at
+hand. A JSON beside it says what goes in and what comes out.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rnfl import datasets
+from rnfl.core.geometry import FIELD_MM, N_ANGLES
+from rnfl.storage import provenance
+from rnfl.storage.paths import prepared_root
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rnfl.inference.trained import Trained
+
+INPUT, OUTPUT = "images", "profiles"
+OPSET = 18
+TOLERANCE = 1e-4  # largest difference from torch, relative to the thickness
+LEAST_UM = 1.0  # thickness below which a difference is not taken relative to it (µm)
+N_RANDOM, N_CROPS = 4, 8
+LARGEST = 2**31 - 2**20  # bytes of weights in one file; the graph needs some
+PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+
+
+def export(trained: Trained, path: str | Path) -> dict[str, Any]:
+    """Write a model as ONNX with a JSON beside it, if it gives the same numbers.
+
+    Parameters
+    ----------
+    trained : Trained
+    path : str or Path
+        File ending in .onnx; the JSON has the same name.
+
+    Returns
+    -------
+    dict
+        What the JSON says: the input's and the output's name, shape, unit and orientation, the
+        largest relative difference from torch, the images it was checked on, and the card.
+
+    Raises
+    ------
+    RuntimeError
+        If the packages of the extra 'onnx' are missing, or a profile differs by more than 1e-4.
+    ValueError
+        If the path does not end in .onnx or exists, or the model exceeds one file's 2 GB.
+    """
+    path = Path(path)
+    if path.suffix != ".onnx":
+        raise ValueError(f"{path}: expected a name that ends in .onnx")
+    if path.exists():
+        raise ValueError(f"{path} exists already and is kept as it is: name another file")
+    n_bytes = 4 * sum(parameter.numel() for parameter in trained.module.parameters())
+    if n_bytes >= LARGEST:
+        raise ValueError(f"{path}: {n_bytes / 1e9:.1f} GB of weights; one ONNX file holds 2 GB")
+    crops = _crops(trained)
+    images = np.concatenate(
+        [_random(trained.size), *([trained.as_input(crops)] if len(crops) else [])]
+    )
+    with provenance.publish_file(path) as aside:
+        to_onnx(trained.module, trained.size, aside, _metadata(trained.card))
+        difference = compare(trained.module, aside, images)
+        if not difference <= TOLERANCE:
+            raise RuntimeError(
+                f"{path} is not written: onnxruntime differs from torch by {difference:.1e} of the "
+                f"thickness, at most {TOLERANCE:.0e} is allowed"
+            )
+        about = _about(trained, difference, len(images), len(crops))
+        about["sha256"] = provenance.sha256_file(aside)
+    provenance.write_json(path.with_suffix(".json"), about)
+    return about
+
+
+def to_onnx(
+    module: nn.Module, size: int, path: Path, metadata: dict[str, str] | None = None
+) -> None:
+    """Write a module that takes (B, 3, size, size) as ONNX in single precision, any batch size.
+
+    Raises
+    ------
+    RuntimeError
+        If a package is missing.
+    """
+    import torch
+
+    onnx = _packages()
+    module = copy.deepcopy(module).cpu().float().eval()
+    example = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        program = torch.onnx.export(
+            module,
+            (example,),
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=({0: "n"},),
+        )
+    proto = program.model_proto
+    onnx.helper.set_model_props(proto, metadata or {})
+    onnx.checker.check_model(proto)
+    onnx.save_model(proto, path)
+
+
+def compare(module: nn.Module, path: Path, images: np.ndarray) -> float:
+    """Return the largest relative difference between a module and its ONNX file.
+
+    Parameters
+    ----------
+    module : nn.Module
+    path : Path
+    images : ndarray float32 (N, 3, size, size) in [0, 1]
+        Shown all at once and one by one, so that the batch size is seen not to matter.
+    """
+    import torch
+
+    _packages()
+    import onnxruntime
+
+    module = copy.deepcopy(module).cpu().float().eval()
+    with torch.inference_mode(), torch.autocast("cpu", enabled=False):
+        expected = module(torch.from_numpy(images)).double().numpy()
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    together = session.run([OUTPUT], {INPUT: images})[0]
+    single = np.concatenate([session.run([OUTPUT], {INPUT: image[None]})[0] for image in images])
+    scale = np.maximum(np.abs(expected), LEAST_UM)
+    return float(max((np.abs(got - expected) / scale).max() for got in (together, single)))
+
+
+def _packages():
+    """Return the onnx package, if all that an export needs are there."""
+    missing = [name for name, version in provenance.versions(PACKAGES).items()
+               if version == "not installed"]  # fmt: skip
+    if missing:
+        raise RuntimeError(
+            f"export needs {', '.join(missing)}: install the extra with pip install 'rnfl[onnx]'"
+        )
+    import onnx
+
+    return onnx
+
+
+def _random(size: int) -> np.ndarray:
+    return np.random.default_rng(0).random((N_RANDOM, 3, size, size), dtype=np.float32)
+
+
+def _crops(trained: Trained) -> np.ndarray:
+    """Return some crops of the dataset that the model was trained on, none if it is not there."""
+    name = trained.card["dataset"]
+    if not (prepared_root() / name / "manifest.json").is_file():
+        return np.empty((0, 1, 1), np.uint8)
+    images = datasets.load(name).images
+    return np.array(images[:: max(1, len(images) // N_CROPS)][:N_CROPS])
+
+
+def _about(trained: Trained, difference: float, n: int, n_crops: int) -> dict[str, Any]:
+    size = trained.size
+    return {
+        "input": {
+            "name": INPUT,
+            "type": "float32",
+            "shape": ["n", 3, size, size],
+            "range": [0, 1],
+            "content": f"RGB (grey repeated), disc in the centre, {FIELD_MM:.3f} mm wide",
+            "orientation": "right eye: temporal left, superior up; left eyes mirrored",
+            "resize": f"area mean or antialiased bilinear to {size} px, whole grey levels",
+        },
+        "output": {
+            "name": OUTPUT,
+            "type": "float32",
+            "shape": ["n", N_ANGLES],
+            "unit": "µm",
+            "order": "0 temporal, 90 superior, 180 nasal, 270 inferior, one value per degree",
+        },
+        "max_relative_difference": difference,
+        "checked_on": {"images": n, "crops": n_crops},
+        "opset": OPSET,
+        "versions": provenance.versions(("torch", *PACKAGES)),
+        "use": "Research use only. Not a medical device.",
+        "card": trained.card,
+    }
+
+
+def _metadata(card: dict[str, Any]) -> dict[str, str]:
+    return {"card": json.dumps(provenance.plain(card)), "unit": "µm",
+            "use": "Research use only. Not a medical device."}  # fmt: skip

@@ -1,0 +1,204 @@
+"""Which photographs a user wants read, of which eye: from files, a folder, a table or file names.
+
+The laterality of an eye is never guessed: it decides which way the profile runs. It is given for
+all photographs, or in a table, or taken from file names when the user says that it is there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rnfl.core.demographics import SPELLINGS
+from rnfl.core.geometry import LATERALITIES
+from rnfl.datasets.folder.table import SAME
+from rnfl.imaging.fundus import MM_PER_DEGREE, PHOTOGRAPH_MM
+from rnfl.storage.tables import listed, read_table
+
+FROM_NAME = "from-name"
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+COLUMNS = ("image", "eye", "disc_x", "disc_y", "width_mm")
+DEGREES = "field_degrees"
+EXPECTED = f"Expected a CSV with the columns image and eye, optionally {', '.join(COLUMNS[2:])}"
+_SIDE = re.compile(rf"(?<![^\W_])({'|'.join(LATERALITIES)})(?![^\W_])", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One photograph to read.
+
+    Attributes
+    ----------
+    path : Path
+    laterality : {'OD', 'OS'}
+    centre : (x, y) or None
+        Disc centre, px of the photograph, where the user knows it.
+    width_mm : float
+        Width of retina on the photograph (mm).
+    """
+
+    path: Path
+    laterality: str
+    centre: tuple[float, float] | None = None
+    width_mm: float = PHOTOGRAPH_MM
+
+
+def collect(
+    images: Sequence[Path],
+    eye: str | None = None,
+    table: Path | None = None,
+    centre: tuple[float, float] | None = None,
+    width_mm: float = PHOTOGRAPH_MM,
+) -> tuple[list[Request], list[dict[str, str]]]:
+    """Return what is to be read, in order, and what cannot be, with its reason.
+
+    Parameters
+    ----------
+    images : sequence of Path
+        Photographs, and folders whose files are meant (not those of folders within). Without any,
+        those of ``table``.
+    eye : {'OD', 'OS', 'from-name'}, optional
+        Laterality of all of them, or that it stands in each file's name, as in ``12_OD_1.jpg``.
+    table : Path, optional
+        CSV with columns image (file name or path from the table's folder) and eye, optionally
+        disc_x, disc_y (px) and width_mm or field_degrees, where empty means not known. Columns
+        and eyes may have the other names that a dataset ``folder`` knows.
+    centre : (x, y), optional
+        Disc centre of the only photograph.
+    width_mm : float
+        Width of retina on photographs for which ``table`` says nothing.
+
+    Returns
+    -------
+    requests : list of Request
+    exclusions : list of {"image", "reason"}
+
+    Raises
+    ------
+    ValueError
+        If lateralities are given in no way or in two, an option does not fit, or the table is
+        wrong.
+    FileNotFoundError
+        If a photograph or folder is not there.
+    """
+    _check(eye, table, width_mm)
+    rows = _read_table(table) if table else {}
+    if not images and table is None:
+        raise ValueError("no photograph is given: name files or a folder")
+    rows_by_path = {(table.parent / name).resolve(): name for name in rows}
+    paths, exclusions = _files(images) if images else ([table.parent / name for name in rows], [])
+    if table:  # which may lie among the photographs
+        exclusions = [e for e in exclusions if Path(e["image"]).resolve() != table.resolve()]
+    if centre and len(paths) != 1:
+        raise ValueError(f"one disc centre is given for {len(paths)} photographs: use a table")
+
+    requests, used = [], set()
+    for path in paths:
+        name = rows_by_path.get(path.resolve(), path.name)
+        used.add(name)
+        try:
+            requests.append(_request(path, eye, rows.get(name), centre, width_mm))
+        except ValueError as error:
+            exclusions.append({"image": str(path), "reason": str(error)})
+    if not images or any(path.is_dir() for path in images):
+        exclusions += [{"image": name, "reason": f"named in {table.name}, but {_absence(path)}"}
+                       for path, name in rows_by_path.items() if name not in used]  # fmt: skip
+    return requests, exclusions
+
+
+def _absence(path: Path) -> str:
+    return "not among the photographs given" if path.is_file() else "no such file"
+
+
+def _check(eye: str | None, table: Path | None, width_mm: float) -> None:
+    valid = (*LATERALITIES, FROM_NAME)
+    if (eye is None) == (table is None):
+        given = "is not given" if eye is None else "is given twice"
+        raise ValueError(
+            f"which eye it is {given}: give one of --eye OD, --eye OS, --eye {FROM_NAME} (when it "
+            "stands in the file names) and --eyes TABLE.csv (columns image, eye)"
+        )
+    if eye is not None and eye not in valid:
+        raise ValueError(f"eye {eye!r}: expected one of {', '.join(valid)}")
+    if not width_mm > 0:
+        raise ValueError(f"width of the photograph {width_mm} mm: expected more than 0")
+
+
+def _files(images: Sequence[Path]) -> tuple[list[Path], list[dict[str, str]]]:
+    """Return the photographs among files and in folders, and what else lies in the folders."""
+    paths, exclusions = [], []
+    for image in map(Path, images):
+        if not image.exists():
+            raise FileNotFoundError(f"{image}: no such photograph or folder")
+        if not image.is_dir():
+            paths.append(image)
+            continue
+        for path in sorted(p for p in image.iterdir() if not p.name.startswith(".")):
+            if path.is_dir():
+                exclusions.append({"image": str(path), "reason": "a folder within the folder"})
+            elif path.suffix.lower() in SUFFIXES:
+                paths.append(path)
+            else:
+                exclusions.append({"image": str(path), "reason": "not an image file"})
+    count = Counter(path.resolve() for path in paths)
+    twice = sorted(str(path) for path, times in count.items() if times > 1)
+    if twice:
+        raise ValueError(f"photographs are given twice: {', '.join(twice[:5])}")
+    return paths, exclusions
+
+
+def _read_table(path: Path) -> dict[str, dict[str, str]]:
+    """Return the rows of a table of eyes by image, as text."""
+    frame = read_table(path, SAME, None, EXPECTED)
+    absent = [name for name in COLUMNS[:2] if name not in frame]
+    if absent:
+        raise ValueError(f"{path}: columns {absent} are missing; found {listed(frame, 12)}")
+    if {"width_mm", DEGREES} <= set(frame):
+        raise ValueError(f"{path}: columns width_mm and {DEGREES}: keep one of them")
+    frame = frame[[name for name in (*COLUMNS, DEGREES) if name in frame]]
+    frame = frame.apply(lambda column: column.str.strip())
+    repeated = frame.loc[frame["image"].duplicated(), "image"].tolist()
+    if repeated or (frame["image"] == "").any():
+        raise ValueError(f"{path}: image must name each photograph once; see {repeated[:5]}")
+    return {row["image"]: row for row in frame.to_dict("records")}
+
+
+def _request(path: Path, eye: str | None, row: dict | None, centre, width_mm: float) -> Request:
+    if eye is None and row is None:
+        raise ValueError("no row in the table of eyes")
+    if not path.is_file():
+        raise ValueError("no such file")
+    if eye == FROM_NAME:
+        return Request(path, _side_in(path.stem), centre, width_mm)
+    if row is None:
+        return Request(path, eye, centre, width_mm)
+    side = SPELLINGS["laterality"].get(row["eye"].lower(), row["eye"].upper())
+    if side not in LATERALITIES:
+        raise ValueError(f"eye {row['eye']!r}: expected one of {', '.join(LATERALITIES)}")
+    x, y = (_number(row, name) for name in ("disc_x", "disc_y"))
+    if (x is None) != (y is None):
+        raise ValueError("disc_x and disc_y: only one of them is given")
+    name, mm = (DEGREES, MM_PER_DEGREE) if DEGREES in row else ("width_mm", 1.0)
+    width = _number(row, name)
+    if width is not None and width <= 0:
+        raise ValueError(f"{name} {width}: expected more than 0")
+    return Request(path, side, centre if x is None else (x, y), (width or 0) * mm or width_mm)
+
+
+def _number(row: dict, name: str) -> float | None:
+    text = row.get(name, "").strip()
+    try:
+        return float(text) if text else None
+    except ValueError:
+        raise ValueError(f"{name} {text!r}: expected a number") from None
+
+
+def _side_in(stem: str) -> str:
+    sides = {side.upper() for side in _SIDE.findall(stem)}
+    if len(sides) != 1:
+        said = "both OD and OS stand" if sides else "neither OD nor OS stands"
+        raise ValueError(f"{said} in the file's name")
+    return sides.pop()

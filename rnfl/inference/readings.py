@@ -1,0 +1,185 @@
+"""Read photographs with a trained model: from files to a table with one row per eye."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from rnfl.core.geometry import (
+    ANGLES,
+    CLOCK_HOURS,
+    FIELD_MM,
+    QUADRANTS,
+    SECTORS,
+    centre,
+    sector_means,
+    to_right_eye,
+)
+from rnfl.imaging import fundus
+from rnfl.imaging.disc import Disc
+from rnfl.inference.photographs import Request
+from rnfl.storage import provenance
+from rnfl.storage.progress import progress
+
+if TYPE_CHECKING:
+    from rnfl.inference.trained import Trained
+
+THREADS = 4  # photographs read at once
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What a model read.
+
+    Attributes
+    ----------
+    requests : list of Request
+        Those that could be read, in order.
+    discs : list of Disc
+        Their discs, located or given (confidence 1), px.
+    table : DataFrame
+        One row per request: image (file), eye, disc_x, disc_y (px), disc_confidence, then µm:
+        rnfl_mean, rnfl_S ... rnfl_T, clock_1 ... clock_12, sector_T ... sector_TI, 0 ... 359.
+        Hours are those of a right eye, 9 temporal; angles run from temporal over superior.
+    exclusions : DataFrame
+        image, reason: what was left out.
+    """
+
+    requests: list[Request]
+    discs: list[Disc]
+    table: pd.DataFrame
+    exclusions: pd.DataFrame
+
+    @property
+    def profiles(self) -> np.ndarray:
+        """Predicted profiles (N, 360), µm."""
+        return self.table[[str(angle) for angle in ANGLES]].to_numpy()
+
+
+def read(
+    requests: Sequence[Request],
+    trained: Trained,
+    excluded: Sequence[dict[str, str]] = (),
+    crops: bool = False,
+) -> Readings:
+    """Read photographs with a trained model.
+
+    Parameters
+    ----------
+    requests : sequence of Request
+    trained : Trained
+    excluded : sequence of {"image", "reason"}
+        What was left out before, kept in the answer.
+    crops : bool
+        Whether the pictures are crops already: squares of 4.943 mm centred on the disc, as taken.
+
+    Raises
+    ------
+    ValueError
+        If none can be read, with the reasons.
+    """
+    locate = _as_crop if crops else _from_photograph
+
+    def attempt(request: Request) -> tuple[np.ndarray, Disc] | str:
+        try:
+            return locate(request, fundus.read(request.path))
+        except ValueError as error:
+            return str(error).removeprefix(f"{request.path}: ")
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        found = threads.map(attempt, requests)
+        answers = list(progress(found, "reading photographs", total=len(requests)))
+    exclusions = pd.DataFrame(
+        [*excluded, *({"image": str(request.path), "reason": answer}
+                      for request, answer in zip(requests, answers, strict=True)
+                      if isinstance(answer, str))],
+        columns=["image", "reason"],
+    )  # fmt: skip
+    usable = [i for i, answer in enumerate(answers) if not isinstance(answer, str)]
+    if not usable:
+        reasons = "\n".join(f"  {e.image}: {e.reason}" for e in exclusions.head(20).itertuples())
+        raise ValueError(f"none of {len(exclusions)} could be read:\n{reasons}")
+    kept = [requests[i] for i in usable]
+    profiles = trained.predict(np.stack([answers[i][0] for i in usable]))
+    discs = [answers[i][1] for i in usable]
+    return Readings(kept, discs, _table(kept, discs, profiles), exclusions)
+
+
+def _from_photograph(request: Request, photo: np.ndarray) -> tuple[np.ndarray, Disc]:
+    if request.centre is not None:
+        x, y = request.centre
+        if not (0 <= x < photo.shape[1] and 0 <= y < photo.shape[0]):
+            raise ValueError(
+                f"disc centre ({x:g}, {y:g}) lies outside the photograph of "
+                f"{photo.shape[1]} x {photo.shape[0]} px"
+            )
+    return fundus.prepare(photo, request.laterality, request.centre, request.width_mm)
+
+
+def _as_crop(request: Request, photo: np.ndarray) -> tuple[np.ndarray, Disc]:
+    height, width = photo.shape[:2]
+    if height != width:
+        raise ValueError(f"crop of {width} x {height} px: a crop is square ({FIELD_MM:.3f} mm)")
+    size = fundus.SIZE, fundus.SIZE
+    small = np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BOX))
+    return to_right_eye(small, request.laterality), Disc(*centre(height, width), 1.0)
+
+
+def _table(requests: list[Request], discs: list[Disc], profiles: np.ndarray) -> pd.DataFrame:
+    profiles = np.asarray(profiles, dtype=float)
+    names = {"rnfl": QUADRANTS, "clock": CLOCK_HOURS, "sector": SECTORS}
+    about = pd.DataFrame(
+        {
+            "image": [str(request.path) for request in requests],
+            "eye": [request.laterality for request in requests],
+            "disc_x": [disc.x for disc in discs],
+            "disc_y": [disc.y for disc in discs],
+            "disc_confidence": [_shown(disc.confidence) for disc in discs],
+            "rnfl_mean": profiles.mean(axis=1),
+        }
+    )
+    means = [pd.DataFrame(sector_means(profiles, regions),
+                          columns=[f"{kind}_{name}" for name in regions])
+             for kind, regions in names.items()]  # fmt: skip
+    angles = pd.DataFrame(profiles, columns=[str(angle) for angle in ANGLES])
+    digits = {"disc_x": 1, "disc_y": 1, "disc_confidence": 3}
+    return pd.concat([about, *means, angles], axis=1).round(3).round(digits)
+
+
+def _shown(confidence: float) -> float:
+    """Round so that only a given centre reads as certain."""
+    return confidence if confidence == 1 else min(confidence, 0.999)
+
+
+def write(readings: Readings, folder: Path, card: dict[str, Any]) -> None:
+    """Write predictions.csv, excluded.csv and about.json (the model's card and the code)."""
+    provenance.write_csv(folder / "predictions.csv", readings.table)
+    provenance.write_csv(folder / "excluded.csv", readings.exclusions)
+    about = {"model": card, "units": "µm", "read": len(readings.table)}
+    about["excluded"] = len(readings.exclusions)
+    about["width_mm"] = sorted({request.width_mm for request in readings.requests})
+    about["code"] = provenance.record()
+    provenance.write_json(folder / "about.json", about)
+
+
+def destination(given: Path | None, root: Path, name: str) -> Path:
+    """Return the folder to write to: the given one, or a new one of that name under ``root``.
+
+    Raises
+    ------
+    ValueError
+        If the given folder exists and is not empty: nothing is ever written over.
+    """
+    if given is None:
+        taken = (root / (name if n == 1 else f"{name}-{n}") for n in range(1, 10**6))
+        return next(folder for folder in taken if not folder.exists())
+    if given.exists() and (not given.is_dir() or any(given.iterdir())):
+        raise ValueError(f"{given} exists already and is kept as it is: name another folder")
+    return given

@@ -1,0 +1,224 @@
+"""Trained models, whatever kind they are: images in, profiles out, and a card that says what it is.
+
+Only this module knows that a run holds a neural network. Everything that uses a model asks
+:func:`load` for a :class:`Trained` and needs no dataset, only the run's folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from rnfl import datasets
+from rnfl.datasets import normative as reference
+from rnfl.inference import model_card
+from rnfl.models.registry import registered
+from rnfl.runs import results
+from rnfl.runs.results import RunResult
+from rnfl.storage import provenance
+from rnfl.storage.paths import prepared_root, runs_root
+from rnfl.training.config import RunConfig
+
+if TYPE_CHECKING:
+    from torch import nn
+
+BATCH_SIZE = 32
+LISTED = 12  # runs named in an error
+DECIDING = ("timm_name", "timm_kwargs", "input_size", "mean", "std")
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A model ready to be used, in evaluation mode and single precision.
+
+    Attributes
+    ----------
+    folder : Path
+        The run it was loaded from.
+    module : nn.Module
+        Float images (B, 3, size, size) in [0, 1] to profiles (B, 360), µm.
+    size : int
+        Side of the images that ``module`` takes (px); :meth:`predict` resizes.
+    card : dict
+        What it is: run, backbone, pretraining, protocol, training set, test error; ``sentence``
+        says it in words, ``notes`` lists what a user should know before believing it.
+    reference : DataFrame or None
+        Reference band of the training set, as :func:`rnfl.datasets.normative.band` returns it.
+    """
+
+    folder: Path
+    module: nn.Module
+    size: int
+    card: dict[str, Any]
+    reference: pd.DataFrame | None
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Predict profiles float32 (N, 360), µm, of prepared crops.
+
+        Parameters
+        ----------
+        images : ndarray uint8 (N, S, S) or (N, S, S, 3)
+            Disc-centred, 4.943 mm wide, in right-eye orientation.
+
+        Raises
+        ------
+        ValueError
+            If the images have another type or shape.
+        FloatingPointError
+            If a prediction is not finite.
+        """
+        import torch
+
+        device = next(self.module.parameters()).device
+        batches = [self.as_input(images[i : i + BATCH_SIZE])
+                   for i in range(0, len(images), BATCH_SIZE)]  # fmt: skip
+        with torch.inference_mode():
+            profiles = [self.module(torch.from_numpy(b).to(device)).cpu() for b in batches]
+        profiles = torch.cat(profiles).numpy() if profiles else np.empty((0, 360), np.float32)
+        bad = np.flatnonzero(~np.isfinite(profiles).all(axis=1))
+        if len(bad):
+            raise FloatingPointError(f"{self.folder}: predictions of images {bad[:5]} not finite")
+        return profiles
+
+    def as_input(self, images: np.ndarray) -> np.ndarray:
+        """Return crops uint8 (N, S, S[, 3]) as float32 (N, 3, size, size) in [0, 1].
+
+        They are resized and rounded to whole grey levels, as those that the model learnt from.
+        """
+        import torch
+
+        from rnfl.models.backbone import resize
+
+        images = np.asarray(images)
+        shape = images.shape
+        square = len(shape) in (3, 4) and shape[1] == shape[2] and shape[3:] in ((), (3,))
+        if images.dtype != np.uint8 or not square:
+            raise ValueError(f"images {images.dtype} {shape}: expected uint8 (N, S, S[, 3])")
+        batch = torch.from_numpy(images.copy())
+        batch = batch.unsqueeze(1) if batch.ndim == 3 else batch.permute(0, 3, 1, 2)
+        if shape[1] != self.size:
+            batch = resize(batch.float(), self.size).round_().clamp_(0, 255)
+        return batch.float().div_(255).expand(-1, 3, -1, -1).contiguous().numpy()
+
+
+def load(run: str | Path) -> Trained:
+    """Load a finished run for use; its dataset need not be there.
+
+    Parameters
+    ----------
+    run : str or Path
+        Folder of a finished run, its id, or the beginning of an id that only one run has.
+
+    Raises
+    ------
+    ValueError
+        If there is no such run, several, or one whose backbone has another definition by now.
+    """
+    from rnfl.runs import restore
+    from rnfl.training import devices
+
+    folder = find(run)
+    config = _config(folder)
+    module = restore.load_model(RunResult(folder, folder.name, config))
+    module.float().to(devices.choose_device())
+    facts, band = _training_set(folder, config)
+    card = model_card.make(folder, config, facts)
+    return Trained(folder, module, module.backbone.spec.input_size, card, band)
+
+
+def find(run: str | Path) -> Path:
+    """Return the folder of a finished run given as folder, id or unambiguous beginning of an id."""
+    for folder in (Path(run), runs_root() / run):
+        if (folder / "summary.json").is_file():
+            return folder.resolve()
+    matches = [f for f in _finished() if f.name.startswith(str(run))] if str(run) else []
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise ValueError(f"model {str(run)!r} is ambiguous:\n{_listing(matches)}")
+    raise ValueError(
+        f"model {str(run)!r} is neither the folder of a finished run nor its id. {at_hand()}"
+    )
+
+
+def at_hand() -> str:
+    """Return the finished runs in words, those first that a photograph should be read with.
+
+    Real eyes go before phantoms, photographs before SLO images, many training eyes before few,
+    and at last a small test error before a large one.
+    """
+    folders = _finished()
+    if not folders:
+        return f"There are no finished runs in {runs_root()}: make one with 'rnfl train'"
+    return f"Finished runs in {runs_root()}:\n{_listing(folders)}"
+
+
+def _finished() -> list[Path]:
+    return sorted(path.parent for path in runs_root().glob("[!.]*/summary.json"))
+
+
+def _listing(folders: list[Path]) -> str:
+    said = [text for _, text in sorted(map(_ranked, folders))]
+    rest = len(folders) - LISTED
+    return "\n".join(said[:LISTED] + ([f"  and {rest} more"] if rest > 0 else []))
+
+
+def _ranked(folder: Path) -> tuple[tuple, str]:
+    """Return what a run is sorted by, and its line."""
+    summary, path = _json(folder / "summary.json"), folder / "training_set.json"
+    facts = _json(path) if path.is_file() else {}
+    eyes, error = summary.get("n_train") or 0, summary.get("test_mae")
+    phantom = facts.get("phantom", folder.name.startswith("phantom-"))
+    rank = phantom, facts.get("modality") != "CFP", -eyes, np.inf if error is None else error
+    kind = ("phantom " if phantom else "") + model_card.KINDS.get(facts.get("modality"), "images")
+    mae = "" if error is None else f", test MAE {error:.1f} µm"
+    return (*rank, folder.name), f"  {folder.name}  ({eyes:,} {kind}{mae})"
+
+
+def _config(folder: Path) -> RunConfig:
+    """Return the configuration of a run whose backbone is still what it was.
+
+    Raises
+    ------
+    ValueError
+        Naming what of the backbone has changed.
+    """
+    config = results.load_run(str(folder)).config
+    specs = _json(folder / "config.json")["backbone_specs"]
+    for name, then in zip(config.backbones, specs, strict=True):
+        now = registered(name)
+        if then and now:
+            now = provenance.plain(now)
+            changed = [key for key in DECIDING if then.get(key) != now[key]]
+            if changed:
+                raise ValueError(
+                    f"{folder}: backbone {name!r} had another {', '.join(changed)} "
+                    "when this run was trained: train it again"
+                )
+    return config
+
+
+def _training_set(folder: Path, config: RunConfig) -> tuple[dict, pd.DataFrame | None]:
+    """Return facts and band kept with the run, or of the prepared dataset while it is there."""
+    if (folder / "training_set.json").is_file():
+        path = folder / "reference.csv"
+        band = reference.read(path) if path.is_file() else None
+        return _json(folder / "training_set.json"), band
+    digest = _json(folder / "config.json").get("dataset_hash")
+    if (prepared_root() / config.dataset).exists():
+        prepared = datasets.load(config.dataset)
+        if prepared.hash == digest:
+            prepared = results.divided(prepared, config.split)
+            band = reference.training_band(prepared)
+            return reference.facts(prepared), band if len(band) else None
+    phantom = True if config.dataset.startswith("phantom-") else None
+    return {"dataset": config.dataset, "phantom": phantom}, None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))

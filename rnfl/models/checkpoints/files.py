@@ -1,0 +1,127 @@
+"""Where checkpoints lie: a folder of files as published or converted, then the hub's cache."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from rnfl.models.registry import HUB_FILE, WEIGHTS, BackboneSpec, registered
+from rnfl.storage.paths import data_root
+
+
+def checkpoints_root() -> Path:
+    """Return the folder of checkpoints: ``$RNFL_CHECKPOINTS``, else ``raw/checkpoints`` of data."""
+    override = os.environ.get("RNFL_CHECKPOINTS")
+    return Path(override).expanduser().resolve() if override else data_root() / "raw/checkpoints"
+
+
+def converted_file(spec: BackboneSpec) -> Path:
+    """Return where ``rnfl convert`` writes a backbone's weights by default."""
+    return checkpoints_root() / f"{spec.base}.safetensors"
+
+
+def find(spec: BackboneSpec) -> Path | None:
+    """Return a published backbone's file if this machine has it; nothing is downloaded.
+
+    A converted file comes first, then the published one, then the hub's cache.
+    """
+    candidates = [converted_file(spec)]
+    if spec.source.file != HUB_FILE:
+        candidates.append(checkpoints_root() / spec.source.file)
+    for path in candidates:
+        if path.is_file():
+            return path
+    if not spec.source.hub:
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(spec.source.hub, spec.source.file)
+    return Path(cached) if isinstance(cached, str) else None
+
+
+def obtain(spec: BackboneSpec) -> Path:
+    """Return a published backbone's file, downloaded from the hub if need be.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file is not here and must be fetched by hand.
+    ConnectionError
+        If the hub is not reachable or refuses; the message says which, and what to do.
+    """
+    if path := find(spec):
+        return path
+    if not spec.source.hub:
+        raise FileNotFoundError(
+            f"weights of backbone {spec.name!r} are not here: get {spec.source.file} from "
+            f"{spec.source.page} (licence: {spec.licence}) and {_by_hand(spec)}"
+        )
+    from huggingface_hub import errors, hf_hub_download
+
+    try:
+        return Path(hf_hub_download(spec.source.hub, spec.source.file))
+    except (OSError, errors.EntryNotFoundError) as error:
+        raise ConnectionError(_refusal(spec, error)) from error
+
+
+def how_to_get(spec: BackboneSpec) -> str:
+    """Return the command or the page that brings a backbone's weights."""
+    if spec.source is None:
+        return "packaged" if spec.weights == "packaged" else "needs no weights"
+    if spec.source.hub:
+        return f"`hf download {spec.source.hub} {spec.source.file}`"
+    return f"`{spec.source.file}` from {spec.source.page}"
+
+
+def _by_hand(spec: BackboneSpec) -> str:
+    convert = f"convert it with\n  rnfl convert {spec.source.file} --backbone {spec.base}"
+    if spec.source.file == HUB_FILE:  # a name that says nothing of what it holds
+        return convert
+    folder = f"put it into {checkpoints_root()} (or name its folder in RNFL_CHECKPOINTS)"
+    return f"{folder}, or {convert}"
+
+
+def _refusal(spec: BackboneSpec, error: Exception) -> str:
+    from huggingface_hub import errors
+
+    hub, file = spec.source.hub, spec.source.file
+    fetch, page = f"hf download {hub} {file}", f"https://huggingface.co/{hub}"
+    head = f"weights of backbone {spec.name!r} ({file} of {hub}) cannot be downloaded: "
+    if isinstance(error, errors.GatedRepoError | errors.RepositoryNotFoundError):
+        # The hub answers 'not found' to whoever is not logged in.
+        why = "the hub gives them only to accounts that accepted their licence"
+        if not isinstance(error, errors.GatedRepoError):
+            why = "the hub knows no such repository, or hides it from whoever is not logged in"
+        how = f"accept the licence ({spec.licence}) at {page}, then run\n  hf auth login\n  {fetch}"
+    elif _absent(error):
+        why, how = f"{hub} has no file of that name", f"look for it at {page}"
+    else:
+        why = "they are not in the local cache and the hub huggingface.co cannot be reached"
+        licence = f", once its licence ({spec.licence}) is accepted" if spec.source.gated else ""
+        how = f"on a machine with network access{licence} run\n  {fetch}"
+    return f"{head}{why}. {how[0].upper()}{how[1:]}\nor, if you have the file, {_by_hand(spec)}"
+
+
+def _absent(error: Exception) -> bool:
+    from huggingface_hub import errors
+
+    unseen = isinstance(error, errors.LocalEntryNotFoundError)  # not asked: offline
+    return isinstance(error, errors.EntryNotFoundError) and not unseen
+
+
+def weights_file(name: str) -> Path | None:
+    """Return the file that a backbone's weights come from; None where it has none of its own.
+
+    A packaged file's path is returned whether it is there or not.
+
+    Raises
+    ------
+    FileNotFoundError, ConnectionError
+        If published weights are neither here nor to be had, with the way to get them.
+    """
+    spec = registered(name)
+    if spec is None or spec.weights is None:
+        return None
+    if spec.weights == "packaged":
+        return WEIGHTS / f"{spec.base}.safetensors"
+    return obtain(spec)

@@ -1,0 +1,212 @@
+"""Fill a model with a checkpoint: every key accounted for, and a report of what was done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+from timm.layers import resample_abs_pos_embed
+from torch import Tensor, nn
+
+from rnfl.models.checkpoints import reading, recognition
+from rnfl.models.checkpoints.layouts import PLAIN, Layout
+from rnfl.models.checkpoints.plans import POSITION, Plan, Shape, plan, prefix_tokens
+from rnfl.models.checkpoints.reading import Contents
+from rnfl.models.registry import BACKBONES, HUB_FILE, BackboneSpec
+
+# Metadata of converted files.
+BACKBONE, ORIGIN, DIGEST = "rnfl_backbone", "source_file", "source_sha256"
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What loading a checkpoint did.
+
+    Attributes
+    ----------
+    file, backbone, family : str
+    loaded : int
+        Number of tensors that went into the model: all of its own.
+    dropped : dict
+        Number of tensors dropped, by rule.
+    beside : tuple of str
+        What the file holds beside weights; not used.
+    position : str
+        What became of the position embedding.
+    cast : dict
+        Number of tensors cast to float32, by their type in the file.
+    origin : str
+        For a converted file: the published file it was made from, with its SHA-256.
+    """
+
+    file: str
+    backbone: str
+    family: str
+    loaded: int
+    dropped: dict[str, int] = field(default_factory=dict)
+    beside: tuple[str, ...] = ()
+    position: str = "none in this model"
+    cast: dict[str, int] = field(default_factory=dict)
+    origin: str = ""
+
+    @property
+    def text(self) -> str:
+        """The report in lines of words."""
+        made = f" (made from {self.origin})" if self.origin else ""
+        lines = [
+            f"{self.file} → {self.backbone}, {self.family} layout{made}",
+            f"  loaded: {self.loaded} tensors, every one of the model's",
+            f"  dropped: {_counts(self.dropped) or 'nothing'}",
+            f"  position embedding: {self.position}",
+            f"  cast to float32: {_counts(self.cast) or 'nothing'}",
+        ]
+        if self.beside:
+            lines.append(f"  not used: {', '.join(self.beside)}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file's weights under the model's keys, as they lie in the file, and how they were found."""
+
+    tensors: dict[str, Tensor]
+    report: LoadReport
+
+
+def load_into(encoder: nn.Module, spec: BackboneSpec, path: str | Path) -> LoadReport:
+    """Fill an encoder with a checkpoint.
+
+    Raises
+    ------
+    ValueError
+        If the file is not this backbone's, with keys and the likely cause.
+    """
+    own = encoder.state_dict()
+    weights = read_weights(spec, path, {key: tuple(value.shape) for key, value in own.items()})
+    tensors = dict(weights.tensors)
+    if POSITION in tensors:
+        tensors[POSITION] = _resampled(tensors[POSITION], tuple(own[POSITION].shape))
+    encoder.load_state_dict({k: v.to(own[k].dtype) for k, v in tensors.items()}, strict=True)
+    return weights.report
+
+
+def read_weights(spec: BackboneSpec, path: str | Path, expected: dict[str, Shape]) -> Weights:
+    """Read a backbone's file and hold it against the names and shapes of its model.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+    path : path
+        A published file, or one that ``rnfl convert`` wrote.
+    expected : dict of key to shape
+
+    Returns
+    -------
+    Weights
+        The position embedding keeps the file's own grid.
+
+    Raises
+    ------
+    ValueError
+        If anything is missing, unexpected, of another shape, not of numbers or not finite.
+    """
+    contents = reading.read(path)
+    layout = _layout(contents, spec)
+    found = contents.under(layout.top)
+    if found is None:
+        _refuse(contents, spec, f"it has no table of weights {layout.top!r}", None)
+    made = plan({key: tuple(value.shape) for key, value in found.items()}, layout, expected)
+    if not made.fits:
+        complaints = []
+        if made.missing:
+            complaints.append(f"missing {recognition.quote(made.missing)}")
+        if made.unexpected:
+            complaints.append(f"unexpected {recognition.quote(made.unexpected)}")
+        if made.misshapen:
+            shapes = [f"{k} is {a}, not {b}" for k, (a, b) in made.misshapen.items()]
+            complaints.append(f"shapes {recognition.quote(shapes)}")
+        _refuse(contents, spec, "; ".join(complaints), made)
+    tensors = {target: found[key].detach() for key, target in made.renamed.items()}
+    _check_numbers(contents.path, tensors)
+    cast = {}
+    for value in tensors.values():
+        if value.dtype != torch.float32:
+            kind = str(value.dtype).removeprefix("torch.")
+            cast[kind] = cast.get(kind, 0) + 1
+    origin = contents.metadata.get(ORIGIN, "")
+    return Weights(
+        tensors,
+        LoadReport(
+            file=contents.path.name,
+            backbone=spec.name,
+            family=layout.name,
+            loaded=len(tensors),
+            dropped={rule: len(keys) for rule, keys in made.dropped.items()},
+            beside=contents.beside,
+            position=_position(made.grids),
+            cast=cast,
+            origin=f"{origin}, sha256 {contents.metadata.get(DIGEST)}" if origin else "",
+        ),
+    )
+
+
+def _layout(contents: Contents, spec: BackboneSpec) -> Layout:
+    name = contents.path.name
+    written_for = contents.metadata.get(BACKBONE)
+    if written_for and written_for != spec.base:
+        raise ValueError(
+            f"{contents.path} was converted for backbone {written_for!r}, not {spec.base!r}"
+        )
+    named = [s for s in BACKBONES.values() if s.source and s.source.file != HUB_FILE]
+    published = {s.source.file: s.name for s in named}
+    if published.get(name, spec.base) != spec.base:
+        raise ValueError(
+            f"{contents.path} has the name under which backbone {published[name]!r} is published, "
+            f"not {spec.base!r}: ask for that backbone"
+        )
+    return PLAIN if written_for or spec.source is None else spec.source.layout
+
+
+def _refuse(contents: Contents, spec: BackboneSpec, complaint: str, made: Plan | None) -> NoReturn:
+    layout = spec.source.layout if spec.source else PLAIN
+    raise ValueError(
+        f"{contents.path} does not hold the weights of backbone {spec.name!r} "
+        f"({layout.name}: {recognition.expectation(layout)}).\n"
+        f"  {complaint}\n"
+        f"  the file holds {recognition.describe(contents)}\n"
+        f"  likely cause: {recognition.likely_cause(contents, spec, made)}"
+    )
+
+
+def _check_numbers(path: Path, tensors: dict[str, Tensor]) -> None:
+    kinds = [f"{k} ({v.dtype})" for k, v in tensors.items() if not v.is_floating_point()]
+    if kinds:
+        raise ValueError(f"{path}: weights that are no real numbers, {recognition.quote(kinds)}")
+    if bad := [key for key, value in tensors.items() if not value.isfinite().all()]:
+        raise ValueError(
+            f"{path}: weights that are NaN or infinite, {recognition.quote(bad)}; the file is "
+            "damaged or its training diverged"
+        )
+
+
+def _resampled(embedding: Tensor, shape: Shape) -> Tensor:
+    if tuple(embedding.shape) == shape:
+        return embedding
+    extra = prefix_tokens(shape[1])
+    side = int((shape[1] - extra) ** 0.5)
+    return resample_abs_pos_embed(embedding.float(), [side, side], num_prefix_tokens=extra)
+
+
+def _position(grids: tuple[int, int] | None) -> str:
+    if grids is None:
+        return "none in this model"
+    before, after = grids
+    if before == after:
+        return f"kept, {before}×{before}"
+    return f"resampled, {before}×{before} → {after}×{after}"
+
+
+def _counts(numbers: dict[str, int]) -> str:
+    return ", ".join(f"{name} ({count})" for name, count in numbers.items())

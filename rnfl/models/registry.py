@@ -1,0 +1,250 @@
+"""The registry of backbones: what each is, without importing any of them."""
+
+import json
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from rnfl.models.checkpoints import layouts
+from rnfl.models.checkpoints.layouts import Source
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+HALF = (0.5, 0.5, 0.5)
+HUB_FILE = "model.safetensors"  # of every timm repository of the hub
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """What a backbone is: architecture, weights and the images it expects.
+
+    Attributes
+    ----------
+    name : str
+        A key of ``BACKBONES``, with ``@<px>`` behind it where another size was asked for.
+    weights : {'packaged', 'published', 'hub', None}
+        'packaged' = a file of ``models/weights``, 'published' = the file that ``source`` names,
+        'hub' = timm's own download, None = random.
+    input_size : int
+        Side of the square input (px); images of other sizes are resized.
+    mean, std : tuple of float
+        Per-channel normalisation of images in [0, 1].
+    pretraining : str
+        What the weights learnt from, in words.
+    phantom : bool
+        Whether the weights come from phantom eyes.
+    source : Source or None
+        Where published weights are and how their file is read.
+    parameters : int
+        Number of parameters of the encoder at its input size; 0 = not counted.
+    """
+
+    name: str
+    timm_name: str
+    weights: str | None
+    input_size: int = 224
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    licence: str = ""
+    pretraining: str = ""
+    phantom: bool = False
+    timm_kwargs: dict = field(default_factory=dict)
+    source: Source | None = None
+    parameters: int = 0
+
+    @property
+    def base(self) -> str:
+        """The registered name, without a size."""
+        return self.name.partition("@")[0]
+
+    @property
+    def patch(self) -> int | None:
+        """Side of a patch (px) as timm's name states it, or None."""
+        stated = re.search(r"patch(\d+)", self.timm_name)
+        return int(stated[1]) if stated else None
+
+
+def _phantom(name: str, weights: str | None, pretraining: str) -> BackboneSpec:
+    return BackboneSpec(
+        name,
+        "vit_tiny_patch16_224",
+        weights,
+        input_size=112,
+        mean=HALF,
+        std=HALF,
+        licence="MIT",
+        pretraining=pretraining,
+        phantom=True,
+        timm_kwargs={"embed_dim": 128, "depth": 6, "num_heads": 4},
+        parameters=1_294_848,
+    )
+
+
+def _hub(name: str, timm_name: str, parameters: int, **options) -> BackboneSpec:
+    source = Source(layouts.TIMM_HUB, HUB_FILE, hub=f"timm/{timm_name}")
+    options = {"licence": "Apache-2.0"} | options
+    return BackboneSpec(
+        name, timm_name, "published", source=source, parameters=parameters, **options
+    )
+
+
+def _dinov2(letter: str, size: str, parameters: int, registers: bool = False) -> BackboneSpec:
+    return _hub(
+        f"dinov2_vit{letter}14" + "_reg4" * registers,
+        f"vit_{size}_patch14{'_reg4' * registers}_dinov2.lvd142m",
+        parameters,
+        pretraining="DINOv2 on LVD-142M, self-supervised, 518 px"
+        + ", with 4 register tokens" * registers,
+    )
+
+
+def _dinov3(name: str, size: str, parameters: int) -> BackboneSpec:
+    return _hub(
+        f"dinov3_{name}",
+        f"vit_{size}_patch16_dinov3.lvd1689m",
+        parameters,
+        input_size=256,
+        licence="DINOv3 licence",
+        pretraining="DINOv3 on LVD-1689M, self-supervised, 4 register tokens, rotary positions",
+    )
+
+
+def _retfound(name: str, file: str, data: str, hub: bool = True) -> BackboneSpec:
+    mae = "dinov2" not in file
+    source = Source(
+        layouts.RETFOUND_MAE if mae else layouts.RETFOUND_DINOV2,
+        f"{file}.pth",
+        hub=f"YukunZhou/{file}" if hub else "",
+        page="" if hub else "the links of an earlier README of github.com/rmaphoh/RETFound_MAE",
+        gated=hub,
+    )
+    return BackboneSpec(
+        f"retfound_{name}",
+        "vit_large_patch16_224" if mae else "vit_large_patch14_dinov2.lvd142m",
+        "published",
+        licence="CC BY-NC 4.0",
+        pretraining=f"{'masked autoencoding' if mae else 'DINOv2'} of {data}",
+        source=source,
+        parameters=303_301_632 if mae else 303_227_904,
+    )
+
+
+def _depth_anything(size: str, letter: str, parameters: int, licence: str) -> BackboneSpec:
+    source = Source(
+        layouts.DEPTH_ANYTHING,
+        f"depth_anything_v2_vit{letter}.pth",
+        hub=f"depth-anything/Depth-Anything-V2-{size.title()}",
+    )
+    return BackboneSpec(
+        f"depth_anything_v2_{size}",
+        f"vit_{size}_patch14_dinov2",
+        "published",
+        input_size=518,
+        licence=licence,
+        pretraining="monocular depth of photographs, from DINOv2",
+        source=source,
+        parameters=parameters,
+    )
+
+
+_GREEN = BackboneSpec(
+    "retfound_green",
+    "vit_small_patch14_reg4_dinov2",
+    "published",
+    input_size=392,
+    mean=HALF,
+    std=HALF,
+    licence="non-commercial",
+    pretraining="token reconstruction of 75,000 public fundus photographs",
+    source=Source(
+        layouts.PLAIN,
+        "retfoundgreen_statedict.pth",
+        page="https://github.com/justinengelmann/RETFound_Green/releases/tag/v0.1",
+    ),
+    parameters=21_832_704,
+)
+
+BACKBONES: dict[str, BackboneSpec] = {
+    spec.name: spec
+    for spec in (
+        _phantom("phantom_cls", "packaged", "classification of phantom eyes"),
+        _phantom("phantom_depth", "packaged", "height maps of phantom eyes"),
+        _phantom("phantom_mae", "packaged", "masked autoencoding of phantom eyes"),
+        _phantom("phantom_scratch", None, "none (random initialisation)"),
+        _retfound("mae_naturecfp", "RETFound_mae_natureCFP", "fundus photographs (Nature 2023)"),
+        _retfound("mae_natureoct", "RETFound_mae_natureOCT", "OCT scans (Nature 2023)"),
+        _retfound("mae_meh", "RETFound_mae_meh", "fundus photographs of Moorfields"),
+        _retfound("mae_shanghai", "RETFound_mae_shanghai", "fundus photographs of Shanghai"),
+        _retfound("cfp_legacy", "RETFound_cfp_weights", "fundus photographs", hub=False),
+        _retfound("oct_legacy", "RETFound_oct_weights", "OCT scans", hub=False),
+        _retfound("dinov2_meh", "RETFound_dinov2_meh", "fundus photographs of Moorfields"),
+        _retfound("dinov2_shanghai", "RETFound_dinov2_shanghai", "fundus photographs of Shanghai"),
+        _GREEN,
+        _depth_anything("small", "s", 22_056_192, "Apache-2.0"),
+        _depth_anything("base", "b", 86_579_712, "CC BY-NC 4.0"),
+        _depth_anything("large", "l", 304_367_616, "CC BY-NC 4.0"),
+        _hub(
+            "imagenet_vitb16",
+            "vit_base_patch16_224.augreg_in21k_ft_in1k",
+            85_798_656,
+            mean=HALF,
+            std=HALF,
+            pretraining="ImageNet-21k, then ImageNet-1k, supervised",
+        ),
+        _dinov2("s", "small", 21_628_800),
+        _dinov2("b", "base", 85_724_928),
+        _dinov2("l", "large", 303_227_904),
+        _dinov2("g", "giant", 1_134_769_664),
+        _dinov2("s", "small", 21_629_952, registers=True),
+        _dinov2("b", "base", 85_727_232, registers=True),
+        _dinov2("l", "large", 303_230_976, registers=True),
+        _dinov2("g", "giant", 1_134_774_272, registers=True),
+        _dinov3("vits16", "small", 21_586_944),
+        _dinov3("vits16plus", "small_plus", 28_683_264),
+        _dinov3("vitb16", "base", 85_641_216),
+        _dinov3("vitl16", "large", 303_079_424),
+        _dinov3("vith16plus", "huge_plus", 840_509_440),
+    )
+}
+
+
+def registered(name: str) -> BackboneSpec | None:
+    """Return the specification of a registered name or ``<name>@<px>``; None for other names.
+
+    Raises
+    ------
+    ValueError
+        If the size is no whole number of patches.
+    """
+    base, sized, size = name.partition("@")
+    if base not in BACKBONES:
+        return None
+    spec = BACKBONES[base]
+    return replace(spec, name=name, input_size=side(name, size, spec.patch)) if sized else spec
+
+
+def side(name: str, size: str, patch: int | None) -> int:
+    """Return the image side (px) that ``<name>@<px>`` asks for, if it can be cut into patches."""
+    pixels = int(size) if size.isdecimal() else 0
+    if pixels < 1 or pixels % (patch or 1):
+        near = max(round(pixels / (patch or 1)), 1) * (patch or 1)
+        raise ValueError(
+            f"backbone {name!r}: '@<px>' takes a whole number of pixels"
+            + (f", a multiple of its patch of {patch} px such as @{near}" if patch else "")
+        )
+    return pixels
+
+
+def recipe(name: str) -> dict:
+    """Return how packaged weights were made: the json file beside them.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    """
+    path = WEIGHTS / f"{name}.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: {name!r} has no recorded pretraining")
+    return json.loads(path.read_text(encoding="utf-8"))

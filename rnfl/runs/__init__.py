@@ -1,0 +1,1 @@
+"""Runs: what decides one, where it lies, and how it is computed at most once."""

@@ -1,0 +1,70 @@
+"""From a configuration and the rows of a dataset to a fitted model: by gradient, or by solving."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from rnfl.datasets.prepared import Prepared
+from rnfl.runs import restore
+from rnfl.training import batches, devices, distributed, readout
+from rnfl.training import loop as training
+from rnfl.training.config import RunConfig
+from rnfl.training.state import Progress
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model that has learnt, how it went, and what its errors were measured on."""
+
+    model: nn.Module
+    progress: Progress
+    precision: str
+    target: str
+
+
+def train(
+    config: RunConfig,
+    prepared: Prepared,
+    rows: dict[str, np.ndarray],
+    partial: Path,
+    report: Callable[[dict], None] | None,
+) -> Fitted:
+    """Train by gradient, or go on where an interrupted training stopped."""
+    device = devices.choose_device()
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        model = restore.untrained(config, prepared).to(device)
+    precision = devices.resolve_precision(config.precision, device, model.backbone.embed_dim)
+    size = model.backbone.spec.input_size
+    data = {s: batches.load(prepared, rows[s], size, device) for s in ("train", "val")}
+    if config.start is None:
+        model.set_targets(data["train"].labels)
+    else:
+        model.set_level(data["train"].labels)
+    parts = model, data["train"], data["val"]
+    progress = training.fit(*parts, config.protocol, config, partial, report)
+    return Fitted(model, progress, precision, data["val"].target)
+
+
+def solve(config: RunConfig, prepared: Prepared, rows: dict[str, np.ndarray]) -> Fitted:
+    """Solve for a readout of frozen backbones."""
+    if distributed.size() > 1:
+        raise ValueError(f"{config.slug}: a readout is solved for by one process, not by torchrun")
+    clock = time.monotonic()
+    device = devices.choose_device()
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        read = restore.backbones(config, prepared)
+    size = max(backbone.spec.input_size for backbone in read)
+    data = batches.load(prepared, rows["train"], size, device)
+    patients = prepared.samples["patient_id"].iloc[rows["train"]]
+    model, solved = readout.fit(read, data, patients, config.seed)
+    progress = readout.progress(model, solved, data, time.monotonic() - clock)
+    return Fitted(model, progress, "fp32", data.target)

@@ -1,0 +1,97 @@
+"""One process at a time per run or dataset: who has it, who waits, what a killed one left."""
+
+import glob
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from rnfl.storage import errors, provenance
+
+PATIENCE = 1.0  # s; who waits longer is told
+
+
+@contextmanager
+def locked(folder: Path, waiting: bool = True) -> Iterator[None]:
+    """Hold the lock of an unfinished run or dataset, which is free as soon as the process ends.
+
+    Who has to wait is told once for whom: its name, host, process and since when.
+
+    Parameters
+    ----------
+    folder : Path
+        Of what is unfinished. The lock lies beside it; in it, while the lock is held, who holds it.
+    waiting : bool
+        Whether to wait for who has it.
+
+    Raises
+    ------
+    ValueError
+        If another process has it and this one is not to wait.
+    OSError
+        If nothing can be written there.
+    """
+    lock, holder = _lock(folder), folder / "holder.json"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=PATIENCE)
+    except Timeout:
+        if not waiting:
+            raise ValueError(
+                f"{folder.name}: {_said(holder)} is computing it; ask again when it has ended"
+            ) from None
+        tqdm.write(f"{folder.name}: waiting for {_said(holder)} to end with it", file=sys.stderr)
+        lock.acquire(poll_interval=0.2)
+    except OSError as error:
+        kept = "nothing is lost; RNFL_DATA names another data folder"
+        raise errors.unwritten("a lock", folder.parent, error, kept) from error
+    try:
+        clear_aside(holder)
+        since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+        me = {"host": platform.node(), "process": os.getpid(), "since": since}
+        try:
+            provenance.write_json(holder, me)
+        except OSError as error:
+            kept = f"what was trained before, if anything, is kept in {folder}"
+            raise errors.unwritten(holder.name, folder, error, kept) from error
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        with suppress(OSError):  # what is in it is kept
+            folder.rmdir()
+        lock.release()
+
+
+def remove_remains(folder: Path) -> None:
+    """Remove the folder of an unfinished run that is finished, unless a process has its lock."""
+    if folder.exists():
+        with suppress(Timeout), _lock(folder).acquire(timeout=0):
+            shutil.rmtree(folder)
+
+
+def clear_aside(path: Path) -> None:
+    """Remove what killed writers of ``path`` left beside it, where nobody else writes it now."""
+    mark = "[0-9a-f]" * 8
+    pattern = f".{glob.escape(path.stem)}.{mark}.partial{glob.escape(path.suffix)}"
+    for left in path.parent.glob(pattern):
+        shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+def _lock(folder: Path) -> FileLock:
+    return FileLock(folder.with_name(f"{folder.name}.lock"))
+
+
+def _said(holder: Path) -> str:
+    try:
+        about = json.loads(holder.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return "another process"
+    return f"process {about['process']} on {about['host']} (since {about['since']})"

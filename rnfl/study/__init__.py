@@ -1,0 +1,1 @@
+"""Grids of runs: presets, ablations, baselines and the notebooks that execute them."""

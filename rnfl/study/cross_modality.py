@@ -1,0 +1,89 @@
+"""Quadrants predicted across modalities: the models and yardsticks of Table 2, on each domain.
+
+A quadrant frame holds predicted and measured means of the four quadrants (see
+:func:`rnfl.core.schema.quadrant_frame`). A model is always shown eyes it was not trained on: on the
+phantom those of the test split, elsewhere all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from rnfl import datasets
+from rnfl.core import schema
+from rnfl.runs.results import RunResult
+from rnfl.runs.run import predict_with
+from rnfl.runs.template_oracle import oracle_predictions, template_predictions
+from rnfl.study import baselines
+from rnfl.study.presets import REFERENCE, Preset
+from rnfl.training.config import RunConfig
+
+Models = Mapping[str, Sequence[RunResult]]
+
+
+def configs(study: Preset) -> dict[str, list[RunConfig]]:
+    """Return the runs to transfer by training dataset: one backbone, both modalities, all seeds."""
+    seeds = [study.config(study.featured, REFERENCE, seed) for seed in study.seeds]
+    return {name: [replace(one, dataset=name) for one in seeds] for name in (study.slo, study.cfp)}
+
+
+def model_quadrants(
+    results: Sequence[RunResult], dataset: str, split: str | None = "test"
+) -> pd.DataFrame:
+    """Return the quadrant frame of trained models, one run per seed, on a prepared dataset."""
+    tables = [predict_with(result, dataset, split) for result in results]
+    return schema.quadrant_frame(pd.concat(tables, ignore_index=True), _samples(dataset))
+
+
+def phantom_quadrants(models: Models, dataset: str) -> dict[str, pd.DataFrame]:
+    """Return quadrant frames on a phantom's test split: template, oracle floor and each model.
+
+    Parameters
+    ----------
+    models : mapping of str to sequence of RunResult
+        Name as it is to appear in the table, and its runs (seeds).
+    dataset : str
+        Prepared phantom; its training split makes the template.
+    """
+    ends = {
+        "template": template_predictions(dataset),
+        "oracle floor": oracle_predictions(dataset),
+    }
+    frames = {name: schema.quadrant_frame(table, _samples(dataset)) for name, table in ends.items()}
+    return frames | {name: model_quadrants(runs, dataset) for name, runs in models.items()}
+
+
+def external_quadrants(models: Models, dataset: str) -> dict[str, pd.DataFrame]:
+    """Return quadrant frames on a dataset that no model was trained on, zero-shot.
+
+    Beside the models stand a constant and PCA + ridge, which are cross-validated on this very
+    dataset: they know its mean level, a transferred model does not.
+    """
+    prepared = datasets.load(dataset)
+    frames = {
+        "constant": baselines.constant(prepared),
+        "PCA + ridge": baselines.pca_ridge(prepared),
+    }
+    zero_shot = {name: model_quadrants(runs, dataset, split=None) for name, runs in models.items()}
+    return frames | zero_shot
+
+
+def available(dataset: str | None) -> str:
+    """Prepare an external dataset and return ``""``, or return why it cannot be had.
+
+    Only the absence of its raw files is an answer; damaged or unexpected files are errors.
+    """
+    if dataset is None:
+        return "this preset has no external dataset"
+    try:
+        datasets.prepare(dataset)
+    except FileNotFoundError:
+        return f"the files of {dataset} are not at hand, data/README.md says where to get them"
+    return ""
+
+
+def _samples(dataset: str) -> pd.DataFrame:
+    return datasets.load(dataset).samples

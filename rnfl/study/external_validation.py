@@ -1,0 +1,200 @@
+"""Models measured on a dataset they have not seen, beside yardsticks fitted to the one they have.
+
+All see the same training eyes (those that trained or validated the network) and the same test
+eyes, and none knows the level of the other dataset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from rnfl import datasets
+from rnfl.core import schema
+from rnfl.core.geometry import QUADRANTS
+from rnfl.datasets.prepared import Prepared
+from rnfl.inference import trained
+from rnfl.runs import lineage, results
+from rnfl.runs.results import RunResult
+from rnfl.study import baselines
+
+# (images (n, H, W[, 3]), quadrants (n, 4) µm, patients (n,)) -> (images (m, ...) -> (m, 4) µm)
+Yardstick = Callable[[np.ndarray, np.ndarray, np.ndarray], baselines.Predictor]
+
+LINEAR = "PCA + ridge"  # the yardstick that models are compared with, eye by eye
+YARDSTICKS: dict[str, Yardstick] = {
+    "constant": baselines.fit_constant,
+    LINEAR: baselines.fit_pca_ridge,
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Models and yardsticks on the eyes of a dataset that they have not seen.
+
+    Attributes
+    ----------
+    dataset : str
+    frames : dict of method to quadrant frame
+        See :func:`rnfl.core.schema.quadrant_frame`, µm; runs that differ in their seed alone are
+        one method.
+    constant : list of str
+        The methods that predict the same for every eye.
+    n_shared : int
+        Patients that were left out because a model has learnt from them.
+    """
+
+    dataset: str
+    frames: dict[str, pd.DataFrame]
+    constant: list[str]
+    n_shared: int
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        """All frames, one below the other, with a column ``method``."""
+        named = [frame.assign(method=method) for method, frame in self.frames.items()]
+        return pd.concat(named, ignore_index=True)
+
+    @property
+    def heading(self) -> str:
+        """How many eyes of how many patients were measured, in words."""
+        frame = next(iter(self.frames.values()))
+        text = f"{self.dataset}: {len(frame)} eyes of {frame['patient_id'].nunique()} patients"
+        return text + (f", {self.n_shared} patients left out" if self.n_shared else "")
+
+
+def describe(table: pd.DataFrame) -> str:
+    """Return the errors of a quadrant table, three lines per method: µm with 95 % intervals.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns method, metric, group, estimate, low and high.
+    """
+    cells = table.set_index(["method", "metric", "group"])
+    lines = []
+    for method in table["method"].unique():
+        errors = {name: _cell(cells.loc[(method, "mae", name)]) for name in ("mean", *QUADRANTS)}
+        bias, r = (_cell(cells.loc[(method, metric, "global")]) for metric in ("bias", "r"))
+        lines.append(method)
+        lines.append(f"  MAE {errors.pop('mean')}, bias of mean {bias}, r of mean {r}")
+        lines.append("  MAE " + ", ".join(f"{name} {text}" for name, text in errors.items()))
+    return "\n".join(lines)
+
+
+def describe_paired(table: pd.DataFrame) -> str:
+    """Return differences in mean quadrant error to one method, one line each, µm.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As :func:`analysis.accuracy.quadrants.paired_quadrants` returns it.
+    """
+    lines = [f"MAE mean less that of {table['against'].iloc[0]}, on the same eyes:"]
+    width = table["method"].str.len().max()
+    for row in table.itertuples():
+        interval = f"{row.estimate:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
+        p = f"p {row.p_holm:.3f}" if row.p_holm >= 0.0005 else "p < 0.001"
+        lines.append(f"{row.method:<{width}}  {interval}  {p} (Holm)")
+    return "\n".join(lines)
+
+
+def _cell(row: pd.Series) -> str:
+    if not np.isfinite(row["estimate"]):
+        return "-"
+    return f"{row['estimate']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+
+
+def compare(
+    found: Sequence[RunResult],
+    dataset: str,
+    yardsticks: Mapping[str, Yardstick] | None = None,
+    drop_shared: bool = False,
+) -> Comparison:
+    """Predict all eyes of a dataset with models trained elsewhere, and with yardsticks.
+
+    Parameters
+    ----------
+    found : sequence of RunResult
+    dataset : str
+        Prepared dataset to predict.
+    yardsticks : mapping of str to Yardstick, optional
+        By default :data:`YARDSTICKS`; fitted once to each dataset that the runs were trained on.
+    drop_shared : bool
+        Leave out patients that a model has learnt from, in place of refusing.
+
+    Raises
+    ------
+    ValueError
+        If no eye was measured, a model has learnt from patients of the dataset, or nothing else
+        is left.
+    """
+    prepared = datasets.open_dataset(dataset)
+    every = np.arange(len(prepared))
+    truth = _frame("truth", prepared, every)[[f"true_{name}" for name in QUADRANTS]]
+    if truth.isna().all(axis=None):
+        raise ValueError(
+            f"{prepared.name}: no quadrant of its {len(prepared)} eyes was measured, so there is "
+            f"nothing to compare with; 'rnfl predict' reads eyes without labels"
+        )
+    shared = set().union(*(lineage.shared_patients(one, prepared, every) for one in found))
+    rows = np.flatnonzero(~prepared.samples["patient_id"].isin(shared))
+    if shared and (not drop_shared or not len(rows)):
+        raise ValueError(
+            f"{len(shared)} of {prepared.samples['patient_id'].nunique()} patients of "
+            f"{prepared.name} have taught these models: measure on other patients, or leave the "
+            f"shared ones out with --drop-shared where some remain"
+        )
+    yardsticks = YARDSTICKS if yardsticks is None else yardsticks
+    teachers = {(one.config.dataset, one.config.split): None for one in found}
+    frames, constant = {}, []
+    for teacher, split in teachers:
+        lesson = _lesson(results.divided(datasets.open_dataset(teacher), split))
+        for name, yardstick in yardsticks.items():
+            label = name if len(teachers) == 1 else f"{name} of {teacher}, {split}"
+            quadrants = yardstick(*lesson)(prepared.images[rows])
+            frames[label] = _frame(label, prepared, rows, quadrants=quadrants)
+            constant += [label] if name == "constant" else []
+    for one in found:
+        label = _label(one)
+        profiles = trained.load(one.folder).predict(prepared.images[rows])
+        frame = _frame(one.run_id, prepared, rows, profiles=profiles)
+        frames[label] = pd.concat([frames[label], frame]) if label in frames else frame
+    return Comparison(prepared.name, frames, constant, len(shared))
+
+
+def _label(result: RunResult) -> str:
+    """Return a run's slug without its seed."""
+    protocol = result.config.protocol.name
+    return result.config.slug.replace(f"-{protocol}-s{result.config.seed}", f"-{protocol}", 1)
+
+
+def _lesson(learnt: Prepared) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return images, quadrants and patients that are not tested on and have all quadrants."""
+    rows = np.flatnonzero(learnt.samples["split"] != "test")
+    frame = _frame("truth", learnt, rows)
+    truth = frame[[f"true_{name}" for name in QUADRANTS]].to_numpy()
+    complete = np.isfinite(truth).all(axis=1)
+    patients = frame["patient_id"].to_numpy()[complete]
+    return learnt.images[rows[complete]], truth[complete], patients
+
+
+def _frame(
+    run_id: str,
+    prepared: Prepared,
+    rows: np.ndarray,
+    profiles: np.ndarray | None = None,
+    quadrants: np.ndarray | None = None,
+) -> pd.DataFrame:
+    """Return the quadrant frame of predicted profiles, or of predicted quadrants."""
+    samples = prepared.samples.iloc[rows]
+    eyes, patients = (samples[name].tolist() for name in ("eye_id", "patient_id"))
+    target = np.asarray(prepared.profiles)[rows]
+    shape = np.zeros(target.shape) if profiles is None else profiles
+    table = schema.predictions_frame(run_id, eyes, patients, shape, target)
+    frame = schema.quadrant_frame(table, samples)
+    given = {} if quadrants is None else dict(zip(QUADRANTS, quadrants.T, strict=True))
+    return frame.assign(**{f"pred_{name}": values for name, values in given.items()})

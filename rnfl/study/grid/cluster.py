@@ -1,0 +1,208 @@
+"""The engine 'dask': the workers of a Dask cluster, or of one started here for the occasion.
+
+A run is one task whose key is its run id, so that clients who ask for the same run share it. Tasks
+return nothing: what they make lies in the data folder, which workers and client share. A task
+whose worker dies runs elsewhere and resumes there; one that is finished returns at once.
+"""
+
+import os
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+
+from tqdm import tqdm
+
+from rnfl import datasets
+from rnfl.runs import address
+from rnfl.storage.paths import runs_root
+from rnfl.study.grid import tasks
+from rnfl.study.grid.resources import Share, divide
+from rnfl.study.grid.worker_check import Witness
+from rnfl.training.config import RunConfig
+
+try:
+    from distributed import (
+        CancelledError,
+        Client,
+        Future,
+        KilledWorker,
+        LocalCluster,
+        get_worker,
+        wait,
+    )
+except ImportError as error:
+    raise ImportError(
+        f"the engine 'dask' needs {error.name}: pip install 'rnfl[cluster]'", name=error.name
+    ) from error
+
+CONNECT_SECONDS = 5
+# Other machines may see a new file late: network file systems keep attributes for up to a minute.
+VISIBLE_SECONDS = 90
+# After those deaths of its worker that Dask itself forgives a task, 3 by default.
+MAX_RESTARTS = 6
+
+
+class Withdrawn(Exception):
+    """Nobody waits for the run any more; it is saved as far as it has come."""
+
+
+def compute(
+    todo: dict[str, RunConfig], bar: tqdm, workers: int | None, scheduler: str | None
+) -> dict[str, str]:
+    """Compute runs on a cluster; return what went wrong, by run id.
+
+    Raises
+    ------
+    ConnectionError
+        If the scheduler does not answer, or leaves.
+    ValueError
+        If a worker has other code, another data folder or several threads.
+    """
+    with _connect(scheduler, len(todo), workers) as (client, shares):
+        _show_dashboard(client, bar)
+        witness = Witness.here()
+        if _workers(client):
+            _check_workers(client, witness)
+        gpu = any("GPU" in resources for resources in _workers(client).values())
+        futures = {
+            run_id: client.submit(
+                _work, run_id, config, witness, shares,
+                key=run_id, pure=False, resources={"GPU": 1} if gpu else None,
+            )
+            for run_id, config in todo.items()
+        }  # fmt: skip
+        return _collect(client, futures, bar)
+
+
+@contextmanager
+def _connect(
+    scheduler: str | None, n_tasks: int, workers: int | None
+) -> Iterator[tuple[Client, list[Share]]]:
+    """Join a cluster, or start one on this machine whose workers take a share of it each."""
+    if scheduler:
+        if not scheduler.rpartition(":")[2].isdecimal():
+            raise ConnectionError(
+                f"no Dask scheduler answers at {scheduler!r}: expected its address with a port, as "
+                "'dask scheduler' prints it (tcp://host:port)"
+            )
+        try:
+            client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise ConnectionError(
+                f"no Dask scheduler answers at {scheduler!r} ({error}): start one with "
+                "'dask scheduler', which prints its address (tcp://host:port)"
+            ) from error
+        with client, client.as_current():
+            yield client, []
+        return
+    shares = divide(n_tasks, workers)
+    with (
+        LocalCluster(
+            n_workers=len(shares),
+            threads_per_worker=1,
+            memory_limit=0,  # mapped images would count, and the system knows better
+            dashboard_address="127.0.0.1:0",  # any port that is free
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+        client.as_current(),
+    ):
+        yield client, shares
+
+
+def _show_dashboard(client: Client, bar: tqdm) -> None:
+    # Without bokeh there is an address and no page.
+    if client.run_on_scheduler(lambda: find_spec("bokeh") is not None):
+        bar.write(f"Dask dashboard: {client.dashboard_link}")
+
+
+def _workers(client: Client) -> dict[str, dict]:
+    """Return the resources that the workers declare, by address."""
+    try:
+        return client.run_on_scheduler(
+            lambda dask_scheduler: {w: s.resources for w, s in dask_scheduler.workers.items()}
+        )
+    except OSError as error:
+        raise _gone(client) from error
+
+
+def _gone(client: Client) -> ConnectionError:
+    return ConnectionError(
+        f"the Dask scheduler {client.scheduler.address} is gone; finished runs are kept, and the "
+        "others go on from their checkpoints when they are asked for again"
+    )
+
+
+def _check_workers(client: Client, witness: Witness) -> None:
+    """Refuse workers that would compute something else; each task asks again where it runs."""
+    answers = client.run(witness.complaint, on_error="return")
+    said = [
+        f"worker {worker}: {answer if isinstance(answer, str) else f'it cannot take it: {answer}'}"
+        for worker, answer in answers.items()
+        if answer and not isinstance(answer, OSError)  # such a worker has just left
+    ]
+    if said:
+        raise ValueError("\n".join(["the cluster cannot compute these runs", *said]))
+
+
+def _work(run_id: str, config: RunConfig, witness: Witness, shares: list[Share]) -> None:
+    """Compute a run in a thread of a worker."""
+    worker = get_worker()
+    if complaint := witness.complaint(worker):
+        raise ValueError(f"worker {worker.address}: {complaint}")
+    if shares:
+        shares[worker.name].take()
+    if (own := address.run_id(config, datasets.open_dataset(config.dataset).hash)) != run_id:
+        raise ValueError(f"worker {worker.address} takes this run for {own}: its files differ")
+
+    def check() -> None:
+        task = worker.state.tasks.get(run_id)
+        if task is None or task.state == "cancelled":
+            raise Withdrawn(f"nobody waits for {run_id} any more")
+
+    tasks.work(run_id, config, check)
+
+
+def _collect(client: Client, futures: dict[str, Future], bar: tqdm) -> dict[str, str]:
+    """Wait for the tasks by run id; return what went wrong."""
+    failures, shown, watched = (
+        {},
+        "",
+        {run_id: tasks.Attempts(run_id, MAX_RESTARTS) for run_id in futures},
+    )
+    while watched:
+        with suppress(TimeoutError, CancelledError):
+            wait([futures[run_id] for run_id in watched], 2, return_when="FIRST_COMPLETED")
+        states = tasks.states(watched) if _workers(client) else "waiting for workers"
+        if states != shown:
+            bar.set_postfix_str(shown := states)
+        for run_id in [run_id for run_id in watched if futures[run_id].done()]:
+            future = futures[run_id]
+            if future.cancelled() and client.status != "running":
+                raise _gone(client)
+            error = None if future.cancelled() else future.exception()
+            if isinstance(error, KilledWorker) and watched[run_id].another():
+                future.retry()
+                continue
+            if text := _failure(run_id, future, error):
+                failures[run_id] = tasks.announce(bar, run_id, text)
+            del watched[run_id]
+            bar.update()
+    return failures
+
+
+def _failure(run_id: str, future: Future, error: BaseException | None) -> str:
+    """Say what went wrong with a task that is done; nothing if its run is there."""
+    if future.cancelled():
+        return "its task was cancelled on the cluster"
+    if isinstance(error, KilledWorker):
+        return f"one worker after the other died of it, out of memory or out of time: {error}"
+    if error:
+        return "".join(traceback.format_exception(type(error), error, future.traceback()))
+    until = time.monotonic() + VISIBLE_SECONDS
+    while run_id not in os.listdir(runs_root()):
+        if time.monotonic() > until:
+            return f"a worker finished it, but it does not appear in {runs_root()}"
+        time.sleep(0.5)
+    return ""

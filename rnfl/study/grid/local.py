@@ -1,0 +1,102 @@
+"""The engine 'local': worker processes on one machine."""
+
+import os
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context
+from multiprocessing.queues import SimpleQueue
+
+from tqdm import tqdm
+
+from rnfl.runs import results
+from rnfl.study.grid import tasks
+from rnfl.study.grid.resources import Share, divide
+from rnfl.training.config import RunConfig
+
+MAX_RESTARTS = 2  # of a run that has not come any further
+LOST = (
+    f"its worker process ended {1 + MAX_RESTARTS} times without an answer: out of memory, or "
+    "run_grid called by a script without \"if __name__ == '__main__':\""
+)
+
+
+def compute(todo: dict[str, RunConfig], bar: tqdm, workers: int | None) -> dict[str, str]:
+    """Compute runs side by side; return what went wrong, by run id."""
+    shares = divide(len(todo), workers)
+    waiting, failures, shown = dict(todo), {}, ""
+    attempts = {run_id: tasks.Attempts(run_id, MAX_RESTARTS) for run_id in todo}
+    while waiting:
+        # A killed worker breaks the whole pool; its run resumes in the next one.
+        with _pool(shares) as pool:
+            futures = {pool.submit(_work, run_id, c): run_id for run_id, c in waiting.items()}
+            while pending := [future for future in futures if not future.done()]:
+                wait(pending, timeout=2, return_when=FIRST_COMPLETED)
+                if (states := tasks.states(waiting)) != shown:
+                    bar.set_postfix_str(shown := states)
+                _collect(futures, waiting, failures, bar)
+            _collect(futures, waiting, failures, bar)
+        # Only runs that had begun can be to blame; if none had, workers cannot start at all.
+        begun = [one for one in waiting if (results.partial_folder(one) / "holder.json").exists()]
+        for run_id in begun or list(waiting):
+            if not attempts[run_id].another():
+                failures[run_id] = tasks.announce(bar, run_id, LOST)
+                del waiting[run_id]
+                bar.update()
+    return failures
+
+
+@contextmanager
+def _pool(shares: list[Share]) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes; an interrupt ends them at once, between two checkpoints if need be."""
+    others, context = set(active_children()), get_context("spawn")
+    queue = context.SimpleQueue()
+    for share in shares:
+        queue.put(share)
+    pool = ProcessPoolExecutor(len(shares), context, _start_worker, (os.getpid(), queue))
+    try:
+        yield pool
+        pool.shutdown()
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in set(active_children()) - others:
+            worker.terminate()
+        raise
+
+
+def _collect(futures: dict, waiting: dict, failures: dict, bar: tqdm) -> None:
+    for future, run_id in futures.items():
+        if run_id not in waiting or not future.done():
+            continue
+        error = future.exception()
+        if isinstance(error, BrokenProcessPool):
+            continue
+        if error:
+            text = "".join(traceback.format_exception(error))
+            failures[run_id] = tasks.announce(bar, run_id, text)
+        del waiting[run_id]
+        bar.update()
+
+
+def _start_worker(parent: int, queue: SimpleQueue) -> None:
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    queue.get().take()
+
+
+def _work(run_id: str, config: RunConfig) -> None:
+    try:
+        tasks.work(run_id, config)
+    except (KeyboardInterrupt, SystemExit):
+        # All is saved. The pool would take it for an answer and start the next run.
+        os._exit(1)
+
+
+def _end_with(parent: int) -> None:
+    # Otherwise a worker whose notebook was killed would train on, holding the run's lock.
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

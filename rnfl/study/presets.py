@@ -1,0 +1,211 @@
+"""Presets of the whole study: from a one-minute smoke test to the paper's own sizes."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rnfl.storage.paths import data_root, project_root
+from rnfl.study import ablations
+from rnfl.training.config import RunConfig
+from rnfl.training.protocols import Protocol
+
+REFERENCE = "naive"  # the reference protocol: what the others are compared with
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Sizes of one edition of the study.
+
+    Attributes
+    ----------
+    slo, cfp : str
+        Prepared datasets: the one to train on, and the other modality of the same eyes.
+    frozen : tuple of float
+        Shares of the blocks frozen in the freezing ablation; the paper's end at a half.
+    lambdas_pearson, lambdas_gradient : tuple of float
+        Weights of the two loss terms in the ablation of the loss.
+    encoder_rates, layer_decays : tuple of float
+        Grid of the learning-rate ablation, before ``lr_scale``.
+    external : str or None
+        A further dataset for the cross-modality comparison.
+    folds, fold_seeds : int, tuple of int
+        Cross-validation by patient where real eyes are few: folds, and seeds that divide anew.
+    longer : bool
+        Whether the reference protocol is also trained twice as long, to show what the schedule
+        leaves to be learnt.
+    """
+
+    name: str
+    slo: str
+    cfp: str
+    backbones: tuple[str, ...]
+    protocols: tuple[str, ...] = ("naive", "aggressive", "structured", "gradient_loss")
+    frozen: tuple[float, ...] = (0, 1 / 6, 1 / 3, 1 / 2, 1)
+    lambdas_pearson: tuple[float, ...] = (0, 0.5, 10, 30)
+    lambdas_gradient: tuple[float, ...] = (0, 0.05, 0.2, 1)
+    encoder_rates: tuple[float, ...] = (1e-6, 1e-5, 5e-5, 1e-4, 1e-3)
+    layer_decays: tuple[float, ...] = (1.0, 0.75)
+    seeds: tuple[int, ...] = (42,)
+    epochs: int = 80
+    warmup_epochs: int = 5
+    patience: int = 15
+    batch_size: int = 60
+    micro_batch: int | None = None
+    lr_scale: float = 1.0
+    external: str | None = "grape"
+    folds: int = 10
+    fold_seeds: tuple[int, ...] = (0,)
+    longer: bool = False
+    committed: bool = False
+
+    @property
+    def results_dir(self) -> Path:
+        """Where tables go; only the reference preset writes to committed folders."""
+        return self._root / "results"
+
+    @property
+    def figures_dir(self) -> Path:
+        """Where figures go."""
+        return (project_root() if self.committed else self._root) / "figures"
+
+    @property
+    def _root(self) -> Path:
+        return data_root() if self.committed else data_root() / "reproduced" / self.name
+
+    @property
+    def featured(self) -> str:
+        """The backbone of figures and transfer: the last one, in RETFound's place in the paper."""
+        return self.backbones[-1]
+
+    def config(self, backbone: str, protocol: str | Protocol, seed: int) -> RunConfig:
+        """The run of one backbone, protocol and seed on ``slo``."""
+        return RunConfig(
+            self.slo,
+            backbone,
+            protocol,
+            seed=seed,
+            epochs=self.epochs,
+            warmup_epochs=self.warmup_epochs,
+            patience=self.patience,
+            batch_size=self.batch_size,
+            micro_batch=self.micro_batch,
+            lr_scale=self.lr_scale,
+        )
+
+    def configs_table1(self) -> list[RunConfig]:
+        """Every backbone with every protocol and seed: Table 1."""
+        return self._grid(self.backbones, self.protocols)
+
+    def configs_longer(self) -> list[RunConfig]:
+        """The reference protocol of each backbone with twice the epochs, one seed; or none."""
+        chosen = self.backbones if self.longer else ()
+        configs = [self.config(backbone, REFERENCE, self.seeds[0]) for backbone in chosen]
+        return [replace(config, epochs=2 * self.epochs) for config in configs]
+
+    def configs_freezing(self) -> list[RunConfig]:
+        """Every backbone with growing shares of it frozen, under L1 alone."""
+        return self._grid(self.backbones, ablations.freezing(self.frozen))
+
+    def configs_loss(self) -> list[RunConfig]:
+        """The featured backbone with growing weights of the Pearson and the gradient term."""
+        protocols = ablations.losses(self.lambdas_pearson, self.lambdas_gradient)
+        return self._grid([self.featured], protocols)
+
+    def configs_learning_rate(self) -> list[RunConfig]:
+        """The featured backbone over encoder learning rates, under each layer-wise decay."""
+        protocols = ablations.learning_rates(self.encoder_rates, self.layer_decays)
+        return self._grid([self.featured], protocols)
+
+    def configs_all(self) -> list[RunConfig]:
+        """Every run of every experiment on ``slo``, each once."""
+        experiments = (
+            self.configs_table1(),
+            self.configs_longer(),
+            self.configs_freezing(),
+            self.configs_loss(),
+            self.configs_learning_rate(),
+        )
+        return list(dict.fromkeys(config for one in experiments for config in one))
+
+    def _grid(
+        self, backbones: Iterable[str], protocols: Iterable[str | Protocol]
+    ) -> list[RunConfig]:
+        return [
+            self.config(backbone, protocol, seed)
+            for backbone in backbones
+            for protocol in protocols
+            for seed in self.seeds
+        ]
+
+
+_PHANTOM = Preset(
+    "phantom",
+    slo="phantom-slo-2400",
+    cfp="phantom-cfp-2400",
+    backbones=("phantom_cls", "phantom_depth", "phantom_mae"),
+    # Ours, for two cores: 8 epochs of small batches, and learning rates raised by how much
+    # narrower these encoders are than the paper's ViT-L (1024 / 128).
+    epochs=8,
+    warmup_epochs=1,
+    batch_size=32,
+    lr_scale=8.0,
+    # Fewer rates than the reference, to stay within half an hour on two cores.
+    encoder_rates=(1e-6, 5e-5, 1e-3),
+)
+
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        _PHANTOM,
+        replace(
+            _PHANTOM,
+            name="reference",
+            seeds=(42, 43, 44),
+            encoder_rates=(1e-6, 1e-5, 5e-5, 1e-4, 1e-3),
+            fold_seeds=(0, 1, 2, 3, 4, 5),
+            longer=True,
+            committed=True,
+        ),
+        replace(
+            _PHANTOM,
+            name="smoke",
+            slo="phantom-slo-64",
+            cfp="phantom-cfp-64",
+            backbones=("phantom_mae",),
+            protocols=("naive", "structured"),
+            frozen=(0, 1 / 2, 1),
+            lambdas_pearson=(0, 10),
+            lambdas_gradient=(0, 0.2),
+            encoder_rates=(5e-5, 1e-4),
+            layer_decays=(1.0, 0.75),
+            epochs=1,
+            warmup_epochs=0,
+            external=None,
+            folds=3,
+        ),
+        Preset(
+            "paper",
+            slo="fairfedmed",
+            cfp="grape",
+            backbones=(
+                "imagenet_vitb16",
+                "depth_anything_v2_small@224",
+                "retfound_mae_naturecfp",
+            ),
+            seeds=(42, 43, 44),
+        ),
+    )
+}
+
+
+def get(name: str) -> Preset:
+    """Return a preset by name.
+
+    Raises
+    ------
+    ValueError
+        If there is no such preset.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}; valid names are {sorted(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,84 @@
+"""Ways to learn from a few dozen eyes, cross-validated by patient: networks, readouts, yardsticks.
+
+Every way sees the same folds. A **readout** leaves a backbone as it is and solves for a linear map;
+a **fine-tuned** network changes all of it by gradient; either begins with the packaged backbone or
+with one that has already learnt from phantoms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+
+from rnfl import datasets
+from rnfl.runs.results import RunResult
+from rnfl.study import baselines, crossval
+from rnfl.study.presets import REFERENCE, Preset
+from rnfl.training.config import RunConfig
+
+PAIR = "phantom_cls+phantom_depth"
+PHANTOM = "phantom-cfp-2400"  # that a phantom start has learnt from, if not the study's own
+EPOCHS, BATCH, RATE = 20, 16, 4.0  # of fine-tuning (ours)
+
+
+def configs(study: Preset, dataset: str, start: RunResult) -> dict[str, RunConfig]:
+    """Return one configuration per way of learning, by its name in tables and figures.
+
+    Parameters
+    ----------
+    study : Preset
+        Its featured backbone is fine-tuned.
+    dataset : str
+        Prepared dataset to learn from.
+    start : RunResult
+        A run of the featured backbone on phantom photographs.
+    """
+    seed = study.seeds[0]
+    tuned = RunConfig(
+        dataset,
+        study.featured,
+        "aggressive",
+        seed=seed,
+        epochs=min(EPOCHS, 10 * study.epochs),
+        warmup_epochs=1,
+        batch_size=BATCH,
+        lr_scale=RATE,
+    )
+    read = RunConfig(dataset, study.featured, "readout", seed=seed)
+    return {
+        "fine-tuned": tuned,
+        "fine-tuned, phantom start": replace(tuned, start=start.run_id),
+        "readout, random": replace(read, backbone="phantom_scratch"),
+        "readout, masked AE": replace(read, backbone="phantom_mae"),
+        "readout, classifier": replace(read, backbone="phantom_cls"),
+        "readout, depth": replace(read, backbone="phantom_depth"),
+        "readout, phantom start": replace(read, start=start.run_id),
+        "readout, classifier + depth": replace(read, backbone=PAIR),
+    }
+
+
+def start_config(study: Preset) -> RunConfig:
+    """Return the run that a phantom start begins with: the featured backbone on photographs."""
+    phantom = study.cfp if study.cfp.startswith("phantom-") else PHANTOM
+    config = study.config(study.featured, REFERENCE, study.seeds[0])
+    return replace(config, dataset=phantom)
+
+
+def frames(study: Preset, dataset: str, start: RunResult) -> dict[str, pd.DataFrame]:
+    """Return out-of-fold quadrant frames of every way, one run per fold seed, trained where absent.
+
+    First come the constant and PCA + ridge, then :func:`configs` in order. Parameters as there;
+    folds and their seeds are those of ``study``.
+    """
+    prepared, k, seeds = datasets.load(dataset), study.folds, study.fold_seeds
+    yardsticks = {"constant": baselines.constant, "PCA + ridge": baselines.pca_ridge}
+    made = {
+        name: pd.concat(
+            [predict(prepared, k, seed).assign(run_id=f"{name}, folds {seed}") for seed in seeds]
+        )
+        for name, predict in yardsticks.items()
+    }
+    for name, config in configs(study, dataset, start).items():
+        made[name] = pd.concat(crossval.out_of_fold(config, k, seeds).values())
+    return {name: frame.reset_index(drop=True) for name, frame in made.items()}

@@ -1,0 +1,1 @@
+"""From batches to a fitted model, and from a model to predictions."""

@@ -1,0 +1,244 @@
+"""From a prepared dataset to batches: resident or mapped images, indexed by batch."""
+
+import hashlib
+import inspect
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from rnfl.core.geometry import QUADRANTS
+from rnfl.core.schema import SPLITS
+from rnfl.models.backbone import resize
+from rnfl.storage import errors, provenance
+from rnfl.storage.paths import cache_root
+from rnfl.training.memory import fits
+
+if TYPE_CHECKING:
+    from rnfl.datasets.prepared import Prepared
+
+QUADRANT_COLUMNS = [f"rnfl_{name}" for name in QUADRANTS]
+AHEAD = 2  # batches collected before they are asked for
+Batch = tuple[Tensor, Tensor, Tensor | None]
+
+_RESIZING = hashlib.sha256(inspect.getsource(resize).encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The inputs and labels of one split, ready for a device.
+
+    Attributes
+    ----------
+    images : uint8 Tensor (M, 1 or 3, S, S)
+        On ``device`` where they fit, else mapped from disk. Behind a frozen prefix
+        (:mod:`rnfl.training.frozen_prefix`) its tokens (M, T, D), floating point, stand here
+        instead.
+    profiles : float32 Tensor (N, 360)
+        Labels (µm) on ``device``, NaN = missing.
+    quadrants : float32 Tensor (N, 4) or None
+        Measured quadrant means S, N, I, T (µm) of eyes that have no profile, NaN = missing and for
+        eyes that have one; None where no eye needs them.
+    rows : int Tensor (N,) or None
+        Which of ``images`` belongs to each row of the labels; None = they are in the same order.
+    """
+
+    images: Tensor
+    profiles: Tensor
+    device: torch.device
+    quadrants: Tensor | None = None
+    rows: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.profiles)
+
+    @property
+    def target(self) -> str:
+        """What errors are measured on: 'profile', or 'quadrants' where no eye has a profile."""
+        only_quadrants = self.quadrants is not None and bool(self.profiles.isnan().all())
+        return "quadrants" if only_quadrants else "profile"
+
+    @property
+    def labels(self) -> Tensor:
+        """The labels that ``target`` names: (N, 360) or (N, 4), µm, NaN = missing."""
+        return self.quadrants if self.target == "quadrants" else self.profiles
+
+    def select(self, index: Tensor) -> "Batches":
+        """The rows ``index`` alone; their images stay where they are."""
+        _, profiles, quadrants = self._labels(index)
+        rows = index if self.rows is None else self.rows[index]
+        return replace(self, profiles=profiles, quadrants=quadrants, rows=rows)
+
+    def take(self, index: Tensor) -> Batch:
+        """Images as float (B, C, S, S) in [0, 1], profiles and quadrants of the rows ``index``."""
+        return as_float(self._fetch(index))
+
+    def in_order(self, batch_size: int) -> Iterator[Batch]:
+        """All rows as :meth:`take` gives them, in their order, ``batch_size`` at a time."""
+        return map(as_float, self.stream(torch.arange(len(self)).split(batch_size)))
+
+    def stream(self, indices: Iterable[Tensor]) -> Iterator[Batch]:
+        """Batches of the rows that each of ``indices`` names, with images as they are stored.
+
+        From host memory to a GPU they pass through pinned memory, and the next ones are collected
+        while this one is computed.
+        """
+        if self.images.device.type == self.device.type:
+            yield from map(self._fetch, indices)
+            return
+        with ThreadPoolExecutor(1) as reader:
+            waiting: deque[Future] = deque()
+            for index in indices:
+                waiting.append(reader.submit(self._pinned, index))
+                if len(waiting) > AHEAD:
+                    yield self._send(*waiting.popleft().result())
+            while waiting:
+                yield self._send(*waiting.popleft().result())
+
+    def _fetch(self, index: Tensor) -> Batch:
+        return self._send(self._collect(index), index)
+
+    def _pinned(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        return self._collect(index).pin_memory(), index
+
+    def _collect(self, index: Tensor) -> Tensor:
+        rows = index if self.rows is None else self.rows[index.to(self.rows.device)]
+        return self.images[rows.to(self.images.device, non_blocking=True)].contiguous()
+
+    def _send(self, images: Tensor, index: Tensor) -> Batch:
+        return images.to(self.device, non_blocking=True), *self._labels(index)[1:]
+
+    def _labels(self, index: Tensor) -> Batch:
+        index = index.to(self.device, non_blocking=True)
+        quadrants = None if self.quadrants is None else self.quadrants[index]
+        return index, self.profiles[index], quadrants
+
+
+def as_float(batch: Batch) -> Batch:
+    """Turn stored images into float in [0, 1]; tokens only become float32."""
+    images, profiles, quadrants = batch
+    values = images.float()
+    return values.div_(255) if images.dtype == torch.uint8 else values, profiles, quadrants
+
+
+def load(prepared: "Prepared", rows: np.ndarray, size: int, device: torch.device) -> Batches:
+    """Put rows of a prepared dataset on a device, resized once to the model's input size.
+
+    Images stay mapped from disk, and are read as they are asked for, unless they fit into half of
+    a GPU's free memory.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    rows : int array
+        Rows of the dataset, e.g. ``prepared.subset("train")``.
+    size : int
+        Side of the images the model takes (px).
+    device : torch.device
+    """
+    quadrants = measured_quadrants(prepared, rows)
+    rows = torch.as_tensor(np.asarray(rows))
+    images = _mapped(_resized(prepared, size))
+    if device.type == "cuda" and fits(len(rows) * images[:1].nbytes, device):
+        images, kept = images[rows].to(device), None
+    else:
+        kept = rows
+    profiles = torch.from_numpy(np.array(prepared.profiles, dtype=np.float32))[rows]
+    if quadrants is not None:
+        quadrants = torch.from_numpy(quadrants.astype(np.float32)).to(device)
+    return Batches(images, profiles.to(device), device, quadrants, kept)
+
+
+def measured_quadrants(prepared: "Prepared", rows: np.ndarray) -> np.ndarray | None:
+    """Return the measured quadrants (n, 4), µm, of eyes without a profile, NaN elsewhere.
+
+    None where no eye of ``rows`` has quadrants in place of a profile.
+    """
+    if not set(QUADRANT_COLUMNS) <= set(prepared.samples):
+        return None
+    has_profile = np.isfinite(np.asarray(prepared.profiles)[rows]).any(axis=1, keepdims=True)
+    measured = prepared.samples.iloc[rows][QUADRANT_COLUMNS].to_numpy(dtype=float)
+    quadrants = np.where(has_profile, np.nan, measured)
+    return quadrants if np.isfinite(quadrants).any() else None
+
+
+def rows_by_split(prepared: "Prepared", needed: Sequence[str] = ("test",)) -> dict[str, np.ndarray]:
+    """Return the rows of 'train', 'val' and 'test'; eyes without labels only are in the last.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    needed : sequence of str
+        Splits that must not be empty, beside 'train' and 'val'.
+
+    Raises
+    ------
+    ValueError
+        If a needed split is empty, or no eye has anything to learn from.
+    """
+    rows = {name: prepared.subset(name) for name in SPLITS}
+    if not len(_labelled(prepared, np.arange(len(prepared)))):
+        raise ValueError(
+            f"dataset {prepared.name!r}: none of its {len(prepared)} eyes has a profile or a "
+            "quadrant to learn from; finished runs can predict it (rnfl predict)"
+        )
+    rows |= {name: _labelled(prepared, rows[name]) for name in ("train", "val")}
+    for name in ("train", "val", *needed):
+        if not len(rows[name]):
+            raise ValueError(
+                f"dataset {prepared.name!r} has no {name} images with labels; beside its own "
+                f"split there are 'all' (train on every patient but 15 % for validation) and "
+                f"'fold-0-of-10-s0' (one fold of a cross-validation)"
+            )
+    return rows
+
+
+def _labelled(prepared: "Prepared", rows: np.ndarray) -> np.ndarray:
+    """Return the rows whose eyes have something to learn from: a profile or a quadrant."""
+    has_label = np.isfinite(np.asarray(prepared.profiles)[rows]).any(axis=1)
+    quadrants = measured_quadrants(prepared, rows)
+    if quadrants is not None:
+        has_label |= np.isfinite(quadrants).any(axis=1)
+    return np.asarray(rows)[has_label]
+
+
+def _mapped(path: Path) -> Tensor:
+    """Map images (N, S, S) or (N, S, S, 3) as (N, C, S, S); nothing writes to the file."""
+    images = torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
+    return images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
+
+
+def _resized(prepared: "Prepared", size: int) -> Path:
+    """Return the file of a dataset's images at a size; made once for every run that asks."""
+    source = prepared.folder / "images.npy"
+    if prepared.images.shape[1:3] == (size, size):
+        return source
+    digest = prepared.manifest["files"][source.name]
+    path = cache_root() / f"images-{digest[:16]}-{size}px-{_RESIZING}.npy"
+    if not path.exists():
+        shape = (len(prepared), size, size, *prepared.images.shape[3:])
+        try:
+            with provenance.publish_file(path) as aside, open(aside, "wb") as file:
+                head = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, head)
+                for start in tqdm(range(0, shape[0], 256), f"images at {size} px", leave=False):
+                    part = np.array(prepared.images[start : start + 256])
+                    file.write(_resize(part, size).tobytes())
+        except OSError as error:
+            what = f"the images of {prepared.name} at {size} px"
+            raise errors.unwritten(what, path.parent, error, "nothing is lost") from error
+    return path
+
+
+def _resize(images: np.ndarray, size: int) -> np.ndarray:
+    stack = torch.from_numpy(images)
+    stack = stack.unsqueeze(1) if stack.ndim == 3 else stack.permute(0, 3, 1, 2)
+    stack = resize(stack.float(), size).round_().clamp_(0, 255).to(torch.uint8)
+    return stack.permute(0, 2, 3, 1).reshape(len(images), size, size, *images.shape[3:]).numpy()

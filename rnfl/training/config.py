@@ -1,0 +1,136 @@
+"""What decides a run: dataset, backbone, protocol and every setting of training."""
+
+import re
+from dataclasses import dataclass, replace
+
+from rnfl.core import geometry, splits
+from rnfl.training import protocols
+from rnfl.training.protocols import Protocol
+
+# What a run's result does not depend on.
+INCIDENTAL = ("checkpoint_seconds", "compile", "eval_on")
+AUGMENTATIONS = ("intensity", None)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run (defaults: paper, Methods).
+
+    Attributes
+    ----------
+    dataset : str
+        Prepared dataset to train and test on.
+    backbone : str
+        A name of ``BACKBONES`` or ``timm:<name>``; ``@<px>`` behind it sets the input size. A
+        readout takes several, joined by ``+``.
+    protocol : Protocol
+        A name of ``PROTOCOLS`` stands for its protocol. What its solver does not read
+        (``protocols.UNREAD``) is set to the default, whatever was given.
+    batch_size : int
+        Effective batch.
+    micro_batch : int, 'auto' or None
+        How much of it is computed at once: None = all of it, 'auto' = what fits into the memory
+        that is free at the first step. Where memory runs out it is halved.
+    patience : int
+        Epochs without a better validation MAE before training stops.
+    lr_scale : float
+        Multiplies the protocol's learning rates (ours).
+    clip : float
+        Largest norm of the gradient.
+    augment : {'intensity', None}
+    views : int or None
+        Under a protocol that freezes the first blocks, this many augmented views of each image
+        are drawn once and what the blocks make of them is kept (ours, see
+        :mod:`rnfl.training.frozen_prefix`).
+    compile : bool or None
+        Whether to compile the model; None = on a GPU. It moves last digits alone.
+    precision : {'auto', 'fp32', 'bf16'}
+    radius_ratio : float
+        Radius of the sampled circle as a share of the image's side.
+    pretrained : bool
+        False starts the backbone from random weights.
+    split : str
+        Which eyes train, validate and test: 'own' (the dataset's column), 'all' (none test) or
+        'fold-<i>-of-<k>-s<seed>', see :func:`rnfl.core.splits.divide`.
+    start : str or None
+        Id of a finished run with the same backbone, whose whole model is the start: backbone,
+        projection and head.
+    eval_on : tuple of str
+        Further prepared datasets whose test split is predicted.
+    checkpoint_seconds : float
+        Time between checkpoints within an epoch (s).
+    """
+
+    dataset: str
+    backbone: str
+    protocol: Protocol
+    seed: int = 42
+    epochs: int = 80
+    batch_size: int = 60
+    micro_batch: int | str | None = None
+    warmup_epochs: int = 5
+    patience: int = 15
+    lr_scale: float = 1.0
+    clip: float = 1.0
+    augment: str | None = "intensity"
+    views: int | None = None
+    compile: bool | None = None
+    precision: str = "auto"
+    radius_ratio: float = geometry.RADIUS_RATIO
+    pretrained: bool = True
+    split: str = "own"
+    start: str | None = None
+    eval_on: tuple[str, ...] = ()
+    checkpoint_seconds: float = 60.0
+
+    def __post_init__(self):
+        protocol = protocols.get(self.protocol)
+        if protocol.solver == "ridge":  # reads nothing of a protocol but its name
+            protocol = replace(protocols.get("readout"), name=protocol.name)
+        object.__setattr__(self, "protocol", protocol)
+        for name in protocols.UNREAD[protocol.solver]:
+            object.__setattr__(self, name, getattr(RunConfig, name))
+        for name in ("epochs", "batch_size", "patience", "lr_scale", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)!r}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must be a whole number from 0 to 2**63 - 1, got {self.seed!r}")
+        if not 0 <= self.warmup_epochs <= self.epochs:
+            raise ValueError(
+                f"warmup_epochs must lie in [0, epochs = {self.epochs}], got {self.warmup_epochs}"
+            )
+        if self.augment not in AUGMENTATIONS:
+            raise ValueError(f"augment {self.augment!r}: expected one of {AUGMENTATIONS}")
+        if self.micro_batch not in (None, "auto") and not _is_count(self.micro_batch):
+            raise ValueError(f"micro_batch {self.micro_batch!r}: expected 1 or more, auto or None")
+        splits.check(self.split)
+        if self.start is not None and not re.fullmatch(r"[\w-][\w.-]*", self.start):
+            raise ValueError(f"start {self.start!r}: expected the id of a finished run")
+        if self.views is not None and not (_is_count(self.views) and self.augment):
+            raise ValueError(
+                f"views {self.views!r}: expected a number of augmented views, and an augmentation"
+            )
+        if len(self.backbones) > 1 and (self.protocol.solver != "ridge" or self.start):
+            raise ValueError(
+                f"{len(self.backbones)} backbones {self.backbone!r}: only the protocol 'readout' "
+                "takes several, and then without a start"
+            )
+
+    @property
+    def backbones(self) -> list[str]:
+        """The names that ``backbone`` joins, mostly one."""
+        return self.backbone.split("+")
+
+    @property
+    def slug(self) -> str:
+        """A readable name: dataset, backbone, protocol and seed; split and start if unusual."""
+        text = f"{self.dataset}-{self.backbone}-{self.protocol.name}-s{self.seed}"
+        if self.split != "own":
+            text += f"-{self.split}"
+        if self.start is not None:
+            text += f"-from-{self.start.rpartition('-')[2]}"
+        return re.sub(r"[^\w.-]+", "-", text)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and value >= 1

@@ -1,0 +1,156 @@
+"""The output of a frozen prefix, computed once, so that each epoch starts behind it.
+
+With the first blocks frozen and nothing random before them, an image's tokens behind these blocks
+are the same in every epoch. They are kept in the run's precision: in fp32 they are what the blocks
+would give again, in bf16 they are rounded to it. Augmentation comes before the prefix, so it needs
+``RunConfig.views``: so many augmented views of each image are drawn once, and epoch e sees view
+e modulo their number (ours); without it, an augmented run computes its prefix in every epoch.
+
+Tokens last as long as the process: a run that goes on from its checkpoint computes them again, and
+one that is asked to end (SIGTERM, SIGINT) while it computes them ends after the batch at hand.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from rnfl.models.backbone import Backbone
+from rnfl.training import distributed, memory
+from rnfl.training.augmentation import augmented, seeded_generator
+from rnfl.training.batches import Batches
+from rnfl.training.checkpointing import Stop, interruptible
+from rnfl.training.devices import autocast
+
+if TYPE_CHECKING:
+    from rnfl.training.config import RunConfig
+
+BATCH_SIZE = 64
+
+
+def applies(backbone: Backbone, config: RunConfig) -> bool:
+    """Whether a run, with its stages frozen by now, can start its epochs behind a prefix."""
+    return backbone.n_prefix > 0 and (config.augment is None or config.views is not None)
+
+
+def behind(
+    backbone: Backbone,
+    train: Batches,
+    val: Batches,
+    config: RunConfig,
+    precision: str,
+    folder: Path,
+) -> tuple[list[Batches], Batches]:
+    """Return training images, one item per view, and validation images as tokens of the prefix.
+
+    They lie on the device where half of its free memory holds them, else in host memory, else in a
+    file of ``folder``. Where there is no room at all, images stay images, which a line says. Where
+    memory runs out as they are computed, fewer images are computed at once, as in a training step.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        With its stages frozen.
+    train, val : Batches
+    config : RunConfig
+    precision : {'fp32', 'bf16'}
+    folder : Path
+        Of the unfinished run.
+
+    Raises
+    ------
+    ValueError
+        If views are asked for, and there is no frozen prefix to keep them behind or no room.
+    KeyboardInterrupt, SystemExit
+        If the process is asked to end meanwhile, as :meth:`~rnfl.training.checkpointing.Stop.leave`
+        has it.
+    """
+    if config.views and not backbone.n_prefix:
+        raise ValueError(
+            f"{config.slug}: views {config.views} are kept behind frozen blocks, and protocol "
+            f"{config.protocol.name!r} freezes none from the first on, or the architecture of "
+            f"{backbone.spec.name!r} cannot start behind them: leave views out"
+        )
+    if not applies(backbone, config):
+        return [train], val
+    count = (config.views or 1) if config.augment else 1
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    with torch.no_grad(), autocast(train.device, precision):
+        shape = backbone.prefix(train.take(torch.tensor([0]))[0]).shape[1:]
+    parts = [train] * count + [val]
+    files = [folder / f"prefix-{distributed.rank()}-{i}.bin" for i in range(len(parts))]
+    room: list[Tensor | None] = []
+    for part, file in zip(parts, files, strict=True):
+        promised = sum(one.nbytes for one in room if one is not None and one.device.type == "cpu")
+        room.append(memory.place((len(part), *shape), dtype, part.device, file, promised))
+    if any(tokens is None for tokens in room):
+        n_bytes = sum(map(len, parts)) * shape.numel() * dtype.itemsize
+        text = (
+            f"{config.slug}: no room for {n_bytes / 1e9:.1f} GB of tokens behind the frozen "
+            f"blocks, in memory or in {folder}"
+        )
+        if config.views:
+            raise ValueError(f"{text}: free some, or ask for fewer views than {config.views}")
+        tqdm.write(f"{text}: every epoch computes these blocks again")
+        return [train], val
+    try:
+        with interruptible() as stop:
+            fill = _Fill(backbone, config, precision, folder, stop)
+            for view, (part, tokens) in enumerate(zip(parts, room, strict=True)):
+                fill(tokens, part, config.augment if view < count else None, view)
+    except BaseException:
+        for file in files:
+            with suppress(OSError):  # some systems keep a file that is still mapped
+                file.unlink()
+        raise
+    moved = [_replaced(part, tokens) for part, tokens in zip(parts, room, strict=True)]
+    return moved[:-1], moved[-1]
+
+
+class _Fill:
+    """Computes prefixes: a callable that keeps how many images memory holds at once."""
+
+    def __init__(
+        self, backbone: Backbone, config: RunConfig, precision: str, folder: Path, stop: Stop
+    ):
+        self.backbone, self.config, self.precision = backbone, config, precision
+        self.folder, self.stop, self.at_once = folder, stop, BATCH_SIZE
+
+    def __call__(self, tokens: Tensor, data: Batches, augment: str | None, view: int) -> None:
+        """Compute the prefix of all images, in order, in evaluation mode.
+
+        What is random is drawn for a whole batch, so that it does not depend on its parts.
+        """
+        random = seeded_generator(self.config.seed, view, 2)
+        batches = zip(tokens.split(BATCH_SIZE), data.in_order(BATCH_SIZE), strict=True)
+        bar = {"desc": "frozen blocks", "leave": False, "disable": not distributed.is_first()}
+        for room, (images, *_) in tqdm(batches, total=-(-len(data) // BATCH_SIZE), **bar):
+            with torch.no_grad(), autocast(data.device, self.precision):
+                compute = partial(self._compute, room, augmented(images, augment, random))
+                _, self.at_once = memory.halve_until_it_fits(
+                    compute, self.at_once, len(images), self._halved
+                )
+            if self.stop.requested:
+                self.stop.leave(f"as it was before frozen blocks were computed, in {self.folder}")
+        if data.device.type == "cuda":
+            torch.cuda.synchronize(data.device)
+
+    def _compute(self, room: Tensor, images: Tensor, at_once: int) -> None:
+        for tokens, part in zip(room.split(at_once), images.split(at_once), strict=True):
+            tokens.copy_(self.backbone.prefix(part), non_blocking=True)
+
+    def _halved(self, too_many: int, at_once: int) -> None:
+        tqdm.write(
+            f"{self.config.slug}: memory ran out at {too_many} images at once in frozen blocks; "
+            f"from here on {at_once}"
+        )
+
+
+def _replaced(data: Batches, tokens: Tensor) -> Batches:
+    return Batches(tokens, data.profiles, data.device, data.quadrants)

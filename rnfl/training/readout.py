@@ -1,0 +1,251 @@
+"""Readouts: backbones that stay as they are, and a linear map from their tokens to the thickness.
+
+The tokens after every block of one or several frozen backbones go through
+:mod:`rnfl.training.ridge` to a few numbers per eye, the *code*, and a fixed linear map turns the
+code into a profile. Where eyes have profiles the code is their principal components. Where they
+have only quadrant means the code is those four, and the profile is the one expected of phantom eyes
+with these quadrant means: its quadrant means are exactly the predicted ones, its shape within a
+quadrant is the phantom's.
+
+There is nothing to tune but one penalty, chosen by cross-validation, so some dozens of eyes are
+enough to learn from. **Ours**; the paper has no such protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from rnfl.core.geometry import QUADRANTS, flip_profile, quadrant_means
+from rnfl.datasets.phantom.eyes import population
+from rnfl.datasets.prepared import Prepared
+from rnfl.models.backbone import Backbone
+from rnfl.training import ridge
+from rnfl.training.batches import QUADRANT_COLUMNS, Batches
+from rnfl.training.predict import predict
+from rnfl.training.state import Progress
+
+CELLS = 8  # tokens are averaged to at most 8 by 8 cells
+COMPONENTS = 24  # at most, of profiles
+SHAPES = 2000  # phantom eyes that say what profile four quadrant means imply
+BATCH = 32
+LARGEST = 16e9  # bytes of memory
+
+
+class Readout(nn.Module):
+    """Predict RNFL profiles (µm) linearly from the tokens of frozen backbones.
+
+    Parameters
+    ----------
+    backbones : sequence of Backbone
+    n_codes : int
+        Numbers per eye that the regression predicts.
+    """
+
+    def __init__(self, backbones: Sequence[Backbone], n_codes: int):
+        super().__init__()
+        self.backbones = nn.ModuleList(backbones).requires_grad_(False)
+        for i, backbone in enumerate(backbones):
+            shape = backbone.depth, _width(backbone)
+            self.register_buffer(f"mean_{i}", torch.zeros(shape))
+            self.register_buffer(f"weights_{i}", torch.zeros(*shape, n_codes))
+        self.register_buffer("level", torch.zeros(n_codes))
+        self.register_buffer("decoder", torch.zeros(n_codes, 360))
+        self.register_buffer("offset", torch.zeros(360))
+
+    @property
+    def backbone(self) -> Backbone:
+        """The backbone with the largest input, whose size images are prepared for."""
+        return max(self.backbones, key=lambda one: one.spec.input_size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, 1 or 3, H, W) in [0, 1] → profiles (B, 360) in µm."""
+        total, n_blocks = 0, 0
+        for i, backbone in enumerate(self.backbones):
+            means, weights = getattr(self, f"mean_{i}"), getattr(self, f"weights_{i}")
+            for block, mean, weight in zip(tokens(backbone, images), means, weights, strict=True):
+                total, n_blocks = total + (block - mean) @ weight, n_blocks + 1
+        return self.offset + (self.level + total / n_blocks) @ self.decoder
+
+
+def tokens(backbone: Backbone, images: Tensor) -> list[Tensor]:
+    """Return the patch tokens after each block, averaged over cells: (B, D * cells) each."""
+    blocks = backbone.encoder.forward_intermediates(
+        backbone.normalise(images), intermediates_only=True, output_fmt="NCHW"
+    )
+    size = _cell(backbone.grid)
+    if size > 1:
+        blocks = [F.avg_pool2d(block, size, ceil_mode=True) for block in blocks]
+    return [block.flatten(1) for block in blocks]
+
+
+def _cell(grid: tuple[int, int]) -> int:
+    return -(-max(grid) // CELLS)
+
+
+def _cells(grid: tuple[int, int]) -> tuple[int, int]:
+    return -(-grid[0] // _cell(grid)), -(-grid[1] // _cell(grid))
+
+
+def _width(backbone: Backbone) -> int:
+    """Return how many numbers :func:`tokens` gives after each block."""
+    return backbone.embed_dim * int(np.prod(_cells(backbone.grid)))
+
+
+@dataclass(frozen=True)
+class Code:
+    """What the regression is to predict: codes (n, k), those of mirrored eyes, and the way back.
+
+    ``exact`` says that the codes are the labels.
+    """
+
+    codes: np.ndarray
+    mirrored: np.ndarray
+    decoder: np.ndarray
+    offset: np.ndarray
+    exact: bool
+
+    def measure(self, codes: np.ndarray) -> np.ndarray:
+        """Return what codes say of the labels: the codes themselves, or profiles (..., 360)."""
+        return codes if self.exact else codes @ self.decoder + self.offset
+
+
+def encode(data: Batches) -> Code:
+    """Return the codes of labels, which must be complete.
+
+    Raises
+    ------
+    ValueError
+        When an eye lacks an angle of its profile, or one of its four quadrants.
+    """
+    labels = data.labels.cpu().numpy().astype(float)
+    if not np.isfinite(labels).all():
+        raise ValueError(f"a readout needs complete labels; {data.target} has missing values")
+    if data.target == "quadrants":
+        profiles = np.stack([eye.profile for eye in population(SHAPES)])
+        known = np.column_stack([np.ones(SHAPES), quadrant_means(profiles)])
+        solution = np.linalg.lstsq(known, profiles, rcond=None)[0]
+        order = [list(QUADRANTS).index({"S": "I", "I": "S"}.get(q, q)) for q in QUADRANTS]
+        return Code(labels, labels[:, order], solution[1:], solution[0], exact=True)
+    mean = labels.mean(axis=0)
+    k = min(COMPONENTS, len(labels) - 1)
+    components = np.linalg.svd(labels - mean, full_matrices=False)[2][:k]
+    codes, mirrored = ((x - mean) @ components.T for x in (labels, flip_profile(labels)))
+    return Code(codes, mirrored, components, mean, exact=False)
+
+
+def learning_rows(prepared: Prepared, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the rows to learn from as 'train', those of train and val with complete labels.
+
+    Profiles go before quadrants: where any of these eyes has a profile, eyes without one are left
+    out. A readout validates by folds within its training eyes, so 'val' is empty.
+
+    Raises
+    ------
+    ValueError
+        If no eye has complete labels.
+    """
+    every = np.sort(np.concatenate([rows["train"], rows["val"]]))
+    labels = np.asarray(prepared.profiles)[every]
+    if not np.isfinite(labels).any():
+        labels = prepared.samples.iloc[every][QUADRANT_COLUMNS].to_numpy(dtype=float)
+    kept = every[np.isfinite(labels).all(axis=1)]
+    if not len(kept):
+        raise ValueError(
+            f"dataset {prepared.name!r}: none of {len(every)} eyes to learn from has complete "
+            f"labels (360 angles or four quadrants), which a readout needs"
+        )
+    return rows | {"train": kept, "val": every[:0]}
+
+
+def progress(model: Readout, solved: ridge.Ridge, data: Batches, seconds: float) -> Progress:
+    """Return a readout's fit as the one epoch of a history: errors in µm, no learning rates."""
+    predicted = predict(model, data).cpu().numpy()
+    labels = data.labels.cpu().numpy()
+    if data.target == "quadrants":
+        predicted = quadrant_means(predicted).to_numpy()
+    row = {
+        "epoch": 0,
+        "step": 0,
+        "train_loss": float(np.abs(predicted - labels).mean()),
+        "val_mae": float(solved.errors.min()),
+        "lr_encoder": 0.0,
+        "lr_head": 0.0,
+        "seconds": seconds,
+    }
+    return Progress(epoch=1, seconds=seconds, history=[row])
+
+
+def fit(
+    backbones: Sequence[Backbone], data: Batches, patients: Sequence[str], seed: int = 0
+) -> tuple[Readout, ridge.Ridge]:
+    """Fit a readout on labelled eyes and their copies turned upside down.
+
+    Parameters
+    ----------
+    backbones : sequence of Backbone
+    data : Batches
+        Profiles, or quadrant means where no eye has a profile.
+    patients : sequence of str
+        Whose eye each is.
+    seed : int
+        Of the inner folds that choose the penalty.
+
+    Raises
+    ------
+    ValueError
+        When labels are incomplete, or the features would not fit into memory.
+    """
+    code = encode(data)
+    n_codes = code.codes.shape[1]
+    if (size := _bytes_needed(backbones, len(data), n_codes)) > LARGEST:
+        raise ValueError(
+            f"a readout of {len(data)} eyes would take {size / 1e9:.0f} GB, at most "
+            f"{LARGEST / 1e9:.0f}: choose a smaller backbone, or a protocol that trains by gradient"
+        )
+    upright, flipped = _features(backbones, data)
+    mirrored, measured = (flipped, code.mirrored), (code.measure, data.labels.cpu().numpy())
+    solved = ridge.fit(upright, code.codes, np.asarray(patients), mirrored, seed=seed,
+                       measured=measured)  # fmt: skip
+    model = Readout([b.cpu() for b in backbones], n_codes)
+    blocks = zip(solved.means, solved.weights, strict=True)
+    for i, backbone in enumerate(backbones):
+        for row in range(backbone.depth):
+            mean, weights = next(blocks)
+            getattr(model, f"mean_{i}")[row] = torch.from_numpy(mean)
+            getattr(model, f"weights_{i}")[row] = torch.from_numpy(weights)
+    model.level.copy_(torch.from_numpy(solved.level))
+    model.decoder.copy_(torch.from_numpy(code.decoder))
+    model.offset.copy_(torch.from_numpy(code.offset))
+    return model.to(data.device).eval(), solved
+
+
+def _bytes_needed(backbones: Sequence[Backbone], n: int, n_codes: int) -> int:
+    """Return the memory that features of ``n`` eyes, their regression and the readout take."""
+    widths = [_width(backbone) for backbone in backbones for _ in range(backbone.depth)]
+    return ridge.bytes_needed(n, widths, n_codes) + 4 * (n_codes + 1) * sum(widths)
+
+
+def _features(
+    backbones: Sequence[Backbone], data: Batches
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return every block's tokens of the eyes as they are and turned upside down."""
+    upright, flipped = [], []
+    for backbone in backbones:
+        backbone = backbone.to(data.device).eval()
+        both = np.empty((2, backbone.depth, len(data), _width(backbone)), np.float32)
+        steps = tqdm(data.in_order(BATCH), backbone.spec.name, -(-len(data) // BATCH), disable=None)
+        for step, (images, *_) in enumerate(steps):
+            rows = slice(step * BATCH, (step + 1) * BATCH)
+            with torch.inference_mode():
+                for kind, shown in enumerate((images, images.flip(2))):
+                    for block, found in enumerate(tokens(backbone, shown)):
+                        both[kind, block, rows] = found.cpu().numpy()
+        upright, flipped = [*upright, *both[0]], [*flipped, *both[1]]
+    return upright, flipped

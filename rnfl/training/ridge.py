@@ -1,0 +1,207 @@
+"""Ridge regression on several sets of features of few eyes, averaged, with one penalty for all.
+
+Each set of features (a *block*) has its own ridge regression; predictions are averaged over blocks,
+and one penalty, relative to a block's mean squared feature norm, is chosen for all of them by
+cross-validation by patient. Everything is computed from inner products between eyes, once; only
+those are kept in double precision, features are read some columns at a time (:func:`bytes_needed`).
+
+Mirrored copies of the eyes may be added: turned upside down, superior becomes inferior, so that a
+mirrored eye with mirrored labels is another example of the same anatomy. Originals and copies are
+centred each by their own mean, so only what distinguishes eyes is learnt from the copies. **Ours**.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rnfl.core.splits import folds_by_patient
+
+PENALTIES = np.logspace(-2, 2, 13)  # in units of a block's mean squared norm
+INNER_FOLDS = 5
+COLUMNS = 4096  # features of all eyes that are in double precision at a time
+MATRICES = 8  # of the size of a Gram matrix that solving takes, eigh's own workspace included
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """A fitted regression: ``level + mean over blocks of (x - mean) @ weights``.
+
+    Attributes
+    ----------
+    level : ndarray (k,)
+        Mean label.
+    means : list of ndarray (d,)
+        Mean feature of each block, originals only.
+    weights : list of ndarray (d, k)
+    penalty : float
+        The one chosen.
+    errors : ndarray (penalties,)
+        Mean absolute error in the inner cross-validation, in the unit of what was measured.
+    """
+
+    level: np.ndarray
+    means: list[np.ndarray]
+    weights: list[np.ndarray]
+    penalty: float
+    errors: np.ndarray
+
+    def predict(self, blocks: Sequence[np.ndarray]) -> np.ndarray:
+        """Return labels (m, k) of features, each block (m, d)."""
+        parts = zip(blocks, self.means, self.weights, strict=True)
+        return self.level + np.mean([(x - mean) @ w for x, mean, w in parts], axis=0)
+
+
+def fit(
+    blocks: Sequence[np.ndarray],
+    labels: np.ndarray,
+    patients: np.ndarray,
+    mirrored: tuple[Sequence[np.ndarray], np.ndarray] | None = None,
+    penalties: np.ndarray = PENALTIES,
+    seed: int = 0,
+    measured: tuple[Callable[[np.ndarray], np.ndarray], np.ndarray] | None = None,
+) -> Ridge:
+    """Fit a ridge regression with the penalty that cross-validates best.
+
+    Parameters
+    ----------
+    blocks : sequence of ndarray (n, d)
+        Features of ``n`` eyes; blocks may differ in ``d``.
+    labels : ndarray (n, k)
+        Finite.
+    patients : ndarray (n,) of str
+        Whose eye it is: folds never share a patient.
+    mirrored : (blocks, labels), optional
+        The same eyes upside down, in the same order.
+    penalties : ndarray
+        Candidates.
+    seed : int
+        Of the inner folds.
+    measured : (callable, ndarray (n, m)), optional
+        What errors are measured on: a function from predicted labels (..., k) to (..., m), and the
+        truth; by default the labels themselves.
+
+    Raises
+    ------
+    ValueError
+        When a label is missing, shapes disagree, or there are fewer than two patients.
+    """
+    labels, n = np.asarray(labels, dtype=float), len(labels)
+    if not np.isfinite(labels).all() or any(len(x) != n for x in blocks):
+        raise ValueError(
+            f"ridge: expected finite labels of {[len(x) for x in blocks]} eyes, got {n}"
+        )
+    k = min(INNER_FOLDS, len(set(patients)))
+    if k < 2:
+        raise ValueError(
+            f"ridge: {n} eyes of {k} patients to learn from: expected 2 patients or more, because "
+            f"the penalty is chosen by cross-validation by patient"
+        )
+    copies, turned = mirrored if mirrored else ([x[:0] for x in blocks], labels[:0])
+    features = list(zip(blocks, copies, strict=True))
+    grams = [_gram(x, y) for x, y in features]
+    both = np.concatenate([labels, turned])
+
+    decode, truth = measured or (np.asarray, labels)
+    everyone = np.arange(n)
+    fold = folds_by_patient(list(patients), k, seed)
+    errors = np.zeros(len(penalties))
+    for i in range(k):
+        train, held = everyone[fold != i], everyone[fold == i]
+        predicted = _predict(grams, both, n, train, held, penalties)
+        errors += np.abs(decode(predicted) - truth[held]).sum(axis=(1, 2))
+    penalty = float(penalties[np.argmin(errors)])
+
+    means, weights = [], []
+    centre = _centring(n, len(both), everyone)
+    for (x, y), gram in zip(features, grams, strict=True):
+        dual, scale = _dual(centre @ gram @ centre.T, centre @ both, penalty)
+        shares = centre.T @ dual / scale
+        means.append(x.mean(axis=0))
+        parts = [(part.T @ shares).astype(np.float32) for part in _parts(x, y)]
+        weights.append(np.concatenate(parts))
+    return Ridge(labels.mean(axis=0), means, weights, penalty, errors / truth.size)
+
+
+def bytes_needed(n: int, widths: Sequence[int], k: int, mirrored: bool = True) -> int:
+    """Return the memory that :func:`fit` takes at its peak, features as float32 included.
+
+    Parameters
+    ----------
+    n : int
+        Eyes, not counting mirrored copies.
+    widths : sequence of int
+        Features of each block.
+    k : int
+        Labels.
+    mirrored : bool
+        Whether there are mirrored copies.
+    """
+    rows = n * (1 + mirrored)
+    features, weights = 4 * rows * sum(widths), 4 * (k + 1) * sum(widths)
+    square = 8 * rows**2  # one Gram matrix
+    solving = MATRICES * square + 8 * rows * k * len(PENALTIES)
+    reading = square + 2 * 8 * rows * min(COLUMNS, max(widths))
+    return features + weights + len(widths) * square + max(solving, reading)
+
+
+def _parts(x: np.ndarray, y: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield some columns of originals and mirrored copies, one below the other, as float64."""
+    for start in range(0, x.shape[1], COLUMNS):
+        columns = slice(start, start + COLUMNS)
+        yield np.concatenate([x[:, columns], y[:, columns]], dtype=float)
+
+
+def _gram(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the inner products between all rows, originals first."""
+    gram = np.zeros((len(x) + len(y),) * 2)
+    for part in _parts(x, y):
+        gram += part @ part.T
+    return gram
+
+
+def _centring(n: int, total: int, train: np.ndarray) -> np.ndarray:
+    """Return the matrix that takes all rows to the training rows less the mean of their kind.
+
+    Rows 0 to n - 1 are originals, the rest (if any) their mirrored copies in the same order.
+    """
+    kinds = [train, train + n] if total > n else [train]
+    rows = []
+    for kind in kinds:
+        block = np.zeros((len(kind), total))
+        block[np.arange(len(kind)), kind] = 1
+        block[:, kind] -= 1 / len(kind)
+        rows.append(block)
+    return np.concatenate(rows)
+
+
+def _dual(
+    gram: np.ndarray, labels: np.ndarray, penalty: float | np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Return the dual weights (…, rows, k) for each penalty, and the gram's mean diagonal."""
+    scale = max(np.trace(gram) / len(gram), np.finfo(float).tiny)
+    values, vectors = np.linalg.eigh(gram / scale)
+    shrunk = 1 / (np.maximum(values, 0) + np.asarray(penalty)[..., None])
+    return vectors @ (shrunk[..., None] * (vectors.T @ labels)), scale
+
+
+def _predict(
+    grams: Sequence[np.ndarray],
+    labels: np.ndarray,
+    n: int,
+    train: np.ndarray,
+    held: np.ndarray,
+    penalties: np.ndarray,
+) -> np.ndarray:
+    """Return the held-out eyes' labels (penalties, held, k) from training on the others."""
+    centre = _centring(n, len(labels), train)
+    shifted = np.zeros((len(held), len(labels)))
+    shifted[np.arange(len(held)), held] = 1
+    shifted[:, train] -= 1 / len(train)
+    total = np.zeros((len(penalties), len(held), labels.shape[1]))
+    for gram in grams:
+        dual, scale = _dual(centre @ gram @ centre.T, centre @ labels, penalties)
+        total += (shifted @ gram @ centre.T / scale) @ dual
+    return labels[train].mean(axis=0) + total / len(grams)

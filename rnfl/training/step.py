@@ -1,0 +1,132 @@
+"""One optimiser step on a batch, computed in as many parts as memory asks for."""
+
+from functools import partial
+from itertools import repeat
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from rnfl.training import distributed, losses, memory
+from rnfl.training.augmentation import augmented, mixed_seed
+from rnfl.training.batches import Batch, as_float
+from rnfl.training.devices import autocast
+from rnfl.training.protocols import Protocol
+
+if TYPE_CHECKING:
+    from rnfl.training.config import RunConfig
+
+
+class Step:
+    """The optimiser's step of a run: a callable that keeps what steps have in common.
+
+    Parameters
+    ----------
+    model : RNFLRegressor
+    optimizer : torch.optim.Optimizer
+    protocol : Protocol
+    config : RunConfig
+    precision : {'fp32', 'bf16'}
+    micro_batch : int
+        Images computed at once; 0 = as the configuration says.
+
+    Attributes
+    ----------
+    compiled : nn.Module
+        The model, compiled where that pays (on a GPU), for whoever predicts between steps.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        protocol: Protocol,
+        config: "RunConfig",
+        precision: str,
+        micro_batch: int = 0,
+    ):
+        self.optimizer, self.protocol, self.config = optimizer, protocol, config
+        self.precision, self.micro_batch = precision, micro_batch
+        on_gpu = next(model.parameters()).device.type == "cuda"
+        compiling = on_gpu if config.compile is None else config.compile
+        self.model = model
+        self.compiled = torch.compile(model) if compiling else model
+        self.network = distributed.wrap(self.compiled)
+        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+
+    def __call__(self, batch: Batch, n: int, number: int) -> Tensor:
+        """Take step ``number`` on this process's share of a batch of ``n`` images.
+
+        Where memory runs out, the part computed at once is halved, which is said and kept; the
+        batch stays what it is.
+
+        Returns
+        -------
+        Tensor
+            The loss summed over the ``n`` images.
+        """
+        self.micro_batch = self.micro_batch or self._first_size(batch)
+        backward = partial(self._backward, batch, n, number)
+        total, self.micro_batch = memory.halve_until_it_fits(
+            backward, self.micro_batch, len(batch[1]), self._halved
+        )
+        nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return distributed.total(total)
+
+    def _backward(self, batch: Batch, n: int, number: int, at_once: int) -> Tensor:
+        """Add up the gradients of the batch's mean loss; return the loss summed over images."""
+        # Dropout draws from the global state, so that is what a step must set.
+        place = (distributed.rank(),) if distributed.rank() else ()
+        random = torch.manual_seed(mixed_seed(self.config.seed, number, 1, *place))
+        total = torch.zeros((), device=batch[1].device)
+        parts = list(_split(batch, at_once))
+        for part in parts[:-1]:
+            with distributed.gradients_stay(self.network):
+                total += self._part(part, n, random)
+        return total + self._part(parts[-1], n, random)
+
+    def _part(self, part: Batch, n: int, random: torch.Generator) -> Tensor:
+        loss = len(part[1]) * self._mean_loss(self.network, part, random)
+        (loss * distributed.size() / n).backward()
+        return loss.detach()
+
+    def _mean_loss(self, network: nn.Module, part: Batch, random: torch.Generator) -> Tensor:
+        images, profiles, quadrants = as_float(part)
+        if images.ndim == 4:  # tokens of a prefix are augmented already
+            images = augmented(images, self.config.augment, random)
+        with autocast(images.device, self.precision):
+            prediction = network(images)
+        weights = self.protocol.lambda_pearson, self.protocol.lambda_gradient
+        return losses.supervised(prediction, profiles, quadrants, *weights)
+
+    def _first_size(self, batch: Batch) -> int:
+        if self.config.micro_batch != "auto":
+            return self.config.micro_batch or self.config.batch_size
+        images, random = batch[0], torch.Generator()
+
+        def forward(n: int) -> Tensor:
+            some = tuple(part if part is None else part[:n] for part in batch)
+            return self._mean_loss(self.model, some, random)
+
+        n_bytes = sum(p.nbytes for p in self.parameters)
+        size = memory.images_that_fit(forward, n_bytes, self.config.batch_size, images.device)
+        tqdm.write(f"{self.config.slug}: {size} of {self.config.batch_size} images at once")
+        return size
+
+    def _halved(self, too_many: int, at_once: int) -> None:
+        said = f"{self.config.slug}: memory ran out at {too_many} images at once"
+        if distributed.size() > 1:  # the others are waiting for this one's gradients
+            raise RuntimeError(f"{said} in each process: set micro_batch to {at_once}")
+        self.optimizer.zero_grad(set_to_none=True)
+        tqdm.write(
+            f"{said}; from here on {at_once}, "
+            f"with the same effective batch of {self.config.batch_size}"
+        )
+
+
+def _split(batch: Batch, size: int) -> zip:
+    """Cut a batch into parts of at most ``size`` images; what is None stays None."""
+    return zip(*(repeat(None) if p is None else p.split(size) for p in batch), strict=False)

@@ -1,1 +1,0 @@
-"""Using a trained model: photographs in; profiles, a card, a reference band or ONNX out."""

@@ -1,0 +1,58 @@
+"""The command line: thin, and its errors name what would be right."""
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from rnfl import cli
+from rnfl.cli import evaluate
+from rnfl.core import metrics, schema
+from rnfl.storage import provenance
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(cli.app, list(arguments))
+
+
+def test_evaluate_prints_every_metric_of_a_predictions_file(tmp_path, rng):
+    target = 90 + 20 * rng.standard_normal((6, 360))
+    eyes = [f"e{i}" for i in range(6)]
+    table = schema.predictions_frame("run-1", eyes, eyes, np.full((6, 360), 90.0), target)
+    path = provenance.write_parquet(tmp_path / "predictions.parquet", table)
+    printed = run("evaluate", str(path), "--output", str(tmp_path / "mine")).stdout
+    assert "run-1, 6 eyes" in printed
+    first = dict(line.split()[:2] for line in printed.splitlines() if len(line.split()) > 2)
+    assert set(first) >= set(metrics.METRICS)
+    assert float(first["sigma_between"]) == 0
+    assert (tmp_path / "mine" / "report.html").is_file()
+
+
+def test_audit_prints_findings_and_keeps_them(tmp_path):
+    table = tmp_path / "results.csv"
+    table.write_text("protocol,mae,sigma_true\nnaive,19.5,18.6\nstructured,12.0,18.6\n")
+    printed = run("audit", str(table), "--output", str(tmp_path / "findings.csv")).stdout
+    assert "DOES NOT HOLD  [constant bound" in printed
+    assert "naive" in (tmp_path / "findings.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["notebook", "99_none"], "notebook '99_none' is unknown: expected one of 00_quickstart"),
+        (["notebook", "09_phantom", "-p", "eyes=3"], "unknown parameter eyes; it has preset"),
+        (["reproduce", "--preset", "full"], "unknown preset 'full'; valid names are"),
+        (["prepare", "unknown-7"], "dataset 'unknown-7' is unknown"),
+    ],
+)
+def test_errors_name_the_valid_values(arguments, message, monkeypatch):
+    assert message in str(run(*arguments).exception)
+    monkeypatch.setattr("sys.argv", ["rnfl", *arguments])
+    with pytest.raises(SystemExit, match=r"^error: "):
+        cli.main()
+
+
+def test_evaluate_says_which_file_it_needs(tmp_path):
+    (tmp_path / "notes.md").write_text("not a table")
+    for name in ("absent.parquet", "notes.md"):
+        with pytest.raises(ValueError, match=rf"{name} cannot be read.*<run id>/predictions"):
+            evaluate.evaluate(tmp_path / name)

@@ -1,0 +1,51 @@
+"""Two tiny runs compared with stored numbers: they say when ``TRAINING_VERSION`` must be raised.
+
+When one of them gives other numbers, whoever made the change raises ``TRAINING_VERSION`` in
+:mod:`rnfl.runs.address`, so that finished runs are not taken for what the code gives now, and
+stores the new numbers with ``python tests/runs/test_training_version.py``.
+"""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rnfl
+from rnfl.core import schema
+
+STORED = Path(__file__).with_suffix(".json")
+SIZES = {"epochs": 2, "warmup_epochs": 1, "batch_size": 16}
+CONFIGS = {
+    "gradient": rnfl.RunConfig("phantom-slo-64", "phantom_mae", "structured", **SIZES),
+    "micro-batches": rnfl.RunConfig(
+        "phantom-slo-64", "phantom_mae", "gradient_loss", micro_batch=8, precision="fp32", **SIZES
+    ),
+    "readout": rnfl.RunConfig("phantom-cfp-64", "phantom_cls+phantom_depth", "readout"),
+}
+
+
+def measured(kind):
+    """Return the errors of a run and what it predicts of four eyes, every 45 degrees (µm)."""
+    config = CONFIGS[kind]
+    rnfl.prepare(config.dataset)
+    result = rnfl.run(config, report=lambda row: None)
+    few = schema.matrix(result.predictions)[:4, ::45]
+    errors = [result.summary["best_val_mae"], result.summary["test_mae"]]
+    return {"errors": np.round(errors, 4).tolist(), "predicted": np.round(few, 3).tolist()}
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_the_version_stands_for_these_numbers(kind):
+    now, then = measured(kind), json.loads(STORED.read_text())[kind]
+    # Machines differ in the last digits of a matrix product; two epochs make little more of them.
+    np.testing.assert_allclose(now["errors"], then["errors"], atol=2e-3)
+    np.testing.assert_allclose(now["predicted"], then["predicted"], atol=2e-2)
+
+
+if __name__ == "__main__":
+    os.environ["RNFL_DATA"] = tempfile.mkdtemp()
+    numbers = {kind: measured(kind) for kind in CONFIGS}
+    STORED.write_text(json.dumps(numbers, indent=1) + "\n")

@@ -1,0 +1,140 @@
+import numpy as np
+import timm
+import torch
+from pytest import fixture, mark, raises
+from safetensors.torch import load_file
+
+from rnfl.models import backbone
+from rnfl.training import pretraining, pretraining_tasks
+from rnfl.training.augmentation import seeded_generator
+from rnfl.training.pretraining_tasks import TASKS, MaskedAutoencoder, augment
+
+
+@fixture(scope="module")
+def eyes():
+    """Images of one bright band each, its level as a label, and its brightness as a height."""
+    rng = np.random.default_rng(0)
+    level = rng.integers(0, 2, 80)
+    images = rng.integers(0, 60, (80, 112, 112, 3)).astype(np.uint8)
+    for image, high in zip(images, level, strict=True):
+        start = rng.integers(0, 80)
+        image[start : start + 30] += np.uint8(60 + 100 * high)
+    return images, {"cls": {"level": level}, "depth": images[..., 0].astype(float), "mae": None}
+
+
+SMALL = {"steps": 6, "batch_size": 8, "warmup_fraction": 0.2}
+
+
+@mark.parametrize("kind", sorted(TASKS))
+def test_writes_an_encoder_that_timm_loads_strictly(kind, eyes, tmp_path):
+    images, targets = eyes
+    record = pretraining.pretrain(kind, images, targets[kind], out_dir=tmp_path, **SMALL)
+    assert [p.name for p in sorted(tmp_path.iterdir())] == [
+        f"phantom_{kind}.json", f"phantom_{kind}.safetensors"
+    ]  # fmt: skip
+    weights = load_file(tmp_path / f"phantom_{kind}.safetensors")
+    assert {value.dtype for value in weights.values()} == {torch.float16}
+    spec = backbone.spec_of(f"phantom_{kind}")
+    encoder = timm.create_model(spec.timm_name, img_size=112, num_classes=0, **spec.timm_kwargs)
+    encoder.load_state_dict({key: value.float() for key, value in weights.items()}, strict=True)
+    assert [point["step"] for point in record["curve"]] == [1, 2, 3, 4, 5, 6]
+    assert np.isfinite([list(point.values()) for point in record["curve"]]).all()
+
+
+def test_learns(eyes, tmp_path):
+    images, targets = eyes
+    options = {"batch_size": 8, "lr": 1e-3, "out_dir": tmp_path}
+    curve = pretraining.pretrain("depth", images, targets["depth"], steps=30, **options)["curve"]
+    assert curve[-1]["val_metric"] > 0.5 > curve[0]["val_metric"]
+    curve = pretraining.pretrain("cls", images, targets["cls"], steps=30, **options)["curve"]
+    assert curve[-1]["loss"] < 0.5 * curve[0]["loss"]
+
+
+def test_a_finished_recipe_returns_at_once_and_a_changed_one_does_not(eyes, tmp_path, monkeypatch):
+    images, _ = eyes
+    first = pretraining.pretrain("mae", images, out_dir=tmp_path, **SMALL)
+    with monkeypatch.context() as patch:
+        patch.setattr(pretraining._Fit, "run", None)
+        assert pretraining.pretrain("mae", images, out_dir=tmp_path, **SMALL) == first
+    second = pretraining.pretrain("mae", images[::-1].copy(), out_dir=tmp_path, **SMALL)
+    assert second["curve"] != first["curve"]
+
+
+def test_an_interrupted_recipe_resumes_exactly(eyes, tmp_path, monkeypatch):
+    images, targets = eyes
+    arguments = ("cls", images, targets["cls"])
+    options = SMALL | {"checkpoint_seconds": -1.0}
+    whole = pretraining.pretrain(*arguments, out_dir=tmp_path / "whole", **options)
+    update = pretraining._Fit._update
+
+    def interrupted(self, *args):
+        if self.step == 4:
+            raise KeyboardInterrupt
+        return update(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretraining._Fit, "_update", interrupted)
+        with raises(KeyboardInterrupt):
+            pretraining.pretrain(*arguments, out_dir=tmp_path / "parts", **options)
+    steps = []
+    monkeypatch.setattr(
+        pretraining._Fit, "_update", lambda self, *args: steps.append(0) or update(self, *args)
+    )
+    parts = pretraining.pretrain(*arguments, out_dir=tmp_path / "parts", **options)
+    assert len(steps) == 2 and parts["curve"] == whole["curve"]
+    files = (tmp_path / part / "phantom_cls.safetensors" for part in ("whole", "parts"))
+    assert len({file.read_bytes() for file in files}) == 1
+
+
+def test_the_encoder_never_sees_hidden_patches():
+    torch.manual_seed(0)
+    task = MaskedAutoencoder(backbone.build("phantom_scratch", False), None, 2).eval()
+    visible = torch.stack([torch.randperm(49)[:12] for _ in range(2)])
+    shown = torch.zeros(2, 49).scatter(1, visible, 1.0).view(2, 1, 7, 7)
+    shown = shown.repeat_interleave(16, 2).repeat_interleave(16, 3)
+    images = torch.rand(2, 3, 112, 112)
+    changed = torch.where(shown.bool(), images, torch.rand(2, 3, 112, 112))
+    assert task.encode(images, visible).shape == (2, 13, 128)
+    assert torch.equal(task.encode(images, visible), task.encode(changed, visible))
+
+
+def test_decoded_patches_return_to_their_places():
+    task = MaskedAutoencoder(backbone.build("phantom_scratch", False), None, 2)
+    identity = torch.nn.Identity()
+    task.embed = task.blocks = task.norm = task.pixels = identity
+    task.position.data.zero_()
+    order = torch.stack([torch.randperm(49) for _ in range(2)])
+    tokens = order[:, :12, None].float().expand(-1, -1, task.width) + 1
+    first = torch.full((2, 1, task.width), -5.0)
+    places = task.decode(torch.cat([first, tokens], dim=1), order)[:, :, 0]
+    for row, kept in zip(places, order[:, :12], strict=True):
+        assert {i: int(v) for i, v in enumerate(row) if v} == {int(i): int(i) + 1 for i in kept}
+
+
+@mark.parametrize("cell", [1, 4])
+def test_maps_move_with_their_images(cell):
+    coarse = torch.randint(40, 200, (6, 28, 28), dtype=torch.uint8)
+    images = coarse.repeat_interleave(4, 1).repeat_interleave(4, 2)
+    maps = images if cell == 1 else coarse
+    index = torch.tensor([5, 0, 3, 3])
+    moved, target = augment(images, maps, index, cell, seeded_generator(0), intensity=0.0)
+    expected = moved[:, 0, ::cell, ::cell] * 255
+    torch.testing.assert_close(expected.round().to(torch.uint8), target)
+    assert not torch.equal(target, maps[index])
+    assert not torch.equal(target[2], target[3])
+
+
+def test_mistaken_inputs_are_refused(eyes, tmp_path):
+    images, targets = eyes
+    for kind, given, message in (
+        ("gan", None, "valid kinds"),
+        ("cls", None, "mapping"),
+        ("cls", {"level": targets["depth"][:, 0, 0]}, "'level' must be 80 integers"),
+        ("depth", targets["depth"][:, ::2], r"\(80, 112, 112\)"),
+        ("mae", targets["depth"], "must be None"),
+    ):
+        with raises(ValueError, match=message):
+            pretraining.pretrain(kind, images, given, out_dir=tmp_path)
+    with raises(ValueError, match="uint8"):
+        pretraining.pretrain("mae", images.astype(float), out_dir=tmp_path)
+    assert not list(tmp_path.iterdir()) and pretraining_tasks.TASKS

@@ -1,0 +1,171 @@
+from dataclasses import replace
+
+import timm
+import torch
+from pytest import approx, fixture, mark, raises
+from torch import nn
+
+from rnfl.models.backbone import Backbone, spec_of
+from rnfl.models.regressor import RNFLRegressor
+from rnfl.training import losses, protocols
+from rnfl.training.protocols import PROTOCOLS, Protocol
+
+PATCH_EMBED = ("encoder.cls_token", "encoder.pos_embed", "encoder.patch_embed.")
+FREEZING = {
+    "naive": (),
+    "aggressive": (),
+    "gradient_loss": (),
+    "structured": (*PATCH_EMBED, *(f"encoder.blocks.{i}." for i in range(3))),
+    Protocol("freeze_third", freeze_fraction=1 / 3): ("encoder.blocks.0.", "encoder.blocks.1."),
+    Protocol("freeze_all", True, 1.0): (*PATCH_EMBED, "encoder.blocks."),
+}
+
+
+def make_model(**options):
+    """The phantom model, with whatever dropout or drop-path a test wants in its encoder."""
+    spec = spec_of("phantom_scratch")
+    torch.manual_seed(0)
+    encoder = timm.create_model(
+        spec.timm_name, img_size=112, num_classes=0, global_pool="", **spec.timm_kwargs, **options
+    )
+    model = RNFLRegressor(Backbone(spec, encoder))
+    model.set_targets(torch.normal(90.0, 20.0, (9, 360)))
+    return model
+
+
+@fixture
+def batch():
+    torch.manual_seed(1)
+    return torch.rand(4, 1, 112, 112), torch.normal(90.0, 20.0, (4, 360))
+
+
+def train_steps(model, protocol, batch, steps=3):
+    optimizer = torch.optim.AdamW(protocols.apply(model, protocol, lr_scale=10.0))
+    model.train()
+    for _ in range(steps):
+        losses.combined(model(batch[0]), batch[1], protocol.lambda_pearson).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@mark.parametrize("protocol", FREEZING, ids=lambda p: getattr(p, "name", p))
+def test_training_changes_exactly_what_is_not_frozen(protocol, batch):
+    model = make_model()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    train_steps(model, protocols.get(protocol), batch)
+    frozen = {
+        name for name in before if name.removeprefix("backbone.").startswith(FREEZING[protocol])
+    }
+    same = {name for name, p in model.named_parameters() if torch.equal(p, before[name])}
+    assert same == frozen
+    assert all(p.grad is None for name, p in model.named_parameters() if name in frozen)
+
+
+def test_frozen_part_has_no_dropout_and_no_drop_path(batch):
+    model = make_model(proj_drop_rate=0.5, pos_drop_rate=0.5, drop_path_rate=0.5)
+    outputs = []
+    for stage in (2, 5):
+        model.backbone.encoder.blocks[stage].register_forward_hook(
+            lambda module, args, output: outputs.append(output)
+        )
+    protocols.apply(model, PROTOCOLS["structured"])
+    model.train()
+    for _ in range(2):
+        model(batch[0])
+    first, last, first_again, last_again = outputs
+    assert torch.equal(first, first_again)
+    assert not torch.equal(last, last_again)
+    assert not first.requires_grad and last.requires_grad
+
+
+@mark.parametrize("name", ["naive", "structured"])
+def test_frozen_normalisation_statistics_do_not_move(name, batch):
+    model = make_model()
+    encoder = model.backbone.encoder
+    encoder.patch_embed.norm = norm = nn.BatchNorm1d(49)
+    model.backbone = Backbone(model.backbone.spec, encoder)
+    train_steps(model, PROTOCOLS[name], batch)
+    assert norm.num_batches_tracked.item() == (3 if name == "naive" else 0)
+    assert (norm.running_mean == 0).all() == (name == "structured")
+
+
+def test_frozen_stages_thaw_with_the_next_protocol(batch):
+    model = make_model()
+    protocols.apply(model, PROTOCOLS["structured"])
+    protocols.apply(model, PROTOCOLS["naive"])
+    assert all(p.requires_grad for p in model.parameters())
+    assert all(module.training for module in model.train().modules())
+
+
+def test_presets_are_the_papers():
+    rates = {
+        name: (p.lr_encoder, p.lr_head) for name, p in PROTOCOLS.items() if p.solver != "ridge"
+    }
+    assert rates == {
+        "naive": (1e-4, 1e-4),
+        "aggressive": (5e-5, 1e-4),
+        "structured": (5e-5, 1e-4),
+        "gradient_loss": (5e-5, 1e-4),
+    }
+    assert {n: p.lambda_pearson for n, p in PROTOCOLS.items() if p.lambda_pearson} == {
+        "structured": 10.0
+    }
+    assert {n: p.lambda_gradient for n, p in PROTOCOLS.items() if p.lambda_gradient} == {
+        "gradient_loss": 0.2
+    }
+    assert {p.weight_decay for p in PROTOCOLS.values()} == {0.05}
+
+
+@mark.parametrize("blocks", [0, 4, 8, 12])
+def test_freezing_by_count_is_freezing_by_fraction(blocks):
+    protocol = replace(PROTOCOLS["aggressive"], name="f", freeze_fraction=blocks / 24)
+    assert len(protocols.frozen_stages(protocol, depth=24)) == blocks
+
+
+def test_groups_decay_weights_but_not_vectors():
+    model = make_model()
+    groups = protocols.apply(model, PROTOCOLS["aggressive"], lr_scale=8.0)
+    rates = {(g["name"], g["weight_decay"]): g["peak_lr"] for g in groups}
+    assert rates == approx({
+        ("encoder", 0.05): 4e-4, ("encoder", 0.0): 4e-4, ("head", 0.05): 8e-4, ("head", 0.0): 8e-4,
+    })  # fmt: skip
+    assert all((p.ndim > 1) == (g["weight_decay"] > 0) for g in groups for p in g["params"])
+    assert sum(len(g["params"]) for g in groups) == len(list(model.parameters()))
+
+
+def test_layer_decay_gives_each_stage_its_share_of_the_rate_above():
+    model = make_model()
+    protocol = replace(PROTOCOLS["naive"], name="decayed", layer_decay=0.5)
+    peak = {id(p): g["peak_lr"] for g in protocols.apply(model, protocol) for p in g["params"]}
+    stages = {
+        stage.name: {peak[id(p)] for p in stage.parameters} for stage in model.backbone.stages
+    }
+    depth = model.backbone.depth
+    assert stages["norm"] == {1e-4}
+    for i in range(depth):
+        assert stages[f"block_{i}"] == {1e-4 * 0.5 ** (depth - i)}
+    assert stages["patch_embed"] == {1e-4 * 0.5 ** (depth + 1)}
+    assert len(peak) == len(list(model.parameters()))
+
+
+def test_layer_decay_leaves_frozen_stages_out():
+    model = make_model()
+    protocol = replace(PROTOCOLS["structured"], name="decayed", layer_decay=0.5)
+    trained = {id(p) for g in protocols.apply(model, protocol) for p in g["params"]}
+    assert trained == {id(p) for p in model.parameters() if p.requires_grad}
+
+
+def test_learning_rate_warms_up_and_falls_to_the_floor():
+    rates = [protocols.learning_rate(step, 80, 5, peak=1e-4) for step in range(80)]
+    assert rates[:5] == approx([2e-5, 4e-5, 6e-5, 8e-5, 1e-4])
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+    assert rates[-1] == approx(1e-7)
+
+
+def test_bad_protocols_are_refused():
+    with raises(ValueError, match="gradient_loss"):
+        protocols.get("gradient")
+    with raises(ValueError, match=r"1\.5"):
+        Protocol("half", freeze_fraction=1.5)
+    with raises(ValueError, match="layer_decay"):
+        Protocol("growing", layer_decay=1.2)

@@ -1,0 +1,202 @@
+"""Readouts: ridge regression on frozen tokens, its mirrored copies, and the profiles it returns."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import Ridge as Oracle
+from training_data import make_dataset
+from typer.testing import CliRunner
+
+from rnfl import cli, datasets
+from rnfl.core import splits
+from rnfl.core.geometry import QUADRANTS, flip_profile, quadrant_means
+from rnfl.models.backbone import build
+from rnfl.training import batches, ridge
+from rnfl.training.readout import Readout, encode, fit, tokens
+
+CPU = torch.device("cpu")
+SWAPPED = [2, 1, 0, 3]
+
+
+@pytest.fixture
+def eyes(rng):
+    """Two blocks of features of 40 eyes of 25 patients, and two labels that depend on them."""
+    patients = np.array([f"p{i % 25}" for i in range(40)])
+    blocks = [rng.normal(3, 2, (40, 60)), rng.normal(-1, 0.1, (40, 90))]
+    labels = blocks[0][:, :2] + 10 * blocks[1][:, :2] + rng.normal(80, 0.3, (40, 2))
+    return blocks, labels, patients
+
+
+def test_one_block_is_ordinary_ridge(eyes):
+    blocks, labels, patients = eyes
+    x = blocks[0]
+    solved = ridge.fit([x], labels, patients, penalties=np.array([0.3]))
+    scale = ((x - x.mean(0)) ** 2).sum() / len(x)
+    oracle = Oracle(alpha=0.3 * scale).fit(x, labels)
+    np.testing.assert_allclose(solved.predict([x[:5]]), oracle.predict(x[:5]), rtol=1e-5)
+
+
+def test_blocks_are_averaged(eyes):
+    blocks, labels, patients = eyes
+    penalty = np.array([0.3])
+    both = ridge.fit(blocks, labels, patients, penalties=penalty).predict(blocks)
+    single = [ridge.fit([x], labels, patients, penalties=penalty).predict([x]) for x in blocks]
+    np.testing.assert_allclose(both, np.mean(single, axis=0), rtol=1e-5)
+
+
+def test_copies_are_ordinary_rows_centred_by_themselves(eyes):
+    blocks, labels, patients = eyes
+    x, turned = blocks[0], blocks[0][:, ::-1] + 5
+    mirrored = ([turned], labels[:, ::-1])
+    solved = ridge.fit([x], labels, patients, mirrored, penalties=np.array([0.3]))
+    rows = np.concatenate([x - x.mean(0), turned - turned.mean(0)])
+    values = labels - labels.mean(0)
+    scale = (rows**2).sum() / len(rows)
+    oracle = Oracle(alpha=0.3 * scale, fit_intercept=False)
+    oracle.fit(rows, np.concatenate([values, values[:, ::-1]]))
+    expected = labels.mean(0) + oracle.predict(x - x.mean(0))
+    np.testing.assert_allclose(solved.predict([x]), expected, rtol=1e-5)
+
+
+def test_the_penalty_is_the_best_of_folds_by_patient(eyes):
+    blocks, labels, patients = eyes
+    penalties = np.array([0.01, 1.0, 100.0])
+    solved = ridge.fit(blocks, labels, patients, penalties=penalties, seed=4)
+    fold = splits.folds_by_patient(list(patients), ridge.INNER_FOLDS, 4)
+    errors = np.zeros(3)
+    for i in range(ridge.INNER_FOLDS):
+        train, held = fold != i, fold == i
+        for j, penalty in enumerate(penalties):
+            parts = [x[train] for x in blocks]
+            one = ridge.fit(parts, labels[train], patients[train], penalties=np.array([penalty]))
+            errors[j] += np.abs(one.predict([x[held] for x in blocks]) - labels[held]).sum()
+    np.testing.assert_allclose(solved.errors, errors / labels.size, rtol=1e-5)
+    assert solved.penalty == penalties[np.argmin(errors)]
+
+
+def test_missing_labels_are_refused(eyes):
+    blocks, labels, patients = eyes
+    labels[3, 0] = np.nan
+    with pytest.raises(ValueError, match="finite labels"):
+        ridge.fit(blocks, labels, patients)
+
+
+def test_one_patient_is_refused(eyes):
+    blocks, labels, patients = eyes
+    with pytest.raises(ValueError, match=r"40 eyes of 1 patients .* expected 2 patients or more"):
+        ridge.fit(blocks, labels, np.full_like(patients, "p0"))
+
+
+def test_some_columns_at_a_time_give_the_same(eyes, monkeypatch):
+    blocks, labels, patients = eyes
+    mirrored = ([x[:, ::-1] for x in blocks], labels[:, ::-1])
+    whole = ridge.fit(blocks, labels, patients, mirrored)
+    monkeypatch.setattr(ridge, "COLUMNS", 7)
+    parts = ridge.fit(blocks, labels, patients, mirrored)
+    np.testing.assert_allclose(parts.predict(blocks), whole.predict(blocks), rtol=1e-6)
+    np.testing.assert_allclose(parts.errors, whole.errors, rtol=1e-9)
+
+
+def test_features_are_never_copied_whole_and_the_estimate_holds(rng, monkeypatch):
+    monkeypatch.setattr(ridge, "COLUMNS", 500)
+    n, widths, k = 30, [20000, 30000], 3
+    blocks, copies = ([rng.normal(size=(n, d)).astype(np.float32) for d in widths] for _ in "ab")
+    features = sum(x.nbytes for x in (*blocks, *copies))
+    labels, patients = rng.normal(size=(n, k)), np.array([f"p{i}" for i in range(n)])
+    tracemalloc.start()
+    try:
+        ridge.fit(blocks, labels, patients, (copies, labels))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 0.25 * features
+    assert 0.95 < ridge.bytes_needed(n, widths, k) / (features + peak) < 1.2
+
+
+@pytest.fixture
+def data():
+    """Return 24 drawn eyes with quadrant means alone, and whose they are."""
+    prepared = make_dataset("quadrants", 24, colour=True, quadrants=range(24))
+    rows = np.arange(len(prepared))
+    return batches.load(prepared, rows, 112, CPU), prepared.samples["patient_id"].tolist()
+
+
+def test_a_readout_predicts_profiles_with_the_quadrants_of_its_regression(data):
+    eyes, patients = data
+    backbone = build("phantom_depth")
+    model, solved = fit([backbone], eyes, patients)
+    images = eyes.images.float() / 255
+    with torch.inference_mode():
+        profiles = model(images).numpy()
+        blocks = [block.numpy() for block in tokens(backbone, images)]
+    expected = solved.predict(blocks)
+    np.testing.assert_allclose(quadrant_means(profiles), expected, atol=0.01)
+    # A phantom's double hump within quadrants: not four flat steps.
+    assert np.abs(np.diff(profiles, axis=1)).max() < 8
+    assert profiles[:, QUADRANTS["S"]].std(axis=1).min() > 3
+
+
+def test_it_learns_and_leaves_the_backbone_alone(data):
+    eyes, patients = data
+    backbone = build("phantom_depth")
+    before = {k: v.clone() for k, v in backbone.state_dict().items()}
+    model, _ = fit([backbone], eyes, patients)
+    assert all(torch.equal(before[k], v) for k, v in model.backbones[0].state_dict().items())
+    assert not any(p.requires_grad for p in model.parameters())
+    with torch.inference_mode():
+        predicted = quadrant_means(model(eyes.images.float() / 255).numpy()).to_numpy()
+    truth = eyes.quadrants.numpy()
+    assert np.abs(predicted - truth).mean() < 0.8 * np.abs(truth - truth.mean(0)).mean()
+
+
+def test_upside_down_swaps_superior_and_inferior(data):
+    code = encode(data[0])
+    np.testing.assert_array_equal(code.mirrored, code.codes[:, SWAPPED])
+    turned = quadrant_means(flip_profile(np.where(QUADRANTS["S"], 100.0, 50.0))).iloc[0]
+    assert turned["I"] > 99 and turned["S"] < 51  # all but the arc's one closed end
+
+
+def test_profiles_are_coded_by_components(data):
+    eyes = data[0]
+    profiles = torch.randn(len(eyes), 3) @ torch.randn(3, 360) + 90
+    code = encode(batches.Batches(eyes.images, profiles, CPU))
+    np.testing.assert_allclose(code.codes @ code.decoder + code.offset, profiles, atol=1e-3)
+    turned = flip_profile(profiles.numpy().astype(float))
+    known = (turned - code.offset) @ code.decoder.T
+    np.testing.assert_allclose(code.mirrored, known, atol=1e-3)
+
+
+def test_incomplete_and_oversized_labels_are_refused(data, monkeypatch):
+    eyes, patients = data
+    monkeypatch.setattr("rnfl.training.readout.LARGEST", 1000)
+    with pytest.raises(ValueError, match=r"24 eyes would take .* choose a smaller backbone"):
+        fit([build("phantom_scratch", pretrained=False)], eyes, patients)
+    eyes.quadrants[2, 1] = torch.nan
+    with pytest.raises(ValueError, match="complete labels"):
+        fit([build("phantom_scratch", pretrained=False)], eyes, patients)
+
+
+def test_eyes_with_a_missing_angle_are_left_out_and_the_command_counts_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("RNFL_DATA", str(tmp_path))
+    made = make_dataset("made", n=16)
+    profiles = np.array(made.profiles)
+    profiles[[1, 9], 77] = np.nan  # one that trains, one that validates
+    fields = {"dataset": "made", "modality": "SLO", "phantom": True, "settings": {}}
+    datasets.write("gaps", np.array(made.images), profiles, made.samples, fields)
+    done = CliRunner().invoke(
+        cli.app, ["train", "gaps", "phantom_scratch", "--protocol", "readout"]
+    )
+    assert done.exit_code == 0, done.output
+    counted = "(10 eyes train, 0 validate, 4 test, 2 lack complete labels; inner cross-validation"
+    assert counted in done.stdout
+
+
+def test_large_grids_are_averaged_to_few_cells():
+    backbone = build("timm:vit_tiny_patch16_224@224", pretrained=False)
+    blocks = tokens(backbone, torch.rand(2, 3, 224, 224))
+    assert len(blocks) == 12
+    assert blocks[0].shape == (2, backbone.embed_dim * 7 * 7)
+    model = Readout([backbone], 4)
+    assert model(torch.rand(2, 3, 50, 50)).shape == (2, 360)
