@@ -40,6 +40,14 @@ def test_figures_show_the_runs_of_their_tables():
         assert json.loads(path.read_text())["run_ids"] == ABOUTS[path.stem]["run_ids"], path
 
 
+def test_tables_of_one_dataset_rest_on_one_preparation():
+    hashes = {}
+    for about in ABOUTS.values():
+        for name, digest in about["inputs"].items():
+            hashes.setdefault(name, set()).add(digest)
+    assert {name for name, found in hashes.items() if len(found) > 1} == set()
+
+
 def test_a_raised_version_is_noticed(monkeypatch):
     monkeypatch.setattr(address, "TRAINING_VERSION", address.TRAINING_VERSION + 1)
     about = ABOUTS["02_protocols"]
