@@ -31,8 +31,9 @@ from rnfl.models import regressor
 from rnfl.training import distributed as parallel
 from rnfl.training.protocols import Protocol
 from rnfl.training.config import RunConfig
-original = regressor.RNFLRegressor.__init__
-regressor.RNFLRegressor.__init__ = lambda self, *a, **k: original(self, *a, **(k | {{"dropout": 0.0}}))
+network = regressor.RNFLRegressor
+original = network.__init__
+network.__init__ = lambda self, *a, **k: original(self, *a, **(k | {{"dropout": 0.0}}))
 with parallel.joined():
     assert parallel.size() == 2
     result = rnfl.run({config!r}, report=lambda row: print(parallel.rank(), row["epoch"]))
