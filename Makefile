@@ -29,7 +29,7 @@ reproduce: $(STAMP)
 test: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist loadscope
 
 figures: $(STAMP)
 	@$(BIN)/python -m analysis.figures
