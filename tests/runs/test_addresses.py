@@ -7,6 +7,7 @@ import pytest
 
 from analysis.presentation.sidecar import ABOUT, ANALYSIS_VERSION
 from rnfl.runs import address
+from rnfl.storage import provenance
 from rnfl.storage.paths import project_root
 from rnfl.training.config import RunConfig
 from rnfl.training.protocols import Protocol
@@ -52,6 +53,13 @@ def test_a_raised_version_is_noticed(monkeypatch):
     monkeypatch.setattr(address, "TRAINING_VERSION", address.TRAINING_VERSION + 1)
     about = ABOUTS["02_protocols"]
     assert not computed(about) & set(about["run_ids"])
+
+
+def test_the_code_is_recorded_and_renews_nothing(monkeypatch):
+    """A module renamed, a function moved: another hash of the code, the same addresses."""
+    monkeypatch.setattr(provenance, "code_hash", lambda: "0" * 16)
+    about = ABOUTS["02_protocols"]
+    assert computed(about) == set(about["run_ids"])
 
 
 @pytest.mark.parametrize("kind", [RunConfig, Protocol])
