@@ -1,0 +1,171 @@
+"""The committed tables give the committed files again: every wide table, byte for byte, and every
+sentence, word for word. What these makers print is therefore held to what readers have seen."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from analysis import conclusions, published, tables
+from analysis.published import ablations
+from rnfl.storage.paths import project_root
+
+RESULTS = project_root() / "data" / "results"
+CELL = ("phantom_mae", "naive")  # the preset's featured backbone with the reference protocol
+NAMED = "phantom_mae with naive"
+
+
+class Committed:
+    """The long tables of one folder by name, read once."""
+
+    def __init__(self, stem):
+        self.folder = RESULTS / stem
+        self.about = json.loads((self.folder / "about.json").read_text(encoding="utf-8"))
+
+    def __getattr__(self, name):
+        table = pd.read_csv(self.folder / f"{name}.csv")
+        numeric = table.select_dtypes("number").columns
+        return table.fillna(dict.fromkeys(table.columns.difference(numeric), ""))
+
+
+def two_metrics(comparisons):
+    return comparisons[comparisons["metric"].isin(["mae", "sigma_between"])]
+
+
+# stem of a notebook: stem of a table: (wide table, caption), from the long tables beside it
+WIDE = {
+    "01_visualize_predictions": {
+        "collapse": lambda t: (tables.collapse_wide(t.collapse), tables.COLLAPSE_CAPTION),
+    },
+    "02_protocols": {
+        "table1": lambda t: (tables.table1_wide(t.table1), tables.TABLE1_CAPTION),
+        "comparisons": lambda t: (
+            tables.comparisons_wide(two_metrics(t.comparisons)), tables.COMPARISONS_CAPTION),
+        "table1_beside": lambda t: (
+            tables.beside_table1(t.table1, t.comparisons), tables.BESIDE_TABLE1_CAPTION),
+    },
+    "03_freezing": {
+        "table3a": lambda t: (
+            tables.freezing_wide(t.table3a, t.comparisons), tables.FREEZING_CAPTION),
+        "regressions": lambda t: (
+            tables.regressions_wide(t.regressions), tables.REGRESSIONS_CAPTION),
+        "table3a_beside": lambda t: (
+            tables.beside_freezing(t.table3a, t.comparisons), tables.BESIDE_FREEZING_CAPTION),
+    },
+    "04_loss_complexity": {
+        "table3b": lambda t: (tables.loss_wide(t.table3b, t.comparisons), tables.LOSS_CAPTION),
+        "factorial": lambda t: (tables.factorial_wide(t.factorial), tables.FACTORIAL_CAPTION),
+        "table3b_beside": lambda t: (
+            tables.beside_loss(t.table3b, t.comparisons), tables.BESIDE_LOSS_CAPTION),
+    },
+    "05_learning_rate": {
+        "learning_rates": lambda t: (
+            tables.learning_rates_wide(t.learning_rates, t.comparisons), tables.RATES_CAPTION),
+    },
+    "06_cross_modality": {
+        "table2": lambda t: (tables.table2_wide(t.quadrants), tables.TABLE2_CAPTION),
+        "table2_beside": lambda t: (
+            tables.beside_grape(t.quadrants), tables.beside_grape_caption(t.quadrants)),
+    },
+    "07_fairness": {
+        "fairness": lambda t: (tables.fairness_wide(t.fairness), tables.FAIRNESS_CAPTION),
+        "equity": lambda t: (tables.equity_wide(t.fairness), tables.EQUITY_CAPTION),
+        "groups": lambda t: (tables.groups_wide(t.fairness, *CELL), tables.GROUPS_CAPTION.format(
+            cell=NAMED, sizes="10 eyes")),
+        "intersections": lambda t: (
+            tables.groups_wide(t.intersections, *CELL), "Two attributes at once. "
+            + tables.GROUPS_CAPTION.format(cell=NAMED, sizes="10 eyes or 8 patients")),
+        "differences": lambda t: (
+            tables.gap_differences_wide(t.differences), tables.GAP_DIFFERENCES_CAPTION),
+        "effects": lambda t: (
+            tables.effects_wide(t.labels, t.effects, *CELL),
+            tables.EFFECTS_CAPTION.format(cell=NAMED)),
+    },
+    "08_audit": {"audit": lambda t: (tables.audit_wide(t.audit), tables.AUDIT_CAPTION)},
+    "11_agreement": {
+        "agreement": lambda t: (tables.agreement_wide(t.agreement), tables.AGREEMENT_CAPTION),
+        "thickness": lambda t: (tables.thickness_wide(t.thickness), tables.THICKNESS_CAPTION),
+        "sensitivity": lambda t: (
+            tables.sensitivity_wide(t.thinning), tables.SENSITIVITY_CAPTION.format(percent=95)),
+    },
+    "12_learning_on_grape": {
+        "learning": lambda t: (
+            tables.learning_wide(t.quadrants, t.paired), tables.LEARNING_CAPTION),
+    },
+}  # fmt: skip
+REAL = {"table2_beside", "audit", "learning"}  # the others show phantom eyes
+
+
+def freezing_lines():
+    return ablations.freezing_lines(ablations.freezing_points())
+
+
+def printed():
+    return published.load("table1", edition="submission")
+
+
+SAID = {
+    "00_quickstart": lambda t: conclusions.eyes(t.eyes),
+    "01_visualize_predictions": lambda t: [
+        *conclusions.collapse(t.collapse), conclusions.flat_sigma(t.collapse),
+        conclusions.response(t.collapse), *conclusions.few_templates(t.collapse),
+        conclusions.template_claim(t.collapse)],
+    "02_protocols": lambda t: [
+        conclusions.best_cell(t.table1), conclusions.difficulty(t.table1),
+        *conclusions.differences(t.comparisons)],
+    "03_freezing": lambda t: [
+        *conclusions.freezing_costs(t.regressions, t.comparisons),
+        *conclusions.freezing_claim(t.regressions, freezing_lines())],
+    "04_loss_complexity": lambda t: [
+        *conclusions.loss_terms(t.table3b, t.comparisons),
+        conclusions.structured_parts(t.factorial)],
+    "05_learning_rate": lambda t: [
+        *conclusions.learning_rates(t.learning_rates, t.comparisons),
+        conclusions.layer_decay(t.decay)],
+    "06_cross_modality": lambda t: conclusions.sectors(
+        t.quadrants, ["template", "constant", "PCA + ridge"]),
+    "07_fairness": lambda t: [
+        *conclusions.gaps_and_chance(t.fairness),
+        conclusions.published_gaps(t.fairness, printed(), True),
+        conclusions.intersections(t.intersections),
+        *conclusions.gap_claims(t.differences, printed(), True),
+        *conclusions.planted_differences(t.labels), *conclusions.reproduction(t.effects)],
+    "08_audit": lambda t: conclusions.audit_findings(t.audit),
+    "09_phantom": lambda t: [conclusions.calibration(t.calibration), t.about["conclusions"][1]],
+    "10_pretraining": lambda t: conclusions.pretraining(t.losses),
+    "11_agreement": lambda t: [
+        conclusions.limits(t.agreement), conclusions.proportional_bias(t.agreement),
+        conclusions.floor_effect(t.thickness, *CELL), *conclusions.thinning(t.thinning, *CELL),
+        conclusions.as_read(t.thinning, *CELL)],
+    "12_learning_on_grape": lambda t: [
+        conclusions.yardsticks(t.quadrants, t.paired), conclusions.anything_learnt(t.gains),
+        conclusions.best_way(t.quadrants, t.paired), *conclusions.better_ways(t.paired),
+        conclusions.phantom_start(t.gains), conclusions.pretrained_readouts(t.gains),
+        conclusions.luck_of_folds(t.quadrants)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stem", WIDE)
+def test_wide_tables_are_the_committed_ones(stem, tmp_path):
+    here = Committed(stem)
+    for name, make in WIDE[stem].items():
+        wide, caption = make(here)
+        caption = f"{caption} {here.about['note']}" if name != "audit" else caption
+        for path in tables.write(wide, tmp_path, name, caption, name not in REAL).values():
+            assert path.read_bytes() == (here.folder / path.name).read_bytes(), path.name
+
+
+def test_every_committed_wide_table_is_made_again():
+    committed = {path.parent.name + path.stem for path in RESULTS.glob("*/*.md")}
+    assert committed == {stem + name for stem, made in WIDE.items() for name in made}
+
+
+@pytest.mark.parametrize("stem", SAID)
+def test_sentences_are_the_committed_ones(stem):
+    here = Committed(stem)
+    plain = [text.replace("−", "-") for text in SAID[stem](here)]  # older ones have a hyphen
+    assert plain == [text.replace("−", "-") for text in here.about["conclusions"]]
+
+
+def test_every_committed_folder_has_its_sentences():
+    assert set(SAID) == {path.parent.name for path in RESULTS.glob("*/about.json")}
