@@ -33,7 +33,7 @@ from analysis.figures import (
     protocols,
     quickstart,
 )
-from analysis.presentation import looks, style
+from analysis.presentation import style
 from analysis.tables import ABOUT, read_about
 from rnfl.storage import provenance
 
@@ -203,7 +203,7 @@ def make(stem: str, results_dir: str | Path, figures_dir: str | Path) -> dict[st
 
 def drawing_code(stem: str) -> str:
     """Return a hash of the code that draws a figure: its module, what it shares, and the style."""
-    text, waiting = {}, [FIGURES[stem].draw.__module__, style.__name__, looks.__name__]
+    text, waiting = {}, [FIGURES[stem].draw.__module__, style.__name__]
     while waiting:
         name = waiting.pop()
         tree = ast.parse(Path(sys.modules[name].__file__).read_text(encoding="utf-8"))

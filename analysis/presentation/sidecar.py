@@ -15,7 +15,7 @@ from rnfl.storage import provenance
 ABOUT = "about.json"
 
 # Raised by whoever changes what a statistic gives for the same predictions, so that committed
-# tables are made again; tests/presentation/test_versions.py says when that is.
+# tables are made again; tests/analysis/presentation/test_analysis_version.py says when that is.
 ANALYSIS_VERSION = 1
 
 

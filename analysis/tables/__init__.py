@@ -1,13 +1,9 @@
-"""The project's tables: formatted wide, as CSV, Markdown and LaTeX, with a sidecar per folder."""
+"""The project's tables: formatted wide with their captions, as CSV, Markdown and LaTeX, and the
+sidecar of their folder. Notebooks use them by these short names."""
 
 from analysis.presentation.sidecar import ABOUT, read_about, table_hashes, write_about
 from analysis.presentation.text import number, with_interval, write
 from analysis.tables.ablations import (
-    FACTORIAL_CAPTION,
-    FREEZING_CAPTION,
-    LOSS_CAPTION,
-    RATES_CAPTION,
-    REGRESSIONS_CAPTION,
     factorial_wide,
     freezing_wide,
     learning_rates_wide,
@@ -15,102 +11,20 @@ from analysis.tables.ablations import (
     regressions_wide,
 )
 from analysis.tables.agreement import (
-    AGREEMENT_CAPTION,
-    COLLAPSE_CAPTION,
-    SENSITIVITY_CAPTION,
-    THICKNESS_CAPTION,
     agreement_wide,
     collapse_wide,
     sensitivity_wide,
     thickness_wide,
 )
-from analysis.tables.audit import AUDIT_CAPTION, audit_wide
-from analysis.tables.beside import (
-    BESIDE_FREEZING_CAPTION,
-    BESIDE_LOSS_CAPTION,
-    BESIDE_TABLE1_CAPTION,
-    beside_freezing,
-    beside_loss,
-    beside_table1,
-)
+from analysis.tables.audit import audit_wide
 from analysis.tables.beside import METRICS as BESIDE_METRICS
+from analysis.tables.beside import beside_freezing, beside_grape, beside_loss, beside_table1
 from analysis.tables.fairness import (
-    EFFECTS_CAPTION,
-    EQUITY_CAPTION,
-    FAIRNESS_CAPTION,
-    GAP_DIFFERENCES_CAPTION,
-    GROUPS_CAPTION,
     effects_wide,
     equity_wide,
     fairness_wide,
     gap_differences_wide,
     groups_wide,
 )
-from analysis.tables.grape import beside_grape, beside_grape_caption
-from analysis.tables.learning import LEARNING_CAPTION, learning_note, learning_wide
-from analysis.tables.study import (
-    COMPARISONS_CAPTION,
-    TABLE1_CAPTION,
-    TABLE2_CAPTION,
-    comparisons_wide,
-    table1_wide,
-    table2_wide,
-)
-
-__all__ = [
-    "ABOUT",
-    "AGREEMENT_CAPTION",
-    "AUDIT_CAPTION",
-    "BESIDE_FREEZING_CAPTION",
-    "BESIDE_LOSS_CAPTION",
-    "BESIDE_METRICS",
-    "BESIDE_TABLE1_CAPTION",
-    "COLLAPSE_CAPTION",
-    "COMPARISONS_CAPTION",
-    "EFFECTS_CAPTION",
-    "EQUITY_CAPTION",
-    "FACTORIAL_CAPTION",
-    "FAIRNESS_CAPTION",
-    "FREEZING_CAPTION",
-    "GAP_DIFFERENCES_CAPTION",
-    "GROUPS_CAPTION",
-    "LEARNING_CAPTION",
-    "LOSS_CAPTION",
-    "RATES_CAPTION",
-    "REGRESSIONS_CAPTION",
-    "SENSITIVITY_CAPTION",
-    "TABLE1_CAPTION",
-    "TABLE2_CAPTION",
-    "THICKNESS_CAPTION",
-    "agreement_wide",
-    "audit_wide",
-    "beside_freezing",
-    "beside_grape",
-    "beside_grape_caption",
-    "beside_loss",
-    "beside_table1",
-    "collapse_wide",
-    "comparisons_wide",
-    "effects_wide",
-    "equity_wide",
-    "factorial_wide",
-    "fairness_wide",
-    "freezing_wide",
-    "gap_differences_wide",
-    "groups_wide",
-    "learning_note",
-    "learning_rates_wide",
-    "learning_wide",
-    "loss_wide",
-    "number",
-    "read_about",
-    "regressions_wide",
-    "sensitivity_wide",
-    "table1_wide",
-    "table2_wide",
-    "table_hashes",
-    "thickness_wide",
-    "with_interval",
-    "write",
-    "write_about",
-]
+from analysis.tables.learning import learning_note, learning_wide
+from analysis.tables.study import comparisons_wide, table1_wide, table2_wide

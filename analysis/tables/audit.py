@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.presentation.text import MISSING
+from analysis.presentation.text import MISSING, captioned
 from analysis.published.audit.cells import CONTRADICTION, VERDICTS
 from analysis.published.audit.text import condense, quantity_range
 
-AUDIT_CAPTION = (
-    "Audit of the published numbers (real data, not the phantom): each claim that the numbers "
-    "printed beside it can confirm or refute. It holds when the recomputed number agrees with the "
-    "printed one within the rounding of the printed digits. Contradictions give both printed "
-    "numbers. That an error should beat a constant is our yardstick, not a claim of the paper. "
-    "Reading: the assumption that the verdict rests on."
-)
-
 
 def audit_wide(findings: pd.DataFrame) -> pd.DataFrame:
-    """Return an audit, formatted, what does not hold first; like findings as one row.
-
-    Parameters
-    ----------
-    findings : DataFrame
-        From :func:`analysis.published.audit.audit`.
-    """
+    """Return the findings of :func:`analysis.published.audit.audit`, what does not hold first and
+    like findings as one row."""
     rows = condense(findings)
     rank = rows["verdict"].map(VERDICTS.index)
     wide = [
@@ -38,8 +25,15 @@ def audit_wide(findings: pd.DataFrame) -> pd.DataFrame:
         }
         for _, row in rows.loc[rank.sort_values(kind="stable").index].iterrows()
     ]
-    columns = ["Verdict", "Edition", "Table", "Claim", "Published", "Recomputed", "Reading"]
-    return pd.DataFrame(wide, columns=columns)
+    heads = ["Verdict", "Edition", "Table", "Claim", "Published", "Recomputed", "Reading"]
+    return captioned(
+        wide or {head: [] for head in heads},
+        "Audit of the published numbers (real data, not the phantom): each claim that the numbers "
+        "printed beside it can confirm or refute. It holds when the recomputed number agrees with "
+        "the printed one within the rounding of the printed digits. Contradictions give both "
+        "printed numbers. That an error should beat a constant is our yardstick, not a claim of "
+        "the paper. Reading: the assumption that the verdict rests on.",
+    )
 
 
 def _numbers(row: pd.Series) -> dict[str, str]:

@@ -1,8 +1,9 @@
-"""The paper's numbers and ours side by side, as changes, because the eyes differ.
+"""The paper's numbers and ours side by side; as changes, where the eyes differ.
 
 Every column says whose numbers it holds and on which eyes. The level of an error on phantom eyes
-says nothing about FairFedMed, so only changes from the reference protocol stand beside each other.
-A number that one side does not have is a dash; no row is dropped for it.
+says nothing about FairFedMed, so only changes from the reference protocol stand beside each other;
+on GRAPE, real photographs on both sides, levels do. A number that one side does not have is a dash;
+no row is dropped for it.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import pandas as pd
 
 from analysis import published
 from analysis.presentation.style import look, order
-from analysis.presentation.text import MISSING, lookup, number
+from analysis.presentation.text import MISSING, captioned, number, with_interval
 from analysis.resampling.conditions import NO_BACKBONE
+from analysis.tables.cells import Cell
 
 EDITIONS = {"submission": "submission", "august": "August", "unstated": "edition unstated"}
 COUNTERPARTS = {  # obtained with -> published with: the same backbone, or the same pretraining
@@ -27,10 +29,11 @@ COUNTERPARTS = {  # obtained with -> published with: the same backbone, or the s
 }
 METRICS = ("mae", "pearson_per_eye", "pearson_pooled", "sigma_flat", "sigma_between")
 REFERENCE, BASE = "naive", "aggressive"  # of Table 1 and of the ablations
-_MEASURES = {  # head: (published metric, {head of the obtained column: metric}, in % of reference)
-    "MAE (%)": ("mae", {"MAE (%)": "mae"}, True),
-    "R": ("r", {"R per eye": "pearson_per_eye", "R pooled": "pearson_pooled"}, False),
-    "σ (%)": ("sigma", {"σ flat (%)": "sigma_flat", "σ between (%)": "sigma_between"}, True),
+PRINTED = {"MAE (%)": "mae", "R": "r", "σ (%)": "sigma"}  # columns: published metrics
+OBTAINED = {  # column of PRINTED: {column of ours beside it: metric}
+    "MAE (%)": {"MAE (%)": "mae"},
+    "R": {"R per eye": "pearson_per_eye", "R pooled": "pearson_pooled"},
+    "σ (%)": {"σ flat (%)": "sigma_flat", "σ between (%)": "sigma_between"},
 }
 _CHANGES = (
     "MAE and σ in % of the reference, R as a difference. Published on FairFedMed, whose editions "
@@ -44,17 +47,10 @@ _KIND = (
     "Phantom backbones stand beside the published one with the same kind of pretraining "
     "(classification, depth, masked autoencoding), not the same size or images."
 )
-BESIDE_TABLE1_CAPTION = f"Change from naive, published and obtained. {_CHANGES} {_KIND}"
-BESIDE_FREEZING_CAPTION = (
-    "Change from nothing frozen by share of blocks frozen, L1 loss, published and obtained. "
-    f"{_CHANGES} {_KIND}"
-)
-BESIDE_LOSS_CAPTION = (
-    "Change from L1 alone by weight of the added loss term, published and obtained. λp: Pearson "
-    "term, published without naming the backbone; λg: gradient term, published in Table 1 "
-    f"(RETFound ViT-L/16, against aggressive). {_CHANGES}"
-)
-Changes = dict[Hashable, dict[str, str]]  # by row, then by head
+# Of one side: by backbone and what is varied (a protocol, a share, a weight), values by metric ...
+Values = dict[tuple[str | None, Hashable], dict[str, float]]
+# ... and their changes from the reference by column, as text.
+Changes = dict[tuple[str | None, Hashable], dict[str, str]]
 
 
 def beside_table1(
@@ -72,12 +68,14 @@ def beside_table1(
     obtained : str
         Which eyes the obtained numbers are from, as the column heads are to say.
     """
-    theirs = _published("table1", lambda row: (row.backbone, row.protocol))
+    theirs = {
+        edition: _changes(values, REFERENCE, PRINTED)
+        for edition, values in _published("table1", lambda row: (row.backbone, row.protocol))
+    }
     ours = _obtained(table, comparisons, REFERENCE, lambda name: name)
-    names = order([REFERENCE, *(key[1] for side in (*theirs.values(), ours) for key in side)])
-    rows = _rows(theirs, ours, names)
-    changes = {e: _changes(side, lambda key: (key[0], REFERENCE)) for e, side in theirs.items()}
-    return _wide(rows, "Protocol", lambda name: look(name).label, changes, ours, obtained)
+    rows = _rows(theirs, ours, order([REFERENCE, *_varied(theirs, ours)]))
+    wide = _columns(rows, "Protocol", lambda name: look(name).label, theirs, ours, obtained)
+    return captioned(wide, f"Change from naive, published and obtained. {_CHANGES} {_KIND}")
 
 
 def beside_freezing(
@@ -90,13 +88,20 @@ def beside_freezing(
     """
     shares = published.load("freezing").query("metric == 'percent_frozen'")
     share = shares.drop_duplicates("protocol").set_index("protocol")["value"]
-    theirs = _published("freezing", lambda row: (row.backbone, share.get(row.protocol)))
+    theirs = {
+        edition: _changes(values, 0, PRINTED)
+        for edition, values in _published(
+            "freezing", lambda row: (row.backbone, share.get(row.protocol))
+        )
+    }
     ours = _obtained(table, comparisons, BASE, _percent_frozen)
-    rows = _rows(
-        theirs, ours, sorted({key[1] for side in (*theirs.values(), ours) for key in side})
+    rows = _rows(theirs, ours, sorted(_varied(theirs, ours)))
+    wide = _columns(rows, "Frozen (%)", lambda one: number(one, 0), theirs, ours, obtained)
+    return captioned(
+        wide,
+        "Change from nothing frozen by share of blocks frozen, L1 loss, published and obtained. "
+        f"{_CHANGES} {_KIND}",
     )
-    changes = {e: _changes(side, lambda key: (key[0], 0)) for e, side in theirs.items()}
-    return _wide(rows, "Frozen (%)", lambda one: number(one, 0), changes, ours, obtained)
 
 
 def beside_loss(
@@ -108,24 +113,32 @@ def beside_loss(
     """
     weights = published.load("loss_complexity").query("metric == 'lambda_pearson'")
     weight = weights.set_index("protocol")["value"]
-    pearson = _published("loss_complexity", lambda row: ("λp", weight.get(row.protocol)))
-    changes = {e: _changes(side, lambda key: ("λp", 0)) for e, side in pearson.items()}
-    table1 = _published("table1", lambda row: (row.backbone, row.protocol))
-    for edition, side in table1.items():
-        found = _changes(side, lambda key: (key[0], BASE)).get(
-            ("RETFound ViT-L/16", "gradient_loss")
-        )
-        changes.setdefault(edition, {})[("λg", 0.2)] = found or {}
-    theirs = {
-        e: {(None, key): changes[e][key] for key in changes[e]} for e in EDITIONS if e in changes
-    }
+    pearson = dict(
+        _published("loss_complexity", lambda row: (None, ("λp", weight.get(row.protocol))))
+    )
+    # The gradient term has no table of its own: its one weight is a protocol of Table 1.
+    table1 = dict(_published("table1", lambda row: (row.backbone, _weight(row.protocol))))
+    theirs = {}
+    for edition in (one for one in EDITIONS if one in pearson or one in table1):
+        changes = _changes(table1.get(edition, {}), _L1, PRINTED)
+        gradient = changes.get(("RETFound ViT-L/16", ("λg", 0.2)), {})
+        changes = _changes(pearson.get(edition, {}), _L1, PRINTED)
+        theirs[edition] = {**changes, (None, ("λg", 0.2)): gradient}
     ours = _obtained(table, comparisons, BASE, _weight)
-    dials = {key[1] for side in (*theirs.values(), ours) for key in side}
-    dials = sorted(dials, key=lambda dial: (dial[0] != "λp", dial[1]))
-    mine = order(key[0] for key in ours) or [None]
-    rows = [(None, backbone, dial) for backbone in mine for dial in dials]
-    wide = _wide(rows, "Weight", lambda dial: f"{dial[0]} {dial[1]:g}", theirs, ours, obtained)
-    return wide.drop(columns="Backbone (published)")
+    varied = sorted(_varied(theirs, ours), key=lambda one: (one[0] != "λp", one[1]))
+    rows = [
+        (None, backbone, one)
+        for backbone in order(key[0] for key in ours) or [None]
+        for one in varied
+    ]
+    wide = _columns(rows, "Weight", lambda one: f"{one[0]} {one[1]:g}", theirs, ours, obtained)
+    del wide["Backbone (published)"]
+    return captioned(
+        wide,
+        "Change from L1 alone by weight of the added loss term, published and obtained. λp: "
+        "Pearson term, published without naming the backbone; λg: gradient term, published in "
+        f"Table 1 (RETFound ViT-L/16, against aggressive). {_CHANGES}",
+    )
 
 
 def _percent_frozen(protocol: str) -> float | None:
@@ -133,87 +146,73 @@ def _percent_frozen(protocol: str) -> float | None:
     return 0.0 if protocol == BASE else float(found[1]) if found else None
 
 
+_L1 = ("λp", 0.0)  # neither term
+
+
 def _weight(protocol: str) -> tuple[str, float] | None:
     found = re.fullmatch(r"(pearson|gradient)_([\d.e-]+)", protocol)
     if found:
         return ("λp" if found[1] == "pearson" else "λg", float(found[2]))
-    return {BASE: ("λp", 0.0), "gradient_loss": ("λg", 0.2)}.get(protocol)
+    return {BASE: _L1, "gradient_loss": ("λg", 0.2)}.get(protocol)
 
 
-def _published(table: str, key_of: Callable) -> dict[str, dict[Hashable, dict[str, float]]]:
-    """Return the printed cells by edition, row and metric."""
-    wanted = [metric for metric, _, _ in _MEASURES.values()]
-    out: dict = {edition: {} for edition in EDITIONS}
-    for row in published.load(table).itertuples():
-        if row.metric in wanted and row.protocol:
-            out[row.edition].setdefault(key_of(row), {})[row.metric] = row.value
-    return {edition: cells for edition, cells in out.items() if cells}
-
-
-def _changes(cells: Mapping, reference_of: Callable) -> Changes:
-    """Return the changes of printed cells from the reference, as text."""
-    out: Changes = {}
-    for key, values in cells.items():
-        reference = cells.get(reference_of(key), {})
-        out[key] = {}
-        for head, (metric, _, relative) in _MEASURES.items():
-            start, value = reference.get(metric, np.nan), values.get(metric, np.nan)
-            change = {"estimate": value - start, "low": np.nan, "high": np.nan}
-            text = _text(change, start, relative)
-            is_reference = key == reference_of(key) and np.isfinite(value)
-            out[key][head] = "reference" if is_reference else text
-    return out
+def _published(table: str, key_of: Callable) -> Iterable[tuple[str, Values]]:
+    """Yield the printed cells of each edition that has some."""
+    printed = published.load(table)
+    printed = printed[printed["metric"].isin(PRINTED.values()) & (printed["protocol"] != "")]
+    for edition in EDITIONS:
+        values: Values = {}
+        for row in printed[printed["edition"] == edition].itertuples():
+            values.setdefault(key_of(row), {})[row.metric] = row.value
+        if values:
+            yield edition, values
 
 
 def _obtained(
-    table: pd.DataFrame, comparisons: pd.DataFrame | None, reference: str, dial_of: Callable
+    table: pd.DataFrame, comparisons: pd.DataFrame | None, reference: str, varied_of: Callable
 ) -> Changes:
-    """Return the changes of our cells from ``reference``, with intervals, by backbone and dial."""
-    table = table[table["backbone"] != NO_BACKBONE]
-    cells = {key: rows for key, rows in table.groupby(["backbone", "protocol"], sort=False)}
+    """Return the changes of our cells, with the intervals of their paired differences."""
+    whole = (table["attribute"] == "all") & (table["backbone"] != NO_BACKBONE)
+    values: Values = {}
+    for row in table[whole].itertuples():
+        if (varied := varied_of(row.protocol)) is not None:
+            values.setdefault((row.backbone, varied), {})[row.metric] = row.estimate
+    paired = {}
+    if comparisons is not None:
+        for row in comparisons[comparisons["against"] == reference].to_dict("records"):
+            paired[row["backbone"], varied_of(row["protocol"]), row["metric"]] = row
+    columns = {head: metric for heads in OBTAINED.values() for head, metric in heads.items()}
+    return _changes(values, varied_of(reference), columns, paired)
+
+
+def _changes(
+    values: Values,
+    reference: Hashable,
+    columns: Mapping[str, str],
+    paired: Mapping[tuple, Mapping[str, float]] = {},
+) -> Changes:
+    """Return the changes from the reference of the same backbone: in % where the column says so."""
     out: Changes = {}
-    for (backbone, protocol), rows in cells.items():
-        dial = dial_of(protocol)
-        if dial is None:
-            continue
-        texts = out.setdefault((backbone, dial), {})
-        starts = cells.get((backbone, reference), rows.iloc[:0])
-        for _, heads, relative in _MEASURES.values():
-            for head, metric in heads.items():
-                start = lookup(starts, metric)["estimate"]
-                difference = lookup(rows, metric)["estimate"] - start
-                change = {"estimate": difference, "low": np.nan, "high": np.nan}
-                paired = _paired(comparisons, backbone, protocol, reference, metric)
-                text = _text(change if paired is None else paired, start, relative)
-                texts[head] = "reference" if protocol == reference else text
+    for (backbone, varied), found in values.items():
+        start, texts = values.get((backbone, reference), {}), out.setdefault((backbone, varied), {})
+        for head, metric in columns.items():
+            before, after = start.get(metric, np.nan), found.get(metric, np.nan)
+            plain = {"estimate": after - before, "low": np.nan, "high": np.nan}
+            change = paired.get((backbone, varied, metric), plain)
+            scale, digits = (100 / before if before else np.nan, 1) if "%" in head else (1, 3)
+            scaled = {end: scale * change[end] for end in plain}
+            texts[head] = with_interval(scaled, digits, signed=True)
+            if varied == reference and np.isfinite(after):
+                texts[head] = "reference"
     return out
 
 
-def _paired(
-    comparisons: pd.DataFrame | None, backbone: str, protocol: str, reference: str, metric: str
-) -> Mapping[str, float] | None:
-    if comparisons is None:
-        return None
-    keys = comparisons[["backbone", "protocol", "against", "metric"]]
-    found = comparisons[(keys == [backbone, protocol, reference, metric]).all(axis=1)]
-    return found.iloc[0].to_dict() if len(found) else None
+def _varied(theirs: Mapping[str, Changes], ours: Changes) -> set[Hashable]:
+    return {key[1] for side in (*theirs.values(), ours) for key in side}
 
 
-def _text(change: Mapping[str, float], start: float, relative: bool) -> str:
-    """Return a change with its interval and explicit signs, in % of ``start`` when relative."""
-    scale = (100 / start if start else np.nan) if relative else 1.0
-    digits = 1 if relative else 3
-    ends = [_signed(scale * change[name], digits) for name in ("estimate", "low", "high")]
-    return ends[0] if MISSING in ends else f"{ends[0]} [{ends[1]}, {ends[2]}]"
-
-
-def _signed(value: float, digits: int) -> str:
-    text = number(value, digits)
-    return f"+{text}" if value > 0 and text.strip("0.") else text
-
-
-def _rows(theirs: Mapping, ours: Changes, dials: Iterable[Hashable]) -> list[tuple]:
-    """Return (published backbone, obtained backbone, dial) wherever either side has a cell."""
+def _rows(theirs: Mapping[str, Changes], ours: Changes, varied: Iterable[Hashable]) -> list[tuple]:
+    """Return (published backbone, obtained backbone, varied) wherever either side has a cell."""
     printed = dict.fromkeys(key[0] for side in theirs.values() for key in side)
     mine = order(key[0] for key in ours)
     pairs = []
@@ -222,28 +221,76 @@ def _rows(theirs: Mapping, ours: Changes, dials: Iterable[Hashable]) -> list[tup
         pairs += [(name, one) for one in same or [None]]
     pairs += [(None, one) for one in mine if COUNTERPARTS.get(one) not in printed]
     return [
-        (name, one, dial)
+        (name, one, value)
         for name, one in pairs
-        for dial in dials
-        if (one, dial) in ours or any((name, dial) in side for side in theirs.values())
+        for value in varied
+        if (one, value) in ours or any((name, value) in side for side in theirs.values())
     ]
 
 
-def _wide(
-    rows: list[tuple], head: str, label: Callable[[Hashable], str], theirs: Mapping[str, Changes],
-    ours: Changes, obtained: str,
-) -> pd.DataFrame:  # fmt: skip
-    """Return one formatted row per row key, each measure's columns beside each other."""
-    out: dict[str, list[str]] = {
+def _columns(
+    rows: list[tuple],
+    head: str,
+    label: Callable[[Hashable], str],
+    theirs: Mapping[str, Changes],
+    ours: Changes,
+    obtained: str,
+) -> dict[str, list[str]]:
+    """Return the columns of a table, each measure's beside each other."""
+    out = {
         "Backbone (published)": [name or MISSING for name, _, _ in rows],
         f"Backbone ({obtained})": [look(one).label if one else MISSING for _, one, _ in rows],
-        head: [label(dial) for _, _, dial in rows],
+        head: [label(value) for _, _, value in rows],
     }
-    for measure, (_, heads, _) in _MEASURES.items():
+    for measure, heads in OBTAINED.items():
         for edition, side in theirs.items():
-            cells = [side.get((name, dial), {}).get(measure, MISSING) for name, _, dial in rows]
-            out[f"Published, {EDITIONS[edition]} (FairFedMed): {measure}"] = cells
+            texts = [side.get((name, value), {}).get(measure, MISSING) for name, _, value in rows]
+            out[f"Published, {EDITIONS[edition]} (FairFedMed): {measure}"] = texts
         for mine in heads:
-            cells = [ours.get((one, dial), {}).get(mine, MISSING) for _, one, dial in rows]
-            out[f"Obtained ({obtained}): {mine}"] = cells
-    return pd.DataFrame(out)
+            texts = [ours.get((one, value), {}).get(mine, MISSING) for _, one, value in rows]
+            out[f"Obtained ({obtained}): {mine}"] = texts
+    return out
+
+
+def beside_grape(quadrants: pd.DataFrame, domain: str = "GRAPE") -> pd.DataFrame:
+    """Return the errors on GRAPE in µm, one column per method and source.
+
+    ``quadrants`` is long, from :func:`analysis.accuracy.quadrants.quadrant_table`; only ``domain``
+    is used.
+    """
+    theirs = published.load("grape")
+    groups = {"Mean (µm)": "mean", **{f"{name} (µm)": name for name in "SNIT"}}
+    wide = {"GRAPE": [*groups, "σ (µm)", "Eyes"]}
+    # The published global figure is the average of the quadrants, our mean.
+    metrics = [f"mae_{'global' if group == 'mean' else group}" for group in groups.values()]
+    for edition, name in EDITIONS.items():
+        rows = theirs[theirs["edition"] == edition]
+        eyes = rows.loc[rows["metric"] == "n_eyes", "value"]
+        for method in dict.fromkeys(rows.loc[rows["protocol"] != "", "protocol"]):
+            cells = rows[rows["protocol"] == method].drop_duplicates("metric").set_index("metric")
+            label = "L1 only" if method == "l1_only" else look(method).label
+            wide[f"Published, {name} (GRAPE): {label}"] = [
+                *(number(cells["value"].get(metric, np.nan)) for metric in (*metrics, "sigma")),
+                number(eyes.iloc[0], 0) if len(eyes) else MISSING,
+            ]
+    mine = quadrants[quadrants["domain"] == domain]
+    for method in dict.fromkeys(mine["method"]) or ["not evaluated"]:
+        cell = Cell(mine[mine["method"] == method])
+        wide[f"Obtained (GRAPE): {look(method).label}"] = [
+            *(cell.level("mae", 2, "quadrant", group) for group in groups.values()),
+            MISSING,
+            number(cell.row("mae", "quadrant", "mean").get("n", 0) or np.nan, 0),
+        ]
+    printed = theirs.query("metric == 'n_eyes'")["value"].iloc[0]
+    n = mine.loc[mine["group"] == "mean", "n"].max()
+    counted = f"{printed:.0f} eyes published, {f'{n:.0f}' if n > 0 else 'none'} obtained"
+    return captioned(
+        wide,
+        "Mean absolute error on GRAPE (real photographs on both sides, µm), published and "
+        "obtained. The levels share a scale but not the eyes nor the evaluation: "
+        f"{counted}, and the published models were trained on real eyes. constant and PCA + ridge "
+        "were fitted to other GRAPE patients; the transferred models were trained on phantom eyes. "
+        "Mean: average of the four quadrants, the published global figure. σ: SD of all "
+        "predictions together, not kept for the obtained ones. Square brackets: 95 % intervals, "
+        "patients resampled. —: not published, or not obtained.",
+    )

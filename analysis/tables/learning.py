@@ -11,45 +11,39 @@ import pandas as pd
 
 from analysis.accuracy.learning import YARDSTICK
 from analysis.presentation.style import look
-from analysis.presentation.text import MISSING, lookup, number, with_interval
-
-LEARNING_CAPTION = (
-    "Ways to learn from few eyes, cross-validated by patient on the same folds: mean absolute "
-    f"error of quadrant means, and of their average; difference of that average to {YARDSTICK} on "
-    "the same eyes; correlation of each eye's mean thickness, which the constant has none of. "
-    "Square brackets: 95 % intervals, patients resampled, and draws of the folds where there are "
-    "several. p: predictions of whole patients exchanged at random, Holm-corrected over the "
-    "rows. Readouts (ours): a linear map, solved for, from the tokens of a backbone that "
-    "stays as it is. Phantom start: the network has first learnt the thickness of phantom eyes. "
-    "The backbones that are named were pretrained on phantom eyes, random was not. Fine-tuned "
-    "networks spend one fold more on validation than the others."
-)
+from analysis.presentation.text import MISSING, captioned, p_value, with_interval
+from analysis.tables.cells import Cell
 
 
 def learning_wide(quadrants: pd.DataFrame, paired: pd.DataFrame) -> pd.DataFrame:
-    """Return errors, paired differences and correlations, formatted, one row per way.
+    """Return errors, paired differences and correlations, one row per way.
 
-    Parameters
-    ----------
-    quadrants : DataFrame
-        Long, from :func:`analysis.accuracy.quadrants.quadrant_table`, one domain.
-    paired : DataFrame
-        From :func:`analysis.accuracy.quadrants.paired_quadrants` against PCA + ridge.
+    ``quadrants`` is that of :func:`analysis.accuracy.quadrants.quadrant_table`, one domain, and
+    ``paired`` that of ``paired_quadrants`` against PCA + ridge.
     """
     against, wide = paired.set_index("method"), []
     for way, rows in quadrants.groupby("method", sort=False):
-        found = against.loc[way].to_dict() if way in against.index else None
-        p = found["p_holm"] if found else np.nan
+        cell, found = Cell(rows), against.loc[way] if way in against.index else None
         wide.append({
             "Way": look(way).label,
-            **{f"{name} (µm)": number(lookup(rows, "mae", "quadrant", name)["estimate"], 1)
-               for name in "SNIT"},
-            "Mean (µm)": with_interval(lookup(rows, "mae", "quadrant", "mean")),
-            f"Against {YARDSTICK} (µm)": with_interval(found) if found else MISSING,
-            "p (Holm)": "<0.001" if p < 0.001 else number(p, 3),
-            "R global": with_interval(lookup(rows, "r", "quadrant", "global")),
+            **{f"{name} (µm)": cell.number("mae", 1, "quadrant", name) for name in "SNIT"},
+            "Mean (µm)": cell.level("mae", 2, "quadrant", "mean"),
+            f"Against {YARDSTICK} (µm)": MISSING if found is None else with_interval(found),
+            "p (Holm)": p_value(np.nan if found is None else found["p_holm"]),
+            "R global": cell.level("r", 2, "quadrant", "global"),
         })  # fmt: skip
-    return pd.DataFrame(wide)
+    return captioned(
+        wide,
+        "Ways to learn from few eyes, cross-validated by patient on the same folds: mean absolute "
+        "error of quadrant means, and of their average; difference of that average to "
+        f"{YARDSTICK} on the same eyes; correlation of each eye's mean thickness, which the "
+        "constant has none of. Square brackets: 95 % intervals, patients resampled, and draws of "
+        "the folds where there are several. p: predictions of whole patients exchanged at random, "
+        "Holm-corrected over the rows. Readouts (ours): a linear map, solved for, from the tokens "
+        "of a backbone that stays as it is. Phantom start: the network has first learnt the "
+        "thickness of phantom eyes. The backbones that are named were pretrained on phantom eyes, "
+        "random was not. Fine-tuned networks spend one fold more on validation than the others.",
+    )
 
 
 def learning_note(

@@ -73,9 +73,9 @@ class Study:
         """One row per eye: the template's predictions, which hold every measured profile."""
         return self.predictions[self.predictions["run_id"] == "template"]
 
-    def write(self, wide: pd.DataFrame, folder: Path, stem: str, caption: str) -> None:
-        """Write a formatted table with the study's note in its caption."""
-        tables.write(wide, folder, stem, f"{caption} {self.note}", self.phantom)
+    def write(self, wide: pd.DataFrame, folder: Path, stem: str, note: str = "") -> None:
+        """Write a formatted table with a note and the study's own in its caption."""
+        tables.write(wide, folder, stem, f"{note} {self.note}".strip(), self.phantom)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,7 @@ def collapse_section(study: Study, folder: Path) -> Section:
     provenance.write_parquet(folder / "curves.parquet", curves)
     table = collapse.collapse_table(predictions, runs, **study.resampling)
     _write({"collapse": table}, folder)
-    study.write(tables.collapse_wide(table), folder, "collapse", tables.COLLAPSE_CAPTION)
+    study.write(tables.collapse_wide(table), folder, "collapse")
     said = [*sentences.collapse(table), sentences.flat_sigma(table), sentences.response(table)]
     said += sentences.few_templates(table)
     note = ""
@@ -123,9 +123,8 @@ def performance_section(study: Study, folder: Path) -> Section:
         study.predictions, study.runs, ("template",), n_perm=study.n_perm, **study.resampling
     )
     _write({"table1": table, "comparisons": comparisons}, folder)
-    study.write(tables.table1_wide(table), folder, "table1", tables.TABLE1_CAPTION)
-    wide = tables.comparisons_wide(comparisons)
-    study.write(wide, folder, "comparisons", tables.COMPARISONS_CAPTION)
+    study.write(tables.table1_wide(table), folder, "table1")
+    study.write(tables.comparisons_wide(comparisons), folder, "comparisons")
     said = [sentences.best_cell(table), *sentences.differences(comparisons, "template")]
     return Section({"table1": table, "comparisons": comparisons}, said)
 
@@ -139,7 +138,7 @@ def quadrant_section(study: Study, folder: Path) -> Section:
     }
     table = performance.quadrant_table(frames, study.name, **study.resampling)
     _write({"quadrants": table}, folder)
-    study.write(tables.table2_wide(table), folder, "table2", tables.TABLE2_CAPTION)
+    study.write(tables.table2_wide(table), folder, "table2")
     return Section({"quadrants": table}, sentences.sectors(table, ("template",)))
 
 
@@ -151,17 +150,15 @@ def fairness_section(study: Study, folder: Path) -> Section:
     note = "" if len(have) == 3 else f"Here the attributes are {' and '.join(have)} only."
     cell = study.first
     wide = {
-        "groups": (tables.groups_wide(table, *cell), _of(tables.GROUPS_CAPTION, cell, "10 eyes")),
-        "fairness": (tables.fairness_wide(table), tables.FAIRNESS_CAPTION),
-        "equity": (tables.equity_wide(table), tables.EQUITY_CAPTION),
+        "groups": tables.groups_wide(table, *cell),
+        "fairness": tables.fairness_wide(table),
+        "equity": tables.equity_wide(table),
     }
     found, said = {"fairness": table}, sentences.gaps_and_chance(table)
     if len(have) > 1:
         crossed = fairness.intersections_table(*given, pairs=list(combinations(have, 2)), **counts)
-        sizes = f"10 eyes or {fairness.MIN_PATIENTS} patients"
-        caption = _of(tables.GROUPS_CAPTION, cell, sizes)
         found["intersections"] = crossed
-        wide["intersections"] = tables.groups_wide(crossed, *cell), caption
+        wide["intersections"] = tables.groups_wide(crossed, *cell, fairness.MIN_PATIENTS)
         said.append(sentences.intersections(crossed))
     if len(have) == 3:  # the figure needs all of them
         eyes = study.samples.set_index("eye_id").loc[study.labels["eye_id"]].reset_index()
@@ -169,16 +166,11 @@ def fairness_section(study: Study, folder: Path) -> Section:
         labels = group_effects.label_effects(eyes, truth, **study.resampling)
         effects = group_effects.group_effects(*given, **study.resampling)
         found |= {"effects": effects, "labels": labels[labels["eyes"] == "all"]}
-        caption = tables.EFFECTS_CAPTION.format(cell=" with ".join(cell))
-        wide["effects"] = tables.effects_wide(labels, effects, *cell), caption
+        wide["effects"] = tables.effects_wide(labels, effects, *cell)
     _write(found, folder)
-    for stem, (frame, caption) in wide.items():
-        study.write(frame, folder, stem, f"{caption} {note}".strip())
+    for stem, frame in wide.items():
+        study.write(frame, folder, stem, note)
     return Section(found, said, note)
-
-
-def _of(caption: str, cell: tuple[str, str], sizes: str) -> str:
-    return caption.format(cell=" with ".join(cell), sizes=sizes)
 
 
 def agreement_section(study: Study, folder: Path) -> Section:
@@ -209,16 +201,10 @@ def agreement_section(study: Study, folder: Path) -> Section:
             f"are {n_healthy}."
         )
     _write(found, folder)
-    study.write(
-        tables.agreement_wide(found["agreement"]), folder, "agreement", tables.AGREEMENT_CAPTION
-    )
-    study.write(
-        tables.thickness_wide(found["thickness"]), folder, "thickness", tables.THICKNESS_CAPTION
-    )
+    study.write(tables.agreement_wide(found["agreement"]), folder, "agreement")
+    study.write(tables.thickness_wide(found["thickness"]), folder, "thickness")
     if "thinning" in found:
-        percent = 100 * thinning.SPECIFICITY
-        caption = f"{tables.SENSITIVITY_CAPTION.format(percent=percent)} {note}"
-        study.write(tables.sensitivity_wide(found["thinning"]), folder, "sensitivity", caption)
+        study.write(tables.sensitivity_wide(found["thinning"]), folder, "sensitivity", note)
     return Section(found, said, note)
 
 

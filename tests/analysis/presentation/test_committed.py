@@ -2,6 +2,7 @@
 sentence, word for word. What these makers print is therefore held to what readers have seen."""
 
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -12,7 +13,6 @@ from rnfl.storage.paths import project_root
 
 RESULTS = project_root() / "data" / "results"
 CELL = ("phantom_mae", "naive")  # the preset's featured backbone with the reference protocol
-NAMED = "phantom_mae with naive"
 
 
 class Committed:
@@ -32,67 +32,46 @@ def two_metrics(comparisons):
     return comparisons[comparisons["metric"].isin(["mae", "sigma_between"])]
 
 
-# stem of a notebook: stem of a table: (wide table, caption), from the long tables beside it
-WIDE = {
-    "01_visualize_predictions": {
-        "collapse": lambda t: (tables.collapse_wide(t.collapse), tables.COLLAPSE_CAPTION),
-    },
+WIDE = {  # stem of a notebook: stem of a table: the table, from the long ones beside it
+    "01_visualize_predictions": {"collapse": lambda t: tables.collapse_wide(t.collapse)},
     "02_protocols": {
-        "table1": lambda t: (tables.table1_wide(t.table1), tables.TABLE1_CAPTION),
-        "comparisons": lambda t: (
-            tables.comparisons_wide(two_metrics(t.comparisons)), tables.COMPARISONS_CAPTION),
-        "table1_beside": lambda t: (
-            tables.beside_table1(t.table1, t.comparisons), tables.BESIDE_TABLE1_CAPTION),
+        "table1": lambda t: tables.table1_wide(t.table1),
+        "comparisons": lambda t: tables.comparisons_wide(two_metrics(t.comparisons)),
+        "table1_beside": lambda t: tables.beside_table1(t.table1, t.comparisons),
     },
     "03_freezing": {
-        "table3a": lambda t: (
-            tables.freezing_wide(t.table3a, t.comparisons), tables.FREEZING_CAPTION),
-        "regressions": lambda t: (
-            tables.regressions_wide(t.regressions), tables.REGRESSIONS_CAPTION),
-        "table3a_beside": lambda t: (
-            tables.beside_freezing(t.table3a, t.comparisons), tables.BESIDE_FREEZING_CAPTION),
+        "table3a": lambda t: tables.freezing_wide(t.table3a, t.comparisons),
+        "regressions": lambda t: tables.regressions_wide(t.regressions),
+        "table3a_beside": lambda t: tables.beside_freezing(t.table3a, t.comparisons),
     },
     "04_loss_complexity": {
-        "table3b": lambda t: (tables.loss_wide(t.table3b, t.comparisons), tables.LOSS_CAPTION),
-        "factorial": lambda t: (tables.factorial_wide(t.factorial), tables.FACTORIAL_CAPTION),
-        "table3b_beside": lambda t: (
-            tables.beside_loss(t.table3b, t.comparisons), tables.BESIDE_LOSS_CAPTION),
+        "table3b": lambda t: tables.loss_wide(t.table3b, t.comparisons),
+        "factorial": lambda t: tables.factorial_wide(t.factorial),
+        "table3b_beside": lambda t: tables.beside_loss(t.table3b, t.comparisons),
     },
     "05_learning_rate": {
-        "learning_rates": lambda t: (
-            tables.learning_rates_wide(t.learning_rates, t.comparisons), tables.RATES_CAPTION),
+        "learning_rates": lambda t: tables.learning_rates_wide(t.learning_rates, t.comparisons),
     },
     "06_cross_modality": {
-        "table2": lambda t: (tables.table2_wide(t.quadrants), tables.TABLE2_CAPTION),
-        "table2_beside": lambda t: (
-            tables.beside_grape(t.quadrants), tables.beside_grape_caption(t.quadrants)),
+        "table2": lambda t: tables.table2_wide(t.quadrants),
+        "table2_beside": lambda t: tables.beside_grape(t.quadrants),
     },
     "07_fairness": {
-        "fairness": lambda t: (tables.fairness_wide(t.fairness), tables.FAIRNESS_CAPTION),
-        "equity": lambda t: (tables.equity_wide(t.fairness), tables.EQUITY_CAPTION),
-        "groups": lambda t: (tables.groups_wide(t.fairness, *CELL), tables.GROUPS_CAPTION.format(
-            cell=NAMED, sizes="10 eyes")),
-        "intersections": lambda t: (
-            tables.groups_wide(t.intersections, *CELL), "Two attributes at once. "
-            + tables.GROUPS_CAPTION.format(cell=NAMED, sizes="10 eyes or 8 patients")),
-        "differences": lambda t: (
-            tables.gap_differences_wide(t.differences), tables.GAP_DIFFERENCES_CAPTION),
-        "effects": lambda t: (
-            tables.effects_wide(t.labels, t.effects, *CELL),
-            tables.EFFECTS_CAPTION.format(cell=NAMED)),
+        "fairness": lambda t: tables.fairness_wide(t.fairness),
+        "equity": lambda t: tables.equity_wide(t.fairness),
+        "groups": lambda t: tables.groups_wide(t.fairness, *CELL),
+        "intersections": lambda t: tables.groups_wide(t.intersections, *CELL, min_patients=8),
+        "differences": lambda t: tables.gap_differences_wide(t.differences),
+        "effects": lambda t: tables.effects_wide(t.labels, t.effects, *CELL),
     },
-    "08_audit": {"audit": lambda t: (tables.audit_wide(t.audit), tables.AUDIT_CAPTION)},
+    "08_audit": {"audit": lambda t: tables.audit_wide(t.audit)},
     "11_agreement": {
-        "agreement": lambda t: (tables.agreement_wide(t.agreement), tables.AGREEMENT_CAPTION),
-        "thickness": lambda t: (tables.thickness_wide(t.thickness), tables.THICKNESS_CAPTION),
-        "sensitivity": lambda t: (
-            tables.sensitivity_wide(t.thinning), tables.SENSITIVITY_CAPTION.format(percent=95)),
+        "agreement": lambda t: tables.agreement_wide(t.agreement),
+        "thickness": lambda t: tables.thickness_wide(t.thickness),
+        "sensitivity": lambda t: tables.sensitivity_wide(t.thinning),
     },
-    "12_learning_on_grape": {
-        "learning": lambda t: (
-            tables.learning_wide(t.quadrants, t.paired), tables.LEARNING_CAPTION),
-    },
-}  # fmt: skip
+    "12_learning_on_grape": {"learning": lambda t: tables.learning_wide(t.quadrants, t.paired)},
+}
 REAL = {"table2_beside", "audit", "learning"}  # the others show phantom eyes
 
 
@@ -149,9 +128,8 @@ SAID = {
 def test_wide_tables_are_the_committed_ones(stem, tmp_path):
     here = Committed(stem)
     for name, make in WIDE[stem].items():
-        wide, caption = make(here)
-        caption = f"{caption} {here.about['note']}" if name != "audit" else caption
-        for path in tables.write(wide, tmp_path, name, caption, name not in REAL).values():
+        note = "" if name == "audit" else here.about["note"]
+        for path in tables.write(make(here), tmp_path, name, note, name not in REAL).values():
             assert path.read_bytes() == (here.folder / path.name).read_bytes(), path.name
 
 
@@ -169,3 +147,11 @@ def test_sentences_are_the_committed_ones(stem):
 
 def test_every_committed_folder_has_its_sentences():
     assert set(SAID) == {path.parent.name for path in RESULTS.glob("*/about.json")}
+
+
+@pytest.mark.parametrize("package", [tables, conclusions])
+def test_notebooks_ask_for_names_that_are_there(package):
+    name = package.__name__.rpartition(".")[2]
+    texts = [path.read_text() for path in (project_root() / "notebooks").glob("*.ipynb")]
+    asked = {one for text in texts for one in re.findall(rf"\b{name}\.(\w+)", text)}
+    assert len(asked) > 20 and not [one for one in asked if not hasattr(package, one)]

@@ -7,7 +7,7 @@ from synthetic_tables import study
 
 from analysis import tables
 from analysis.accuracy import performance
-from analysis.presentation import markup
+from analysis.presentation import text as printed
 
 
 @pytest.fixture(scope="module")
@@ -31,20 +31,21 @@ def test_table1_has_a_row_per_cell_with_both_baselines(table):
 
 def test_files_carry_the_caption_and_say_phantom(table, tmp_path):
     wide = tables.table1_wide(table)
-    paths = tables.write(wide, tmp_path, "table1", tables.TABLE1_CAPTION, phantom=True)
+    paths = tables.write(wide, tmp_path, "table1", "One seed.", phantom=True)
     assert [path.name for path in paths.values()] == ["table1_wide.csv", "table1.md", "table1.tex"]
     pd.testing.assert_frame_equal(
         pd.read_csv(paths["csv"], dtype=str, keep_default_na=False).astype(object),
         wide.astype(object),
     )
-    assert paths["md"].read_text().startswith("Phantom data. ")
+    caption = paths["md"].read_text().splitlines()[0]
+    assert caption == f"Phantom data. {wide.attrs['caption']} One seed."
     assert r"\caption{Phantom data. " in paths["tex"].read_text()
-    real = tables.write(wide, tmp_path / "real", "table1", tables.TABLE1_CAPTION, phantom=False)
+    real = tables.write(wide, tmp_path / "real", "table1", "", phantom=False)
     assert "phantom data" not in real["md"].read_text().lower()
 
 
 def test_latex_is_balanced_and_escaped(table, tmp_path):
-    text = markup.latex(tables.table1_wide(table), "5 % & more_of_it", "table1")
+    text = printed.latex(tables.table1_wide(table), "5 % & more_of_it", "table1")
     lines = text.splitlines()
     assert r"\caption{5 \% \& more\_of\_it}" in lines
     body = [line for line in lines if line.endswith(r" \\")]
@@ -54,9 +55,17 @@ def test_latex_is_balanced_and_escaped(table, tmp_path):
     assert text.isascii()
 
 
-def test_markdown_keeps_its_columns():
-    text = markup.markdown(pd.DataFrame({"a|b": ["x|y"]}), "caption")
-    assert text == "caption\n\n| a\\|b |\n| --- |\n| x\\|y |\n"
+def test_signs_that_mean_something_else_are_escaped():
+    wide = pd.DataFrame({"a|b": ["5 % & x_y", "<40\n≥ 3"]})
+    text = printed.markdown(wide, "caption")
+    assert text == "caption\n\n| a\\|b |\n| --- |\n| 5 % & x_y |\n| <40 ≥ 3 |\n"
+    rows = [line for line in printed.latex(wide, "caption", "t").splitlines() if "\\\\" in line]
+    assert rows == [r"a|b \\", r"5 \% \& x\_y \\", r"$<$40 $\geq$ 3 \\"]
+
+
+def test_a_table_without_a_caption_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="table9: the table has no caption"):
+        tables.write(pd.DataFrame({"a": ["1"]}), tmp_path, "table9", "", phantom=True)
 
 
 def test_table2_and_comparisons():

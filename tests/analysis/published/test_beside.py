@@ -8,7 +8,7 @@ from synthetic_tables import study
 from analysis import published
 from analysis.accuracy import performance
 from analysis.collapse import DEFINITIONS
-from analysis.tables import beside, grape
+from analysis.tables import beside
 
 AUGUST, SUBMISSION = "Published, August (FairFedMed)", "Published, submission (FairFedMed)"
 
@@ -135,7 +135,7 @@ def test_grape_levels_stand_beside_each_other_with_their_eyes():
         for domain, method in (("GRAPE", "constant"), ("phantom CFP", "template"))
         for group in (*"SNIT", "mean")
     ]  # fmt: skip
-    wide = grape.beside_grape(pd.DataFrame(rows))
+    wide = beside.beside_grape(pd.DataFrame(rows))
     labelled(wide, 1)
     wide = wide.set_index("GRAPE")
     assert wide.loc["Mean (µm)", "Published, edition unstated (GRAPE): L1 only"] == "20.12"
@@ -146,11 +146,12 @@ def test_grape_levels_stand_beside_each_other_with_their_eyes():
     assert eyes["Obtained (GRAPE): constant"] == "95"
     assert eyes["Published, edition unstated (GRAPE): L1 only"] == "243"
     assert "template" not in " ".join(wide)
-    caption = grape.beside_grape_caption(pd.DataFrame(rows))
+    caption = beside.beside_grape(pd.DataFrame(rows)).attrs["caption"]
     assert "243 eyes published, 95 obtained" in caption
     none = pd.DataFrame(rows).assign(domain="phantom CFP")
-    assert (grape.beside_grape(none)["Obtained (GRAPE): not evaluated"] == "—").all()
-    assert "none obtained" in grape.beside_grape_caption(none)
+    wide = beside.beside_grape(none)
+    assert (wide["Obtained (GRAPE): not evaluated"] == "—").all()
+    assert "none obtained" in wide.attrs["caption"]
 
 
 def test_changing_a_published_cell_changes_the_table(obtained, monkeypatch):

@@ -23,7 +23,8 @@ def folders(tmp_path):
     tables.write_about(folder, **about, conclusions=["The loss is < 2."])
     figures.make("10_pretraining", results, drawn)
     wide = pd.DataFrame({"Method": ["<constant>"], "MAE (µm)": ["9.0 [8.0, 10.0]"]})
-    tables.write(wide, results / "06_cross_modality", "table2", "Errors & more.", phantom=True)
+    wide.attrs["caption"] = "Errors & more."
+    tables.write(wide, results / "06_cross_modality", "table2", "", phantom=True)
     notebooks = tmp_path / "data" / "runs" / "notebooks"
     provenance.write_text(notebooks / "10_pretraining.ipynb", "{}")
     return results, drawn, notebooks, tmp_path / "data" / "report.html"
