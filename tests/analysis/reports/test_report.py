@@ -2,6 +2,7 @@
 
 import base64
 import re
+from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
@@ -57,11 +58,32 @@ def test_everything_is_inside(folders):
     )
 
 
+def test_hostile_text_is_text(tmp_path):
+    hostile = """<script>alert("1")</script> & 'so' <img src=x onerror=y> {{ title }}"""
+    folder = tmp_path / "results" / "06_cross_modality"
+    wide = pd.DataFrame({hostile: [hostile], "MAE": ["1.0"]})
+    tables.write(wide, folder, "table2", f"{hostile}.", phantom=False)
+    about = {"phantom": False, "preset": hostile, "run_ids": [hostile], "note": hostile}
+    tables.write_about(folder, **about, inputs={hostile: hostile}, conclusions=[hostile])
+    path = tmp_path / "report.html"
+    results, drawn = tmp_path / "results", tmp_path / "figures"
+    text = study.build(results, drawn, path, title=hostile, intro=hostile).read_text("utf-8")
+    assert "<script" not in text and "onerror=y>" not in text and "<img" not in text
+    page = xml(text)
+    said = [" ".join("".join(one.itertext()).split()) for one in page.iter() if len(one) == 0]
+    assert said.count(hostile) >= 6  # title twice, intro, conclusion, column and cell
+
+
+def xml(text):
+    """Return a page as a tree; tags that are not closed, or quotes that end early, are errors."""
+    body = re.sub(r"<(meta|img)([^>]*)>", r"<\1\2/>", text.removeprefix("<!DOCTYPE html>"))
+    return ElementTree.fromstring(body)
+
+
 def test_tags_are_balanced(folders):
     results, drawn, _, path = folders
     text = study.build(results, drawn, path, title="t").read_text(encoding="utf-8")
-    for tag in ("section", "table", "tr", "td", "th", "figure", "details", "dl", "p", "li", "ol"):
-        assert len(re.findall(rf"<{tag}[ >]", text)) == text.count(f"</{tag}>"), tag
+    assert xml(text).tag == "html"
 
 
 def test_nothing_to_report_is_an_error(tmp_path):
