@@ -33,9 +33,11 @@ def audit(
 ) -> None:
     """Check what a table of results can be checked for: bounds, percentages, fits, spreads."""
     from analysis.published import audit as auditing
-    from rnfl.storage import provenance
+    from rnfl.storage import errors, provenance
 
     findings = auditing.audit_file(results)
     typer.echo(auditing.format_audit(findings))
     if output:
-        typer.echo(provenance.write_csv(output, findings))
+        kept = "every finding is printed above; --output names another file"
+        with errors.writing(f"findings {output.name}", output.parent, kept):
+            typer.echo(provenance.write_csv(output, findings))

@@ -3,6 +3,8 @@
 import errno
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
@@ -27,3 +29,12 @@ def unwritten(what: str, folder: Path, cause: OSError, kept: str) -> OSError:
         remedy = "free some space"
     text = f"cannot write {what} into {folder} ({reason}): {remedy} and ask again; {kept}"
     return OSError(cause.errno, text) if cause.errno else OSError(text)
+
+
+@contextmanager
+def writing(what: str, folder: Path, kept: str) -> Iterator[None]:
+    """Turn an OSError of the body into one that :func:`unwritten` words: a full disk, no rights."""
+    try:
+        yield
+    except OSError as cause:
+        raise unwritten(what, folder, cause, kept) from cause

@@ -15,18 +15,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import figures, tables
+from analysis import figures
 from analysis.reports import study as report
-from analysis.reports.evaluation import caveats, joined, sections, summary
+from analysis.reports.evaluation import joined, summary
 from analysis.reports.evaluation.predictions import read_predictions, shortened
-from analysis.reports.evaluation.sections import Section, Study
+from analysis.reports.evaluation.sections import MAKER, Section, Study, write_sections
 from rnfl.core import demographics, metrics, schema
-from rnfl.storage import provenance
-from rnfl.storage.malloc import freed_pages_kept
+from rnfl.storage import errors, provenance
 from rnfl.storage.paths import data_root
 
 MARKER = "evaluation.json"
-MAKER = "rnfl evaluate"
 TEMPLATE_NOTE = (
     "Here the template is the mean measured profile of the evaluated eyes themselves: it knows "
     "their mean, which a model trained on other eyes does not."
@@ -75,6 +73,8 @@ def evaluate_files(
     ------
     ValueError
         When a file is not what it should be, or the output folder holds something else.
+    OSError
+        As :func:`evaluate`.
     """
     predictions, samples = Path(predictions), Path(samples) if samples else None
     read = read_predictions(predictions)
@@ -144,6 +144,8 @@ def evaluate(
     ------
     ValueError
         When the output folder holds something else, or the models predict different eyes.
+    OSError
+        When it cannot be written (disk full, read-only): says what is kept and what to do.
     """
     output = Path(output).resolve()
     check_output(output)
@@ -153,56 +155,36 @@ def evaluate(
         runs = pd.DataFrame({"run_id": names, "backbone": "imported", "protocol": short})
     ids = pd.concat([predictions["run_id"], samples["eye_id"]])
     phantom = phantom or bool(ids.str.startswith("phantom-").any())
-    notes, marker = list(notes), {"made_by": MAKER, "inputs": dict(inputs or {})}
     everything = pd.concat([predictions, template_of(predictions)], ignore_index=True)
     study = Study(
         everything, samples, runs, phantom, TEMPLATE_NOTE, name, n_boot, n_perm, seed
     )  # fmt: skip
-    notes += caveats.notes(study)
-    with provenance.publish_folder(output) as aside:
-        results, drawn = aside / "results", aside / "figures"
-        found = write_sections(study, results, inputs)
-        drawn.mkdir()
-        figures.make_all(results, drawn)
-        title = f"Evaluation of {', '.join(runs['protocol'][:3])}"
-        title += " and others" if len(runs) > 3 else ""
-        intro = " ".join(["Predictions made elsewhere.", TEMPLATE_NOTE, *notes])
-        report.build(results, drawn, aside / "report.html", title=title, intro=intro)
-        files = sorted(p.relative_to(aside).as_posix() for p in aside.rglob("*") if p.is_file())
-        provenance.write_json(aside / MARKER, {**marker, "notes": notes, "files": files})
+    notes = [*notes, *summary.notes(study)]
+    before = (
+        f"what {output} held is as it was" if output.exists() else "nothing half-written is left"
+    )
+    kept = f"{before}; --output names another folder"
+    with errors.writing(f"evaluation {output.name}", output.parent, kept):
+        with provenance.publish_folder(output) as aside:
+            found = _fill(aside, study, notes, dict(inputs or {}))
     return Evaluation(output, study, found, notes)
 
 
-def write_sections(
-    study: Study, results: Path, inputs: Mapping[str, str] | None = None
+def _fill(
+    folder: Path, study: Study, notes: Sequence[str], inputs: Mapping[str, str]
 ) -> dict[str, Section]:
-    """Write every section that a study has the data for into ``<results>/<stem>/``.
-
-    Parameters
-    ----------
-    study : Study
-    results : Path
-    inputs : mapping of str to str
-        As in :func:`evaluate`.
-
-    Returns
-    -------
-    dict of str to Section
-        By stem.
-    """
-    found = {}
-    for stem in sections.needed(study):
-        with freed_pages_kept():  # arrays over all eyes are made and freed all the time
-            found[stem] = sections.SECTIONS[stem](study, results / stem)
-        tables.write_about(
-            results / stem,
-            phantom=study.phantom,
-            preset=MAKER,
-            run_ids=study.runs["run_id"],
-            inputs=inputs,
-            note=" ".join(filter(None, (study.note, found[stem].note))),
-            conclusions=found[stem].conclusions,
-        )
+    """Write tables, figures, report and a list of them into an empty folder."""
+    results, drawn = folder / "results", folder / "figures"
+    found = write_sections(study, results, inputs)
+    drawn.mkdir()
+    figures.make_all(results, drawn)
+    models = study.runs["protocol"]
+    title = f"Evaluation of {', '.join(models[:3])}" + (" and others" if len(models) > 3 else "")
+    intro = " ".join(["Predictions made elsewhere.", TEMPLATE_NOTE, *notes])
+    report.build(results, drawn, folder / "report.html", title=title, intro=intro)
+    files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    about = {"made_by": MAKER, "inputs": inputs, "notes": notes, "files": files}
+    provenance.write_json(folder / MARKER, about)
     return found
 
 

@@ -6,7 +6,7 @@ predictions made elsewhere, and returns its conclusions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -25,7 +25,9 @@ from analysis.resampling.regions import MIN_EYES
 from rnfl.core import schema
 from rnfl.core.demographics import present
 from rnfl.storage import provenance
+from rnfl.storage.malloc import freed_pages_kept
 
+MAKER = "rnfl evaluate"
 SHOWN = 3  # models whose profiles are drawn; every model is in the tables (ours)
 
 
@@ -227,3 +229,36 @@ def needed(study: Study) -> list[str]:
     without = set() if study.attributes else {"07_fairness"}
     without |= {"11_agreement"} if len(study.samples) < MIN_EYES else set()
     return [stem for stem in SECTIONS if stem not in without]
+
+
+def write_sections(
+    study: Study, results: Path, inputs: Mapping[str, str] | None = None
+) -> dict[str, Section]:
+    """Write every section that a study has the data for into ``<results>/<stem>/``.
+
+    Parameters
+    ----------
+    study : Study
+    results : Path
+    inputs : mapping of str to str
+        Names and hashes of the files that the tables came from.
+
+    Returns
+    -------
+    dict of str to Section
+        By stem.
+    """
+    found = {}
+    for stem in needed(study):
+        with freed_pages_kept():  # arrays over all eyes are made and freed all the time
+            found[stem] = SECTIONS[stem](study, results / stem)
+        tables.write_about(
+            results / stem,
+            phantom=study.phantom,
+            preset=MAKER,
+            run_ids=study.runs["run_id"],
+            inputs=inputs,
+            note=" ".join(filter(None, (study.note, found[stem].note))),
+            conclusions=found[stem].conclusions,
+        )
+    return found

@@ -1,15 +1,63 @@
-"""The printed summary of an evaluation: metrics with intervals, collapse, fairness, and where."""
+"""What an evaluation says in words: notes on its eyes, and the summary that a terminal prints.
+
+A note is one sentence about the eyes, their attributes or the models' names; metrics, collapse and
+fairness follow in the summary, each with its interval or its null.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from analysis.fairness import ATTRIBUTES
 from analysis.presentation.text import lookup, number, with_interval
 from analysis.reports.evaluation.sections import Section, Study
-from rnfl.core import metrics
+from analysis.resampling.regions import MIN_EYES
+from rnfl.core import metrics, schema
+from rnfl.storage.tables import listed
+
+FEW_PATIENTS = 30  # below which percentile intervals are noticeably too narrow (simulated)
+
+
+def notes(study: Study) -> list[str]:
+    """Return the notes on a study, one sentence each."""
+    return [*_names(study.runs), *_eyes(study), *_attributes(study)]
+
+
+def _names(runs: pd.DataFrame) -> list[str]:
+    changed = runs[runs["protocol"] != runs["run_id"]]
+    return [f"{row.run_id} is shown as {row.protocol}." for row in changed.itertuples()]
+
+
+def _eyes(study: Study) -> list[str]:
+    out = []
+    rows = study.labels
+    none = rows.loc[np.isnan(schema.matrix(rows, "target")).all(axis=1), "eye_id"]
+    if len(none):
+        out.append(f"{len(none)} eyes have no ground truth and count only in n: {listed(none)}.")
+    if len(rows) < MIN_EYES:
+        out.append(f"Below {MIN_EYES} eyes agreement is not evaluated.")
+    patients = study.samples["patient_id"].nunique()
+    if patients == 1:
+        out.append("With one patient there is nothing to resample: intervals say nothing.")
+    elif patients < FEW_PATIENTS:
+        out.append(f"With {patients} patients, intervals are somewhat too narrow.")
+    return out
+
+
+def _attributes(study: Study) -> list[str]:
+    """Say which attributes of the paper's gap are absent, and how many eyes lack a value."""
+    have, eyes = study.attributes, study.samples
+    absent = [name for name in ATTRIBUTES if name not in have]
+    out = []
+    if have and absent:
+        out.append(f"No {' and no '.join(absent)}: the mean gap is over {' and '.join(have)} only.")
+    unknown = {name: int(eyes[name].isna().sum()) for name in have}
+    found = ", ".join(f"{name} of {n}" for name, n in unknown.items() if n)
+    return [*out, f"Eyes without a value belong to no group: {found}."] if found else out
 
 
 def text(study: Study, sections: Mapping[str, Section], notes: Sequence[str], output: Path) -> str:
@@ -22,8 +70,7 @@ def text(study: Study, sections: Mapping[str, Section], notes: Sequence[str], ou
     template = table[table["protocol"] == "template"]
     lines = ["Phantom data: simulated eyes." if study.phantom else ""]
     for run in study.runs.itertuples():
-        rows = table[(table["protocol"] == run.protocol) & (table["backbone"] == run.backbone)]
-        lines += [*_metrics(run, rows, template, study), ""]
+        lines += [*_metrics(run, _rows(table, run), template, study), ""]
     lines += ["Collapse", *_indented(sections["01_visualize_predictions"].conclusions), ""]
     if fair := sections.get("07_fairness"):
         lines += ["Fairness: gap between the worst and the best group, beside that of chance"]
@@ -37,15 +84,17 @@ def _indented(lines: Sequence[str]) -> list[str]:
     return [f"  {line}" for line in lines]
 
 
+def _rows(table: pd.DataFrame, run) -> pd.DataFrame:
+    return table[(table["protocol"] == run.protocol) & (table["backbone"] == run.backbone)]
+
+
 def _gaps(study: Study, table: pd.DataFrame) -> list[str]:
     """Return a line per model and attribute: gap with interval, null gap and p."""
     lines = []
     for run in study.runs.itertuples():
-        rows = table[(table["protocol"] == run.protocol) & (table["backbone"] == run.backbone)]
+        rows = _rows(table, run)
         for name in (*study.attributes, "mean"):
-            gap, null, p = (
-                lookup(rows, metric, name, "max-min") for metric in ("gap", "null_gap", "gap_p")
-            )
+            gap, null, p = (lookup(rows, m, name, "max-min") for m in ("gap", "null_gap", "gap_p"))
             lines.append(
                 f"  {run.protocol:<15} {name:<5} {with_interval(gap)} µm, null "
                 f"{number(null['estimate'])} µm, p {number(p['estimate'], 3)}"

@@ -1,6 +1,8 @@
 """`rnfl evaluate` end to end: the numbers of the study's own path, and collapse called by name."""
 
+import errno
 import json
+import os
 import re
 
 import numpy as np
@@ -225,6 +227,43 @@ def test_a_failure_leaves_what_was_there(tmp_path, monkeypatch, undrawn):
         run(tmp_path, frame)
     assert provenance.sha256_file(output / "report.html") == before
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".out")] == []
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+@pytest.mark.parametrize("before", [False, True])
+def test_a_disk_that_takes_no_more_is_said_and_nothing_is_half_written(
+    code, before, tmp_path, monkeypatch, undrawn
+):
+    frame, kept = as_long(*study(4)), "nothing half-written is left"
+    if before:
+        _, output = run(tmp_path, frame)
+        page, kept = (output / "report.html").read_bytes(), f"what {output} held is as it was"
+    calls = iter(range(99))
+
+    def full(path, really=provenance._flush):
+        if next(calls) == 5:
+            raise OSError(code, os.strerror(code))
+        really(path)
+
+    monkeypatch.setattr(provenance, "_flush", full)
+    with pytest.raises(
+        OSError, match=rf"cannot write evaluation out into {tmp_path}.*{kept}"
+    ) as caught:
+        run(tmp_path, frame)
+    assert caught.value.errno == code and os.strerror(code) in str(caught.value)
+    assert "--output names another folder" in str(caught.value)
+    assert {p.name for p in tmp_path.iterdir()} <= {"predictions.csv", "out"}
+    assert (tmp_path / "out").exists() == before
+    assert not before or (output / "report.html").read_bytes() == page
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    path = saved(as_long(*study(4)), tmp_path)
+    with pytest.raises(
+        OSError, match=rf"cannot write evaluation out into {tmp_path}/file .*put that"
+    ):
+        evaluation.evaluate_files(path, None, tmp_path / "file" / "out", **FEW)
 
 
 def test_the_default_folder_is_named_after_the_inputs(tmp_path, monkeypatch, undrawn):
