@@ -17,8 +17,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.presentation import style
-from analysis.reports.eye import curve, numbers, photograph, wheels, words
-from analysis.reports.eye.page import Eye, Sheet
+from analysis.reports.eye import panels, words
+from analysis.reports.eye.sheet import Eye, Sheet
 from rnfl.core.geometry import FIELD_MM
 from rnfl.storage import provenance
 
@@ -49,18 +49,18 @@ def draw(
         sheet = Sheet()
         _head(sheet, eye, title)
         _banner(sheet, card)
-        photograph.draw_disc(sheet.axes(15, 47, 76, 76), eye)
+        panels.disc(sheet.axes(15, 47, 76, 76), eye)
         sheet.text(15, 127, "As taken, not mirrored. Circle: 3.46 mm.", size=7.5, color=style.GREY)
         if eye.width_mm > FIELD_MM * 1.2:
-            photograph.draw_whole(sheet.axes(97, 47, 44, 44), eye)
-        numbers.draw_disc_confidence(sheet, 97, 97, eye)
-        numbers.draw_mean(sheet, 146, 47, eye, reference)
-        numbers.draw_table(sheet, 146, 72, eye, reference)
-        curve.draw(sheet.axes(27, 137, 166, 48), eye.profile, reference, words.curve_title(card))
+            panels.whole(sheet.axes(97, 47, 44, 44), eye)
+        panels.disc_confidence(sheet, 97, 97, eye)
+        panels.mean(sheet, 146, 47, eye, reference)
+        panels.table(sheet, 146, 72, eye, reference)
+        panels.curve(sheet.axes(27, 137, 166, 48), eye.profile, reference, words.curve_title(card))
         for left, kind in ((13, "quadrant"), (74, "clock_hour")):
             heading = words.wheel_title(kind, card)
-            wheels.draw(sheet.axes(left, 201, 56, 56), kind, eye, reference, heading)
-        wheels.draw_key(sheet.axes(138, 200, 57, 56), reference, card)
+            panels.wheel(sheet.axes(left, 201, 56, 56), kind, eye, reference, heading)
+        panels.key(sheet.axes(138, 200, 57, 56), reference, card)
         _foot(sheet, card)
         return sheet.figure
 
@@ -89,7 +89,7 @@ def _foot(sheet: Sheet, card: Mapping[str, Any]) -> None:
     if card["notes"]:
         lines += words.wrap(f"Notes: {'; '.join(card['notes'])}.", 120)
     for i, line in enumerate(lines[:5]):
-        sheet.text(15, 269 + 3.7 * i, line, size=7, color="#4a4a4a")
+        sheet.text(15, 269 + 3.7 * i, line, size=7, color=panels.SMALL_PRINT)
     sheet.text(15, 288.5, words.RESEARCH_USE, size=9, weight="bold")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.presentation import style
+from rnfl.datasets import normative
 
 RESEARCH_USE = "Research use only. Not a medical device."
 SIDES = {"OD": "Right eye (OD)", "OS": "Left eye (OS)"}
@@ -114,6 +115,28 @@ def reference_name(reference: pd.DataFrame | None, card: Mapping[str, Any]) -> s
     kind = "phantom eyes" if card["phantom"] else "eyes"
     only = "" if (reference["kind"] == "angle").any() else "; quadrants and mean only"
     return f"Reference: {first['n']:,} {healthy}{kind} of the training set{only}"
+
+
+def _has_limits(reference: pd.DataFrame | None) -> bool:
+    return reference is not None and bool(reference["p5"].notna().any())
+
+
+def meanings(reference: pd.DataFrame | None) -> dict[str, str]:
+    """Say what the colour of each place means, from thick to thin; nothing where none is judged."""
+    if not _has_limits(reference):
+        return {}
+    said = {name: name for name in normative.POSITIONS[::-1]} | {"within": "5 to 95 %"}
+    if reference["p1"].notna().any():
+        return said | {"below 5 %": "1 to 5 %"}
+    return said | {"below 1 %": "below 1 %: too few eyes to say"}
+
+
+def explained(reference: pd.DataFrame | None) -> str:
+    """Say what the reference's line and colours can tell of a predicted eye."""
+    if reference is None:
+        return ""
+    dashed = f"{DASHED} " if (reference["kind"] == "angle").any() else ""
+    return dashed + (PREDICTED if _has_limits(reference) else TOO_FEW)
 
 
 def wrap(text: str, width: int) -> list[str]:
