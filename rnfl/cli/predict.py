@@ -27,6 +27,7 @@ def predict(
     ] = None,
     width_mm: Annotated[float, typer.Option(help="retina across a photograph")] = PHOTOGRAPH_MM,
     crops: Annotated[bool, typer.Option(help="images are disc-centred, 4.943 mm wide")] = False,
+    framing: Annotated[str, typer.Option(help="middle of a photograph: macula or disc")] = "macula",
     pages: Annotated[bool, typer.Option(help="also draw a report page per eye")] = True,
 ) -> None:
     """Read photographs with a trained model: a table, and a one-page report per eye."""
@@ -42,7 +43,7 @@ def predict(
     folder = readings.destination(output, data_root() / "predictions", name)
     used = trained.load(model)
     card = used.card if crops else model_card.for_photographs(used.card)
-    done = readings.read(wanted, used, excluded, crops)
+    done = readings.read(wanted, used, excluded, crops, framing)
     with provenance.publish_folder(folder) as aside:
         readings.write(done, aside, card)
         if pages:

@@ -18,28 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from rnfl.core.exclusion import Excluded
 from rnfl.storage.paths import prepared_root
 from rnfl.storage.provenance import publish_file, sha256_json
 
 DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
-
-
-class Excluded(Exception):
-    """An eye that is left out.
-
-    Attributes
-    ----------
-    reason : str
-        One of a fixed list of the dataset's.
-    detail : str
-        What was found.
-    facts : dict
-        More to say of it, in JSON's types; it joins the reason in the list of exclusions.
-    """
-
-    def __init__(self, reason: str, detail: str = "", **facts: Any) -> None:
-        super().__init__(reason)
-        self.reason, self.detail, self.facts = reason, detail, facts
 
 
 @dataclass(frozen=True)

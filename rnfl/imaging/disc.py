@@ -23,11 +23,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 from scipy import ndimage
 from scipy.signal import fftconvolve
 
+from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import LATERALITIES
+from rnfl.imaging.crops import shrink
 
 PHOTOGRAPH_MM = 13.0  # width of retina on a 45° photograph: 45 · 0.288 mm (ours)
 #: Disc radius as a fraction of the width of a 45° photograph (0.91 mm of 13.0 mm).
@@ -42,6 +43,7 @@ WORKING_WIDTH = 256  # px
 FIELD_EDGE = 0.1  # of the way from the darkest to the bright parts of a photograph
 MIN_FIELD = 0.2  # share of the picture that the field of view must cover
 UNSURE_BELOW = 0.9
+NO_FIELD = "no field of view in the photograph"
 
 #: What a prepared dataset records of this method.
 SETTINGS = {
@@ -51,10 +53,6 @@ SETTINGS = {
     "vessel_weight": VESSEL_WEIGHT,
     "working_width_px": WORKING_WIDTH,
 }
-
-
-class NoFieldError(ValueError):
-    """A picture in which no illuminated field of view is found."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def locate(
     ------
     ValueError
         For an unknown laterality or framing, or an array that is not such a photograph.
-    NoFieldError
+    Excluded
         For a picture without a field of view.
     """
     if laterality not in LATERALITIES:
@@ -154,7 +152,7 @@ def field_of_view(photo: np.ndarray) -> np.ndarray:
 
     Raises
     ------
-    NoFieldError
+    Excluded
         When the largest bright region covers less than a fifth of the picture.
     """
     level = photo.max(axis=-1)
@@ -164,9 +162,10 @@ def field_of_view(photo: np.ndarray) -> np.ndarray:
     sizes = np.bincount(labels.ravel(), minlength=2)
     sizes[0] = 0
     if sizes.max() < MIN_FIELD * labels.size:
-        raise NoFieldError(
-            f"no field of view: the largest region brighter than {edge:.0f} grey levels covers "
-            f"{sizes.max() / labels.size:.0%} of the picture, at least {MIN_FIELD:.0%} expected"
+        raise Excluded(
+            NO_FIELD,
+            f"the largest region brighter than {edge:.0f} grey levels covers "
+            f"{sizes.max() / labels.size:.0%} of the picture, at least {MIN_FIELD:.0%} expected",
         )
     field = ndimage.binary_fill_holes(labels == sizes.argmax())
     return ndimage.binary_erosion(field, iterations=_rim(photo.shape[1]))
@@ -177,7 +176,7 @@ def field_share(photo: np.ndarray) -> float:
 
     Raises
     ------
-    NoFieldError
+    Excluded
         See :func:`field_of_view`.
     """
     field = field_of_view(_shrink(photo))
@@ -193,8 +192,7 @@ def _shrink(photo: np.ndarray) -> np.ndarray:
     """Return the photograph area-averaged to the working width, float (h, 256, 3)."""
     if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
         raise ValueError(f"photograph {photo.shape} {photo.dtype}: expected (H, W, 3) uint8")
-    size = WORKING_WIDTH, round(WORKING_WIDTH * photo.shape[0] / photo.shape[1])
-    return np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BOX), dtype=float)
+    return shrink(photo, photo.shape[1] / WORKING_WIDTH)
 
 
 def _disc_filter(image: np.ndarray, field: np.ndarray, radius: float) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 A crop is 4.943 mm wide, centred on the disc and in right-eye orientation. How many millimetres of
 retina a photograph shows is rarely written in it: 13.0 mm is a 45° camera (45 · 0.288, **ours**).
+Preparing a dataset and using a model both go through here, so that a model sees in use the pixels
+that it would have seen in training.
 """
 
 from __future__ import annotations
@@ -11,27 +13,34 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import FIELD_MM, to_right_eye
-from rnfl.core.geometry import centre as centre_of
-from rnfl.imaging import disc
+from rnfl.core.geometry import centre as middle
+from rnfl.imaging import crops, disc
+from rnfl.imaging.crops import SIZE
 from rnfl.imaging.disc import Disc
 
 MM_PER_DEGREE = 0.288  # of retina (ours)
 PHOTOGRAPH_MM = disc.PHOTOGRAPH_MM  # width of retina on a 45° photograph, 13.0 mm (ours)
 CROP_WIDTH = FIELD_MM / PHOTOGRAPH_MM  # 0.380 = 2 · 0.19 of the photograph's width
-SIZE = 224  # px
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
 BYTES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
 SHORTEST = 200  # px: the shorter side of the smallest photograph that is of use (ours)
 LONGEST = 4  # times the shorter side (ours)
+SMALLEST_CROP = SIZE // 4  # px (ours)
+
+UNREADABLE = "unreadable photograph"
+TOO_SMALL = "photograph too small or too narrow"
+NOT_SQUARE = "crop that is not square"
+OFF_DISC = "disc centre outside the photograph"
 
 
-def read(path: str | Path) -> np.ndarray:
+def read(path: Path) -> np.ndarray:
     """Return a photograph as RGB (H, W, 3) uint8, turned as its EXIF tag says.
 
     Raises
     ------
-    ValueError
+    Excluded
         For a file that is no readable image of 8 bits and one page, naming it.
     """
     try:
@@ -42,11 +51,12 @@ def read(path: str | Path) -> np.ndarray:
                 raise ValueError(f"{file.n_frames} pages, expected one")
             return np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: cannot be read as an image: {error}") from error
+        said = str(error).replace(str(path), path.name)
+        raise Excluded(UNREADABLE, f"{path.name} cannot be read as an image: {said}") from error
 
 
 def crop(photo: np.ndarray, x: float, y: float, width_mm: float = PHOTOGRAPH_MM) -> np.ndarray:
-    """Return the square of 4.943 mm centred on the disc, area-resampled; black beyond the border.
+    """Return the square of 4.943 mm round the disc centre (px), as :func:`rnfl.imaging.crops.cut`.
 
     Parameters
     ----------
@@ -55,16 +65,9 @@ def crop(photo: np.ndarray, x: float, y: float, width_mm: float = PHOTOGRAPH_MM)
         Disc centre, px.
     width_mm : float
         Width of retina on the photograph (mm).
-
-    Returns
-    -------
-    ndarray (224, 224, 3), uint8
-        Always a full square: padded, never clipped, so the scan circle stays a circle.
     """
     side = round(FIELD_MM / width_mm * photo.shape[1])
-    left, top = round(x + 0.5 - side / 2), round(y + 0.5 - side / 2)
-    square = Image.fromarray(photo).crop((left, top, left + side, top + side))
-    return np.asarray(square.resize((SIZE, SIZE), Image.Resampling.BOX))
+    return crops.cut(photo, x, y, side, crops.REPEATED)
 
 
 def prepare(
@@ -90,15 +93,22 @@ def prepare(
 
     Raises
     ------
+    Excluded
+        For a photograph too small or too narrow, a centre outside it, or, where the centre is not
+        known, a picture without a field of view.
     ValueError
         For an unknown laterality or framing, or an array that is not such a photograph.
-    NoFieldError
-        For a picture without a field of view, where the centre is not known.
     """
-    if centre is not None:
-        found = Disc(*map(float, centre), 1.0)
-    else:
+    height, width = photo.shape[:2]
+    short, long = sorted((height, width))
+    if short < SHORTEST or long > LONGEST * short:
+        raise Excluded(TOO_SMALL, f"{width}x{height} px")
+    if centre is None:
         found = disc.locate(photo, laterality, width_mm, framing)
+    else:
+        found = Disc(*map(float, centre), 1.0)
+    if not (-0.5 <= found.x <= width - 0.5 and -0.5 <= found.y <= height - 0.5):
+        raise Excluded(OFF_DISC, f"{found.x:g}, {found.y:g} on {width}x{height} px")
     return to_right_eye(crop(photo, found.x, found.y, width_mm), laterality), found
 
 
@@ -120,12 +130,15 @@ def prepare_crop(picture: np.ndarray, laterality: str) -> tuple[np.ndarray, Disc
 
     Raises
     ------
+    Excluded
+        For a picture that is not square, or smaller than 56 px.
     ValueError
-        For a picture that is not square, or an unknown laterality.
+        For an unknown laterality.
     """
     height, width = picture.shape[:2]
     if height != width:
-        raise ValueError(f"crop of {width}x{height} px: expected a square of {FIELD_MM:.3f} mm")
-    how = Image.Resampling.BOX if width >= SIZE else Image.Resampling.BICUBIC
-    small = np.asarray(Image.fromarray(picture).resize((SIZE, SIZE), how))
-    return to_right_eye(small, laterality), Disc(*centre_of(height, width), 1.0)
+        raise Excluded(NOT_SQUARE, f"{width}x{height} px")
+    if width < SMALLEST_CROP:
+        raise Excluded(TOO_SMALL, f"{width}x{height} px")
+    square = crops.fit(picture, crops.BICUBIC)
+    return to_right_eye(square, laterality), Disc(*middle(height, width), 1.0)

@@ -10,18 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from rnfl.core.geometry import (
-    ANGLES,
-    CLOCK_HOURS,
-    FIELD_MM,
-    QUADRANTS,
-    SECTORS,
-    centre,
-    sector_means,
-    to_right_eye,
-)
+from rnfl.core.exclusion import Excluded
+from rnfl.core.geometry import ANGLES, CLOCK_HOURS, QUADRANTS, SECTORS, sector_means
 from rnfl.imaging import fundus
 from rnfl.imaging.disc import Disc
 from rnfl.inference.photographs import Request
@@ -68,6 +59,7 @@ def read(
     trained: Trained,
     excluded: Sequence[dict[str, str]] = (),
     crops: bool = False,
+    framing: str = "macula",
 ) -> Readings:
     """Read photographs with a trained model.
 
@@ -79,19 +71,24 @@ def read(
         What was left out before, kept in the answer.
     crops : bool
         Whether the pictures are crops already: squares of 4.943 mm centred on the disc, as taken.
+    framing : {'macula', 'disc'}
+        What the middle of a photograph shows.
 
     Raises
     ------
     ValueError
         If none can be read, with the reasons.
     """
-    locate = _as_crop if crops else _from_photograph
 
     def attempt(request: Request) -> tuple[np.ndarray, Disc] | str:
         try:
-            return locate(request, fundus.read(request.path))
-        except ValueError as error:
-            return str(error).removeprefix(f"{request.path}: ")
+            photo = fundus.read(request.path)
+            if crops:
+                return fundus.prepare_crop(photo, request.laterality)
+            eye = request.laterality, request.centre, request.width_mm
+            return fundus.prepare(photo, *eye, framing)
+        except Excluded as excluded:
+            return str(excluded)
 
     with ThreadPoolExecutor(THREADS) as threads:
         found = threads.map(attempt, requests)
@@ -110,26 +107,6 @@ def read(
     profiles = trained.predict(np.stack([answers[i][0] for i in usable]))
     discs = [answers[i][1] for i in usable]
     return Readings(kept, discs, _table(kept, discs, profiles), exclusions)
-
-
-def _from_photograph(request: Request, photo: np.ndarray) -> tuple[np.ndarray, Disc]:
-    if request.centre is not None:
-        x, y = request.centre
-        if not (0 <= x < photo.shape[1] and 0 <= y < photo.shape[0]):
-            raise ValueError(
-                f"disc centre ({x:g}, {y:g}) lies outside the photograph of "
-                f"{photo.shape[1]} x {photo.shape[0]} px"
-            )
-    return fundus.prepare(photo, request.laterality, request.centre, request.width_mm)
-
-
-def _as_crop(request: Request, photo: np.ndarray) -> tuple[np.ndarray, Disc]:
-    height, width = photo.shape[:2]
-    if height != width:
-        raise ValueError(f"crop of {width} x {height} px: a crop is square ({FIELD_MM:.3f} mm)")
-    size = fundus.SIZE, fundus.SIZE
-    small = np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BOX))
-    return to_right_eye(small, request.laterality), Disc(*centre(height, width), 1.0)
 
 
 def _table(requests: list[Request], discs: list[Disc], profiles: np.ndarray) -> pd.DataFrame:

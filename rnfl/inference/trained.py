@@ -88,22 +88,17 @@ class Trained:
     def as_input(self, images: np.ndarray) -> np.ndarray:
         """Return crops uint8 (N, S, S[, 3]) as float32 (N, 3, size, size) in [0, 1].
 
-        They are resized and rounded to whole grey levels, as those that the model learnt from.
+        They are resized as those of a training set, byte for byte.
         """
-        import torch
-
-        from rnfl.models.backbone import resize
+        from rnfl.training import batches
 
         images = np.asarray(images)
         shape = images.shape
         square = len(shape) in (3, 4) and shape[1] == shape[2] and shape[3:] in ((), (3,))
         if images.dtype != np.uint8 or not square:
             raise ValueError(f"images {images.dtype} {shape}: expected uint8 (N, S, S[, 3])")
-        batch = torch.from_numpy(images.copy())
-        batch = batch.unsqueeze(1) if batch.ndim == 3 else batch.permute(0, 3, 1, 2)
-        if shape[1] != self.size:
-            batch = resize(batch.float(), self.size).round_().clamp_(0, 255)
-        return batch.float().div_(255).expand(-1, 3, -1, -1).contiguous().numpy()
+        stack = batches.channels_first(batches.at_size(np.array(images), self.size))
+        return stack.float().div_(255).expand(-1, 3, -1, -1).contiguous().numpy()
 
 
 def load(run: str | Path) -> Trained:

@@ -210,9 +210,14 @@ def _labelled(prepared: "Prepared", rows: np.ndarray) -> np.ndarray:
 
 
 def _mapped(path: Path) -> Tensor:
-    """Map images (N, S, S) or (N, S, S, 3) as (N, C, S, S); nothing writes to the file."""
-    images = torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
-    return images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
+    """Map images as (N, C, S, S); nothing writes to the file."""
+    return channels_first(np.load(path, mmap_mode="c", allow_pickle=False))
+
+
+def channels_first(images: np.ndarray) -> Tensor:
+    """Return images (N, S, S) or (N, S, S, 3) as (N, C, S, S), in the same memory."""
+    stack = torch.from_numpy(images)
+    return stack.unsqueeze(1) if stack.ndim == 3 else stack.permute(0, 3, 1, 2)
 
 
 def _resized(prepared: "Prepared", size: int) -> Path:
@@ -230,15 +235,17 @@ def _resized(prepared: "Prepared", size: int) -> Path:
                 np.lib.format.write_array_header_1_0(file, head)
                 for start in tqdm(range(0, shape[0], 256), f"images at {size} px", leave=False):
                     part = np.array(prepared.images[start : start + 256])
-                    file.write(_resize(part, size).tobytes())
+                    file.write(at_size(part, size).tobytes())
         except OSError as error:
             what = f"the images of {prepared.name} at {size} px"
             raise errors.unwritten(what, path.parent, error, "nothing is lost") from error
     return path
 
 
-def _resize(images: np.ndarray, size: int) -> np.ndarray:
-    stack = torch.from_numpy(images)
-    stack = stack.unsqueeze(1) if stack.ndim == 3 else stack.permute(0, 3, 1, 2)
-    stack = resize(stack.float(), size).round_().clamp_(0, 255).to(torch.uint8)
+def at_size(images: np.ndarray, size: int) -> np.ndarray:
+    """Return crops uint8 (N, S, S[, 3]) at a model's input size, in whole grey levels.
+
+    Training and a model in use both resize here, so that they see the same pixels.
+    """
+    stack = resize(channels_first(images).float(), size).round_().clamp_(0, 255).to(torch.uint8)
     return stack.permute(0, 2, 3, 1).reshape(len(images), size, size, *images.shape[3:]).numpy()

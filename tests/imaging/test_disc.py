@@ -9,6 +9,7 @@ import pytest
 from grape_tree import draw_fundus, row, write_workbook
 from PIL import Image
 
+from rnfl.core.exclusion import Excluded
 from rnfl.datasets.grape import WORKBOOK
 from rnfl.imaging import disc
 from rnfl.storage.paths import project_root
@@ -65,7 +66,7 @@ def test_bad_input_is_named():
         disc.locate(draw_fundus("OD"), "right")
     with pytest.raises(ValueError, match=r"float64.*uint8"):
         disc.locate(draw_fundus("OD").astype(float), "OD")
-    with pytest.raises(disc.NoFieldError, match="covers 0% of the picture"):
+    with pytest.raises(Excluded, match="covers 0% of the picture"):
         disc.locate(np.zeros((300, 300, 3), np.uint8), "OD")
 
 

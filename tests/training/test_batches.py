@@ -61,7 +61,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(data_root, monkeypatch):
     def full(images, size):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(batches, "_resize", full)
+    monkeypatch.setattr(batches, "at_size", full)
     with raises(OSError, match=r"images of tiny-slo at 112 px.*free some space"):
         batches.load(prepared, np.arange(8), 112, CPU)
     assert not list(paths.cache_root().iterdir())

@@ -22,7 +22,7 @@ import pandas as pd
 
 from rnfl.core.geometry import FIELD_MM
 from rnfl.core.splits import patient_split
-from rnfl.datasets.fairfedmed import images, targets
+from rnfl.datasets.fairfedmed import targets
 from rnfl.datasets.fairfedmed.eyes import NO_LATERALITY, WANTED, read_eye, refuse_unknown_codes
 from rnfl.datasets.fairfedmed.files import Entry, Source
 from rnfl.datasets.fairfedmed.findings import describe
@@ -31,7 +31,7 @@ from rnfl.datasets.fairfedmed.tables import Tables, read_tables, refuse_shared_p
 from rnfl.datasets.prepared import Prepared, write
 from rnfl.datasets.raw import existing
 from rnfl.datasets.reading import WORKERS, KeptEye, read_eyes
-from rnfl.imaging import thickness_map
+from rnfl.imaging import crops, thickness_map
 from rnfl.storage.paths import prepared_root
 from rnfl.storage.progress import progress
 from rnfl.storage.provenance import sha256_json
@@ -62,7 +62,7 @@ def _method(options: Options) -> dict[str, Any]:
     """Return the constants and choices that decide the result, besides the files."""
     return {
         "version": VERSION,
-        "size_px": images.SIZE,
+        "size_px": crops.SIZE,
         "fractions": FRACTIONS,
         "options": asdict(options),
         "depth_um": targets.DEPTH_UM,

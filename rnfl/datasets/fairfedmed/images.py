@@ -17,9 +17,9 @@ from PIL import Image
 
 from rnfl.core.geometry import FIELD_MM, centre
 from rnfl.datasets.reading import Excluded
+from rnfl.imaging import crops
 
 NAMES = ("slo_fundus", "fundus_slo", "slo", "fundus", "slo_image")
-SIZE = 224  # px, of a prepared crop
 SHORT_SIDE_MM = FIELD_MM * 512 / 300  # 8.436
 MIN_SIDE = 32  # px
 MAX_ASPECT = 2.0
@@ -127,7 +127,4 @@ def crop(image: np.ndarray, x: float, y: float, short_side_mm: float = SHORT_SID
         Retina over the short side of the image.
     """
     side = round(FIELD_MM / short_side_mm * min(image.shape))
-    left, top = round(x + 0.5 - side / 2), round(y + 0.5 - side / 2)
-    square = Image.fromarray(image).crop((left, top, left + side, top + side))
-    method = Image.Resampling.BOX if side >= SIZE else Image.Resampling.BILINEAR
-    return np.asarray(square.resize((SIZE, SIZE), method))
+    return crops.cut(image, x, y, side, crops.BILINEAR)

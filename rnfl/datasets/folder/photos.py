@@ -15,12 +15,6 @@ from rnfl.datasets.reading import Excluded, Eye
 from rnfl.imaging import disc, fundus
 from rnfl.storage.provenance import sha256_file
 
-SMALLEST_CROP = fundus.SIZE // 4  # px (ours)
-UNREADABLE = "unreadable photograph"
-TOO_SMALL = "photograph too small or too narrow"
-NOT_SQUARE = "crop that is not square"
-OFF_DISC = "disc centre outside the photograph"
-NO_FIELD = "no field of view in the photograph"
 NO_LABEL = "no RNFL label, which other rows have"
 ABSURD = "RNFL label beyond what a retina can be"
 
@@ -43,16 +37,14 @@ def read_eye(row: Row, options: Options, labels: str) -> Eye:
     if row.fault:
         raise Excluded(*row.fault)
     profile, means = _labels(row, options, labels)
-    try:
-        photo = fundus.read(row.path)
-    except ValueError as error:
-        raise Excluded(UNREADABLE, str(error).replace(str(row.path), row.path.name)) from error
+    photo = fundus.read(row.path)
     height, width = photo.shape[:2]
     lies = row.eye if options.left_eyes == "as taken" else "OD"
     if options.images == "crops":
-        image, found, how, scale = *_from_crop(photo, lies), "crop", {}
+        image, found = fundus.prepare_crop(photo, lies)
+        how, scale = "crop", {}
     else:
-        image, found = _from_photograph(photo, lies, row, options)
+        image, found = fundus.prepare(photo, lies, row.centre, row.width_mm, options.framing)
         how = "stated" if row.centre else "located"
         scale = {"width_mm": row.width_mm, "field_share": _field_share(photo)}
     columns: dict[str, Any] = {
@@ -99,35 +91,9 @@ def _possible(value: float) -> bool:
     return bool(np.isnan(value) or 0 < value <= THICKEST)
 
 
-def _from_photograph(
-    photo: np.ndarray, lies: str, row: Row, options: Options
-) -> tuple[np.ndarray, disc.Disc]:
-    height, width = photo.shape[:2]
-    short, long = min(height, width), max(height, width)
-    if short < fundus.SHORTEST or long > fundus.LONGEST * short:
-        raise Excluded(TOO_SMALL, f"{width}x{height} px")
-    if row.centre:
-        x, y = row.centre
-        if not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
-            raise Excluded(OFF_DISC, f"{x:g}, {y:g} on {width}x{height} px")
-    try:
-        return fundus.prepare(photo, lies, row.centre, row.width_mm, options.framing)
-    except disc.NoFieldError as error:
-        raise Excluded(NO_FIELD, str(error)) from error
-
-
 def _field_share(photo: np.ndarray) -> float:
     """Return how much of the photograph's width is lit; NaN where that cannot be told."""
     try:
         return disc.field_share(photo)
-    except disc.NoFieldError:
+    except Excluded:
         return np.nan
-
-
-def _from_crop(photo: np.ndarray, lies: str) -> tuple[np.ndarray, disc.Disc]:
-    height, width = photo.shape[:2]
-    if height != width:
-        raise Excluded(NOT_SQUARE, f"{width}x{height} px")
-    if width < SMALLEST_CROP:
-        raise Excluded(TOO_SMALL, f"{width}x{height} px")
-    return fundus.prepare_crop(photo, lies)

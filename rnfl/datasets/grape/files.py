@@ -25,8 +25,6 @@ ANNOTATIONS = "json"
 
 NO_RNFL = "no RNFL thickness"
 NO_PHOTOGRAPH = "no photograph"
-UNREADABLE = "unreadable photograph"
-NO_FIELD = "no field of view in the photograph"
 
 
 @dataclass(frozen=True)
@@ -115,10 +113,7 @@ def read_eye(row: Any, files: Files) -> Eye:
     if photograph is None:
         what = _what_is_there(row.photograph, region)
         raise Excluded(NO_PHOTOGRAPH, what, has_region=region is not None)
-    try:
-        photo = photographs.read(photograph)
-    except ValueError as error:
-        raise Excluded(UNREADABLE, str(error).replace(str(photograph), photograph.name)) from error
+    photo = photographs.read(photograph)
     centre, ratio, fault = None, np.nan, None
     if outlines is not None:
         try:
@@ -126,10 +121,7 @@ def read_eye(row: Any, files: Files) -> Eye:
             centre, ratio = (drawn.x, drawn.y), drawn.cup_disc_ratio
         except ValueError as error:
             fault = str(error).replace(str(outlines), outlines.name)
-    try:
-        image, found = photographs.prepare(photo, row.laterality, centre)
-    except disc.NoFieldError as error:
-        raise Excluded(NO_FIELD, str(error)) from error
+    image, found = photographs.prepare(photo, row.laterality, centre)
     columns = row._asdict()
     for name in ("Index", "photograph"):
         columns.pop(name)
@@ -158,7 +150,7 @@ def _distance(photo: np.ndarray, region: Path | None, found: disc.Disc) -> float
         return np.nan
     try:
         middle = find_region(photo, photographs.read(region))
-    except ValueError:  # an unreadable region decides nothing
+    except Excluded:  # an unreadable region decides nothing
         return np.nan
     if middle is None:
         return np.nan

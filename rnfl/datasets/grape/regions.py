@@ -11,6 +11,8 @@ import numpy as np
 from PIL import Image
 from scipy.signal import fftconvolve
 
+from rnfl.imaging.crops import shrink
+
 WIDTH = 192  # px, at which they are compared
 ALIKE = 0.9  # least correlation of a region that was cut from this photograph (ours)
 
@@ -25,7 +27,8 @@ def find_region(photo: np.ndarray, region: np.ndarray) -> tuple[float, float] | 
         Of the same scale.
     """
     scale = photo.shape[1] / WIDTH
-    whole, part = _shrink(photo, scale), _shrink(region, scale)
+    grey = (np.asarray(Image.fromarray(picture).convert("L")) for picture in (photo, region))
+    whole, part = (shrink(picture, scale) for picture in grey)
     height, width = part.shape
     if min(height, width) < 3 or (np.array(part.shape) > whole.shape).any():
         return None
@@ -39,10 +42,3 @@ def find_region(photo: np.ndarray, region: np.ndarray) -> tuple[float, float] | 
     if alike[top, left] < ALIKE:
         return None
     return float((left + width / 2) * scale - 0.5), float((top + height / 2) * scale - 0.5)
-
-
-def _shrink(picture: np.ndarray, scale: float) -> np.ndarray:
-    """Return a picture in grey, area-averaged by a factor, float (h, w)."""
-    size = (max(1, round(n / scale)) for n in (picture.shape[1], picture.shape[0]))
-    grey = Image.fromarray(picture).convert("L")
-    return np.asarray(grey.resize(tuple(size), Image.Resampling.BOX), dtype=float)

@@ -28,13 +28,13 @@ from rnfl.core.splits import patient_split
 from rnfl.datasets.fairfedmed.files import Entry, Source
 from rnfl.datasets.fairfedmed.tables import Tables, read_tables
 from rnfl.datasets.harvard_gf.eyes import NO_LATERALITY, PREFIX, read_eye
-from rnfl.datasets.harvard_gf.images import FOLDER, NO_IMAGE, SIZE, find_photos
+from rnfl.datasets.harvard_gf.images import FOLDER, NO_IMAGE, find_photos
 from rnfl.datasets.harvard_gf.labels import WANTED, spell
 from rnfl.datasets.harvard_gf.options import FILE, Options, read_options, statements
 from rnfl.datasets.prepared import Prepared, write
 from rnfl.datasets.raw import existing, remembered
 from rnfl.datasets.reading import WORKERS, KeptEye, file_stamp, read_eyes
-from rnfl.imaging import thickness_map
+from rnfl.imaging import crops, thickness_map
 from rnfl.storage.progress import progress
 from rnfl.storage.provenance import sha256_file, sha256_json
 
@@ -99,7 +99,7 @@ def _method(options: Options) -> dict[str, Any]:
     """Return the constants and choices that decide the result, besides the files."""
     return {
         "version": VERSION,
-        "size_px": SIZE,
+        "size_px": crops.SIZE,
         "map": thickness_map.SETTINGS,
         "options": asdict(options),
     }

@@ -16,8 +16,8 @@ from PIL import Image
 from rnfl.core.geometry import FIELD_MM
 from rnfl.datasets.fairfedmed.images import NAMES, grey
 from rnfl.datasets.reading import Excluded
+from rnfl.imaging import crops
 
-SIZE = 224  # px, of a prepared crop
 WHITE_UM = 300.0  # thickness that is drawn white
 FOLDER = "slo"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -101,9 +101,4 @@ def crop(image: np.ndarray, x: float, y: float, field_mm: float) -> np.ndarray:
         Disc centre, px; fractions count, for such an image may have few pixels.
     field_mm : float
     """
-    side = FIELD_MM / field_mm * image.shape[1]
-    pad = int(np.ceil(side))
-    x, y = x + 0.5 + pad, y + 0.5 + pad  # from pixel centres to pixel edges
-    box = (x - side / 2, y - side / 2, x + side / 2, y + side / 2)
-    padded = Image.fromarray(np.pad(image, pad))
-    return np.asarray(padded.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box=box))
+    return crops.cut_exactly(image, x, y, FIELD_MM / field_mm * image.shape[1])
