@@ -62,7 +62,8 @@ def test_hostile_text_is_text(tmp_path):
     hostile = """<script>alert("1")</script> & 'so' <img src=x onerror=y> {{ title }}"""
     folder = tmp_path / "results" / "06_cross_modality"
     wide = pd.DataFrame({hostile: [hostile], "MAE": ["1.0"]})
-    tables.write(wide, folder, "table2", f"{hostile}.", phantom=False)
+    wide.attrs["caption"] = f"{hostile}."
+    tables.write(wide, folder, "table2", "", phantom=False)
     about = {"phantom": False, "preset": hostile, "run_ids": [hostile], "note": hostile}
     tables.write_about(folder, **about, inputs={hostile: hostile}, conclusions=[hostile])
     path = tmp_path / "report.html"
