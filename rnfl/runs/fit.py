@@ -25,8 +25,12 @@ class Fitted:
 
     model: nn.Module
     progress: Progress
-    precision: str
     target: str
+
+    @property
+    def precision(self) -> str:
+        """In which precision it was fitted, and predicts."""
+        return self.progress.precision["precision"]
 
 
 def train(
@@ -41,7 +45,6 @@ def train(
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         model = restore.untrained(config, prepared).to(device)
-    precision = devices.resolve_precision(config.precision, device, model.backbone.embed_dim)
     size = model.backbone.spec.input_size
     data = {s: batches.load(prepared, rows[s], size, device) for s in ("train", "val")}
     if config.start is None:
@@ -50,7 +53,7 @@ def train(
         model.set_level(data["train"].labels)
     parts = model, data["train"], data["val"]
     progress = training.fit(*parts, config.protocol, config, partial, report)
-    return Fitted(model, progress, precision, data["val"].target)
+    return Fitted(model, progress, data["val"].target)
 
 
 def solve(config: RunConfig, prepared: Prepared, rows: dict[str, np.ndarray]) -> Fitted:
@@ -67,4 +70,5 @@ def solve(config: RunConfig, prepared: Prepared, rows: dict[str, np.ndarray]) ->
     patients = prepared.samples["patient_id"].iloc[rows["train"]]
     model, solved = readout.fit(read, data, patients, config.seed)
     progress = readout.progress(model, solved, data, time.monotonic() - clock)
-    return Fitted(model, progress, "fp32", data.target)
+    progress.precision = {"precision": "fp32", "because": "a readout is solved for in fp32"}
+    return Fitted(model, progress, data.target)

@@ -74,7 +74,11 @@ def publish(
         describe(device),
         {"dataset": prepared.hash, "code": provenance.code_hash()},
     )
-    record |= {"precision": fitted.precision, "backbone_weights": _weights_said(model)}
+    record |= {
+        "precision": fitted.precision,
+        "precision_decision": progress.precision,
+        "backbone_weights": _weights_said(model),
+    }
     with provenance.publish_folder(folder) as aside:
         provenance.write_json(aside / "config.json", address.resolved(config, prepared.hash))
         provenance.write_json(aside / "provenance.json", record)

@@ -17,7 +17,7 @@ from rnfl.training import distributed, frozen_prefix, protocols
 from rnfl.training.augmentation import epoch_order
 from rnfl.training.batches import Batches
 from rnfl.training.checkpointing import Checkpoints, interruptible
-from rnfl.training.devices import resolve_precision
+from rnfl.training.devices import decide_precision
 from rnfl.training.predict import mean_quadrant_mae, predict
 from rnfl.training.protocols import Protocol
 from rnfl.training.state import Progress, collected, learnt, restore, resume
@@ -70,7 +70,7 @@ def fit(
     """
     protocols.check_labels(protocol, train.target)
     device = train.device
-    precision = resolve_precision(config.precision, device, model.backbone.embed_dim)
+    decided = decide_precision(config.precision, device, model.backbone.embed_dim)
     optimizer = torch.optim.AdamW(protocols.apply(model, protocol, config.lr_scale), fused=True)
     per_epoch = -(-len(train) // config.batch_size)
     with (
@@ -79,6 +79,9 @@ def fit(
         torch.random.fork_rng(),
     ):
         progress = resume(checkpoints, model, optimizer, device)
+        # A run ends in the precision it began in, and that is the same in all processes.
+        progress.precision = progress.precision or distributed.agreed(decided)
+        precision = progress.precision["precision"]
         views, clock = [train], time.monotonic()
         saved = clock
         if not progress.is_over(config.epochs, config.patience):

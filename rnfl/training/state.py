@@ -29,6 +29,8 @@ class Progress:
         Weights of the epoch with the lowest validation MAE, without those that are frozen.
     micro_batch : int
         Images computed at once; 0 before the first step. Halved where memory runs out.
+    precision : dict
+        In which precision it began and why, see :func:`~rnfl.training.devices.decide_precision`.
     """
 
     epoch: int = 0
@@ -38,6 +40,7 @@ class Progress:
     history: list[dict] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
     micro_batch: int = 0
+    precision: dict = field(default_factory=dict)
 
     @property
     def best_row(self) -> dict | None:
