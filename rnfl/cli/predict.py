@@ -33,7 +33,7 @@ def predict(
     """Read photographs with a trained model: a table, and a one-page report per eye."""
     from rnfl.inference import model_card, readings, trained
     from rnfl.inference import photographs as requests
-    from rnfl.storage import provenance
+    from rnfl.storage import errors, provenance
     from rnfl.storage.paths import data_root
 
     wanted, excluded = requests.collect(images or [], eye, eyes, disc, width_mm)
@@ -43,8 +43,13 @@ def predict(
     folder = readings.destination(output, data_root() / "predictions", name)
     used = trained.load(model)
     card = used.card if crops else model_card.for_photographs(used.card)
-    done = readings.read(wanted, used, excluded, crops, framing)
-    with provenance.publish_folder(folder) as aside:
+    kept = "photographs and model are as they were; --output names another folder"
+    # The folder is begun before photographs are read: one that cannot be written is said at once.
+    with (
+        errors.writing(f"readings {folder.name}", folder.parent, kept),
+        provenance.publish_folder(folder) as aside,
+    ):
+        done = readings.read(wanted, used, excluded, crops, framing)
         readings.write(done, aside, card)
         if pages:
             _draw_pages(done, used.reference, card, aside)

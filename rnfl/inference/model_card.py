@@ -1,4 +1,4 @@
-"""Model cards: what a trained model is, what it learnt from and how well it did."""
+"""Model cards: what a trained model is, what it was trained on and how well it did."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _test(folder: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
         "test_eyes": len(table),
         "test_mae": summary.get("test_mae"),
         "target": summary.get("target", "profile"),
-        "learnt": summary.get("val_target", "profile"),
+        "trained_on": summary.get("val_target", "profile"),
         "test_r_mean": float(r) if np.isfinite(r) else None,
     }
 
@@ -104,15 +104,15 @@ def _notes(card: Mapping[str, Any]) -> list[str]:
         notes.append("trained on phantom eyes: its numbers mean nothing for a patient")
     if card["phantom"] is None:
         notes.append("the training set is not at hand and the run does not say what it was")
-    if card["learnt"] == "quadrants":
-        notes.append("learnt from quadrant means: the shape within a quadrant was never measured")
+    if card["trained_on"] == "quadrants":
+        notes.append("trained on quadrant means: the shape within a quadrant was not measured")
     if not card["same_version"]:
         notes.append("trained by a version of the training code that gave other results")
     return notes
 
 
 def for_photographs(card: dict[str, Any]) -> dict[str, Any]:
-    """Return a card with a note where a model that learnt from other images is shown photographs.
+    """Return a card with a note where a model trained on other images is shown photographs.
 
     Examples
     --------
@@ -121,5 +121,5 @@ def for_photographs(card: dict[str, Any]) -> dict[str, Any]:
     """
     if card["modality"] in ("CFP", None):
         return card
-    learnt = KINDS.get(card["modality"], card["modality"])
-    return card | {"notes": [*card["notes"], f"trained on {learnt}, shown fundus photographs"]}
+    images = KINDS.get(card["modality"], card["modality"])
+    return card | {"notes": [*card["notes"], f"trained on {images}, shown fundus photographs"]}

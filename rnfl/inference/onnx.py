@@ -17,7 +17,7 @@ import numpy as np
 
 from rnfl import datasets
 from rnfl.core.geometry import FIELD_MM, N_ANGLES
-from rnfl.storage import provenance
+from rnfl.storage import errors, provenance
 from rnfl.storage.paths import prepared_root
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ TOLERANCE = 1e-4  # largest difference from torch, relative to the thickness
 LEAST_UM = 1.0  # thickness below which a difference is not taken relative to it (µm)
 N_RANDOM, N_CROPS = 4, 8
 LARGEST = 2**31 - 2**20  # bytes of weights in one file; the graph needs some
+KEPT = "neither is there, and the run is as it was; --output names another file"
+USE = "Research use only. Not a medical device."
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 
@@ -54,13 +56,17 @@ def export(trained: Trained, path: str | Path) -> dict[str, Any]:
     RuntimeError
         If the packages of the extra 'onnx' are missing, or a profile differs by more than 1e-4.
     ValueError
-        If the path does not end in .onnx or exists, or the model exceeds one file's 2 GB.
+        If the path does not end in .onnx, it or its JSON exists, or the model exceeds one file's
+        2 GB.
+    OSError
+        If they cannot be written, such as on a full disk; neither is there then.
     """
     path = Path(path)
     if path.suffix != ".onnx":
         raise ValueError(f"{path}: expected a name that ends in .onnx")
-    if path.exists():
-        raise ValueError(f"{path} exists already and is kept as it is: name another file")
+    note = path.with_suffix(".json")
+    for taken in filter(Path.exists, (path, note)):
+        raise ValueError(f"{taken} exists already and is kept as it is: name another file")
     n_bytes = 4 * sum(parameter.numel() for parameter in trained.module.parameters())
     if n_bytes >= LARGEST:
         raise ValueError(f"{path}: {n_bytes / 1e9:.1f} GB of weights; one ONNX file holds 2 GB")
@@ -68,8 +74,13 @@ def export(trained: Trained, path: str | Path) -> dict[str, Any]:
     images = np.concatenate(
         [_random(trained.size), *([trained.as_input(crops)] if len(crops) else [])]
     )
-    with provenance.publish_file(path) as aside:
-        to_onnx(trained.module, trained.size, aside, _metadata(trained.card))
+    with (
+        errors.writing(f"{path.name} and {note.name}", path.parent, KEPT),
+        provenance.publish_file(note) as aside_note,
+        provenance.publish_file(path) as aside,
+    ):
+        card = json.dumps(provenance.plain(trained.card))
+        to_onnx(trained.module, trained.size, aside, {"card": card, "unit": "µm", "use": USE})
         difference = compare(trained.module, aside, images)
         if not difference <= TOLERANCE:
             raise RuntimeError(
@@ -78,7 +89,7 @@ def export(trained: Trained, path: str | Path) -> dict[str, Any]:
             )
         about = _about(trained, difference, len(images), len(crops))
         about["sha256"] = provenance.sha256_file(aside)
-    provenance.write_json(path.with_suffix(".json"), about)
+        provenance.write_json(aside_note, about)
     return about
 
 
@@ -188,11 +199,6 @@ def _about(trained: Trained, difference: float, n: int, n_crops: int) -> dict[st
         "checked_on": {"images": n, "crops": n_crops},
         "opset": OPSET,
         "versions": provenance.versions(("torch", *PACKAGES)),
-        "use": "Research use only. Not a medical device.",
+        "use": USE,
         "card": trained.card,
     }
-
-
-def _metadata(card: dict[str, Any]) -> dict[str, str]:
-    return {"card": json.dumps(provenance.plain(card)), "unit": "µm",
-            "use": "Research use only. Not a medical device."}  # fmt: skip

@@ -1,6 +1,8 @@
 """ONNX export: the same numbers as torch for every kind of backbone, or no file."""
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from rnfl.inference import trained
 from rnfl.models.backbone import Backbone
 from rnfl.models.registry import BackboneSpec
 from rnfl.models.regressor import RNFLRegressor
+from rnfl.storage import provenance
 
 onnx = pytest.importorskip("onnx", reason="the extra 'onnx' is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
@@ -102,10 +105,28 @@ def test_a_file_with_other_numbers_is_refused(used, monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_is_full_or_read_only_is_said(used, monkeypatch, tmp_path, code):
+    def refuse(path):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(export, "to_onnx", lambda *arguments: arguments[2].touch())
+    monkeypatch.setattr(export, "compare", lambda *arguments: 0.0)
+    monkeypatch.setattr(provenance, "_flush", refuse)
+    said = rf"cannot write m\.onnx and m\.json into {tmp_path} \({os.strerror(code)}.*--output"
+    with pytest.raises(OSError, match=said) as caught:
+        export.export(used, tmp_path / "m.onnx")
+    assert caught.value.errno == code
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_nothing_is_written_over_and_the_name_must_end_in_onnx(used, tmp_path):
     (tmp_path / "m.onnx").write_text("mine")
     with pytest.raises(ValueError, match="exists already"):
         export.export(used, tmp_path / "m.onnx")
+    (tmp_path / "other.json").write_text("mine")
+    with pytest.raises(ValueError, match=r"other\.json exists already"):
+        export.export(used, tmp_path / "other.onnx")
     with pytest.raises(ValueError, match=r"ends in \.onnx"):
         export.export(used, tmp_path / "model.pt")
 

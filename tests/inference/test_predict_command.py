@@ -1,6 +1,8 @@
 """``rnfl predict``: which eye it is, what is left out and why, and files that appear at once."""
 
+import errno
 import json
+import os
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,7 @@ from rnfl.core import geometry
 from rnfl.imaging import fundus
 from rnfl.inference import photographs as requests
 from rnfl.inference import readings, trained
+from rnfl.storage import provenance
 from rnfl.storage.paths import project_root
 
 REAL = project_root().parent / "shared" / "data" / "grape" / "CFPs"
@@ -219,6 +222,21 @@ def test_the_command_writes_everything_once_and_never_over_anything(command, pho
     assert f"{folder}-2" in again.stdout
     refused = command(photos, *options, "--output", folder)
     assert "exists already and is kept as it is" in str(refused.exception)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_is_full_or_read_only_is_said(command, photos, tmp_path, monkeypatch, code):
+    def refuse(path):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(provenance, "_flush", refuse)
+    out = tmp_path / "out"
+    options = ["--eye", "from-name", "--model", "m", "--no-pages", "--output", out]
+    error = command(photos, *options).exception
+    assert isinstance(error, OSError) and error.errno == code
+    assert f"cannot write readings out into {tmp_path} ({os.strerror(code)}" in str(error)
+    assert "as they were; --output names another folder" in str(error)
+    assert not out.exists() and not list(tmp_path.glob("**/*.partial"))
 
 
 def test_nothing_appears_when_none_can_be_read(command, tmp_path):

@@ -83,8 +83,8 @@ def warning(card: Mapping[str, Any]) -> tuple[str, str]:
 def curve_title(card: Mapping[str, Any]) -> str:
     """Return the heading of the curve, which says where its shape was never measured."""
     title = "Thickness along the circle of 3.46 mm"
-    if card.get("learnt") == "quadrants":
-        title += "; learnt from quadrant means, not its shape within them"
+    if card.get("trained_on") == "quadrants":
+        title += "; trained on quadrant means, not its shape within them"
     return title
 
 
@@ -93,10 +93,10 @@ def wheel_title(kind: str, card: Mapping[str, Any]) -> str:
 
     Examples
     --------
-    >>> wheel_title("clock_hour", {"learnt": "quadrants"})
+    >>> wheel_title("clock_hour", {"trained_on": "quadrants"})
     'Clock hours (µm): never measured'
     """
-    unmeasured = kind == "clock_hour" and card.get("learnt") == "quadrants"
+    unmeasured = kind == "clock_hour" and card.get("trained_on") == "quadrants"
     return WHEELS[kind] + (": never measured" if unmeasured else "")
 
 

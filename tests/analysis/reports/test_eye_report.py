@@ -178,10 +178,10 @@ def test_a_band_of_quadrants_judges_quadrants_alone():
 
 
 def test_a_model_of_quadrant_means_says_so_where_it_draws_more(band):
-    figure = eye_report.draw(make_eye(), band, CARD | {"learnt": "quadrants"})
+    figure = eye_report.draw(make_eye(), band, CARD | {"trained_on": "quadrants"})
     figure.draw_without_rendering()
     axes_titled(figure, "Clock hours (µm): never measured")
-    axes_titled(figure, "learnt from quadrant means, not its shape")
+    axes_titled(figure, "trained on quadrant means, not its shape")
     test_no_two_texts_overlap(figure)
     test_the_page_is_a4_and_nothing_is_cut_off_or_runs_into_the_margin(figure)
 
