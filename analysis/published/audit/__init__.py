@@ -8,14 +8,13 @@ the reading it rests on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
 from analysis import published
-from analysis.published.audit import claims, consistency, limits, workbook
-from analysis.published.audit.cells import Cell, Finding, cells, frame
+from analysis.published.audit import checks, workbook
+from analysis.published.audit.cells import COLUMNS, cells
 from analysis.published.audit.input import check_results, read_results
 from analysis.published.audit.text import condense, format_audit, quantity
 from rnfl.storage.provenance import sha256_file
@@ -31,19 +30,6 @@ __all__ = [
     "quantity",
     "read_results",
 ]
-
-CHECKS = (
-    claims.comparisons,
-    claims.lines,
-    claims.averages,
-    consistency.best,
-    consistency.contradictions,
-    consistency.repeats,
-    limits.constant_bound,
-    limits.offsets,
-    limits.spreads,
-    limits.possible,
-)
 
 
 def audit(results: pd.DataFrame, grape: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -64,7 +50,7 @@ def audit(results: pd.DataFrame, grape: pd.DataFrame | None = None) -> pd.DataFr
         One row per finding: check, edition, table, cell, claim, published, recomputed, verdict
         ('does not hold', 'contradiction', 'doubtful', 'cannot be checked', 'holds'), reading (the
         assumption the verdict rests on), detail, low and high (what rounding of the inputs lets the
-        recomputed number be), digits, unit.
+        recomputed number be), digits and published_digits (decimals to show), unit.
 
     Raises
     ------
@@ -73,22 +59,9 @@ def audit(results: pd.DataFrame, grape: pd.DataFrame | None = None) -> pd.DataFr
     """
     table = cells(check_results(results))
     if grape is None and any(cell.table == workbook.TABLE for cell in table):
-        grape = _workbook()
-    return frame(_findings(table, grape))
-
-
-def _findings(table: list[Cell], grape: pd.DataFrame | None) -> Iterator[Finding]:
-    for check in CHECKS:
-        yield from check(table)
-    yield from workbook.counts(table, grape)
-    yield from workbook.constants(table, grape)
-
-
-def _workbook() -> pd.DataFrame | None:
-    try:
-        return workbook.workbook()
-    except FileNotFoundError:
-        return None
+        grape = workbook.workbook()
+    found = [one for check in checks.CHECKS for one in check(table)]
+    return pd.DataFrame([*found, *workbook.findings(table, grape)], columns=COLUMNS)
 
 
 def inputs() -> dict[str, str]:
@@ -97,15 +70,13 @@ def inputs() -> dict[str, str]:
     GRAPE's workbook is among them where it is at hand.
     """
     files = {f"published/{name}.csv": published.FOLDER / f"{name}.csv" for name in published.TABLES}
-    try:
-        files["grape workbook"] = workbook.workbook_path()
-    except FileNotFoundError:
-        pass
+    if path := workbook.workbook_path():
+        files["grape workbook"] = path
     return {name: sha256_file(path) for name, path in files.items()}
 
 
 def audit_file(path: str | Path) -> pd.DataFrame:
-    """Read a CSV of results (``input.read_results``) and audit it."""
+    """Read a CSV of results (:mod:`analysis.published.audit.input` says which) and audit it."""
     return audit(read_results(path))
 
 
@@ -120,19 +91,18 @@ def freezing_points(results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         edition, backbone, kind ('stated', 'refitted'), intercept, slope_per_10, r_squared.
     """
     table = cells(check_results(results))
-    names = ["edition", "backbone", "protocol", "percent_frozen", "mae"]
     rows = [
         (
             c.edition,
             c.backbone,
             c.protocol,
-            c.numbers["percent_frozen"].value,
-            c.numbers["mae"].value,
+            *(c.numbers[n].value for n in ("percent_frozen", "mae")),
         )
-        for some in claims.points(table).values()
+        for some in checks.points(table).values()
         for c in some
     ]
-    return pd.DataFrame(rows, columns=names), claims.fitted(table)
+    columns = ["edition", "backbone", "protocol", "percent_frozen", "mae"]
+    return pd.DataFrame(rows, columns=columns), checks.fitted(table)
 
 
 def errors(results: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
@@ -144,16 +114,15 @@ def errors(results: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
         edition, table, backbone, protocol, mae (µm; on GRAPE the average of the quadrants), and
         constant (µm): σ_true, or on GRAPE the MAE of its own mean; NaN where there is neither.
     """
-    checks = findings[findings["check"].isin(["constant bound", "GRAPE constant"])]
+    compared = findings[findings["check"].isin(["constant bound", "GRAPE constant"])]
+    compared = compared.dropna(subset=["published"])
+    keys = ["edition", "table", "cell", "published"]
+    constants = compared.drop_duplicates(keys).set_index(keys)["recomputed"]
     rows = []
     for cell in cells(check_results(results)):
-        mae = cell.numbers.get("mae", cell.numbers.get("mae_global"))
-        if mae is None:
-            continue
-        same = (checks["edition"] == cell.edition) & (checks["table"] == cell.table)
-        same &= (checks["cell"] == cell.name) & (checks["published"] == mae.value)
-        bound = checks.loc[same, "recomputed"]
-        constant = float(bound.iloc[0]) if len(bound) else float("nan")
-        rows.append((cell.edition, cell.table, cell.backbone, cell.protocol, mae.value, constant))
+        if mae := cell.first("mae", "mae_global"):
+            constant = constants.get((cell.edition, cell.table, cell.name, mae.value), float("nan"))
+            place = cell.edition, cell.table, cell.backbone, cell.protocol
+            rows.append((*place, mae.value, constant))
     columns = ["edition", "table", "backbone", "protocol", "mae", "constant"]
     return pd.DataFrame(rows, columns=columns)

@@ -7,8 +7,9 @@ claim's own have a value in common. So no claim is refused for a difference that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,37 @@ KEYS = ["edition", "table", "backbone", "protocol"]
 EXACT = 1e-9  # slack for the rounding of the arithmetic itself
 MAX_DECIMALS = 12
 SHOWN = 4  # decimals of a number that comes with more
+
+# What the metrics are: errors are better when lower, agreement when higher.
+SECTORS = ("mae_S", "mae_N", "mae_I", "mae_T")
+ERRORS = ("mae", "rmse", "mae_global", *SECTORS, "gap", "gradient_mae")
+AGREEMENT = ("r", "pearson_per_eye", "pearson_pooled", "pearson_between_eyes", "r2", "ccc")
+SPREADS = ("sigma", "sigma_flat", "sigma_between", "sigma_template")
+TRUE_SPREADS = ("sigma_true", "sigma_true_flat", "sigma_true_between", "sigma_true_means")
+SETTINGS = ("percent_frozen", "lambda_pearson", "lambda_gradient", "n_eyes")
+LINE = ("claimed_intercept", "claimed_slope_per_10_percent", "claimed_r_squared")
+METRICS = (
+    *(*ERRORS, *AGREEMENT, *SPREADS, *TRUE_SPREADS),
+    *(*SETTINGS, *LINE, "claimed_saturating"),
+)
+
+
+def label(metric: str) -> str:
+    """Return a metric as a sentence names it.
+
+    Examples
+    --------
+    >>> label("mae_T"), label("sigma_flat"), label("percent_frozen")
+    ('MAE T', 'σ flat', 'percent_frozen')
+    """
+    names = {"mae": "MAE", "rmse": "RMSE", "sigma": "σ", "r": "R"}
+    head, *rest = metric.split("_")
+    return " ".join([names[head], *rest]) if head in names else metric
+
+
+def unit_of(metric: str) -> str:
+    """Return the unit of a result: µm, but for agreement and counts."""
+    return "" if metric in AGREEMENT else "eyes" if metric == "n_eyes" else "µm"
 
 
 @dataclass(frozen=True)
@@ -48,6 +80,9 @@ class Number:
 
     def __str__(self) -> str:
         return f"{self.value:.{min(self.digits, SHOWN)}f}".replace("-", "−")
+
+
+NOTHING = Number(float("nan"), float("nan"), 0)
 
 
 def printed(value: float, digits: int) -> Number:
@@ -85,17 +120,30 @@ class Cell:
     about the whole table.
     """
 
-    edition: str
-    table: str
-    backbone: str
-    protocol: str
-    numbers: Mapping[str, Number]
+    edition: str = ""
+    table: str = ""
+    backbone: str = ""
+    protocol: str = ""
+    numbers: Mapping[str, Number] = field(default_factory=dict)
     spreads: Mapping[str, Number] = field(default_factory=dict)  # the printed ±
 
     @property
     def name(self) -> str:
         """Backbone and protocol, as far as they are named."""
         return ", ".join(filter(None, (self.backbone, self.protocol))) or "whole table"
+
+    @property
+    def whole(self) -> Cell:
+        """What a finding about the cell's whole table is about."""
+        return Cell(self.edition, self.table)
+
+    def has(self, *metrics: str) -> bool:
+        """Whether the cell has a number of each metric."""
+        return set(metrics) <= set(self.numbers)
+
+    def first(self, *metrics: str) -> Number | None:
+        """Return the number of the first of the metrics that the cell has."""
+        return next((self.numbers[name] for name in metrics if name in self.numbers), None)
 
 
 def cells(results: pd.DataFrame) -> list[Cell]:
@@ -111,9 +159,8 @@ def cells(results: pd.DataFrame) -> list[Cell]:
     if "digits" in rows:
         rows["digits"] = np.fmax(rows["digits"], seen).astype(int)
     else:
-        rows["digits"] = seen.groupby([rows[k] for k in ("edition", "table", "metric")]).transform(
-            "max"
-        )
+        alike = [rows[name] for name in ("edition", "table", "metric")]
+        rows["digits"] = seen.groupby(alike).transform("max")
     if "plus_minus" not in rows:
         rows["plus_minus"] = np.nan
     out = []
@@ -125,80 +172,54 @@ def cells(results: pd.DataFrame) -> list[Cell]:
     return out
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line of an audit; the fields are the columns of its table.
+def tables(results: Iterable[Cell]) -> list[list[Cell]]:
+    """Return the cells of each table of each edition, in their order."""
+    out: dict[tuple[str, str], list[Cell]] = {}
+    for cell in results:
+        out.setdefault((cell.edition, cell.table), []).append(cell)
+    return list(out.values())
 
-    ``published`` and ``recomputed`` are numbers in ``unit``, shown with ``published_digits`` and
-    ``digits`` decimals; ``low`` and ``high`` bound what the rounding of the inputs lets the
-    recomputed one be.
-    """
 
-    check: str
-    edition: str
-    table: str
-    cell: str
-    claim: str
-    published: float
-    recomputed: float
-    verdict: str
-    reading: str
-    detail: str
-    low: float
-    high: float
-    digits: int
-    published_digits: int
-    unit: str
+def entries(results: Iterable[Cell]) -> Iterator[tuple[Cell, str, Number]]:
+    """Yield every number with its cell and metric."""
+    for cell in results:
+        for metric, number in cell.numbers.items():
+            yield cell, metric, number
+
+
+COLUMNS = [
+    *("check", "edition", "table", "cell", "claim", "published", "recomputed", "verdict"),
+    *("reading", "detail", "low", "high", "digits", "published_digits", "unit"),
+]
+Finding = dict[str, Any]
 
 
 def finding(
     cell: Cell,
     check: str,
     claim: str,
-    verdict: str,
-    *,
     published: Number | None = None,
     recomputed: Number | None = None,
-    unit: str = "µm",
     reading: str = "",
     detail: str = "",
+    *,
+    verdict: str | None = None,
+    unit: str = "µm",
 ) -> Finding:
-    """Return the finding about a cell; an absent number is NaN."""
-    nothing = Number(float("nan"), float("nan"), 0)
-    told, found = published or nothing, recomputed or nothing
-    digits = min(found.digits, SHOWN), min(told.digits, SHOWN)
-    text = claim, told.value, found.value, verdict, reading, detail
-    bounds = found.low, found.high, *digits, unit
-    return Finding(check, cell.edition, cell.table, cell.name, *text, *bounds)
+    """Return one line of an audit, by the names of its ``COLUMNS``.
 
-
-def label(metric: str) -> str:
-    """Return a metric as a sentence names it.
-
-    Examples
-    --------
-    >>> label("mae_T"), label("sigma_flat"), label("percent_frozen")
-    ('MAE T', 'σ flat', 'percent_frozen')
+    ``published`` and ``recomputed`` are in ``unit``; an absent number is NaN. Unless a verdict is
+    given, the claim holds when both agree within rounding, and cannot be checked when one of them
+    is not there. ``low`` and ``high`` bound what the rounding of the inputs lets the recomputed one
+    be.
     """
-    names = {"mae": "MAE", "rmse": "RMSE", "sigma": "σ", "r": "R"}
-    head, *rest = metric.split("_")
-    return " ".join([names[head], *rest]) if head in names else metric
-
-
-def verdict_of(published: Number, recomputed: Number) -> str:
-    """Return ``holds`` when both agree within rounding, else ``does not hold``."""
-    return HOLDS if published.agrees(recomputed) else FAILS
-
-
-def frame(findings: Iterable[Finding]) -> pd.DataFrame:
-    """Return findings as a table, one row each."""
-    columns = list(Finding.__dataclass_fields__)
-    return pd.DataFrame([asdict(one) for one in findings], columns=columns)
-
-
-def whole_tables(results: Iterable[Cell]) -> dict[tuple[str, str], list[Cell]]:
-    """Return the cells of each table of each edition, in their order."""
-    out: dict[tuple[str, str], list[Cell]] = {}
-    for cell in results:
-        out.setdefault((cell.edition, cell.table), []).append(cell)
-    return out
+    told, found = published or NOTHING, recomputed or NOTHING
+    if verdict is None:
+        known = np.isfinite([told.value, found.value, found.half]).all()
+        verdict = OPEN if not known else HOLDS if told.agrees(found) else FAILS
+    digits = min(found.digits, SHOWN), min(told.digits, SHOWN)
+    values = (
+        *(check, cell.edition, cell.table, cell.name, claim, told.value, found.value, verdict),
+        *(reading, detail, found.low, found.high, *digits, unit),
+    )
+    return dict(zip(COLUMNS, values, strict=True))

@@ -28,18 +28,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.published import decimals
-from analysis.published.audit.cells import KEYS
-from analysis.published.audit.claims import COMPARISON, LINE
+from analysis.published.audit.cells import KEYS, METRICS
+from analysis.published.audit.checks import COMPARISON
+from rnfl.storage.tables import listed
 
-METRICS = (
-    *("mae", "rmse", "mae_global", "mae_S", "mae_N", "mae_I", "mae_T", "gap", "gradient_mae"),
-    *("r", "pearson_per_eye", "pearson_pooled", "pearson_between_eyes", "r2", "ccc"),
-    *("sigma", "sigma_flat", "sigma_between", "sigma_template"),
-    *("sigma_true", "sigma_true_flat", "sigma_true_between", "sigma_true_means"),
-    *("percent_frozen", "lambda_pearson", "lambda_gradient", "n_eyes"),
-    *LINE,
-    "claimed_saturating",
-)
 LONG = ["metric", "value"]
 EMPTY = ("", "—", "-")
 MANY = 6
@@ -95,9 +87,9 @@ def _long(raw: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 def _wide(raw: pd.DataFrame, path: Path) -> pd.DataFrame:
     metrics = [name for name in raw if name not in (*KEYS, "model", "line")]
-    _refuse(path, "unknown columns", [n for n in metrics if not is_metric(n)], _listed())
+    _refuse(path, "unknown columns", [n for n in metrics if not is_metric(n)], _known())
     if not metrics:
-        raise ValueError(f"{path}: no column is a metric; expected some of {', '.join(_listed())}")
+        raise ValueError(f"{path}: no column is a metric; expected some of {', '.join(_known())}")
     keys = _keys(raw, path)
     repeated = raw.loc[keys.duplicated(keep=False), "line"]
     _refuse(path, "rows of one model", [f"line {n}" for n in repeated], [
@@ -172,7 +164,7 @@ def check_results(
     place = "row" if line is None else "line"
     rows[KEYS] = rows[KEYS].fillna("").astype(str)
     unknown = rows.loc[~rows["metric"].map(is_metric), "metric"]
-    _refuse(source, "unknown metrics", list(unknown), _listed())
+    _refuse(source, "unknown metrics", list(unknown), _known())
     rows["value"] = pd.to_numeric(rows["value"])
     _refuse(source, "values that are not finite", [
         f"{place} {lines[i]}" for i in np.flatnonzero(~np.isfinite(rows["value"]))
@@ -186,15 +178,13 @@ def check_results(
     return rows
 
 
-def _listed() -> list[str]:
+def _known() -> list[str]:
     return [*METRICS, "delta_percent[_vs_X]", "better_percent_vs_X", "delta_vs_X", "<metric>_bold",
             "<metric>_arrow"]  # fmt: skip
 
 
 def _refuse(source: str | Path, what: str, found: list[str], expected: list[str]) -> None:
     """Raise a ValueError that lists what was found, if anything was."""
-    distinct = list(dict.fromkeys(found))
-    if distinct:
-        rest = f" and {len(distinct) - MANY} more" if len(distinct) > MANY else ""
-        listed = ", ".join(distinct[:MANY]) + rest
-        raise ValueError(f"{source}: {what}: {listed}; expected {', '.join(expected)}")
+    if found:
+        expected = ", ".join(expected)
+        raise ValueError(f"{source}: {what}: {listed(found, MANY)}; expected {expected}")

@@ -18,8 +18,8 @@ from analysis.published.audit.cells import (
     Cell,
     Finding,
     Number,
+    entries,
     finding,
-    verdict_of,
 )
 from rnfl.core.geometry import QUADRANTS
 from rnfl.datasets import grape
@@ -33,20 +33,18 @@ KNOWS = (
 )
 
 
-def workbook() -> pd.DataFrame:
-    """Return GRAPE's baseline visit, one row per eye.
-
-    Raises
-    ------
-    FileNotFoundError
-        When the raw files are not there.
-    """
-    return read_baseline(workbook_path())
+def workbook_path() -> Path | None:
+    """Return where GRAPE's workbook lies; None where its raw files are not at hand."""
+    try:
+        return next(grape.find_source().glob(grape.WORKBOOK.replace(" ", "?")))
+    except FileNotFoundError:
+        return None
 
 
-def workbook_path() -> Path:
-    """Return where GRAPE's workbook lies; a FileNotFoundError says where to put it."""
-    return next(grape.find_source().glob(grape.WORKBOOK.replace(" ", "?")))
+def workbook() -> pd.DataFrame | None:
+    """Return GRAPE's baseline visit, one row per eye; None where its files are not at hand."""
+    path = workbook_path()
+    return None if path is None else read_baseline(path)
 
 
 def evaluable(eyes: pd.DataFrame) -> pd.DataFrame:
@@ -74,50 +72,48 @@ def _spread(values: pd.Series) -> float:
     return float((values - values.mean()).abs().mean())
 
 
-def counts(results: Sequence[Cell], eyes: pd.DataFrame | None) -> Iterator[Finding]:
-    """Check ``n_eyes``: of GRAPE against the workbook, of anything else not at all."""
-    for cell in results:
-        if "n_eyes" not in cell.numbers:
-            continue
-        told = cell.numbers["n_eyes"]
-        claim = f"{cell.table or cell.name}: {told} eyes"
-        given = {"published": told, "unit": "eyes"}
-        if cell.table != TABLE or eyes is None:
-            reason = ABSENT if cell.table == TABLE else "no data set to count is known for it"
-            yield finding(cell, "count", claim, OPEN, **given, detail=reason)
-            continue
-        n = Number(len(evaluable(eyes)), 0, 0)
-        given |= {"recomputed": n, "reading": "eyes whose four quadrants are all measured"}
-        detail = f"{n} of the {len(eyes)} eyes in the workbook"
-        verdict = verdict_of(told, n)
-        if len(eyes) < ALL_EYES:
-            detail += f", which is a part of GRAPE ({ALL_EYES} eyes)"
-            verdict = FAILS if n.value > told.high else OPEN
-        yield finding(cell, "count", claim, verdict, **given, detail=detail)
-
-
-def constants(results: Sequence[Cell], eyes: pd.DataFrame | None) -> Iterator[Finding]:
-    """Compare GRAPE's published errors with predicting the mean of its eyes for everybody."""
+def findings(results: Sequence[Cell], eyes: pd.DataFrame | None) -> Iterator[Finding]:
+    """Yield what GRAPE's eyes, where they are at hand, say of the numbers published about them."""
+    for cell, metric, told in entries(results):
+        if metric == "n_eyes":
+            yield _count(cell, told, eyes)
     here = [cell for cell in results if cell.table == TABLE]
-    if not any(name.startswith("mae_") for cell in here for name in cell.numbers):
-        return
-    if eyes is None:
+    errors = [one for one in entries(here) if one[1].startswith("mae_")]
+    if errors and eyes is None:
         claim = "the errors on GRAPE are below those of a constant"
-        yield finding(Cell("", TABLE, "", "", {}), "GRAPE constant", claim, OPEN, detail=ABSENT)
-        return
+        yield finding(Cell(table=TABLE), "GRAPE constant", claim, detail=ABSENT)
+    elif errors:
+        yield from _constants(errors, eyes)
+
+
+def _count(cell: Cell, told: Number, eyes: pd.DataFrame | None) -> Finding:
+    """Check a number of eyes: of GRAPE against the workbook, of anything else not at all."""
+    claim = f"{cell.table or cell.name}: {told} eyes"
+    if cell.table != TABLE or eyes is None:
+        reason = ABSENT if cell.table == TABLE else "no data set to count is known for it"
+        return finding(cell, "count", claim, told, unit="eyes", detail=reason)
+    n = Number(len(evaluable(eyes)), 0, 0)
+    detail, verdict = f"{n} of the {len(eyes)} eyes in the workbook", None
+    if len(eyes) < ALL_EYES:
+        detail += f", which is a part of GRAPE ({ALL_EYES} eyes)"
+        verdict = FAILS if n.value > told.high else OPEN
+    reading = "eyes whose four quadrants are all measured"
+    given = {"verdict": verdict, "unit": "eyes"}
+    return finding(cell, "count", claim, told, n, reading, detail, **given)
+
+
+def _constants(told: list[tuple[Cell, str, Number]], eyes: pd.DataFrame) -> Iterator[Finding]:
+    """Compare GRAPE's published errors with predicting the mean of its eyes for everybody."""
     errors, n = constant_errors(eyes), len(evaluable(eyes))
     part = f", a part of GRAPE's {ALL_EYES} eyes" if len(eyes) < ALL_EYES else ""
     reading = f"the mean of {n} evaluable eyes (workbook of {len(eyes)}{part}); {KNOWS}"
-    for cell in here:
-        for name, told in cell.numbers.items():
-            if name not in errors:
-                continue
-            found = Number(errors[name], 0.0, 2)
-            which = "global (average of the quadrants)" if name == "mae_global" else name[-1]
-            claim = f"{cell.name}: MAE {told} µm, {which}, beats predicting GRAPE's mean"
-            verdict = HOLDS if told.low < found.value else FAILS
-            detail = ""
-            if name == "mae_global":
-                detail = f"the mean thickness itself: {errors['mae_of_mean']:.2f} µm"
-            numbers = {"published": told, "recomputed": found, "reading": reading}
-            yield finding(cell, "GRAPE constant", claim, verdict, **numbers, detail=detail)
+    for cell, metric, mae in told:
+        if metric not in errors:
+            continue
+        found, which, detail = Number(errors[metric], 0.0, 2), metric[-1], ""
+        if metric == "mae_global":
+            which = "global (average of the quadrants)"
+            detail = f"the mean thickness itself: {errors['mae_of_mean']:.2f} µm"
+        claim = f"{cell.name}: MAE {mae} µm, {which}, beats predicting GRAPE's mean"
+        verdict = HOLDS if mae.low < found.value else FAILS
+        yield finding(cell, "GRAPE constant", claim, mae, found, reading, detail, verdict=verdict)

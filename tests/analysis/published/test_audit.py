@@ -115,6 +115,13 @@ def test_a_claim_may_differ_by_what_rounding_explains(claimed, digits, verdict):
     assert only(audit.audit(rows), "percentage", "better than").verdict == verdict
 
 
+def test_a_percentage_of_an_error_of_zero_cannot_be_checked():
+    rows = published.load("table1", "submission")
+    structured = (rows["protocol"] == "structured") & (rows["metric"] == "mae")
+    rows.loc[structured & (rows["backbone"] == RETFOUND), "value"] = 0.0
+    assert only(audit.audit(rows), "percentage", "better than").verdict == "cannot be checked"
+
+
 SUBMISSION = {"edition": "submission", "table": "table1", "metric": "mae"}
 GRAPE_GRADIENT = {"edition": "unstated", "table": "grape", "protocol": "gradient_loss"}
 
