@@ -23,7 +23,8 @@ from rnfl.datasets import grape
 from rnfl.datasets.grape.files import find_files
 from rnfl.datasets.grape.regions import find_region
 from rnfl.imaging import fundus
-from rnfl.imaging.disc import PRIOR_CENTRE, brightest_spot, locate
+from rnfl.imaging.crops import shrink
+from rnfl.imaging.disc import PRIOR_CENTRE, WORKING_WIDTH, locate
 from rnfl.storage.progress import progress
 
 LONGEST = 800  # px of the width of a photograph that is looked at
@@ -105,6 +106,19 @@ def blurred(photo: np.ndarray) -> np.ndarray:
     """Out of focus: a Gaussian of 0.5 % of the width."""
     sigma = 0.005 * photo.shape[1]
     return ndimage.gaussian_filter(photo, (sigma, sigma, 0))
+
+
+def brightest_spot(photo: np.ndarray, blur: float = 0.025) -> tuple[float, float]:
+    """Return ``(x, y)`` in px of the brightest spot of the blurred grey photograph.
+
+    The usual shortcut, to be measured beside ours. ``blur`` is the standard deviation of the
+    Gaussian as a fraction of the width; 0.025 was the kindest to it on GRAPE.
+    """
+    scale = photo.shape[1] / WORKING_WIDTH
+    small = shrink(photo, scale).mean(axis=-1)
+    grey = ndimage.gaussian_filter(small, blur * WORKING_WIDTH)
+    row, column = np.unravel_index(np.argmax(grey), grey.shape)
+    return float((column + 0.5) * scale - 0.5), float((row + 0.5) * scale - 0.5)
 
 
 CHANGES: dict[str, Callable[[Case], Case]] = {

@@ -134,19 +134,6 @@ def locate(
     )
 
 
-def brightest_spot(photo: np.ndarray, blur: float = 0.025) -> tuple[float, float]:
-    """Return ``(x, y)`` in px of the brightest spot of the blurred grey photograph.
-
-    The usual shortcut, kept only to be measured beside :func:`locate`. ``blur`` is the standard
-    deviation of the Gaussian as a fraction of the width; 0.025 was the kindest to it on GRAPE.
-    """
-    small = _shrink(photo)
-    grey = ndimage.gaussian_filter(small.mean(axis=-1), blur * small.shape[1])
-    row, column = np.unravel_index(np.argmax(grey), grey.shape)
-    scale = photo.shape[1] / small.shape[1]
-    return float((column + 0.5) * scale - 0.5), float((row + 0.5) * scale - 0.5)
-
-
 def field_of_view(photo: np.ndarray) -> np.ndarray:
     """Return the mask (H, W) of the illuminated field of a photograph (H, W, 3), rim eroded.
 

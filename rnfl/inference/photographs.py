@@ -146,7 +146,7 @@ def _files(images: Sequence[Path]) -> tuple[list[Path], list[dict[str, str]]]:
     count = Counter(path.resolve() for path in paths)
     twice = sorted(str(path) for path, times in count.items() if times > 1)
     if twice:
-        raise ValueError(f"photographs are given twice: {', '.join(twice[:5])}")
+        raise ValueError(f"photographs are given twice: {listed(twice)}")
     return paths, exclusions
 
 
@@ -160,9 +160,9 @@ def _read_table(path: Path) -> dict[str, dict[str, str]]:
         raise ValueError(f"{path}: columns width_mm and {DEGREES}: keep one of them")
     frame = frame[[name for name in (*COLUMNS, DEGREES) if name in frame]]
     frame = frame.apply(lambda column: column.str.strip())
-    repeated = frame.loc[frame["image"].duplicated(), "image"].tolist()
-    if repeated or (frame["image"] == "").any():
-        raise ValueError(f"{path}: image must name each photograph once; see {repeated[:5]}")
+    repeated = frame.loc[frame["image"].duplicated(), "image"]
+    if len(repeated) or (frame["image"] == "").any():
+        raise ValueError(f"{path}: image must name each photograph once; see {listed(repeated)}")
     return {row["image"]: row for row in frame.to_dict("records")}
 
 
@@ -171,10 +171,7 @@ def _request(path: Path, eye: str | None, row: dict | None, centre, width_mm: fl
         raise ValueError("no row in the table of eyes")
     if not path.is_file():
         raise ValueError("no such file")
-    if eye == FROM_NAME:
-        return Request(path, _side_in(path.stem), centre, width_mm)
-    if row is None:
-        return Request(path, eye, centre, width_mm)
+    row = row or {"eye": _side_in(path.stem) if eye == FROM_NAME else eye}
     side = SPELLINGS["laterality"].get(row["eye"].lower(), row["eye"].upper())
     if side not in LATERALITIES:
         raise ValueError(f"eye {row['eye']!r}: expected one of {', '.join(LATERALITIES)}")

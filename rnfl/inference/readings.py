@@ -18,6 +18,7 @@ from rnfl.imaging.disc import Disc
 from rnfl.inference.photographs import Request
 from rnfl.storage import provenance
 from rnfl.storage.progress import progress
+from rnfl.storage.tables import listed
 
 if TYPE_CHECKING:
     from rnfl.inference.trained import Trained
@@ -101,8 +102,9 @@ def read(
     )  # fmt: skip
     usable = [i for i, answer in enumerate(answers) if not isinstance(answer, str)]
     if not usable:
-        reasons = "\n".join(f"  {e.image}: {e.reason}" for e in exclusions.head(20).itertuples())
-        raise ValueError(f"none of {len(exclusions)} could be read:\n{reasons}")
+        reasons = (f"  {one.image}: {one.reason}" for one in exclusions.itertuples())
+        said = listed(reasons, 20, comma="\n")
+        raise ValueError(f"none of {len(exclusions)} could be read:\n{said}")
     kept = [requests[i] for i in usable]
     profiles = trained.predict(np.stack([answers[i][0] for i in usable]))
     discs = [answers[i][1] for i in usable]

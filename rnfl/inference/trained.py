@@ -22,6 +22,7 @@ from rnfl.runs import results
 from rnfl.runs.results import RunResult
 from rnfl.storage import provenance
 from rnfl.storage.paths import prepared_root, runs_root
+from rnfl.storage.tables import listed
 from rnfl.training.config import RunConfig
 
 if TYPE_CHECKING:
@@ -158,9 +159,7 @@ def _finished() -> list[Path]:
 
 
 def _listing(folders: list[Path]) -> str:
-    said = [text for _, text in sorted(map(_ranked, folders))]
-    rest = len(folders) - LISTED
-    return "\n".join(said[:LISTED] + ([f"  and {rest} more"] if rest > 0 else []))
+    return listed((text for _, text in sorted(map(_ranked, folders))), LISTED, comma="\n")
 
 
 def _ranked(folder: Path) -> tuple[tuple, str]:

@@ -18,6 +18,14 @@ BENCHMARKS = project_root() / "benchmarks"
 REAL = project_root().parent / "shared" / "data" / "grape"
 
 
+@pytest.fixture(scope="module")
+def benchmark():
+    """The program that measures the localisation, and the usual shortcut beside it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        yield importlib.import_module("disc")
+
+
 def error(found: tuple[float, float], laterality: str, x: float, y: float, size: int) -> float:
     """Distance in disc radii from the disc that `draw_fundus` drew."""
     x = x * size - 0.5
@@ -27,12 +35,12 @@ def error(found: tuple[float, float], laterality: str, x: float, y: float, size:
 
 @pytest.mark.parametrize("laterality", ["OD", "OS"])
 @pytest.mark.parametrize(("x", "y"), [(0.74, 0.48), (0.60, 0.44), (0.85, 0.52)])
-def test_finds_the_drawn_disc_where_glare_fools_the_brightest_spot(laterality, x, y):
+def test_finds_the_drawn_disc_where_glare_fools_the_brightest_spot(benchmark, laterality, x, y):
     photo = draw_fundus(laterality, x, y, glare=True)
     found = disc.locate(photo, laterality)
     assert error((found.x, found.y), laterality, x, y, len(photo)) < 0.2
     assert not found.unsure
-    assert error(disc.brightest_spot(photo), laterality, x, y, len(photo)) > 3
+    assert error(benchmark.brightest_spot(photo), laterality, x, y, len(photo)) > 3
 
 
 @pytest.mark.parametrize("size", [300, 1000])
@@ -121,9 +129,9 @@ def measure(cases, change=lambda photo, eye, x, y, r: (photo, eye, x, y, r)):
     return np.array(errors), np.array(unsure)
 
 
-def test_real_photographs(real):
+def test_real_photographs(benchmark, real):
     errors, unsure = measure(real)
-    spots = [disc.brightest_spot(photo) for photo, *_ in real]
+    spots = [benchmark.brightest_spot(photo) for photo, *_ in real]
     spots = np.array(
         [np.hypot(u - x, v - y) / r for (u, v), (*_, x, y, r) in zip(spots, real, strict=True)]
     )
@@ -217,9 +225,7 @@ def test_tables_of_the_readme_are_those_of_the_benchmark():
         assert f"| {' | '.join(str(one[name]) for name in names)} |" in readme
 
 
-def test_the_benchmark_measures_drawn_discs_rightly(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    benchmark = importlib.import_module("disc")
+def test_the_benchmark_measures_drawn_discs_rightly(benchmark, tmp_path):
     source, (x, y), side = tmp_path / "raw", (0.74, 0.48), 4 * disc.DISC_RADIUS
     (source / "CFPs").mkdir(parents=True)
     (source / "ROI images").mkdir()
