@@ -1,4 +1,8 @@
-"""Conclusions written from numbers: every sentence follows from a table, whatever it says."""
+"""Conclusions written from numbers: every sentence follows from a table, whatever it says.
+
+Notebooks use the makers by these short names; the kinds of claim are in
+:mod:`analysis.conclusions.claims`.
+"""
 
 from analysis.conclusions.ablations import layer_decay, learning_rates, loss_terms, structured_parts
 from analysis.conclusions.agreement import (
@@ -9,7 +13,7 @@ from analysis.conclusions.agreement import (
     thinning,
 )
 from analysis.conclusions.audit import audit_findings
-from analysis.conclusions.common import seeds_note, with_interval
+from analysis.conclusions.claims import seeds_note
 from analysis.conclusions.fairness import (
     gap_claims,
     gaps_and_chance,
@@ -28,65 +32,23 @@ from analysis.conclusions.learning import (
     pretrained_readouts,
     yardsticks,
 )
-from analysis.conclusions.overfitting import few_templates, response, template_claim
+from analysis.conclusions.overfitting import (
+    collapse,
+    few_templates,
+    flat_sigma,
+    response,
+    template_claim,
+)
 from analysis.conclusions.study import (
     absent_domain,
     best_cell,
     calibration,
-    collapse,
     convergence,
     differences,
     difficulty,
     eyes,
-    flat_sigma,
     label_noise,
     longer_schedule,
     pretraining,
     sectors,
 )
-
-__all__ = [
-    "absent_domain",
-    "anything_learnt",
-    "as_read",
-    "audit_findings",
-    "best_cell",
-    "best_way",
-    "better_ways",
-    "calibration",
-    "collapse",
-    "convergence",
-    "differences",
-    "difficulty",
-    "eyes",
-    "few_templates",
-    "flat_sigma",
-    "floor_effect",
-    "freezing_claim",
-    "freezing_costs",
-    "gap_claims",
-    "gaps_and_chance",
-    "intersections",
-    "label_noise",
-    "layer_decay",
-    "learning_rates",
-    "limits",
-    "longer_schedule",
-    "loss_terms",
-    "luck_of_folds",
-    "phantom_start",
-    "planted_differences",
-    "pretrained_readouts",
-    "pretraining",
-    "proportional_bias",
-    "published_gaps",
-    "reproduction",
-    "response",
-    "sectors",
-    "seeds_note",
-    "structured_parts",
-    "template_claim",
-    "thinning",
-    "with_interval",
-    "yardsticks",
-]

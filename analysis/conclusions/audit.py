@@ -4,28 +4,45 @@ from __future__ import annotations
 
 import pandas as pd
 
+from analysis.conclusions.claims import count, named
 from analysis.published.audit.cells import CONTRADICTION, DOUBTFUL, FAILS, HOLDS, OPEN
 from analysis.published.audit.text import quantity
+
+VERDICTS = {
+    HOLDS: "hold",
+    FAILS: "do not hold",
+    CONTRADICTION: "contradict each other",
+    DOUBTFUL: "are doubtful",
+    OPEN: "cannot be checked",
+}
+# Checks whose findings are a sentence each: check, verdict (None: any), sentence.
+SINGLE = {
+    "eyes": ("count", None, "Eyes: {claim} are stated; {verdict}, {detail}."),
+    "doubtful": ("printed twice", DOUBTFUL, "Doubtful: {detail}; {reading}."),
+    "best": ("best", FAILS, "Printed as best: {claim} {verdict}; {detail}."),
+}
 
 
 def audit_findings(findings: pd.DataFrame) -> list[str]:
     """Return the conclusions of an audit, each from its findings.
 
-    Parameters
-    ----------
-    findings : DataFrame
-        From :func:`analysis.published.audit.audit`. A check without findings gives no sentence.
+    ``findings`` are those of :func:`analysis.published.audit.audit`. A check without findings gives
+    no sentence.
     """
-    parts = [_freezing, _percentages, _bound, _grape, _count, _contradictions, _best, _spread]
-    return [_counts(findings), *(text for part in parts for text in part(findings))]
-
-
-def _counts(findings: pd.DataFrame) -> str:
     n = findings["verdict"].value_counts()
-    words = {HOLDS: "hold", FAILS: "do not hold", CONTRADICTION: "contradict each other",
-             DOUBTFUL: "are doubtful", OPEN: "cannot be checked"}  # fmt: skip
-    listed = ", ".join(f"{n[name]} {text}" for name, text in words.items() if name in n)
-    return f"Audit of {len(findings)} statements: {listed or 'none'}."
+    counts = ", ".join(f"{n[name]} {words}" for name, words in VERDICTS.items() if name in n)
+    return [
+        f"Audit of {len(findings)} statements: {counts or 'none'}.",
+        *_freezing(findings),
+        *_percentages(_of(findings, "percentage")),
+        *_bound(_of(findings, "constant bound")),
+        *_grape(_of(findings, "GRAPE constant")),
+        *_each(findings, "eyes"),
+        *_contradictions(_of(findings, "printed twice")),
+        *_each(findings, "doubtful"),
+        *_each(findings, "best"),
+        *_spread(_of(findings, "sigma", OPEN)),
+    ]
 
 
 def _of(findings: pd.DataFrame, check: str, verdict: str | None = None) -> pd.DataFrame:
@@ -33,20 +50,24 @@ def _of(findings: pd.DataFrame, check: str, verdict: str | None = None) -> pd.Da
     return rows if verdict is None else rows[rows["verdict"] == verdict]
 
 
+def _each(findings: pd.DataFrame, kind: str) -> list[str]:
+    check, verdict, sentence = SINGLE[kind]
+    return [sentence.format(**row) for row in _of(findings, check, verdict).to_dict("records")]
+
+
 def _told(row: pd.Series) -> str:
     return quantity(row["published"], row["published_digits"], "")
 
 
-def _found(row: pd.Series, digits: int | None = None) -> str:
-    return quantity(row["recomputed"], row["digits"] if digits is None else digits, "")
+def _found(row: pd.Series, unit: str = "") -> str:
+    return quantity(row["recomputed"], row["digits"], unit)
 
 
 def _freezing(findings: pd.DataFrame) -> list[str]:
-    out = []
-    for (edition, _, cell), rows in _of(findings, "line").groupby(
-        ["edition", "table", "cell"], sort=False
-    ):
-        unit = {row["unit"]: row for _, row in rows.iterrows() if "stated line" not in row["claim"]}
+    lines, out = _of(findings, "line"), []
+    for (edition, _, cell), rows in lines.groupby(["edition", "table", "cell"], sort=False):
+        stated = rows["claim"].str.contains("stated line")
+        unit = {row["unit"]: row for _, row in rows[~stated].iterrows()}
         where = f"Freezing ({edition}, {cell})" if edition else f"Freezing ({cell})"
         slope, fit = unit.get("µm/10 %"), unit.get("R²")
         if slope is not None and fit is not None:
@@ -56,7 +77,7 @@ def _freezing(findings: pd.DataFrame) -> list[str]:
                 f"per 10 % frozen (µm) and R² {_found(fit)}; stated are {_told(slope)} and "
                 f"{_told(fit)}, which {'holds' if holds else 'does not hold'}."
             )
-        for _, row in rows[rows["claim"].str.contains("the stated line")].iterrows():
+        for _, row in rows[stated].iterrows():
             verb = "as published" if row["verdict"] == HOLDS else f"but {_found(row)} is published"
             share = row["claim"].rsplit(" at ", 1)[1]
             out.append(f"The stated line gives {_told(row)} µm at {share}, {verb}.")
@@ -67,34 +88,34 @@ def _freezing(findings: pd.DataFrame) -> list[str]:
     return out
 
 
-def _percentages(findings: pd.DataFrame) -> list[str]:
-    rows = _of(findings, "percentage")
+def _percentages(rows: pd.DataFrame) -> list[str]:
+    if rows.empty:
+        return []
     checked = rows[rows["verdict"] != OPEN]
-    if rows.empty:
-        return []
-    holds = int((checked["verdict"] == HOLDS).sum())
-    out = [f"Percentages: {holds} of {len(checked)} that can be recomputed hold."]
-    for _, row in checked[checked["verdict"] == FAILS].iterrows():
-        found = quantity(row["recomputed"], row["digits"], row["unit"])
-        detail = row["detail"].rstrip(".")
-        out.append(f"“{row['claim']}”: recomputed it is {found} ({detail}).")
-    return out
+    holds, fails = (checked[checked["verdict"] == verdict] for verdict in (HOLDS, FAILS))
+    return [
+        f"Percentages: {count(holds, checked)} that can be recomputed hold.",
+        *(
+            f"“{row['claim']}”: recomputed it is {_found(row, row['unit'])} "
+            f"({row['detail'].rstrip('.')})."
+            for _, row in fails.iterrows()
+        ),
+    ]
 
 
-def _bound(findings: pd.DataFrame) -> list[str]:
-    rows = _of(findings, "constant bound").dropna(subset=["published"])
-    if rows.empty:
+def _bound(rows: pd.DataFrame) -> list[str]:
+    printed = rows.dropna(subset=["published"])
+    if printed.empty:
         return []
-    above, best = rows[rows["verdict"] == FAILS], rows.loc[rows["published"].idxmin()]
-    share = f"all {len(rows)}" if len(above) == len(rows) else f"{len(above)} of {len(rows)}"
-    bounds = sorted({_found(row) for _, row in rows.iterrows()})
+    above, best = _of(printed, "constant bound", FAILS), printed.loc[printed["published"].idxmin()]
+    share = f"All {len(printed)}" if len(above) == len(printed) else count(above, printed)
+    bounds = " / ".join(sorted({_found(row) for _, row in printed.iterrows()}))
     text = (
-        f"Constant bound: whatever the distribution, a constant's MAE is at most the SD of the "
-        f"labels (σ_true = {' / '.join(bounds)} µm). {share.capitalize()} MAEs lie above it "
-        f"({_told(best)} µm at best)"
+        "Constant bound: whatever the distribution, a constant's MAE is at most the SD of the "
+        f"labels (σ_true = {bounds} µm). {share} MAEs lie above it ({_told(best)} µm at best)"
     )
     text += ", so they are no better than a constant" if len(above) else ""
-    if _of(findings, "constant bound")["reading"].str.contains("mean thickness").any():
+    if rows["reading"].str.contains("mean thickness").any():
         text += (
             "; this holds if σ_true is the flat or the between-eye SD, which is not said, and says "
             "nothing if it is the SD of each eye's mean thickness"
@@ -102,50 +123,32 @@ def _bound(findings: pd.DataFrame) -> list[str]:
     return [f"{text}."]
 
 
-def _grape(findings: pd.DataFrame) -> list[str]:
-    rows = _of(findings, "GRAPE constant")
+def _grape(rows: pd.DataFrame) -> list[str]:
     closed = rows.dropna(subset=["published"])
     if closed.empty:
-        return [f"GRAPE constant: cannot be checked; {r['detail']}." for _, r in rows.iterrows()]
-    whole = closed[closed["claim"].str.contains("global")]
-    beaten = int((closed["verdict"] == FAILS).sum())
-    constant = f"{_found(whole.iloc[0])} µm, " if len(whole) else ""
-    best = whole.loc[whole["published"].idxmin()] if len(whole) else None
-    against = f" (best published: {_told(best)} µm)" if best is not None else ""
+        return [f"GRAPE constant: cannot be checked; {detail}." for detail in rows["detail"]]
+    whole, beaten = closed[closed["claim"].str.contains("global")], closed["verdict"] == FAILS
+    constant = against = ""
+    if len(whole):
+        constant = f"{_found(whole.iloc[0])} µm, "
+        against = f" (best published: {_told(whole.loc[whole['published'].idxmin()])} µm)"
     return [
         f"GRAPE constant: predicting GRAPE's own mean for every eye scores {constant}averaged over "
-        f"quadrants{against}; {beaten} of {len(closed)} published errors are no better. Reading: "
-        f"{closed['reading'].iloc[0]}."
+        f"quadrants{against}; {beaten.sum()} of {len(closed)} published errors are no better. "
+        f"Reading: {closed['reading'].iloc[0]}."
     ]
 
 
-def _count(findings: pd.DataFrame) -> list[str]:
-    return [
-        f"Eyes: {row['claim']} are stated; {row['verdict']}, {row['detail']}."
-        for _, row in _of(findings, "count").iterrows()
-    ]
-
-
-def _contradictions(findings: pd.DataFrame) -> list[str]:
-    rows = _of(findings, "printed twice", CONTRADICTION)
-    if rows.empty and _of(findings, "printed twice").empty:
+def _contradictions(rows: pd.DataFrame) -> list[str]:
+    if rows.empty:
         return []
-    listed = "; ".join(rows["claim"])
-    out = [f"Contradictions: {len(rows)}{f' ({listed})' if listed else ''}."]
-    for _, row in _of(findings, "printed twice", DOUBTFUL).iterrows():
-        out.append(f"Doubtful: {row['detail']}; {row['reading']}.")
-    return out
-
-
-def _best(findings: pd.DataFrame) -> list[str]:
+    found = rows[rows["verdict"] == CONTRADICTION]
     return [
-        f"Printed as best: {row['claim']} {row['verdict']}; {row['detail']}."
-        for _, row in _of(findings, "best", FAILS).iterrows()
+        f"Contradictions: {len(found)}{named(['; '.join(found['claim'])] if len(found) else [])}."
     ]
 
 
-def _spread(findings: pd.DataFrame) -> list[str]:
-    rows = _of(findings, "sigma", OPEN)
+def _spread(rows: pd.DataFrame) -> list[str]:
     if rows.empty:
         return []
     return [

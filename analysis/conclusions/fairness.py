@@ -5,64 +5,37 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.conclusions.wording import signed
-from analysis.fairness import ALPHA, alarms
+from analysis.conclusions.claims import ALPHA, arises, signed
+from analysis.fairness import alarms
 from analysis.fairness.adjustment import ALONG
 from analysis.presentation.style import look
 from analysis.presentation.text import number, with_interval
 from analysis.resampling.conditions import NO_BACKBONE
 
 
-def _name(row) -> str:
-    return f"{look(row.backbone).label} with {look(row.protocol).label}"
-
-
-def _plain(value: float, digits: int = 2) -> str:
-    return signed({"estimate": value, "low": np.nan, "high": np.nan}, digits)
-
-
-def _p(value: float) -> str:
-    return "p below 0.001" if value < 0.001 else f"p {number(value, 3)}"
-
-
-def _range(values: pd.Series, digits: int = 2) -> str:
-    low, high = number(values.min(), digits), number(values.max(), digits)
-    return low if low == high else f"{low} to {high}"
-
-
-def _trained(table: pd.DataFrame, metric: str, attribute: str = "") -> pd.DataFrame:
-    rows = table[(table.metric == metric) & (table.backbone != NO_BACKBONE)]
-    rows = rows[rows.attribute == attribute] if attribute else rows
-    return rows[np.isfinite(rows.estimate)]
-
-
 def gaps_and_chance(table: pd.DataFrame) -> list[str]:
     """Say which models raise an alarm, and how the paper's mean gap compares with its null.
 
-    Parameters
-    ----------
-    table : DataFrame
-        From :func:`analysis.fairness.fairness_table`.
+    ``table`` is that of :func:`analysis.fairness.fairness_table`.
     """
-    tests = alarms(table)
-    known = tests[np.isfinite(tests.p)]
-    if known.empty:
+    tests = alarms(table).dropna(subset="p")
+    if tests.empty:
         return ["No gap can be tested: no attribute has two groups of at least 10 eyes."]
-    models = known.groupby(["backbone", "protocol"], sort=False).alarm.any()
-    rule = f"p below {ALPHA:g}, Holm-corrected over {', '.join(known.attribute.unique())}"
-    n_study = (known.p_study < ALPHA).sum()
+    models = tests.groupby(["backbone", "protocol"], sort=False).alarm.any()
+    rule = f"p below {ALPHA:g}, Holm-corrected over {', '.join(tests.attribute.unique())}"
+    n_study = (tests.p_study < ALPHA).sum()
     out = [
         f"{models.sum()} of {len(models)} models raise an alarm ({rule}); where errors know no "
-        f"group, a model does in at most 5 % of test sets. Corrected over all {len(known)} gaps of "
+        f"group, a model does in at most 5 % of test sets. Corrected over all {len(tests)} gaps of "
         f"the study, {n_study or 'none'} remain{'s' if n_study == 1 else ''}."
     ]
-    worst = table[table.metric == "worst_group"].set_index(["backbone", "protocol", "attribute"])
-    gaps = table[table.metric == "gap"].set_index(["backbone", "protocol", "attribute"])
-    for row in known[known.alarm].itertuples():
-        place = row.backbone, row.protocol, row.attribute
+    place = ["backbone", "protocol", "attribute"]
+    gaps, worst = (table[table.metric == one].set_index(place) for one in ("gap", "worst_group"))
+    for row in tests[tests.alarm].itertuples():
+        here = row.backbone, row.protocol, row.attribute
         out.append(
-            f"{_name(row)}: gap by {row.attribute} {with_interval(gaps.loc[place])} µm, null "
-            f"{number(row.null_gap)} µm, {_p(row.p_holm)}; most in error: {worst.loc[place].group}."
+            f"{_name(row)}: gap by {row.attribute} {with_interval(gaps.loc[here])} µm, null "
+            f"{number(row.null_gap)} µm, {_p(row.p_holm)}; most in error: {worst.loc[here].group}."
         )
     gap, null = (_trained(table, name, "mean") for name in ("gap", "null_gap"))
     if len(gap):
@@ -92,8 +65,7 @@ def published_gaps(table: pd.DataFrame, published: pd.DataFrame, phantom: bool) 
     null, mae = _trained(table, "null_gap", "mean"), _trained(table, "mae")
     if null.empty:
         return text + "The test set here is too small to say what chance makes of its groups."
-    overall = _overall(mae)
-    share = null.set_index(["backbone", "protocol"]).estimate / overall
+    share = null.set_index(["backbone", "protocol"]).estimate / _overall(mae)
     sizes = mae.drop_duplicates(["attribute", "group"]).n
     return text + (
         f"In the {'phantom ' * phantom}test set here, with groups of {sizes.min():.0f} to "
@@ -101,14 +73,6 @@ def published_gaps(table: pd.DataFrame, published: pd.DataFrame, phantom: bool) 
         f"{_range(100 * share, 0)} % of the MAE. Without the same figure for its own groups a "
         "published gap cannot be read, and differences of tenths of a µm between gaps still less."
     )
-
-
-def _overall(mae: pd.DataFrame) -> pd.Series:
-    """Return the MAE over the groups of the attribute that covers most eyes, by cell."""
-    covered = mae.groupby("attribute").n.sum()
-    rows = mae[mae.attribute == covered.idxmax()].assign(total=lambda t: t.n * t.estimate)
-    sums = rows.groupby(["backbone", "protocol"])[["total", "n"]].sum()
-    return sums.total / sums.n
 
 
 def gap_claims(
@@ -138,111 +102,120 @@ def gap_claims(
     out = []
     for protocol, verb in (("gradient_loss", "widens"), ("structured", "narrows")):
         start, end = printed["aggressive"], printed[protocol]
-        claim = (
+        step = end - start
+        text = (
             f"In the paper {look(protocol).label} {verb} the gap of aggressive on {backbone} "
             f"({number(start)} to {number(end)} µm, no interval). "
         )
         rows = differences[(differences.attribute == "mean") & (differences.protocol == protocol)]
-        rows = rows[np.isfinite(rows.estimate)]
+        rows = rows.dropna(subset="estimate")
         if rows.empty:
-            out.append(claim + "Not possible to say here: no such pair, or groups too small.")
+            out.append(text + "Not possible to say here: no such pair, or groups too small.")
             continue
-        arisen = (rows.p_holm < ALPHA) & (np.sign(rows.estimate) == np.sign(end - start))
-        parts = [
-            f"{look(row.backbone).label} {signed(row._asdict())} µm, {_p(row.p_holm)}"
-            for row in rows.itertuples()
-        ]
-        verdict = f"arises in {arisen.sum()} of {len(rows)} backbones"
-        verdict = verdict if arisen.any() else "does not arise"
-        text = f"{'In phantom eyes' if phantom else 'Here'} that {verdict}: {'; '.join(parts)}."
-        step = end - start
-        held = (rows.low <= step) & (rows.high >= step)
-        if not arisen.any() and held.any():
-            text += f" A change of {_plain(step)} µm is not excluded."
-        out.append(claim + text)
+        arisen = (rows.p_holm < ALPHA) & (np.sign(rows.estimate) == np.sign(step))
+        where = f" in {arisen.sum()} of {len(rows)} backbones" if arisen.any() else ""
+        parts = "; ".join(
+            f"{look(row['backbone']).label} {signed(row)} µm, {_p(row['p_holm'])}"
+            for row in rows.to_dict("records")
+        )
+        eyes = "In phantom eyes" if phantom else "Here"
+        text += f"{eyes} that {arises(arisen.any())}{where}: {parts}."
+        if not arisen.any() and ((rows.low <= step) & (rows.high >= step)).any():
+            text += f" A change of {number(step, signed=True)} µm is not excluded."
+        out.append(text)
     return out
 
 
 def planted_differences(labels: pd.DataFrame) -> list[str]:
     """Say whether the labels show the differences in thickness that were planted.
 
-    Parameters
-    ----------
-    labels : DataFrame
-        From :func:`analysis.fairness.group_effects.label_effects`.
+    ``labels`` is that of :func:`analysis.fairness.group_effects.label_effects`.
     """
     rows = labels[(labels.eyes == "all") & (labels.attribute != ALONG[0])]
     parts = []
-    for row in rows.itertuples():
-        name = f"age {row.group}" if row.attribute == "age" else row.group
-        if not np.isfinite(row.estimate):
+    for row in rows.to_dict("records"):
+        name = f"age {row['group']}" if row["attribute"] == "age" else row["group"]
+        if not np.isfinite(row["estimate"]):
             parts.append(f"{name} too few eyes")
             continue
-        found = "found" if row.low > 0 or row.high < 0 else "not told from 0"
-        planted = f"planted {_plain(row.planted, 1)}, "
-        planted = planted if np.isfinite(row.planted) else ""
-        outside = "" if row.low <= row.planted <= row.high or not planted else ", not in full"
-        parts.append(f"{name} {planted}{found}{outside} at {signed(row._asdict())} µm")
+        text = "found" if row["low"] > 0 or row["high"] < 0 else "not told from 0"
+        if np.isfinite(row["planted"]):
+            text = f"planted {number(row['planted'], 1, signed=True)}, {text}"
+            text += "" if row["low"] <= row["planted"] <= row["high"] else ", not in full"
+        parts.append(f"{name} {text} at {signed(row)} µm")
     return ["Differences in labelled thickness, all eyes: " + "; ".join(parts) + "."]
 
 
 def reproduction(effects: pd.DataFrame) -> list[str]:
     """Say whether models reproduce, shrink or exaggerate differences between groups.
 
-    Parameters
-    ----------
-    effects : DataFrame
-        From :func:`analysis.fairness.group_effects.group_effects`.
+    ``effects`` is that of :func:`analysis.fairness.group_effects.group_effects`.
     """
-    along = effects[(effects.attribute == ALONG[0]) & np.isfinite(effects.estimate)]
-    models = along[along.backbone != NO_BACKBONE]
-    if models.empty:
+    truth, predicted, bias, error = (
+        _trained(effects, name, ALONG[0]) for name in ("thickness", "predicted", "bias", "error")
+    )
+    if truth.empty:
         return ["How models treat planted differences cannot be said: none planted, or few eyes."]
-    truth, predicted, bias = (
-        models[models.metric == name] for name in ("thickness", "predicted", "bias")
-    )
-    below, above = bias.high < 0, bias.low > 0
-    verdict = "are not told from reproducing"
-    for word, chosen in (("shrink", below), ("exaggerate", above)):
-        verdict = word if chosen.sum() > len(bias) / 2 else verdict
+    below, above, n = (bias.high < 0).sum(), (bias.low > 0).sum(), len(bias)
+    verdict = "exaggerate" if above > n / 2 else "shrink" if below > n / 2 else None
     clear = (bias.p_holm < ALPHA).sum()
-    out = [
-        f"Of each planted µm the labels of the test eyes show {with_interval(truth.iloc[0])} µm "
-        f"and the models predict {_range(predicted.estimate)} µm: most {verdict} the differences "
-        f"between groups. The interval of the bias lies below 0 in {below.sum()} and above 0 in "
-        f"{above.sum()} of {len(bias)} models; {clear or 'none'} after Holm's correction over them."
-    ]
-    error = models[models.metric == "error"]
     moved = ((error.low > 0) | (error.high < 0)).sum()
-    out.append(
-        f"Along the same axis the error differs between groups in {moved} of {len(error)} models: "
-        "equal errors do not mean that groups are read without bias."
-        if not moved
-        else f"Along the same axis the error differs in {moved} of {len(error)} models."
-    )
-    return out
+    along = f"in {moved} of {len(error)} models"
+    return [
+        f"Of each planted µm the labels of the test eyes show {with_interval(truth.iloc[0])} µm "
+        f"and the models predict {_range(predicted.estimate)} µm: most "
+        f"{verdict or 'are not told from reproducing'} the differences between groups. The "
+        f"interval of the bias lies below 0 in {below} and above 0 in {above} of {n} models; "
+        f"{clear or 'none'} after Holm's correction over them.",
+        f"Along the same axis the error differs {along}."
+        if moved
+        else f"Along the same axis the error differs between groups {along}: equal errors do not "
+        "mean that groups are read without bias.",
+    ]
 
 
 def intersections(table: pd.DataFrame) -> str:
     """Say what crossing two attributes shows, and how many groups are too small for it.
 
-    Parameters
-    ----------
-    table : DataFrame
-        From :func:`analysis.fairness.intersections_table`.
+    ``table`` is that of :func:`analysis.fairness.intersections_table`.
     """
-    models = table[table.backbone != NO_BACKBONE]
-    groups = models[models.metric == "mae"].drop_duplicates(["attribute", "group"])
-    small = int(groups.estimate.isna().sum())
-    text = f"{small} of {len(groups)} intersections are too small to compare. "
-    tests = alarms(table)
-    tests = tests[np.isfinite(tests.p)]
+    groups = table[(table.backbone != NO_BACKBONE) & (table.metric == "mae")]
+    groups = groups.drop_duplicates(["attribute", "group"]).estimate
+    text = f"{groups.isna().sum()} of {len(groups)} intersections are too small to compare. "
+    tests = alarms(table).dropna(subset="p")
     if tests.empty:
         return text + "No two are left in any pair of attributes."
     top = tests.loc[tests.p.idxmin()]
-    n = int((tests.p_holm < ALPHA).sum())
+    n = (tests.p_holm < ALPHA).sum()
     return text + (
         f"{n or 'None'} of {len(tests)} gaps over intersections {'is' if n == 1 else 'are'} larger "
         f"than chance (Holm over the pairs of a model); the clearest is {top.attribute}, "
         f"{_name(top)}: {number(top.gap)} µm, null {number(top.null_gap)} µm, {_p(top.p_holm)}."
     )
+
+
+def _name(row) -> str:
+    return f"{look(row.backbone).label} with {look(row.protocol).label}"
+
+
+def _p(value: float) -> str:
+    return "p below 0.001" if value < 0.001 else f"p {number(value, 3)}"
+
+
+def _range(values: pd.Series, digits: int = 2) -> str:
+    low, high = number(values.min(), digits), number(values.max(), digits)
+    return low if low == high else f"{low} to {high}"
+
+
+def _trained(table: pd.DataFrame, metric: str, attribute: str = "") -> pd.DataFrame:
+    rows = table[(table.metric == metric) & (table.backbone != NO_BACKBONE)]
+    rows = rows[rows.attribute == attribute] if attribute else rows
+    return rows.dropna(subset="estimate")
+
+
+def _overall(mae: pd.DataFrame) -> pd.Series:
+    """Return the MAE over the groups of the attribute that covers most eyes, by cell."""
+    covered = mae.groupby("attribute").n.sum()
+    rows = mae[mae.attribute == covered.idxmax()].assign(total=lambda t: t.n * t.estimate)
+    sums = rows.groupby(["backbone", "protocol"])[["total", "n"]].sum()
+    return sums.total / sums.n

@@ -2,94 +2,76 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
-from analysis import tables
 from analysis.accuracy.learning import PLAINEST, YARDSTICK, group_of, rows_of
-from analysis.conclusions.common import with_interval
-from analysis.conclusions.wording import ALPHA, count, signed
+from analysis.conclusions.claims import count, difference, level, listed, named, shown
+from analysis.presentation.text import number, p_value
+
+# Below, ``quadrants`` is the table of analysis.accuracy.quadrants.quadrant_table, one domain,
+# ``paired`` that of its paired_quadrants against PCA + ridge, and ``gains`` that of
+# analysis.accuracy.learning.gains.
 
 
 def yardsticks(quadrants: pd.DataFrame, paired: pd.DataFrame) -> str:
-    """Say how far off the constant and PCA + ridge are, and whether these differ.
-
-    Parameters
-    ----------
-    quadrants : DataFrame
-        Long, from :func:`analysis.accuracy.quadrants.quadrant_table`, one domain.
-    paired : DataFrame
-        From :func:`analysis.accuracy.quadrants.paired_quadrants` against PCA + ridge.
-    """
-    mae, r = rows_of(quadrants, "mae", "mean"), rows_of(quadrants, "r", "global").loc[YARDSTICK]
+    """Say how far off the constant and PCA + ridge are, and whether these differ."""
+    constant, ridge = (_error(quadrants, way) for way in ("constant", YARDSTICK))
+    apart = difference(paired.set_index("method").loc["constant"], interval=True)
     return (
-        f"Mean quadrant error: constant {with_interval(mae.loc['constant'], digits=1)}, "
-        f"{YARDSTICK} {with_interval(mae.loc[YARDSTICK], digits=1)} (r of the mean thickness "
-        f"{tables.with_interval(r)}). Constant against {YARDSTICK}: "
-        f"{_verdict(paired.set_index('method').loc['constant'])}."
+        f"Mean quadrant error: constant {constant}, {YARDSTICK} {ridge} "
+        f"{_r(quadrants, YARDSTICK)}. Constant against {YARDSTICK}: {apart}."
     )
 
 
 def anything_learnt(gains: pd.DataFrame) -> str:
-    """Say which ways beat the constant, which knows the mean thickness and no photograph.
-
-    Parameters
-    ----------
-    gains : DataFrame
-        From :func:`analysis.accuracy.learning.gains`.
-    """
+    """Say which ways beat the constant, which knows the mean thickness and no photograph."""
     rows = _compared(gains, "constant")
-    below = _clear(rows, -1)
-    rest = [way for way in rows.index if way not in below]
-    text = f"Clearly better than the constant: {count(below, rows)} ways"
-    text += f" ({_named(below)})" if below else ""
-    return f"{text}; not clearly: {_named(rest) or 'none'}."
+    below = shown(rows, -1, interval=True)
+    rest = "; ".join(way for way in rows.index if way not in below)
+    return (
+        f"Clearly better than the constant: {count(below, rows)} ways{named(below, '; ')}; not "
+        f"clearly: {rest or 'none'}."
+    )
 
 
 def best_way(quadrants: pd.DataFrame, paired: pd.DataFrame) -> str:
-    """Say which way of learning errs least, and whether it beats PCA + ridge.
-
-    Parameters are those of :func:`yardsticks`.
-    """
+    """Say which way of learning errs least, and whether it beats PCA + ridge."""
     ways = _learnt(rows_of(quadrants, "mae", "mean"))
     best = ways["estimate"].idxmin()
-    r = rows_of(quadrants, "r", "global").loc[best]
     row = paired.set_index("method").loc[best]
     return (
-        f"Lowest error of {len(ways)} ways: {best}, {with_interval(ways.loc[best], digits=1)} "
-        f"(r of the mean thickness {tables.with_interval(r)}); against {YARDSTICK} "
-        f"{_verdict(row)}, Holm p {_p(row['p_holm'])}. It was picked on these same eyes, which "
-        "flatters it."
+        f"Lowest error of {len(ways)} ways: {best}, {_error(quadrants, best)} "
+        f"{_r(quadrants, best)}; against {YARDSTICK} {difference(row, interval=True)}, Holm p "
+        f"{p_value(row['p_holm'])}. It was picked on these same eyes, which flatters it."
     )
 
 
 def better_ways(paired: pd.DataFrame) -> list[str]:
-    """Say which ways beat PCA + ridge, and where the fine-tuned networks stand against it.
-
-    A difference is clear where its interval excludes zero and Holm's p is below 0.05.
-    """
+    """Say which ways beat PCA + ridge, and where the fine-tuned networks stand against it."""
     ways = _learnt(paired.set_index("method"))
-    below, above = _clear(ways, -1), _clear(ways, 1)
-    text = f"Clearly better than {YARDSTICK}: {count(below, ways)} ways"
-    text += f" ({_named(below)})" if below else ""
-    text += f"; clearly worse: {len(above)}" + (f" ({_named(above)})" if above else "")
+    below, above = (shown(ways, sign, interval=True) for sign in (-1, 1))
     tuned = ways[[group_of(way) == "fine-tuned" for way in ways.index]]
-    return [f"{text}.", f"Networks against {YARDSTICK}: {_listed(tuned)}."]
+    return [
+        f"Clearly better than {YARDSTICK}: {count(below, ways)} ways{named(below, '; ')}; clearly "
+        f"worse: {len(above)}{named(above, '; ')}.",
+        f"Networks against {YARDSTICK}: {listed(tuned, interval=True)}.",
+    ]
 
 
 def phantom_start(gains: pd.DataFrame) -> str:
     """Say what a fine-tuned network gains by having learnt phantoms' thickness first."""
-    rows = _compared(gains, PLAINEST["fine-tuned"])
-    return f"Against {PLAINEST['fine-tuned']} without a phantom start: {_listed(rows)}."
+    plain = PLAINEST["fine-tuned"]
+    found = listed(_compared(gains, plain), interval=True)
+    return f"Against {plain} without a phantom start: {found}."
 
 
 def pretrained_readouts(gains: pd.DataFrame) -> str:
     """Say what readouts of pretrained backbones gain over random features."""
     rows = _compared(gains, PLAINEST["readouts"])
-    below, above = _clear(rows, -1), _clear(rows, 1)
+    below, above = (shown(rows, sign, interval=True) for sign in (-1, 1))
     return (
-        f"Readouts of pretrained backbones against one of random features: clearly better "
-        f"{count(below, rows)}, clearly worse {len(above)}. In turn: {_listed(rows)}."
+        "Readouts of pretrained backbones against one of random features: clearly better "
+        f"{count(below, rows)}, clearly worse {len(above)}. In turn: {listed(rows, interval=True)}."
     )
 
 
@@ -99,8 +81,16 @@ def luck_of_folds(quadrants: pd.DataFrame) -> str:
     draws = int(mae["n_seeds"].max())
     if draws < 2:
         return "The folds were drawn once, so that their luck is in every number."
-    sizes = "; ".join(f"{way} {tables.number(sd)}" for way, sd in mae["seed_sd"].dropna().items())
+    sizes = "; ".join(f"{way} {number(sd)}" for way, sd in mae["seed_sd"].dropna().items())
     return f"Redrawing the folds changes the error by an SD ({draws} draws, µm) of: {sizes}."
+
+
+def _error(quadrants: pd.DataFrame, way: str) -> str:
+    return level(rows_of(quadrants, "mae", "mean").loc[way], digits=1)
+
+
+def _r(quadrants: pd.DataFrame, way: str) -> str:
+    return f"(r of the mean thickness {level(rows_of(quadrants, 'r', 'global').loc[way], '')})"
 
 
 def _compared(gains: pd.DataFrame, against: str) -> pd.DataFrame:
@@ -110,31 +100,3 @@ def _compared(gains: pd.DataFrame, against: str) -> pd.DataFrame:
 def _learnt(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of ways that are no yardsticks."""
     return rows[[group_of(way) != "yardsticks" for way in rows.index]]
-
-
-def _clear(rows: pd.DataFrame, sign: int) -> list[str]:
-    """Return the ways whose difference has this sign, by its interval and by Holm's p."""
-    inner = np.minimum(sign * rows["low"], sign * rows["high"])
-    return list(rows.index[(inner > 0) & (rows["p_holm"] < ALPHA)])
-
-
-def _verdict(row: pd.Series) -> str:
-    """Return a paired difference in words, naming the one criterion that alone is met."""
-    apart, small = row["low"] > 0 or row["high"] < 0, row["p_holm"] < ALPHA
-    word = "higher" if row["estimate"] > 0 else "lower"
-    if apart != small:
-        word += " by its interval alone" if apart else " by Holm's p alone"
-    word = word if apart or small else "not distinguishable"
-    return f"{word}, {signed(row)} µm"
-
-
-def _listed(rows: pd.DataFrame) -> str:
-    return "; ".join(f"{way}: {_verdict(row)}" for way, row in rows.iterrows())
-
-
-def _named(ways: list[str]) -> str:
-    return "; ".join(ways)
-
-
-def _p(value: float) -> str:
-    return "<0.001" if value < 0.001 else tables.number(value, 3)

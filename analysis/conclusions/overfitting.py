@@ -1,68 +1,106 @@
-"""Conclusions on template collapse that go beyond the spread between eyes."""
+"""Conclusions on template collapse: the spread between eyes, the response, few templates."""
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from analysis.collapse.templates import FEW
-from analysis.presentation.text import number, with_interval
+from analysis.conclusions.claims import (
+    COLLAPSED,
+    FLOOR,
+    TEMPLATE,
+    arises,
+    ends,
+    level,
+    name_of,
+    rows_of,
+    trained,
+)
+from analysis.presentation.text import number, percent
 from analysis.resampling.conditions import NO_BACKBONE
 
-COLLAPSED = 0.5  # share of the labels' value below which a model repeats itself (ours)
+PLANTED = (NO_BACKBONE, FEW)
 
 
-def _rows(stats: pd.DataFrame, metric: str) -> pd.DataFrame:
-    return stats[stats["metric"] == metric].set_index(["backbone", "protocol"])
+def collapse(stats: pd.DataFrame) -> list[str]:
+    """Say, for each cell, how much of the true spread between eyes its predictions keep.
+
+    ``stats`` is that of :func:`analysis.collapse.collapse_table`, here and below.
+    """
+    spread, ratio, flat = (
+        rows_of(stats, name)["estimate"] for name in ("sigma_between", "sigma_ratio", "sigma_flat")
+    )
+    target = next(key for key in spread.index if key[1] == "target")
+    out = [
+        f"True profiles differ between eyes by σ_between {spread[target]:.1f} µm; their σ_flat is "
+        f"{flat[target]:.1f} µm."
+    ]
+    for key in (key for key in spread.index if key[0] != NO_BACKBONE):
+        kept = ratio.get(key, np.nan)
+        verdict = "collapsed towards a template" if kept < COLLAPSED else "no collapse"
+        share = f"{100 * kept:.0f} % of the truth ({verdict})"
+        if not np.isfinite(kept):
+            share = "not to be judged, as the true profiles do not differ"
+        out.append(
+            f"{name_of(key)}: σ_between {spread[key]:.1f} µm, {share}; σ_flat {flat[key]:.1f} µm."
+        )
+    return out
+
+
+def flat_sigma(stats: pd.DataFrame) -> str:
+    """Say what the published spread makes of the template baseline."""
+    between, flat = (
+        rows_of(stats, name).loc[TEMPLATE].estimate for name in ("sigma_between", "sigma_flat")
+    )
+    return (
+        f"The template predicts the same profile for every eye: its σ_between is {between:.1f} µm, "
+        f"yet the published σ_flat gives it {flat:.1f} µm."
+    )
 
 
 def response(stats: pd.DataFrame) -> str:
     """Say how much of a true difference between eyes arrives, of the most and least responsive."""
-    rows = _rows(stats, "response_slope")
-    cells = rows[rows.index.get_level_values("backbone") != NO_BACKBONE].dropna(subset="estimate")
+    rows = rows_of(stats, "response_slope")
+    cells = trained(rows)
     if cells.empty:
         return "Response to the eye: no trained model to judge."
-    least, most = (cells.loc[pick] for pick in (cells.estimate.idxmin(), cells.estimate.idxmax()))
-    text = f"Of a true difference between eyes of 10 µm, {number(10 * most.estimate, 1)} µm arrive "
-    text += f"in {' with '.join(most.name)} (response slope {with_interval(most)})"
+    most, least = ends(cells)
+    text = (
+        f"Of a true difference between eyes of 10 µm, {number(10 * most.estimate, 1)} µm arrive "
+        f"in {name_of(most.name)} (response slope {level(most, '')})"
+    )
     if len(cells) > 1:
-        text += f", {number(10 * least.estimate, 1)} µm in {' with '.join(least.name)} "
-        text += f"({with_interval(least)})"
-    floor = (NO_BACKBONE, "oracle floor")
-    if floor in rows.index:
-        text += f"; with these labels a perfect model would reach {rows.loc[floor].estimate:.2f}"
+        text += f", {number(10 * least.estimate, 1)} µm in {name_of(least.name)} "
+        text += f"({level(least, '')})"
+    if FLOOR in rows.index:
+        text += f"; with these labels a perfect model would reach {rows.loc[FLOOR].estimate:.2f}"
     return text + "; a template has 0."
 
 
 def few_templates(stats: pd.DataFrame) -> list[str]:
     """Say how far predictions lie from their nearest template, and who repeats a few of them."""
-    ratio, distance = _rows(stats, "template_distance_ratio"), _rows(stats, "template_distance")
-    known = ratio.dropna(subset="estimate")
-    cells = known[known.index.get_level_values("backbone") != NO_BACKBONE]
+    ratio, distance = rows_of(stats, "template_distance_ratio"), rows_of(stats, "template_distance")
+    cells = trained(ratio)
     if cells.empty:
         return ["Nearest templates: too few eyes, or no trained model, to judge."]
-    near = [name for name, row in cells.iterrows() if row.high < COLLAPSED]
-    between = [name for name, row in cells.iterrows() if row.low < COLLAPSED <= row.high]
-    more = [name for name, row in cells.iterrows() if row.low >= COLLAPSED]
-    rest = len(cells) - len(near) - len(between) - len(more)
-    unknown = f", {rest} cannot be told" if rest else ""
-    least = cells.loc[cells.estimate.idxmin()]
-    share = 100 * least[["estimate", "low", "high"]].astype(float)
-    text = (
-        f"Closest to a few templates: {' with '.join(least.name)}, on average "
-        f"{with_interval(distance.loc[least.name], 1)} µm from the nearest of four, "
-        f"{with_interval(share, 0)} % of what the labels have. Of {len(cells)} cells, {len(near)} "
-        f"have less than half of the labels' distance, {len(between)} may have, "
-        f"{len(more)} have more{unknown}."
-    )
-    out = [text]
-    planted = (NO_BACKBONE, FEW)
-    if planted in ratio.index:
-        spread = _rows(stats, "sigma_ratio").loc[planted].estimate
-        missed = "does not see" if spread >= COLLAPSED else "sees"
+    near, more = (cells.high < COLLAPSED).sum(), (cells.low >= COLLAPSED).sum()
+    between = ((cells.low < COLLAPSED) & (cells.high >= COLLAPSED)).sum()
+    rest = len(cells) - near - between - more
+    least = ends(cells)[1]
+    out = [
+        f"Closest to a few templates: {name_of(least.name)}, on average "
+        f"{level(distance.loc[least.name], '', 1)} µm from the nearest of four, {percent(least)} % "
+        f"of what the labels have. Of {len(cells)} cells, {near} have less than half of the "
+        f"labels' distance, {between} may have, {more} have more"
+        f"{f', {rest} cannot be told' if rest else ''}."
+    ]
+    if PLANTED in ratio.index:
+        spread = rows_of(stats, "sigma_ratio").loc[PLANTED].estimate
         out.append(
             f"A model made to know four profiles keeps {100 * spread:.0f} % of the true spread "
-            f"between eyes, so σ_between {missed} it; its distance to the nearest template is "
-            f"{distance.loc[planted].estimate:.1f} µm."
+            f"between eyes, so σ_between {'does not see' if spread >= COLLAPSED else 'sees'} it; "
+            f"its distance to the nearest template is {distance.loc[PLANTED].estimate:.1f} µm."
         )
     return out
 
@@ -73,19 +111,22 @@ def template_claim(stats: pd.DataFrame, protocol: str = "structured", other: str
     It arises in a backbone when the protocol's spread between eyes is below half of the truth and
     its interval lies below the other's. Where both are below half, neither has learnt the eye.
     """
-    spread, ratio = _rows(stats, "sigma_between"), _rows(stats, "sigma_ratio")
+    spread, ratio = rows_of(stats, "sigma_between"), rows_of(stats, "sigma_ratio").estimate
     found, both, parts = 0, 0, []
     for backbone in dict.fromkeys(stats["backbone"]):
-        if not {(backbone, protocol), (backbone, other)} <= set(spread.index):
+        pair = [(backbone, protocol), (backbone, other)]
+        if not set(pair) <= set(spread.index):
             continue
-        one, two = spread.loc[(backbone, protocol)], spread.loc[(backbone, other)]
-        low = ratio.loc[(backbone, protocol)].estimate < COLLAPSED
-        found += low and one.high < two.low
-        both += low and ratio.loc[(backbone, other)].estimate < COLLAPSED
-        parts.append(f"{backbone} {with_interval(one, 1)} against {with_interval(two, 1)} µm")
+        (one, two), low = (
+            (spread.loc[key] for key in pair),
+            [ratio[key] < COLLAPSED for key in pair],
+        )
+        found += low[0] and one.high < two.low
+        both += all(low)
+        parts.append(f"{backbone} {level(one, '', 1)} against {level(two, '', 1)} µm")
     claim = f"The paper's claim that {protocol} training, unlike {other}, collapses to a template"
     if not parts:
         return f"{claim} cannot be judged: {protocol} and {other} were not both trained."
-    word = "does not arise" if not found else f"arises in {found} of {len(parts)} backbones"
-    text = f"{claim} {word} here; σ_between: {'; '.join(parts)}."
+    where = f" in {found} of {len(parts)} backbones" if found else ""
+    text = f"{claim} {arises(found)}{where} here; σ_between: {'; '.join(parts)}."
     return f"{text} In {both} of {len(parts)} both are below half of the truth." if both else text
