@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from rnfl.core import metrics, schema
 from rnfl.models.registry import registered
 from rnfl.runs import address
-from rnfl.training.config import RunConfig
+from rnfl.runs.results import RunResult
 
 KINDS = {"CFP": "fundus photographs", "SLO": "SLO images"}
 
 
-def make(folder: Path, config: RunConfig, facts: Mapping[str, Any]) -> dict[str, Any]:
+def make(run: RunResult, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the card of a finished run.
 
     Parameters
     ----------
-    folder : Path
-        The run.
-    config : RunConfig
+    run : RunResult
     facts : mapping
         What is known of its training set, as :func:`rnfl.datasets.normative.facts` gives it; only
         ``dataset`` is needed.
@@ -36,15 +31,15 @@ def make(folder: Path, config: RunConfig, facts: Mapping[str, Any]) -> dict[str,
         Plain fields, None where nobody knows; ``sentence`` says them in words, and ``notes`` lists
         what a user should know before believing a number.
     """
+    config, summary = run.config, run.summary
     specs = [registered(name) for name in config.backbones]
     pretraining = [spec.pretraining if spec else "see the model's page" for spec in specs]
-    recorded, summary = (
-        json.loads((folder / name).read_text(encoding="utf-8"))
-        for name in ("config.json", "summary.json")
-    )
+    predicted, target = (schema.matrix(run.predictions, n) for n in ("prediction", "target"))
+    measured = np.isfinite(target).any(axis=1)
+    r = metrics.global_r(predicted[measured], target[measured]) if measured.sum() > 2 else np.nan
     names = ("modality", "phantom", "train_eyes", "train_patients")
     card = {
-        "run_id": folder.name,
+        "run_id": run.run_id,
         "backbone": config.backbone,
         "pretraining": "; ".join(pretraining)
         if config.pretrained
@@ -55,25 +50,14 @@ def make(folder: Path, config: RunConfig, facts: Mapping[str, Any]) -> dict[str,
         "dataset": facts["dataset"],
         **{name: facts.get(name) for name in names},
         "parameters": summary.get("n_parameters"),
-        "same_version": recorded.get("training_version") == address.TRAINING_VERSION,
-        **_test(folder, summary),
-    }
-    return card | {"sentence": sentence(card), "notes": _notes(card)}
-
-
-def _test(folder: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how the run fared on its test split."""
-    table = schema.validate(pd.read_parquet(folder / "predictions.parquet"), "predictions")
-    predicted, target = (schema.matrix(table, name) for name in ("prediction", "target"))
-    measured = np.isfinite(target).any(axis=1)
-    r = metrics.global_r(predicted[measured], target[measured]) if measured.sum() > 2 else np.nan
-    return {
-        "test_eyes": len(table),
+        "same_version": run.resolved.get("training_version") == address.TRAINING_VERSION,
+        "test_eyes": len(predicted),
         "test_mae": summary.get("test_mae"),
         "target": summary.get("target", "profile"),
         "trained_on": summary.get("val_target", "profile"),
         "test_r_mean": float(r) if np.isfinite(r) else None,
     }
+    return card | {"sentence": sentence(card), "notes": _notes(card)}
 
 
 def sentence(card: Mapping[str, Any]) -> str:

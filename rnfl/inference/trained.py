@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from rnfl import datasets
-from rnfl.datasets import normative as reference
+from rnfl.datasets import normative
 from rnfl.inference import model_card
 from rnfl.models.registry import registered
 from rnfl.runs import results
@@ -23,7 +23,6 @@ from rnfl.runs.results import RunResult
 from rnfl.storage import provenance
 from rnfl.storage.paths import prepared_root, runs_root
 from rnfl.storage.tables import listed
-from rnfl.training.config import RunConfig
 
 if TYPE_CHECKING:
     from torch import nn
@@ -118,13 +117,12 @@ def load(run: str | Path) -> Trained:
     from rnfl.runs import restore
     from rnfl.training import devices
 
-    folder = find(run)
-    config = _config(folder)
-    module = restore.load_model(RunResult(folder, folder.name, config))
-    module.float().to(devices.choose_device())
-    facts, band = _training_set(folder, config)
-    card = model_card.make(folder, config, facts)
-    return Trained(folder, module, module.backbone.spec.input_size, card, band)
+    finished = results.load_run(find(run))
+    _refuse_changed_backbones(finished)
+    module = restore.load_model(finished).float().to(devices.choose_device())
+    facts, band = _training_set(finished)
+    card = model_card.make(finished, facts)
+    return Trained(finished.folder, module, module.backbone.spec.input_size, card, band)
 
 
 def find(run: str | Path) -> Path:
@@ -174,44 +172,35 @@ def _ranked(folder: Path) -> tuple[tuple, str]:
     return (*rank, folder.name), f"  {folder.name}  ({eyes:,} {kind}{mae})"
 
 
-def _config(folder: Path) -> RunConfig:
-    """Return the configuration of a run whose backbone is still what it was.
-
-    Raises
-    ------
-    ValueError
-        Naming what of the backbone has changed.
-    """
-    config = results.load_run(str(folder)).config
-    specs = _json(folder / "config.json")["backbone_specs"]
-    for name, then in zip(config.backbones, specs, strict=True):
+def _refuse_changed_backbones(run: RunResult) -> None:
+    """Raise a ValueError where a backbone is no longer what the run was trained with."""
+    for name, then in zip(run.config.backbones, run.resolved["backbone_specs"], strict=True):
         now = registered(name)
-        if then and now:
-            now = provenance.plain(now)
-            changed = [key for key in DECIDING if then.get(key) != now[key]]
-            if changed:
-                raise ValueError(
-                    f"{folder}: backbone {name!r} had another {', '.join(changed)} "
-                    "when this run was trained: train it again"
-                )
-    return config
+        if not (then and now):
+            continue
+        now = provenance.plain(now)
+        changed = [key for key in DECIDING if then.get(key) != now[key]]
+        if changed:
+            raise ValueError(
+                f"{run.folder}: backbone {name!r} had another {', '.join(changed)} when this run "
+                "was trained: train it again"
+            )
 
 
-def _training_set(folder: Path, config: RunConfig) -> tuple[dict, pd.DataFrame | None]:
+def _training_set(run: RunResult) -> tuple[dict, pd.DataFrame | None]:
     """Return facts and band kept with the run, or of the prepared dataset while it is there."""
-    if (folder / "training_set.json").is_file():
-        path = folder / "reference.csv"
-        band = reference.read(path) if path.is_file() else None
-        return _json(folder / "training_set.json"), band
-    digest = _json(folder / "config.json").get("dataset_hash")
-    if (prepared_root() / config.dataset).exists():
-        prepared = datasets.load(config.dataset)
-        if prepared.hash == digest:
-            prepared = results.divided(prepared, config.split)
-            band = reference.training_band(prepared)
-            return reference.facts(prepared), band if len(band) else None
-    phantom = True if config.dataset.startswith("phantom-") else None
-    return {"dataset": config.dataset, "phantom": phantom}, None
+    if (run.folder / "training_set.json").is_file():
+        path = run.folder / "reference.csv"
+        band = normative.read(path) if path.is_file() else None
+        return _json(run.folder / "training_set.json"), band
+    name = run.config.dataset
+    if (prepared_root() / name).exists():
+        prepared = datasets.load(name)
+        if prepared.hash == run.resolved.get("dataset_hash"):
+            prepared = results.divided(prepared, run.config.split)
+            band = normative.training_band(prepared)
+            return normative.facts(prepared), band if len(band) else None
+    return {"dataset": name, "phantom": True if name.startswith("phantom-") else None}, None
 
 
 def _json(path: Path) -> dict[str, Any]:
