@@ -1,4 +1,4 @@
-"""environment.yml, for conda users, says what pyproject.toml says."""
+"""environment.yml, for conda users, says what pyproject.toml says, and neither asks for more."""
 
 import re
 import tomllib
@@ -6,6 +6,15 @@ import tomllib
 from rnfl.storage.paths import project_root
 
 CONDA_NAMES = {"torch": "pytorch"}
+IMPORT_NAMES = {"scikit-learn": "sklearn", "pillow": "PIL"}  # where a hyphen is not all
+NEEDED_UNIMPORTED = {
+    **dict.fromkeys(("jupyterlab", "ipykernel", "nbstripout", "ruff"), "a program"),
+    "pyarrow": "how pandas reads and writes parquet",
+    "onnxscript": "what torch.onnx exports with",
+    "bokeh": "the dashboard of distributed",
+    "pytest-xdist": "the workers of pytest",
+    "dask-jobqueue": "named in CLUSTER.md: starts workers on a cluster",
+}
 REQUIREMENT = re.compile(r"([A-Za-z0-9_.-]+)>=([0-9.]+)")
 
 
@@ -28,3 +37,17 @@ def test_conda_environment_agrees_with_pyproject():
     conda = [line for line in conda if line not in ("conda-forge", "pip", "pip:")]
     assert parse(conda) == wanted
     assert [line.strip() for line in lines[-2:]] == ["- pip:", "- -e ."]
+
+
+def test_every_declared_dependency_is_imported_or_says_what_it_is_for():
+    root = project_root()
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    declared = parse(project["dependencies"] + project["optional-dependencies"]["dev"])
+    folders = ("rnfl", "analysis", "tests", "benchmarks", "notebooks")
+    files = [path for name in folders for path in (root / name).rglob("*")]
+    text = "\n".join(path.read_text() for path in files if path.suffix in (".py", ".ipynb"))
+    imported = set(re.findall(r"^[\s\"]*(?:from|import) (\w+)", text, flags=re.MULTILINE))
+    names = {name: IMPORT_NAMES.get(name, name.replace("-", "_")) for name in declared}
+    unread = {name for name, module in names.items() if module not in imported}
+    unread -= NEEDED_UNIMPORTED.keys()
+    assert not unread, f"declared, imported by nothing: {sorted(unread)}"
