@@ -68,10 +68,7 @@ def beside_table1(
     obtained : str
         Which eyes the obtained numbers are from, as the column heads are to say.
     """
-    theirs = {
-        edition: _changes(values, REFERENCE, PRINTED)
-        for edition, values in _published("table1", lambda row: (row.backbone, row.protocol))
-    }
+    theirs = _published(REFERENCE, table1=lambda row: (row.backbone, row.protocol))
     ours = _obtained(table, comparisons, REFERENCE, lambda name: name)
     rows = _rows(theirs, ours, order([REFERENCE, *_varied(theirs, ours)]))
     wide = _columns(rows, "Protocol", lambda name: look(name).label, theirs, ours, obtained)
@@ -88,12 +85,7 @@ def beside_freezing(
     """
     shares = published.load("freezing").query("metric == 'percent_frozen'")
     share = shares.drop_duplicates("protocol").set_index("protocol")["value"]
-    theirs = {
-        edition: _changes(values, 0, PRINTED)
-        for edition, values in _published(
-            "freezing", lambda row: (row.backbone, share.get(row.protocol))
-        )
-    }
+    theirs = _published(0, freezing=lambda row: (row.backbone, share.get(row.protocol)))
     ours = _obtained(table, comparisons, BASE, _percent_frozen)
     rows = _rows(theirs, ours, sorted(_varied(theirs, ours)))
     wide = _columns(rows, "Frozen (%)", lambda one: number(one, 0), theirs, ours, obtained)
@@ -113,17 +105,17 @@ def beside_loss(
     """
     weights = published.load("loss_complexity").query("metric == 'lambda_pearson'")
     weight = weights.set_index("protocol")["value"]
-    pearson = dict(
-        _published("loss_complexity", lambda row: (None, ("λp", weight.get(row.protocol))))
-    )
     # The gradient term has no table of its own: its one weight is a protocol of Table 1.
-    table1 = dict(_published("table1", lambda row: (row.backbone, _weight(row.protocol))))
-    theirs = {}
-    for edition in (one for one in EDITIONS if one in pearson or one in table1):
-        changes = _changes(table1.get(edition, {}), _L1, PRINTED)
-        gradient = changes.get(("RETFound ViT-L/16", ("λg", 0.2)), {})
-        changes = _changes(pearson.get(edition, {}), _L1, PRINTED)
-        theirs[edition] = {**changes, (None, ("λg", 0.2)): gradient}
+    theirs = _published(
+        _L1,
+        loss_complexity=lambda row: (None, ("λp", weight.get(row.protocol))),
+        table1=lambda row: (row.backbone, _weight(row.protocol)),
+    )
+    gradient = ("RETFound ViT-L/16", ("λg", 0.2))
+    theirs = {
+        edition: {(None, key[1]): side[key] for key in side if key[0] is None or key == gradient}
+        for edition, side in theirs.items()
+    }
     ours = _obtained(table, comparisons, BASE, _weight)
     varied = sorted(_varied(theirs, ours), key=lambda one: (one[0] != "λp", one[1]))
     rows = [
@@ -156,16 +148,21 @@ def _weight(protocol: str) -> tuple[str, float] | None:
     return {BASE: _L1, "gradient_loss": ("λg", 0.2)}.get(protocol)
 
 
-def _published(table: str, key_of: Callable) -> Iterable[tuple[str, Values]]:
-    """Yield the printed cells of each edition that has some."""
-    printed = published.load(table)
-    printed = printed[printed["metric"].isin(PRINTED.values()) & (printed["protocol"] != "")]
+def _published(reference: Hashable, **key_of: Callable) -> dict[str, Changes]:
+    """Return the changes of the cells that tables print, by edition; ``key_of`` names them."""
+    out = {}
     for edition in EDITIONS:
         values: Values = {}
-        for row in printed[printed["edition"] == edition].itertuples():
-            values.setdefault(key_of(row), {})[row.metric] = row.value
+        for table, key in key_of.items():
+            printed = published.load(table, edition)
+            printed = printed[
+                printed["metric"].isin(PRINTED.values()) & (printed["protocol"] != "")
+            ]
+            for row in printed.itertuples():
+                values.setdefault(key(row), {})[row.metric] = row.value
         if values:
-            yield edition, values
+            out[edition] = _changes(values, reference, PRINTED)
+    return out
 
 
 def _obtained(
@@ -189,7 +186,7 @@ def _changes(
     values: Values,
     reference: Hashable,
     columns: Mapping[str, str],
-    paired: Mapping[tuple, Mapping[str, float]] = {},
+    paired: Mapping[tuple, Mapping[str, float]] | None = None,
 ) -> Changes:
     """Return the changes from the reference of the same backbone: in % where the column says so."""
     out: Changes = {}
@@ -198,7 +195,7 @@ def _changes(
         for head, metric in columns.items():
             before, after = start.get(metric, np.nan), found.get(metric, np.nan)
             plain = {"estimate": after - before, "low": np.nan, "high": np.nan}
-            change = paired.get((backbone, varied, metric), plain)
+            change = (paired or {}).get((backbone, varied, metric), plain)
             scale, digits = (100 / before if before else np.nan, 1) if "%" in head else (1, 3)
             scaled = {end: scale * change[end] for end in plain}
             texts[head] = with_interval(scaled, digits, signed=True)
