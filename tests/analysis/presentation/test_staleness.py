@@ -30,13 +30,20 @@ def test_tables_name_runs_or_inputs():
         assert about["run_ids"] or about["inputs"], path
 
 
-@pytest.fixture
-def folders(tmp_path):
-    results, drawn = tmp_path / "results", tmp_path / "figures"
+@pytest.fixture(scope="module")
+def drawn_once(tmp_path_factory):
+    root = tmp_path_factory.mktemp("drawn")
     losses = pd.DataFrame({"backbone": "a", "step": [0, 1], "loss": 1.0, "val_metric": 0.5})
-    provenance.write_csv(results / STEM / "losses.csv", losses)
-    tables.write_about(results / STEM, phantom=True, preset="smoke")
-    figures.make(STEM, results, drawn)
+    provenance.write_csv(root / "results" / STEM / "losses.csv", losses)
+    tables.write_about(root / "results" / STEM, phantom=True, preset="smoke")
+    figures.make(STEM, root / "results", root / "figures")
+    return root
+
+
+@pytest.fixture
+def folders(drawn_once, tmp_path):
+    shutil.copytree(drawn_once, tmp_path, dirs_exist_ok=True)
+    results, drawn = tmp_path / "results", tmp_path / "figures"
     assert staleness.stale(results, drawn) == []
     return results, drawn
 
