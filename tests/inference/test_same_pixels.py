@@ -6,6 +6,7 @@ import pytest
 import torch
 from grape_tree import draw_fundus
 from PIL import Image
+from training_data import make_dataset
 
 from rnfl import datasets
 from rnfl.inference import photographs, readings, trained
@@ -97,3 +98,18 @@ def test_preparing_and_predicting_show_the_same_bytes(
         assert (found == prepared.samples[["disc_x", "disc_y", "disc_confidence"]].values).all(
             axis=None
         )
+
+
+@pytest.mark.parametrize("colour", [True, False], ids=["colour", "grey"])
+def test_prepared_crops_are_shown_as_in_training_one_by_one_and_together(
+    tmp_path, monkeypatch, colour
+):
+    monkeypatch.setenv("RNFL_DATA", str(tmp_path))
+    prepared = make_dataset(n=6, colour=colour, size=224)
+    for size in (112, 224, 448, 97):
+        then = in_training(prepared, size).expand(-1, 3, -1, -1).numpy().tobytes()
+        model = trained.Trained(tmp_path, Recorder(), size, CARD, None)
+        model.predict(prepared.images)
+        assert torch.cat(model.module.shown).numpy().tobytes() == then
+        alone = [model.as_input(image[None]) for image in prepared.images]
+        assert np.concatenate(alone).tobytes() == then
