@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -40,117 +41,75 @@ from rnfl.storage import provenance
 
 @dataclass(frozen=True)
 class FigureSpec:
-    """One figure: the tables it needs, in the order of its draw function's arguments.
+    """One figure: the module that draws it, from tables in the order of its draw's arguments.
 
     ``mark`` is what the figure says in its corner when it shows phantom data.
     """
 
-    stem: str
     title: str
+    module: ModuleType
     inputs: tuple[str, ...]
-    draw: Callable[..., Figure]
-    caption: str
     mark: str = "phantom data"
 
+    @property
+    def draw(self) -> Callable[..., Figure]:
+        """Function that draws it."""
+        return self.module.draw
 
+    @property
+    def caption(self) -> str:
+        """What it shows, in words."""
+        return self.module.CAPTION
+
+
+BESIDE_PUBLISHED = "phantom data, but for the symbols named published"
 FIGURES: dict[str, FigureSpec] = {
-    spec.stem: spec
-    for spec in (
-        FigureSpec(
-            "00_quickstart",
-            "From one image to a thickness profile",
-            ("eyes.npz", "eyes.csv"),
-            quickstart.draw,
-            quickstart.CAPTION,
-        ),
-        FigureSpec(
-            "01_visualize_predictions",
-            "Template overfitting",
-            ("curves.parquet", "collapse.csv"),
-            overfitting.draw,
-            overfitting.CAPTION,
-        ),
-        FigureSpec(
-            "02_protocols",
-            "Backbones and protocols",
-            ("table1.csv", "history.csv"),
-            protocols.draw,
-            protocols.CAPTION,
-        ),
-        FigureSpec(
-            "03_freezing",
-            "Freezing",
-            ("runs.csv", "curves.csv", "table3a.csv", "regressions.csv", "published.csv"),
-            freezing.draw,
-            freezing.CAPTION,
-            mark="phantom data, but for the symbols named published",
-        ),
-        FigureSpec(
-            "04_loss_complexity",
-            "Terms of the loss",
-            ("table3b.csv", "factorial.csv", "published.csv"),
-            loss_complexity.draw,
-            loss_complexity.CAPTION,
-            mark="phantom data, but for the symbols named published",
-        ),
-        FigureSpec(
-            "05_learning_rate",
-            "Learning rate",
-            ("learning_rates.csv", "decay.csv"),
-            learning_rate.draw,
-            learning_rate.CAPTION,
-        ),
-        FigureSpec(
-            "06_cross_modality",
-            "Across modalities",
-            ("quadrants.csv",),
-            cross_modality.draw,
-            cross_modality.CAPTION,
-            mark="domains named phantom are simulated",
-        ),
-        FigureSpec(
-            "07_fairness",
-            "Fairness",
-            ("fairness.csv", "effects.csv", "labels.csv"),
-            fairness.draw,
-            fairness.CAPTION,
-        ),
-        FigureSpec(
-            "08_audit",
-            "Audit of the published numbers",
-            ("points.csv", "lines.csv", "errors.csv"),
-            audit.draw,
-            audit.CAPTION,
-        ),
-        FigureSpec(
-            "09_phantom",
-            "The phantom and its calibration",
-            ("samples.npz", "calibration.csv"),
-            phantom.draw,
-            phantom.CAPTION,
-        ),
-        FigureSpec(
-            "10_pretraining",
-            "Pretraining of the phantom backbones",
-            ("losses.csv",),
-            pretraining.draw,
-            pretraining.CAPTION,
-        ),
-        FigureSpec(
-            "11_agreement",
-            "Agreement with OCT",
-            ("points.csv", "agreement.csv", "thickness.csv", "thinning.csv"),
-            agreement.draw,
-            agreement.CAPTION,
-        ),
-        FigureSpec(
-            "12_learning_on_grape",
-            "What can be learnt from a hundred real eyes?",
-            ("quadrants.csv", "paired.csv"),
-            learning.draw,
-            learning.CAPTION,
-        ),
-    )
+    "00_quickstart": FigureSpec(
+        "From one image to a thickness profile", quickstart, ("eyes.npz", "eyes.csv")
+    ),
+    "01_visualize_predictions": FigureSpec(
+        "Template overfitting", overfitting, ("curves.parquet", "collapse.csv")
+    ),
+    "02_protocols": FigureSpec("Backbones and protocols", protocols, ("table1.csv", "history.csv")),
+    "03_freezing": FigureSpec(
+        "Freezing",
+        freezing,
+        ("runs.csv", "curves.csv", "table3a.csv", "regressions.csv", "published.csv"),
+        BESIDE_PUBLISHED,
+    ),
+    "04_loss_complexity": FigureSpec(
+        "Terms of the loss",
+        loss_complexity,
+        ("table3b.csv", "factorial.csv", "published.csv"),
+        BESIDE_PUBLISHED,
+    ),
+    "05_learning_rate": FigureSpec(
+        "Learning rate", learning_rate, ("learning_rates.csv", "decay.csv")
+    ),
+    "06_cross_modality": FigureSpec(
+        "Across modalities",
+        cross_modality,
+        ("quadrants.csv",),
+        "domains named phantom are simulated",
+    ),
+    "07_fairness": FigureSpec("Fairness", fairness, ("fairness.csv", "effects.csv", "labels.csv")),
+    "08_audit": FigureSpec(
+        "Audit of the published numbers", audit, ("points.csv", "lines.csv", "errors.csv")
+    ),
+    "09_phantom": FigureSpec(
+        "The phantom and its calibration", phantom, ("samples.npz", "calibration.csv")
+    ),
+    "10_pretraining": FigureSpec(
+        "Pretraining of the phantom backbones", pretraining, ("losses.csv",)
+    ),
+    "11_agreement": FigureSpec(
+        "Agreement with OCT",
+        agreement,
+        ("points.csv", "agreement.csv", "thickness.csv", "thinning.csv"),
+    ),
+    "12_learning_on_grape": FigureSpec(
+        "What can be learnt from a hundred real eyes?", learning, ("quadrants.csv", "paired.csv")
+    ),
 }
 
 
@@ -203,7 +162,7 @@ def make(stem: str, results_dir: str | Path, figures_dir: str | Path) -> dict[st
 
 def drawing_code(stem: str) -> str:
     """Return a hash of the code that draws a figure: its module, what it shares, and the style."""
-    text, waiting = {}, [FIGURES[stem].draw.__module__, style.__name__]
+    text, waiting = {}, [FIGURES[stem].module.__name__, style.__name__]
     while waiting:
         name = waiting.pop()
         tree = ast.parse(Path(sys.modules[name].__file__).read_text(encoding="utf-8"))

@@ -7,9 +7,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpecFromSubplotSpec
 from matplotlib.patches import Circle, Wedge
 
+from analysis.figures.panels import interval, name_ends, side_by_side, title_first
 from analysis.presentation import style
 from rnfl.core import geometry
 
@@ -53,32 +53,32 @@ def draw(
     outer = figure.add_gridspec(3, 1, height_ratios=[1.65, 1.45, 2.3])
     _bland_altman(figure, outer[0], points, table, style.look(backbone).label)
     _against_thickness(figure, outer[1], thickness, protocol)
-    grid = GridSpecFromSubplotSpec(1, 2, outer[2], width_ratios=[1.75, 1])
-    _forest(figure.add_subplot(grid[0]), thinning, protocols)
+    forest, wheel = side_by_side(figure, outer[2], 2, width_ratios=[1.75, 1])
+    _forest(forest, thinning, protocols)
     rows = thinning[thinning["protocol"] == protocol]
     title = f"{style.look(backbone).label}, {style.look(protocol).label}"
-    _wheel(figure.add_subplot(grid[1]), rows, title)
+    _wheel(wheel, rows, title)
     return figure
 
 
 def _bland_altman(figure: Figure, place, points: pd.DataFrame, table, name: str) -> None:
     cells = list(points.groupby(["backbone", "protocol"], sort=False))
     cells.sort(key=lambda cell: cell[0][0] == "—")
-    grid = GridSpecFromSubplotSpec(1, len(cells), place)
+    panels = side_by_side(figure, place, len(cells))
     rows = table[table["group"] == "global"].set_index(["protocol", "metric"])
     ends = rows[rows.index.get_level_values("metric").isin(["limit_low", "limit_high"])]
     ends = ends.loc[[key[1] for key, _ in cells if key[1] in ends.index], ["low", "high"]]
     difference = points["predicted"] - points["label"]
     reach = 1.08 * np.nanmax(np.abs(np.append(ends.to_numpy(float), difference)))
     for i, ((backbone, protocol), eyes) in enumerate(cells):
-        axes, look = figure.add_subplot(grid[i]), style.look(protocol)
+        axes, look = panels[i], style.look(protocol)
         difference = eyes["predicted"] - eyes["label"]
         axes.axhline(0, color=style.PALE, lw=0.8, zorder=0)
         axes.plot(eyes["label"], difference, look.marker, color=look.colour, ms=2.2, mew=0,
                   alpha=0.45, rasterized=True)  # fmt: skip
         _levels(axes, rows.loc[protocol], reach)
         title = f"{name}, {look.label}" if backbone != "—" else f"{look.label}, every eye"
-        style.panel_letter(axes, "a", title) if i == 0 else axes.set_title(title)
+        title_first(panels, i, "a", title)
         axes.set(ylim=(-reach, reach), xlabel="mean thickness of the label (µm)")
         axes.yaxis.set_major_locator(style.ticks(5))
         if i:
@@ -108,8 +108,7 @@ def _levels(axes: Axes, rows: pd.DataFrame, reach: float) -> None:
 
 
 def _against_thickness(figure: Figure, place, thickness: pd.DataFrame, protocol: str) -> None:
-    grid = GridSpecFromSubplotSpec(1, 2, place)
-    panels = [figure.add_subplot(cell) for cell in grid]
+    panels = side_by_side(figure, place, 2)
     names = ("template", protocol, "oracle floor")
     for axes, metric in zip(panels, ("mae", "bias"), strict=True):
         ends = []
@@ -124,9 +123,9 @@ def _against_thickness(figure: Figure, place, thickness: pd.DataFrame, protocol:
                       ms=_size(look), mec="white", mew=0.4, lw=0.9)  # fmt: skip
             known = rows["estimate"].dropna()
             if len(known):
-                ends.append((name, x[known.index[-1]], known.iloc[-1]))
+                ends.append((look.label, known.iloc[-1], look.colour))
         axes.margins(y=0.08)
-        _name_ends(axes, ends)
+        name_ends(axes, ends)
         axes.set_xlabel("thickness of the label at one angle (µm)")
         axes.yaxis.set_major_locator(style.ticks(5))
     panels[0].set_ylim(bottom=0)
@@ -135,15 +134,6 @@ def _against_thickness(figure: Figure, place, thickness: pd.DataFrame, protocol:
     panels[1].set_ylabel("predicted − label (µm)")
     style.panel_letter(panels[0], "b", "Error by thickness")
     style.panel_letter(panels[1], "c", "Bias by thickness")
-
-
-def _name_ends(axes: Axes, ends: list[tuple[str, float, float]]) -> None:
-    low, high = axes.get_ylim()
-    places = style.spread([y for *_, y in ends], gap=(high - low) * 0.1)
-    for (name, _, _), place in zip(ends, places, strict=True):
-        look = style.look(name)
-        axes.annotate(look.label, (1.01, place), xycoords=("axes fraction", "data"),
-                      va="center", fontsize=6.5, color=look.colour, fontweight="bold")  # fmt: skip
 
 
 def _forest(axes: Axes, thinning: pd.DataFrame, protocols: list[str]) -> None:
@@ -159,10 +149,8 @@ def _forest(axes: Axes, thinning: pd.DataFrame, protocols: list[str]) -> None:
         labels.append(f"{'circle' if group == 'global' else group} ({n})")
         for name, offset in zip(series, offsets, strict=True):
             value, look = rows.loc[(name, group)], style.look(name, series)
-            axes.plot([value["low"], value["high"]], [y + offset] * 2, color=look.colour, lw=1)
-            axes.plot(value["estimate"], y + offset, look.marker, color=look.colour,
-                      ms=_size(look), mec="white", mew=0.4, clip_on=False,
-                      label=look.label if y == 0 else None)  # fmt: skip
+            named = {"label": look.label if y == 0 else None, "clip_on": False}
+            interval(axes, value, y + offset, look, lw=1, ms=_size(look), **named)
         if not rows.xs(group, level="group")["estimate"].notna().any():
             axes.annotate("too few eyes", (0.02, y), fontsize=6, style="italic",
                           va="center", color=style.GREY)  # fmt: skip

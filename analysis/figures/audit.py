@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 
+from analysis.figures.panels import HALO, mark_headings, row_axis, rule_above
 from analysis.presentation import style
 
 CAPTION = (
@@ -30,7 +30,6 @@ EDITIONS = {  # colour, marker, face, size, line: a dot inside a square is a num
 TABLES = {"table1": "Table 1", "freezing": "Freezing", "loss_complexity": "Loss complexity",
           "grape": "GRAPE"}  # fmt: skip
 ROW = 0.128  # inches
-HALO = [withStroke(linewidth=2, foreground="white")]
 
 
 def draw(points: pd.DataFrame, lines: pd.DataFrame, errors: pd.DataFrame) -> Figure:
@@ -88,13 +87,7 @@ def _name_gap(axes: Axes, points: pd.DataFrame, lines: pd.DataFrame, end: float)
     for row in lines[lines["kind"] == "stated"].itertuples():
         last = points[(points["edition"] == row.edition) & (points["percent_frozen"] == end)]
         for mae in last["mae"]:
-            arrow = {
-                "arrowstyle": "<->",
-                "color": style.GREY,
-                "lw": 0.8,
-                "shrinkA": 3,
-                "shrinkB": 1,
-            }
+            arrow = dict(arrowstyle="<->", color=style.GREY, lw=0.8, shrinkA=3, shrinkB=1)
             axes.annotate("", (end, mae), (end, _line(row, end)), arrowprops=arrow)
             axes.annotate(
                 f"{_line(row, end):.2f} stated\n{mae:.2f} published",
@@ -196,10 +189,10 @@ def _has(cell: pd.DataFrame | None, edition: str) -> bool:
 
 
 def _name_rows(axes: Axes, layout: list[tuple[str, pd.DataFrame | None]]) -> None:
-    axes.set_yticks(range(len(layout)), [name for name, _ in layout])
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    for y, (label, (_, cell)) in enumerate(zip(axes.get_yticklabels(), layout, strict=True)):
-        if cell is None:
-            label.set_fontweight("bold")
-            axes.axhline(y - 0.5, color="#e6e6e6", lw=0.6, zorder=0)
+    limits = axes.get_ylim()
+    row_axis(axes, [name for name, _ in layout])
+    axes.set_ylim(limits)
+    headings = [cell is None for _, cell in layout]
+    mark_headings(axes, headings, size=None)
+    for y in np.flatnonzero(headings):
+        rule_above(axes, y)

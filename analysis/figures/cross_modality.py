@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.figures.panels import beside, interval, unnamed_rows
 from analysis.presentation import style
 
 CAPTION = (
@@ -68,15 +69,9 @@ def _panel(axes: Axes, rows: pd.DataFrame, group: str, methods: list[str]) -> No
         value, look = rows.loc[(name, group)], style.look(name, methods)
         if name in FLAT and np.isfinite(value["low"]):
             axes.axvspan(value["low"], value["high"], color="#ededed", lw=0, zorder=0)
-        axes.plot([value["low"], value["high"]], [y, y], color=look.colour, lw=1.2)
-        axes.plot(value["estimate"], y, look.marker, color=look.colour, ms=4.5, mec="white",
-                  mew=0.4)  # fmt: skip
+        interval(axes, value, y, look, lw=1.2, ms=4.5)
         if group == "mean" and np.isfinite(value["estimate"]):
             end = np.nanmax([value["high"], value["estimate"]])
-            axes.annotate(f"{value['estimate']:.1f}", (end, y), xytext=(3, 0), fontsize=6,
-                          textcoords="offset points", va="center")  # fmt: skip
-    axes.set_ylim(len(methods) - 0.4, -0.6)
-    axes.set_yticks([])
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
+            beside(axes, f"{value['estimate']:.1f}", end, y)
+    unnamed_rows(axes, len(methods))
     axes.grid(axis="x")

@@ -6,10 +6,19 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpecFromSubplotSpec
 from matplotlib.patches import Rectangle
 
-from analysis.figures.rows import ROW, name_rows, row_layout
+from analysis.figures.panels import (
+    ROW,
+    Layout,
+    name_rows,
+    row_axis,
+    row_layout,
+    rule_above,
+    side_by_side,
+    symbol,
+    unnamed_rows,
+)
 from analysis.presentation import style
 
 CAPTION = (
@@ -43,15 +52,14 @@ def draw(table: pd.DataFrame, effects: pd.DataFrame, labels: pd.DataFrame) -> Fi
     forest, above = ROW * len(layout) + 0.6, 2.6
     figure = style.new_figure(style.PAGE, forest + above)
     outer = figure.add_gridspec(2, 1, height_ratios=[above, forest])
-    top = GridSpecFromSubplotSpec(1, 2, outer[0], width_ratios=[1.75, 1])
-    left, right = (figure.add_subplot(cell) for cell in top)
+    left, right = side_by_side(figure, outer[0], 2, width_ratios=[1.75, 1])
     mine = table[table["backbone"] == backbone]
     protocols = style.order(mine["protocol"])
     _groups(left, mine, protocols)
     style.panel_letter(left, "a", f"Error by group, {style.look(backbone).label}")
     _differences(right, effects[effects["backbone"] == backbone], labels, protocols)
     style.panel_letter(right, "b", "Difference in thickness (µm)")
-    panels = [figure.add_subplot(c) for c in GridSpecFromSubplotSpec(1, 4, outer[1])]
+    panels = side_by_side(figure, outer[1], 4)
     for axes, attribute in zip(panels, (*ATTRIBUTES, "mean"), strict=True):
         _gaps(axes, table[table["attribute"] == attribute], layout)
         axes.set_title(NAMES.get(attribute, f"by {attribute}"))
@@ -81,7 +89,7 @@ def _groups(axes: Axes, mine: pd.DataFrame, protocols: list[str]) -> None:
         for row in rows[np.isfinite(rows["estimate"])].itertuples():
             at = places[row.attribute, row.group] + step * (i - (len(protocols) - 1) / 2)
             axes.plot([at, at], [row.low, row.high], color=look.colour, lw=1)
-            axes.plot(at, row.estimate, look.marker, color=look.colour, ms=4, mec="white", mew=0.4)
+            symbol(axes, at, row.estimate, look)
         axes.plot([], [], look.marker, color=look.colour, ms=4, label=look.label)
     axes.set_xticks(*zip(*labels, strict=True) if labels else ([], []))
     axes.tick_params(axis="x", length=0)
@@ -116,13 +124,10 @@ def _differences(
                     one = known.loc[("thickness", row.group, name)]
                     _interval(axes, one, y - 0.4 + step, "P", style.INK, "white")
         if y:
-            axes.axhline(y - 0.5, color="#e6e6e6", lw=0.6, zorder=0)
+            rule_above(axes, y)
     axes.axvline(0, color=style.GREY, lw=0.6, zorder=0)
     names = ["age, per\n10 years" if g == "per decade" else g for g in shown["group"]]
-    axes.set_yticks(range(len(shown)), names)
-    axes.tick_params(axis="y", length=0)
-    axes.set_ylim(len(shown) - 0.5, -0.6)
-    axes.spines["left"].set_visible(False)
+    row_axis(axes, names, bottom=0.5)
     axes.xaxis.set_major_locator(style.ticks(5))
     axes.plot([], [], "-", color=style.ACCENT, lw=1.4, label="planted")
     axes.plot([], [], "P", color=style.INK, ms=4, label="labels, all eyes")
@@ -140,13 +145,13 @@ def _interval(axes: Axes, row, y: float, marker: str, colour: str, fill: str) ->
     axes.plot(row["estimate"], y, marker, mfc=fill, ms=size, mec=edge, mew=width)
 
 
-def _gaps(axes: Axes, rows: pd.DataFrame, layout: list) -> None:
+def _gaps(axes: Axes, rows: pd.DataFrame, layout: Layout) -> None:
     whole = rows[rows["group"] == "max-min"].set_index(["backbone", "protocol", "metric"])
     protocols, most = [name for _, name in layout if name], 0.0
     for y, (backbone, protocol) in enumerate(layout):
         if protocol is None:
             if y:
-                axes.axhline(y - 0.5, color="#e6e6e6", lw=0.6, zorder=0)
+                rule_above(axes, y)
             continue
         null, gap = (whole.loc[(backbone, protocol, name)] for name in ("null_gap", "gap"))
         if not np.isfinite(gap["estimate"]):
@@ -156,7 +161,7 @@ def _gaps(axes: Axes, rows: pd.DataFrame, layout: list) -> None:
         axes.plot([null["estimate"]] * 2, [y - 0.3, y + 0.3], color=style.GREY, lw=0.9)
         look = style.look(protocol, protocols)
         place = gap["estimate"], y
-        axes.plot(*place, look.marker, color=look.colour, ms=4.2, mec="white", mew=0.4, zorder=4)
+        symbol(axes, *place, look, ms=4.2, zorder=4)
         key = backbone, protocol, "gap_p_holm"
         if key in whole.index and whole.loc[key, "estimate"] < 0.05:
             axes.plot(*place, "o", ms=8, mfc="none", mec=style.INK, mew=0.9, zorder=5)
@@ -164,8 +169,6 @@ def _gaps(axes: Axes, rows: pd.DataFrame, layout: list) -> None:
     if not most:
         axes.annotate("groups too small", (0.05, 0.5), xycoords="axes fraction", va="center",
                       fontsize=6, color=style.GREY)  # fmt: skip
-    axes.set_ylim(len(layout) - 0.4, -0.6)
+    unnamed_rows(axes, len(layout))
     axes.set_xlim(0, most * 1.06 or 1.0)
-    axes.set_yticks([])
-    axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(style.ticks(4))

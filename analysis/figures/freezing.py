@@ -6,9 +6,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpecFromSubplotSpec
-from matplotlib.patheffects import withStroke
 
+from analysis.figures.panels import (
+    DASHED,
+    HALO,
+    interval,
+    reference,
+    share_scale,
+    side_by_side,
+    symbol,
+    title_first,
+)
 from analysis.presentation import style
 
 CAPTION = (
@@ -25,9 +33,8 @@ CAPTION = (
     "Without its interval, or left out: not possible with so few runs or seeds."
 )
 VIEWS = {"line": "runs", "mixed": "seeds", "patients": "patients", "patients and seeds": "both"}
-HALO = [withStroke(linewidth=2, foreground="white")]
 EDITION_LABELS = {"august": "August"}
-EDITIONS = {"submission": ("v", "-"), "august": ("^", (0, (4, 1.5)))}
+EDITIONS = {"submission": ("v", "-"), "august": ("^", DASHED)}
 
 
 def draw(
@@ -53,21 +60,16 @@ def draw(
     backbones = style.order(runs["backbone"])
     figure = style.new_figure(style.PAGE, 4.1)
     upper, lower = figure.add_gridspec(2, 1, height_ratios=[1, 1.12])
-    grid = GridSpecFromSubplotSpec(1, len(backbones), upper)
-    panels = [figure.add_subplot(cell) for cell in grid]
+    panels = side_by_side(figure, upper, len(backbones))
     for i, (axes, name) in enumerate(zip(panels, backbones, strict=True)):
         _fits(axes, name, runs, curves)
-        if i:
-            axes.sharey(panels[0])
-            axes.tick_params(labelleft=False)
-        title = style.look(name).label
-        style.panel_letter(axes, "a", title) if i == 0 else axes.set_title(title)
+        share_scale(panels, i)
+        title_first(panels, i, "a", style.look(name).label)
         axes._left_title.set_color(style.look(name).colour)
     _set_range(panels[0], runs, curves)
     _name_fits(panels[0])
     panels[0].set_ylabel("MAE (µm)")
-    grid = GridSpecFromSubplotSpec(1, 3, lower, width_ratios=[1, 1.15, 0.95])
-    scale, change, slopes = (figure.add_subplot(cell) for cell in grid)
+    scale, change, slopes = side_by_side(figure, lower, 3, width_ratios=[1, 1.15, 0.95])
     _scale(scale, table, backbones)
     _change(change, runs, published, backbones)
     _slopes(slopes, regressions, backbones)
@@ -79,7 +81,7 @@ def draw(
 
 def _fits(axes: Axes, name: str, runs: pd.DataFrame, curves: pd.DataFrame) -> None:
     look, mine = style.look(name), runs[runs["backbone"] == name]
-    for model, line in (("line", "-"), ("saturating", (0, (4, 1.5)))):
+    for model, line in (("line", "-"), ("saturating", DASHED)):
         fit = curves[(curves["backbone"] == name) & (curves["model"] == model)]
         x = fit["percent_frozen"]
         colour = style.INK if model == "line" else style.GREY
@@ -89,8 +91,7 @@ def _fits(axes: Axes, name: str, runs: pd.DataFrame, curves: pd.DataFrame) -> No
         else:
             for limit in ("low", "high"):
                 axes.plot(x, fit[limit], color=colour, lw=0.5, ls=line)
-    axes.plot(mine["percent_frozen"], mine["mae"], look.marker, color=look.colour, ms=4,
-              mec="white", mew=0.4, zorder=4)  # fmt: skip
+    symbol(axes, mine["percent_frozen"], mine["mae"], look, zorder=4)
     _frozen_axis(axes, runs)
 
 
@@ -111,7 +112,7 @@ def _set_range(axes: Axes, runs: pd.DataFrame, curves: pd.DataFrame) -> None:
 def _name_fits(axes: Axes) -> None:
     """Name the two fits by samples of their lines, in a corner of the first panel."""
     axes.plot([], [], color=style.INK, lw=1.1, label="line")
-    axes.plot([], [], color=style.GREY, lw=1.1, ls=(0, (4, 1.5)), label="saturating")
+    axes.plot([], [], color=style.GREY, lw=1.1, ls=DASHED, label="saturating")
     axes.legend(loc="best", handlelength=2.2, borderaxespad=0.1)
 
 
@@ -123,14 +124,9 @@ def _scale(axes: Axes, table: pd.DataFrame, backbones: list[str]) -> None:
         axes.vlines(x, mine["low"], mine["high"], color=look.colour, lw=0.9)
         axes.plot(x, mine["estimate"], color=look.colour, ls=look.line, lw=0.9, marker=look.marker,
                   ms=3.8, mec="white", mew=0.4)  # fmt: skip
-    known = {p: mae.loc[mae["protocol"] == p, "estimate"] for p in ("template", "oracle floor")}
-    for name, value in known.items():
-        if len(value):
-            line = style.look("template").line if name == "template" else "-"
-            axes.axhline(value.iloc[0], color=style.GREY, lw=0.8, ls=line, zorder=0)
-            axes.annotate(name, (0.99, value.iloc[0]), xycoords=("axes fraction", "data"),
-                          xytext=(0, 2), textcoords="offset points", ha="right", fontsize=6,
-                          color=style.GREY)  # fmt: skip
+    for name in ("template", "oracle floor"):
+        value = next(iter(mae.loc[mae["protocol"] == name, "estimate"]), None)
+        reference(axes, value, name, 0.99, ha="right", fontsize=6)
     _frozen_axis(axes, mae)
     axes.set_ylim(0, 1.12 * mae["estimate"].max())
     axes.set_ylabel("MAE (µm)")
@@ -178,9 +174,7 @@ def _slopes(axes: Axes, regressions: pd.DataFrame, backbones: list[str]) -> None
         look = style.look(backbone)
         for view, label in VIEWS.items():
             one = mine.loc[view]
-            axes.plot([one["low"], one["high"]], [y, y], color=look.colour, lw=1.1)
-            axes.plot(one["estimate"], y, look.marker, color=look.colour, ms=3.8, mec="white",
-                      mew=0.4)  # fmt: skip
+            interval(axes, one, y, look, ms=3.8)
             names.append((y, label, look.colour))
             y += 1
         y += 0.7

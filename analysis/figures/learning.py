@@ -6,9 +6,19 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 
 from analysis.accuracy.learning import GROUPS, YARDSTICK, group_of, rows_of
+from analysis.figures.panels import (
+    HALO,
+    Layout,
+    beside,
+    interval,
+    mark_headings,
+    row_axis,
+    rule_above,
+    symbol,
+    unnamed_rows,
+)
 from analysis.presentation import style
 
 CAPTION = (
@@ -46,9 +56,9 @@ def draw(quadrants: pd.DataFrame, paired: pd.DataFrame) -> Figure:
     _mark_reference(panels[1], rows)
     flat = mae.loc["constant"]
     panels[0].axvspan(flat["low"], flat["high"], color="#ededed", lw=0, zorder=0)
-    for axes, value in ((panels[1], 0.0), (panels[2], 0.0)):
-        if value >= axes.get_xlim()[0]:
-            axes.axvline(value, color=style.GREY, lw=0.8, ls=(0, (4, 2)), zorder=0)
+    for axes in panels[1:]:
+        if axes.get_xlim()[0] <= 0:
+            axes.axvline(0.0, color=style.GREY, lw=0.8, ls=(0, (4, 2)), zorder=0)
     n, domain = int(mae["n"].max()), quadrants["domain"].iloc[0]
     style.panel_letter(panels[0], "a", f"Error on {n} {domain} eyes")
     style.panel_letter(panels[1], "b", f"Against {YARDSTICK}")
@@ -59,7 +69,7 @@ def draw(quadrants: pd.DataFrame, paired: pd.DataFrame) -> Figure:
     return figure
 
 
-def _layout(methods: pd.Series) -> list[tuple[str, str | None]]:
+def _layout(methods: pd.Series) -> Layout:
     """Return the rows from top to bottom: a group's heading (way None), its ways."""
     ways, rows = style.order(methods), []
     for group in GROUPS:
@@ -68,13 +78,10 @@ def _layout(methods: pd.Series) -> list[tuple[str, str | None]]:
     return rows
 
 
-def _name_rows(axes: Axes, rows: list[tuple[str, str | None]]) -> None:
+def _name_rows(axes: Axes, rows: Layout) -> None:
     names = [group if way is None else _short(group, way) for group, way in rows]
-    axes.set_yticks(range(len(rows)), names)
-    for label, (_, way) in zip(axes.get_yticklabels(), rows, strict=True):
-        if way is None:
-            label.set_fontweight("bold")
-            label.set_fontsize(7)
+    row_axis(axes, names)
+    mark_headings(axes, [way is None for _, way in rows])
 
 
 def _short(group: str, way: str) -> str:
@@ -84,46 +91,38 @@ def _short(group: str, way: str) -> str:
     return style.look(way).label.partition(", ")[2] or ALONE.get(way, way)
 
 
-def _forest(
-    axes: Axes, cells: pd.DataFrame, rows: list[tuple[str, str | None]], shown: str = ""
-) -> None:
+def _forest(axes: Axes, cells: pd.DataFrame, rows: Layout, shown: str = "") -> None:
     """Draw each way's interval and symbol, with its number after it where a format is given."""
     ways = [way for _, way in rows if way]
     for y, (_, way) in enumerate(rows):
         if way is None and y:
-            axes.axhline(y - 0.5, color="#e6e6e6", lw=0.6, zorder=0)
+            rule_above(axes, y)
         if way not in cells.index or not np.isfinite(cells.loc[way, "estimate"]):
             continue
         cell, look = cells.loc[way], style.look(way, ways)
         filled = not cell.get("p_holm", 0) >= CLEAR
-        axes.plot([cell["low"], cell["high"]], [y, y], color=look.colour, lw=1.2)
-        axes.plot(cell["estimate"], y, look.marker, ms=4.8 if look.marker in "osXh" else 5.2,
-                  mec="white" if filled else look.colour, mew=0.4 if filled else 0.9,
-                  mfc=look.colour if filled else "white", zorder=3)  # fmt: skip
+        face = {} if filled else {"mec": look.colour, "mew": 0.9, "mfc": "white"}
+        size = 4.8 if look.marker in "osXh" else 5.2
+        interval(axes, cell, y, look, lw=1.2, ms=size, zorder=3, **face)
         if shown:
             end = np.nanmax([cell["high"], cell["estimate"]])
-            axes.annotate(f"{cell['estimate']:{shown}}".replace("-", "−"), (end, y), xytext=(3, 0),
-                          fontsize=6, textcoords="offset points", va="center")  # fmt: skip
+            beside(axes, f"{cell['estimate']:{shown}}".replace("-", "−"), end, y)
     known = cells.loc[cells.index.isin(ways), ["estimate", "low", "high"]].to_numpy(float)
     low, high = np.nanmin(known), np.nanmax(known)
     reach = high - low or 1.0
     axes.set_xlim(low - 0.06 * reach, high + (0.2 if shown else 0.06) * reach)
     axes.xaxis.set_major_locator(style.ticks(5))
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_yticks([])
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
+    unnamed_rows(axes, len(rows))
     axes.grid(axis="x")
 
 
-def _mark_reference(axes: Axes, rows: list[tuple[str, str | None]]) -> None:
+def _mark_reference(axes: Axes, rows: Layout) -> None:
     """Put the reference's own symbol on the zero line, and name the line's sides in row 0."""
     look = style.look(YARDSTICK)
     for y in (y for y, (_, way) in enumerate(rows) if way == YARDSTICK):
-        axes.plot(0, y, look.marker, color=look.colour, ms=5.2, mec="white", mew=0.4, zorder=3)
+        symbol(axes, 0, y, look, ms=5.2, zorder=3)
     for side, name, place in ((-1, "better", "right"), (1, "worse", "left")):
         axes.annotate(
             name, (0, 0), xytext=(4 * side, 0), textcoords="offset points", ha=place, va="center",
-            fontsize=6, color=style.GREY, style="italic", annotation_clip=False,
-            path_effects=[withStroke(linewidth=2, foreground="white")],
+            fontsize=6, color=style.GREY, style="italic", annotation_clip=False, path_effects=HALO,
         )  # fmt: skip

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from analysis.figures.panels import DASHED, reference
 from analysis.presentation import style
 
 CAPTION = (
@@ -19,7 +19,7 @@ CAPTION = (
     "intervals, patients resampled, and seeds where there are several. Rates are the protocol's; "
     "training multiplies them by the profile's common factor."
 )
-LOOKS = (("#0b3c6f", "o", "-"), ("#e69f00", "^", (0, (4, 1.5))), ("#1b9e77", "D", (0, (1.2, 1))))
+LOOKS = (("#0b3c6f", "o", "-"), ("#e69f00", "^", DASHED), ("#1b9e77", "D", (0, (1.2, 1))))
 
 
 def draw(table: pd.DataFrame, effects: pd.DataFrame) -> Figure:
@@ -39,11 +39,10 @@ def draw(table: pd.DataFrame, effects: pd.DataFrame) -> Figure:
     _curves(panels[0], table, "mae")
     _curves(panels[1], table, "sigma_between")
     mae = table[table["metric"] == "mae"].set_index("protocol")["estimate"]
-    dotted = style.look("template").line
-    _reference(panels[0], mae.get("template"), "template", dotted)
-    _reference(panels[0], mae.get("oracle floor"), "oracle floor", "-")
     labels = table.loc[table["metric"] == "sigma_between_target", "estimate"]
-    _reference(panels[1], labels.iloc[0] if len(labels) else None, "labels", "-")
+    for name in ("template", "oracle floor"):
+        reference(panels[0], mae.get(name), name, 0.01, fontsize=6.2)
+    reference(panels[1], next(iter(labels), None), "labels", 0.01, fontsize=6.2)
     for axes in panels[:2]:
         axes.set_ylim(0, 1.12 * max(axes.dataLim.y1, *(line.get_ydata()[0] for line in axes.lines)))
     _effects(panels[2], effects)
@@ -71,14 +70,6 @@ def _curves(axes: Axes, table: pd.DataFrame, metric: str) -> None:
         name = "no decay" if decay == 1 else f"decay {decay:g}"
         axes.plot(x, mine["estimate"], color=colour, marker=marker, ls=line, lw=1.0, ms=4,
                   mec="white", mew=0.4, label=name)  # fmt: skip
-
-
-def _reference(axes: Axes, value: float | None, name: str, line: str | tuple) -> None:
-    if value is None or not np.isfinite(value):
-        return
-    axes.axhline(value, color=style.GREY, lw=0.8, ls=line, zorder=0)
-    axes.annotate(name, (0.01, value), xycoords=("axes fraction", "data"), xytext=(0, 2),
-                  textcoords="offset points", fontsize=6.2, color=style.GREY)  # fmt: skip
 
 
 def _effects(axes: Axes, effects: pd.DataFrame) -> None:

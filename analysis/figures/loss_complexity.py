@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.figures.panels import interval, name_ends, row_axis, share_scale
 from analysis.presentation import style
 
 CAPTION = (
@@ -61,10 +62,8 @@ def draw(table: pd.DataFrame, parts: pd.DataFrame, published: pd.DataFrame) -> F
         _error(panels[0, j], chosen, dial)
         _spread(panels[1, j], table, chosen, dial)
         panels[1, j].set_xlabel(f"weight of the {DIALS[dial]} term")
-        if j:
-            for i in range(2):
-                panels[i, j].sharey(panels[i, 0])
-                panels[i, j].tick_params(labelleft=False)
+        for row in panels:
+            share_scale(row, j)
     _reach(panels, table)
     panels[0, 0].set_ylabel("MAE (µm)")
     panels[1, 0].set_ylabel("SD of predictions (µm)")
@@ -150,15 +149,11 @@ def _reach(panels: np.ndarray, table: pd.DataFrame) -> None:
 
 def _parts(axes: Axes, parts: pd.DataFrame) -> None:
     axes.axvline(0, color=style.GREY, lw=0.8, zorder=0)
-    for y, row in enumerate(parts.itertuples()):
-        colour = style.ACCENT if row.protocol == "interaction" else style.INK
-        axes.plot([row.low, row.high], [y, y], color=colour, lw=1.1)
-        axes.plot(row.estimate, y, "D" if row.protocol == "interaction" else "o", color=colour,
-                  ms=4, mec="white", mew=0.4)  # fmt: skip
-    axes.set_yticks(range(len(parts)), [EFFECTS[name] for name in parts["protocol"]])
+    for y, row in enumerate(parts.to_dict("records")):
+        marks = (style.ACCENT, "D") if row["protocol"] == "interaction" else (style.INK, "o")
+        interval(axes, row, y, style.Look("", *marks))
+    row_axis(axes, [EFFECTS[name] for name in parts["protocol"]])
     axes.set_ylim(len(parts) - 0.5, -0.5)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(style.ticks(5))
     axes.set_xlabel("change of MAE (µm)")
 
@@ -183,10 +178,6 @@ def _changes(axes: Axes, chosen: pd.DataFrame, published: pd.DataFrame) -> None:
             ends.append((text, values.iloc[-1], style_of["color"]))
     axes.set_xticks(range(len(weights)), [f"{weight:g}" for weight in weights])
     axes.set_xlim(-0.3, len(weights) - 0.7)
-    low, high = axes.get_ylim()
-    placed = style.spread([value for _, value, _ in ends], gap=0.1 * (high - low))
-    for (text, _, colour), y in zip(ends, placed, strict=True):
-        axes.annotate(text, (1.02, y), xycoords=("axes fraction", "data"), va="center",
-                      fontsize=6.2, color=colour)  # fmt: skip
+    name_ends(axes, ends, x=1.02, fontsize=6.2, fontweight="normal")
     axes.set_xlabel("weight of the Pearson term")
     axes.set_ylabel("change from weight 0 (%)")

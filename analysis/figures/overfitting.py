@@ -8,9 +8,9 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpecFromSubplotSpec
-from matplotlib.patheffects import withStroke
 
 from analysis.figures.eyes import TICKS, closed, tsnit_axis
+from analysis.figures.panels import HALO, beside, side_by_side
 from analysis.presentation import style
 from rnfl.core.metrics import template_profile
 
@@ -117,8 +117,7 @@ def _overlay(axes: Axes, values: np.ndarray, colour: str, top: float, first: boo
 
 
 def _measures(figure: Figure, place, rows: pd.DataFrame, names: list[str]) -> None:
-    grid = GridSpecFromSubplotSpec(1, len(MEASURES), place)
-    panels = [figure.add_subplot(cell) for cell in grid]
+    panels = side_by_side(figure, place, len(MEASURES))
     for i, (axes, (metric, label, title)) in enumerate(zip(panels, MEASURES, strict=True)):
         _bars(axes, rows, metric, names)
         style.panel_letter(axes, "cdef"[i], title)
@@ -137,8 +136,7 @@ def _bars(axes: Axes, rows: pd.DataFrame, metric: str, names: list[str]) -> None
             continue
         value, look = rows.loc[(name, metric)], style.look(name, names)
         if not np.isfinite(value["estimate"]):
-            axes.annotate("not defined", (0, y), xytext=(3, 0), textcoords="offset points",
-                          va="center", fontsize=6, style="italic", color=style.GREY)  # fmt: skip
+            beside(axes, "not defined", 0, y, style="italic", color=style.GREY)
             continue
         hatched = {"facecolor": "white", "hatch": look.hatch} if look.hatch else {}
         axes.barh(y, value["estimate"], height=0.66, edgecolor=look.colour, lw=0.8,
@@ -146,13 +144,12 @@ def _bars(axes: Axes, rows: pd.DataFrame, metric: str, names: list[str]) -> None
         end = value["estimate"]
         if np.isfinite(value["low"]) and value["high"] > value["low"]:
             axes.plot([value["low"], value["high"]], [y, y], color=style.INK, lw=0.9,
-                      path_effects=[withStroke(linewidth=2, foreground="white")])  # fmt: skip
+                      path_effects=HALO)  # fmt: skip
             end = max(end, value["high"])
         zero = round(value["estimate"], digits) == 0
-        axes.annotate(f"{abs(value['estimate']) if zero else value['estimate']:.{digits}f}",
-                      (max(end, 0), y), xytext=(3, 0), fontsize=6, textcoords="offset points",
-                      va="center", fontweight="bold" if zero else "normal",
-                      bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})  # fmt: skip
+        text = f"{abs(value['estimate']) if zero else value['estimate']:.{digits}f}"
+        beside(axes, text, max(end, 0), y, fontweight="bold" if zero else "normal",
+               bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})  # fmt: skip
     if ("target", metric) in rows.index and np.isfinite(rows.loc[("target", metric), "estimate"]):
         axes.axvline(rows.loc[("target", metric), "estimate"], color=style.GREY, lw=0.6,
                      ls=(0, (4, 2)), zorder=0)  # fmt: skip

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpecFromSubplotSpec
 
 from analysis.figures.eyes import show_eye
+from analysis.figures.panels import row_axis, side_by_side
 from analysis.presentation import style
 
 CAPTION = (
@@ -47,9 +48,8 @@ def draw(samples: Mapping[str, np.ndarray], calibration: pd.DataFrame) -> Figure
                 axes.set_ylabel(name.upper(), fontweight="bold")
             if i == j == 0:
                 style.panel_letter(axes, "a", "Simulated eyes")
-    panels = GridSpecFromSubplotSpec(1, len(kinds), outer[1])
-    for letter, place, kind in zip("bc", panels, kinds, strict=False):
-        axes = figure.add_subplot(place)
+    panels = side_by_side(figure, outer[1], len(kinds))
+    for letter, axes, kind in zip("bc", panels, kinds, strict=False):
         _deviations(axes, calibration[calibration["kind"] == kind].reset_index(drop=True))
         relative = kind == "relative"
         title = "Means and SDs (µm)" if relative else "Correlations"
@@ -77,8 +77,5 @@ def _deviations(axes: Axes, rows: pd.DataFrame) -> None:
     axes.axvline(0, color=style.INK, lw=0.6)
     axes.xaxis.set_major_locator(style.ticks(4))
     reach = max(tolerance.max(), deviation.abs().max()) * 1.12
-    axes.set(xlim=(-reach, reach), ylim=(len(rows) - 0.4, -0.6))
-    names = zip(rows["quantity"], rows["source"], strict=True)
-    axes.set_yticks(range(len(rows)), [f"{q} ({s})" for q, s in names])
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
+    axes.set_xlim(-reach, reach)
+    row_axis(axes, [f"{row.quantity} ({row.source})" for row in rows.itertuples()])

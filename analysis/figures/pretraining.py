@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.figures.panels import beside
 from analysis.presentation import style
 
 CAPTION = (
@@ -40,9 +41,8 @@ def draw(losses: pd.DataFrame) -> Figure:
         column[1].set_ylabel(label)
         if len(seen):
             step, value = seen["step"].iloc[-1] / 1000, seen["val_metric"].iloc[-1]
-            column[1].annotate(f"{value:.3g}", (step, value), xytext=(4, 0), fontsize=6.5,
-                               textcoords="offset points", va="center",
-                               color=look.colour)  # fmt: skip
+            beside(column[1], f"{value:.3g}", step, value, xytext=(4, 0), fontsize=6.5,
+                   color=look.colour)  # fmt: skip
         column[1].set_xlabel("step (thousands)")
         for axes in column:
             axes.yaxis.set_major_locator(style.ticks(4))

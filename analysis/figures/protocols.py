@@ -6,10 +6,21 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpecFromSubplotSpec
-from matplotlib.patheffects import withStroke
 
-from analysis.figures.rows import ROW, name_rows, row_layout
+from analysis.figures.panels import (
+    HALO,
+    ROW,
+    Layout,
+    interval,
+    name_ends,
+    name_rows,
+    row_layout,
+    rule_above,
+    share_scale,
+    side_by_side,
+    title_first,
+    unnamed_rows,
+)
 from analysis.presentation import style
 
 CAPTION = (
@@ -38,8 +49,7 @@ def draw(table: pd.DataFrame, history: pd.DataFrame) -> Figure:
     forest, curves = ROW * len(layout) + 0.55, 1.75
     figure = style.new_figure(style.PAGE, forest + curves)
     outer = figure.add_gridspec(2, 1, height_ratios=[forest, curves])
-    grid = GridSpecFromSubplotSpec(1, 3, outer[0])
-    panels = [figure.add_subplot(cell) for cell in grid]
+    panels = side_by_side(figure, outer[0], 3)
     for axes, metric in zip(panels, ("mae", "sigma_between", "pearson_between_eyes"), strict=True):
         _forest(axes, overall, metric, layout)
     name_rows(panels[0], layout)
@@ -54,21 +64,18 @@ def draw(table: pd.DataFrame, history: pd.DataFrame) -> Figure:
     return figure
 
 
-def _forest(axes: Axes, overall: pd.DataFrame, metric: str, layout: list) -> None:
+def _forest(axes: Axes, overall: pd.DataFrame, metric: str, layout: Layout) -> None:
     protocols = [name for _, name in layout if name]
     for y, (backbone, protocol) in enumerate(layout):
         if protocol is None:
             if y:
-                axes.axhline(y - 0.5, color="#e6e6e6", lw=0.6, zorder=0)
+                rule_above(axes, y)
             continue
         if (backbone, protocol, metric) not in overall.index:
             continue
-        value, look = overall.loc[(backbone, protocol, metric)], style.look(protocol, protocols)
-        axes.plot([value["low"], value["high"]], [y, y], color=look.colour, lw=1.1)
-        axes.plot(value["estimate"], y, look.marker, color=look.colour, ms=4, mec="white", mew=0.4)
-    axes.set_ylim(len(layout) - 0.4, -0.6)
-    axes.set_yticks([])
-    axes.spines["left"].set_visible(False)
+        look = style.look(protocol, protocols)
+        interval(axes, overall.loc[(backbone, protocol, metric)], y, look)
+    unnamed_rows(axes, len(layout))
     axes.xaxis.set_major_locator(style.ticks(5))
 
 
@@ -93,29 +100,24 @@ def _references(panels: list[Axes], overall: pd.DataFrame) -> None:
         axes.annotate(
             name, (value, 0.985), xycoords=("data", "axes fraction"), fontsize=6, color=style.GREY,
             xytext=(2 if right else -2, 0), textcoords="offset points", va="top",
-            ha="left" if right else "right",
-            path_effects=[withStroke(linewidth=2, foreground="white")],
+            ha="left" if right else "right", path_effects=HALO,
         )  # fmt: skip
 
 
 def _training(figure: Figure, place, history: pd.DataFrame, backbones: list[str]) -> None:
-    grid = GridSpecFromSubplotSpec(1, max(len(backbones), 1), place)
-    panels = [figure.add_subplot(cell) for cell in grid]
+    panels = side_by_side(figure, place, max(len(backbones), 1))
     known = history.dropna(subset=["val_mae"])
     protocols = style.order(known["protocol"])
     for i, (axes, backbone) in enumerate(zip(panels, backbones, strict=False)):
         mine = known[known["backbone"] == backbone]
         ends = [_curve(axes, mine[mine["protocol"] == name], name, protocols) for name in protocols]
-        if i:
-            axes.sharey(panels[0])
-            axes.tick_params(labelleft=False)
-        title = style.look(backbone).label
-        style.panel_letter(axes, "d", title) if i == 0 else axes.set_title(title)
+        share_scale(panels, i)
+        title_first(panels, i, "d", style.look(backbone).label)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(style.ticks(4, integer=True))
         if i == len(backbones) - 1:
             panels[0].set_ylim(*_settled(known))
-            _name_curves(axes, protocols, ends)
+            name_ends(axes, [end for end in ends if np.isfinite(end[1])], gap=0.085, x=1.02)
     panels[0].set_ylabel("validation MAE (µm)")
 
 
@@ -126,24 +128,17 @@ def _settled(history: pd.DataFrame) -> tuple[float, float]:
     return values.min() - margin, values.max() + margin
 
 
-def _curve(axes: Axes, rows: pd.DataFrame, name: str, protocols: list[str]) -> tuple[float, float]:
-    """Draw one protocol's seeds and their mean; return where the mean ends."""
+def _curve(
+    axes: Axes, rows: pd.DataFrame, name: str, protocols: list[str]
+) -> tuple[str, float, str]:
+    """Draw one protocol's seeds and their mean; return its label, where it ends, and its colour."""
+    look = style.look(name, protocols)
     if rows.empty:
-        return float("nan"), float("nan")
-    look, wide = style.look(name, protocols), rows.pivot_table("val_mae", "epoch", "seed")
+        return look.label, float("nan"), look.colour
+    wide = rows.pivot_table("val_mae", "epoch", "seed")
     axes.plot(wide.index, wide, color=look.colour, lw=0.5, alpha=0.4)
     mean = wide.dropna().mean(axis=1)
     axes.plot(mean.index, mean, color=look.colour, lw=1.3, ls=look.line)
     axes.plot(mean.idxmin(), mean.min(), look.marker, color=look.colour, ms=4.5, mec="white",
               mew=0.5, zorder=4)  # fmt: skip
-    return float(mean.index[-1]), float(mean.iloc[-1])
-
-
-def _name_curves(axes: Axes, protocols: list[str], ends: list[tuple[float, float]]) -> None:
-    drawn = [(name, end) for name, end in zip(protocols, ends, strict=True) if np.isfinite(end[1])]
-    low, high = axes.get_ylim()
-    places = style.spread([end[1] for _, end in drawn], gap=(high - low) * 0.085)
-    for (name, _), place in zip(drawn, places, strict=True):
-        look = style.look(name, protocols)
-        axes.annotate(look.label, (1.02, place), xycoords=("axes fraction", "data"), va="center",
-                      fontsize=6.5, color=look.colour, fontweight="bold")  # fmt: skip
+    return look.label, float(mean.iloc[-1]), look.colour

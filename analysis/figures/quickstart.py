@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures.eyes import closed, show_eye, tsnit_axis
+from analysis.figures.panels import beside, row_axis
 from analysis.presentation import style
 
 CAPTION = (
@@ -94,12 +95,11 @@ def _errors(axes: Axes, errors: np.ndarray, reach: float, last: bool) -> None:
     axes.barh(places, errors, height=0.62, color=style.ACCENT, alpha=0.85, lw=0)
     for place, error in zip(places, errors, strict=True):
         if np.isfinite(error):
-            axes.annotate(f"{error:+.1f}".replace("-", "−"), (error, place), fontsize=6,
-                          xytext=(3 if error >= 0 else -3, 0), textcoords="offset points",
-                          ha="left" if error >= 0 else "right", va="center")  # fmt: skip
-    axes.set(xlim=(-reach, reach), ylim=(3.6, -0.6), yticks=places, yticklabels=list("SNIT"))
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
+            side, align = (3, "left") if error >= 0 else (-3, "right")
+            text = f"{error:+.1f}".replace("-", "−")
+            beside(axes, text, error, place, xytext=(side, 0), ha=align)
+    axes.set_xlim(-reach, reach)
+    row_axis(axes, list("SNIT"))
     axes.xaxis.set_major_locator(style.ticks(4))
     if last:
         axes.set_xlabel("predicted − label (µm)")
