@@ -1,18 +1,26 @@
-"""The model of a run: untrained, from the run it starts from, or as a finished run left it."""
+"""The model of a run: untrained, from the run it starts from, or as a finished run left it.
+
+A start brings what it has seen along: no patient that it was trained or validated on, through all
+the runs that it itself started from, may be tested on.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import numpy as np
 from safetensors.torch import load_file
 from torch import nn
 
+from rnfl import datasets
 from rnfl.datasets.prepared import Prepared
 from rnfl.models.backbone import Backbone, build
+from rnfl.models.readout import Readout
 from rnfl.models.regressor import RNFLRegressor
-from rnfl.runs import lineage, results
+from rnfl.runs import results
 from rnfl.runs.results import RunResult
 from rnfl.training import protocols
 from rnfl.training.config import RunConfig
-from rnfl.training.readout import Readout
 
 
 def untrained(config: RunConfig, prepared: Prepared) -> RNFLRegressor:
@@ -46,7 +54,7 @@ def _start(config: RunConfig, prepared: Prepared) -> RunResult:
             raise ValueError(
                 f"{config.slug}: start {config.start} has {name} {theirs!r}, expected {ours!r}"
             )
-    seen = lineage.shared_patients(start, prepared, prepared.subset("test"))
+    seen = shared_patients(start, prepared, prepared.subset("test"))
     if seen:
         raise ValueError(
             f"{config.slug}: start {config.start} has learnt from {len(seen)} patients that are "
@@ -65,3 +73,43 @@ def load_model(result: RunResult) -> nn.Module:
         model = RNFLRegressor(*read, config.radius_ratio)
     model.load_state_dict(state, strict=True)
     return model.eval()
+
+
+def ancestry(result: RunResult) -> Iterator[RunResult]:
+    """Yield a run, the run it started from, the one that started from, and so on."""
+    yield result
+    while result.config.start is not None:
+        result = results.load_run(result.config.start)
+        yield result
+
+
+def shared_patients(result: RunResult, prepared: Prepared, rows: np.ndarray) -> set[str]:
+    """Return the patients of ``rows`` that a model was trained or validated on.
+
+    Patients are compared within one source alone (the manifest's ``dataset``): elsewhere, the same
+    id is another person. Two folders prepared from one source are one source.
+
+    Raises
+    ------
+    ValueError
+        If a dataset that the model learnt from is not there to be compared, or has changed since.
+    """
+    patients, shared = set(prepared.samples["patient_id"].iloc[rows]), set()
+    for run in ancestry(result):
+        learnt = _trained_on(run)
+        if learnt.manifest["dataset"] == prepared.manifest["dataset"]:
+            samples = results.divided(learnt, run.config.split).samples
+            shared |= patients & set(samples.loc[samples["split"] != "test", "patient_id"])
+    return shared
+
+
+def _trained_on(run: RunResult) -> Prepared:
+    """Return the dataset that a run was trained on, unless other eyes bear its name by now."""
+    learnt = datasets.open_dataset(run.config.dataset)
+    if learnt.hash != run.resolved["dataset_hash"]:
+        raise ValueError(
+            f"{run.run_id}: dataset {run.config.dataset!r} was prepared anew after this run, so "
+            "whose eyes it was trained on is not known: prepare the files of then again, or train "
+            "it again"
+        )
+    return learnt

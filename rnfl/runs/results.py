@@ -79,7 +79,11 @@ def find_run(config: RunConfig, prepared: Prepared | None = None) -> RunResult |
     ``prepared`` is the configuration's dataset, where it is open already.
     """
     prepared = prepared or datasets.open_dataset(config.dataset)
-    run_id = address.run_id(config, prepared.hash)
+    return finished(address.run_id(config, prepared.hash), config)
+
+
+def finished(run_id: str, config: RunConfig) -> RunResult | None:
+    """Return the finished run of an address, or None."""
     folder = runs_root() / run_id
     return RunResult(folder, run_id, config) if (folder / "summary.json").exists() else None
 

@@ -58,32 +58,31 @@ def run(config: RunConfig, report: Callable[[dict], None] | None = None) -> RunR
         If SIGINT or SIGTERM came; a checkpoint is written before.
     """
     prepared = datasets.open_dataset(config.dataset)
-    result = results.find_run(config, prepared)
-    if result is None:
-        run_id = address.run_id(config, prepared.hash)
-        result = _computed_once(config, prepared, run_id, report)
-    locks.remove_remains(results.partial_folder(result.run_id))
+    run_id = address.run_id(config, prepared.hash)
+    if results.finished(run_id, config) is None:
+        _compute_once(config, prepared, run_id, report)
+    locks.remove_remains(results.partial_folder(run_id))
+    result = results.finished(run_id, config)
     for dataset in config.eval_on:
         predict_with(result, dataset)
     return result
 
 
-def _computed_once(
+def _compute_once(
     config: RunConfig, prepared: Prepared, run_id: str, report: Callable[[dict], None] | None
-) -> RunResult:
+) -> None:
     """Compute a run under its lock; of processes that train together, the first one holds it."""
     from rnfl.training import distributed
 
     if distributed.is_first():
         alone = distributed.size() == 1  # else the others are waiting for this process
         with locks.locked(results.partial_folder(run_id), waiting=alone):
-            unfinished = results.find_run(config, prepared) is None
+            unfinished = results.finished(run_id, config) is None
             if distributed.agreed(unfinished):
                 _compute(config, prepared, run_id, report)
     elif distributed.agreed(None):
         _compute(config, prepared, run_id, report)
     distributed.wait()
-    return results.find_run(config, prepared)
 
 
 def _compute(

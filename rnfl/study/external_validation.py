@@ -17,7 +17,7 @@ from rnfl.core import schema
 from rnfl.core.geometry import QUADRANTS
 from rnfl.datasets.prepared import Prepared
 from rnfl.inference import trained
-from rnfl.runs import lineage, results
+from rnfl.runs import restore, results
 from rnfl.runs.results import RunResult
 from rnfl.study import baselines
 
@@ -140,7 +140,7 @@ def compare(
             f"{prepared.name}: no quadrant of its {len(prepared)} eyes was measured, so there is "
             f"nothing to compare with; 'rnfl predict' reads eyes without labels"
         )
-    shared = set().union(*(lineage.shared_patients(one, prepared, every) for one in found))
+    shared = set().union(*(restore.shared_patients(one, prepared, every) for one in found))
     rows = np.flatnonzero(~prepared.samples["patient_id"].isin(shared))
     if shared and (not drop_shared or not len(rows)):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Readouts: backbones that stay as they are, and a linear map from their tokens to the thickness.
+"""Fit a readout: backbones that stay as they are, and a linear map from their tokens to a profile.
 
 The tokens after every block of one or several frozen backbones go through
 :mod:`rnfl.training.ridge` to a few numbers per eye, the *code*, and a fixed linear map turns the
@@ -18,84 +18,22 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 from tqdm import tqdm
 
 from rnfl.core.geometry import QUADRANTS, flip_profile, quadrant_means
 from rnfl.datasets.phantom.eyes import population
 from rnfl.datasets.prepared import Prepared
 from rnfl.models.backbone import Backbone
+from rnfl.models.readout import Readout, tokens, width
 from rnfl.training import ridge
 from rnfl.training.batches import QUADRANT_COLUMNS, Batches
 from rnfl.training.predict import predict
 from rnfl.training.state import Progress
 
-CELLS = 8  # tokens are averaged to at most 8 by 8 cells
 COMPONENTS = 24  # at most, of profiles
 SHAPES = 2000  # phantom eyes that say what profile four quadrant means imply
 BATCH = 32
 LARGEST = 16e9  # bytes of memory
-
-
-class Readout(nn.Module):
-    """Predict RNFL profiles (µm) linearly from the tokens of frozen backbones.
-
-    Parameters
-    ----------
-    backbones : sequence of Backbone
-    n_codes : int
-        Numbers per eye that the regression predicts.
-    """
-
-    def __init__(self, backbones: Sequence[Backbone], n_codes: int):
-        super().__init__()
-        self.backbones = nn.ModuleList(backbones).requires_grad_(False)
-        for i, backbone in enumerate(backbones):
-            shape = backbone.depth, _width(backbone)
-            self.register_buffer(f"mean_{i}", torch.zeros(shape))
-            self.register_buffer(f"weights_{i}", torch.zeros(*shape, n_codes))
-        self.register_buffer("level", torch.zeros(n_codes))
-        self.register_buffer("decoder", torch.zeros(n_codes, 360))
-        self.register_buffer("offset", torch.zeros(360))
-
-    @property
-    def backbone(self) -> Backbone:
-        """The backbone with the largest input, whose size images are prepared for."""
-        return max(self.backbones, key=lambda one: one.spec.input_size)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images (B, 1 or 3, H, W) in [0, 1] → profiles (B, 360) in µm."""
-        total, n_blocks = 0, 0
-        for i, backbone in enumerate(self.backbones):
-            means, weights = getattr(self, f"mean_{i}"), getattr(self, f"weights_{i}")
-            for block, mean, weight in zip(tokens(backbone, images), means, weights, strict=True):
-                total, n_blocks = total + (block - mean) @ weight, n_blocks + 1
-        return self.offset + (self.level + total / n_blocks) @ self.decoder
-
-
-def tokens(backbone: Backbone, images: Tensor) -> list[Tensor]:
-    """Return the patch tokens after each block, averaged over cells: (B, D * cells) each."""
-    blocks = backbone.encoder.forward_intermediates(
-        backbone.normalise(images), intermediates_only=True, output_fmt="NCHW"
-    )
-    size = _cell(backbone.grid)
-    if size > 1:
-        blocks = [F.avg_pool2d(block, size, ceil_mode=True) for block in blocks]
-    return [block.flatten(1) for block in blocks]
-
-
-def _cell(grid: tuple[int, int]) -> int:
-    return -(-max(grid) // CELLS)
-
-
-def _cells(grid: tuple[int, int]) -> tuple[int, int]:
-    return -(-grid[0] // _cell(grid)), -(-grid[1] // _cell(grid))
-
-
-def _width(backbone: Backbone) -> int:
-    """Return how many numbers :func:`tokens` gives after each block."""
-    return backbone.embed_dim * int(np.prod(_cells(backbone.grid)))
 
 
 @dataclass(frozen=True)
@@ -211,8 +149,8 @@ def fit(
         )
     upright, flipped = _features(backbones, data)
     mirrored, measured = (flipped, code.mirrored), (code.measure, data.labels.cpu().numpy())
-    solved = ridge.fit(upright, code.codes, np.asarray(patients), mirrored, seed=seed,
-                       measured=measured)  # fmt: skip
+    owners = np.asarray(patients)
+    solved = ridge.fit(upright, code.codes, owners, mirrored, seed=seed, measured=measured)
     model = Readout([b.cpu() for b in backbones], n_codes)
     blocks = zip(solved.means, solved.weights, strict=True)
     for i, backbone in enumerate(backbones):
@@ -228,7 +166,7 @@ def fit(
 
 def _bytes_needed(backbones: Sequence[Backbone], n: int, n_codes: int) -> int:
     """Return the memory that features of ``n`` eyes, their regression and the readout take."""
-    widths = [_width(backbone) for backbone in backbones for _ in range(backbone.depth)]
+    widths = [width(backbone) for backbone in backbones for _ in range(backbone.depth)]
     return ridge.bytes_needed(n, widths, n_codes) + 4 * (n_codes + 1) * sum(widths)
 
 
@@ -239,7 +177,7 @@ def _features(
     upright, flipped = [], []
     for backbone in backbones:
         backbone = backbone.to(data.device).eval()
-        both = np.empty((2, backbone.depth, len(data), _width(backbone)), np.float32)
+        both = np.empty((2, backbone.depth, len(data), width(backbone)), np.float32)
         steps = tqdm(data.in_order(BATCH), backbone.spec.name, -(-len(data) // BATCH), disable=None)
         for step, (images, *_) in enumerate(steps):
             rows = slice(step * BATCH, (step + 1) * BATCH)

@@ -15,7 +15,7 @@ from analysis.accuracy.quadrants import quadrant_table
 from rnfl import cli, datasets
 from rnfl.core import schema
 from rnfl.inference import trained
-from rnfl.runs import address, lineage, restore, results
+from rnfl.runs import address, restore, results
 from rnfl.runs.run import RunConfig, run
 from rnfl.study import baselines, crossval, external_validation
 from rnfl.training import devices, protocols
@@ -143,13 +143,13 @@ def test_patients_are_followed_through_starts_and_compared_within_a_source(
     a, every = datasets.load("tiny-a"), np.arange(14)
     config = replace(REAL, dataset="tiny-b", start=trained_on_a.run_id)
     later = run(config, silent)
-    assert lineage.shared_patients(later, a, every) == set(a.samples["patient_id"])
-    assert lineage.shared_patients(phantom, a, every) == set()
+    assert restore.shared_patients(later, a, every) == set(a.samples["patient_id"])
+    assert restore.shared_patients(phantom, a, every) == set()
     elsewhere = write_again(a, "tiny-elsewhere", "other eyes")
-    assert lineage.shared_patients(trained_on_a, elsewhere, every) == set()
+    assert restore.shared_patients(trained_on_a, elsewhere, every) == set()
     tested = datasets.load("tiny-slo")
-    assert lineage.shared_patients(phantom, tested, tested.subset("test")) == set()
-    assert len(lineage.shared_patients(phantom, tested, tested.subset("val"))) == 8
+    assert restore.shared_patients(phantom, tested, tested.subset("test")) == set()
+    assert len(restore.shared_patients(phantom, tested, tested.subset("val"))) == 8
 
 
 def test_each_eye_is_predicted_by_the_run_that_has_not_seen_its_patient(root):

@@ -13,8 +13,9 @@ from rnfl import cli, datasets
 from rnfl.core import splits
 from rnfl.core.geometry import QUADRANTS, flip_profile, quadrant_means
 from rnfl.models.backbone import build
+from rnfl.models.readout import Readout, tokens
 from rnfl.training import batches, ridge
-from rnfl.training.readout import Readout, encode, fit, tokens
+from rnfl.training.readout import encode, fit
 
 CPU = torch.device("cpu")
 SWAPPED = [2, 1, 0, 3]

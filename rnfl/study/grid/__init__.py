@@ -58,13 +58,10 @@ def run_grid(
         After all runs were tried, naming those that failed, each with its traceback.
     """
     engine, scheduler = check(engine, workers, scheduler)
-    prepared = {name: datasets.open_dataset(name) for name in {c.dataset for c in configs}}
-    wanted = {address.run_id(config, prepared[config.dataset].hash): config for config in configs}
-    unfinished = {
-        run_id: config
-        for run_id, config in wanted.items()
-        if results.find_run(config, prepared[config.dataset]) is None
-    }
+    hashes = {name: datasets.open_dataset(name).hash for name in {c.dataset for c in configs}}
+    addresses = [address.run_id(config, hashes[config.dataset]) for config in configs]
+    wanted = dict(zip(addresses, configs, strict=True))
+    unfinished = {i: config for i, config in wanted.items() if not results.finished(i, config)}
     if unfinished:
         if engine == "auto":
             engine = _choose_engine(list(unfinished.values()))
@@ -74,7 +71,7 @@ def run_grid(
         if failures:
             reports = (f"run {run_id} failed:\n{text}" for run_id, text in failures.items())
             raise RuntimeError("\n".join(reports))
-    return [results.find_run(config, prepared[config.dataset]) for config in configs]
+    return [results.finished(*pair) for pair in zip(addresses, configs, strict=True)]
 
 
 def check(engine: str, workers: int | None, scheduler: str | None) -> tuple[str, str | None]:
