@@ -17,9 +17,9 @@ def convert(
     output: Annotated[Path | None, typer.Option(help="safetensors file to write")] = None,
 ) -> None:
     """Convert a published checkpoint to safetensors, and say what became of its keys."""
-    from rnfl.models.checkpoints import conversion
+    from rnfl.models.checkpoints import loading
 
-    written, report = conversion.convert(file, backbone, output)
+    written, report = loading.convert(file, backbone, output)
     typer.echo(f"{report.text}\n{written}")
 
 

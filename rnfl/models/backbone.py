@@ -1,18 +1,18 @@
 """Backbones by name: a timm vision transformer with its input size, normalisation and stages."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import timm
 import torch
 import torch.nn.functional as F
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from rnfl.models.checkpoints import encoders, files, loading
+from rnfl.models.checkpoints import files, loading
 from rnfl.models.checkpoints.loading import LoadReport
-from rnfl.models.registry import BACKBONES, BackboneSpec, registered, side
+from rnfl.models.encoder import create, spec_of
+from rnfl.models.registry import BackboneSpec
 
 BLOCK_BY_BLOCK = (VisionTransformer, Eva)
 
@@ -162,41 +162,6 @@ def resize(images: Tensor, size: int) -> Tensor:
     return F.interpolate(images, (size, size), mode="bilinear", antialias=True)
 
 
-def spec_of(name: str) -> BackboneSpec:
-    """Find a backbone's specification.
-
-    Parameters
-    ----------
-    name : str
-        A key of ``BACKBONES``, or ``timm:<name>`` for any timm vision transformer, with input
-        size and normalisation of its own configuration; ``@<px>`` behind either sets the size.
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown here or to timm, or the size is no whole number of patches.
-    """
-    if spec := registered(name):
-        return spec
-    timm_name, sized, size = name.removeprefix("timm:").partition("@")
-    if not (name.startswith("timm:") and timm.is_model(timm_name)):
-        raise ValueError(
-            f"unknown backbone {name!r}; valid names are {sorted(BACKBONES)} "
-            "and 'timm:<name>' with a name of timm.list_models(pretrained=True), "
-            "each also as '<name>@<px>'"
-        )
-    spec = BackboneSpec(name, timm_name, "hub")
-    if config := timm.get_pretrained_cfg(timm_name):
-        spec = replace(
-            spec,
-            input_size=config.input_size[-1],
-            mean=config.mean,
-            std=config.std,
-            licence=config.license or "see the model's page",
-        )
-    return replace(spec, input_size=side(name, size, spec.patch)) if sized else spec
-
-
 def build(name: str, pretrained: bool = True) -> Backbone:
     """Build a backbone, with its weights unless ``pretrained`` is False.
 
@@ -218,21 +183,8 @@ def build(name: str, pretrained: bool = True) -> Backbone:
             "them with 'git checkout rnfl/models/weights', make them with "
             "rnfl.training.pretraining, or use 'phantom_scratch'"
         )
-    encoder = _create(spec, download=pretrained and spec.weights == "hub")
+    encoder = create(spec, download=pretrained and spec.weights == "hub")
     return Backbone(spec, encoder, loading.load_into(encoder, spec, file) if file else None)
-
-
-def _create(spec: BackboneSpec, download: bool) -> nn.Module:
-    try:
-        return encoders.create(spec, download)
-    except OSError as error:
-        raise ConnectionError(
-            f"weights of backbone {spec.name!r} (timm {spec.timm_name}) are not in the local cache "
-            "and the hub huggingface.co cannot be reached. On a machine with network access run\n"
-            f"  python -c \"import timm; timm.create_model('{spec.timm_name}', pretrained=True)\"\n"
-            "and copy its ~/.cache/huggingface here, or choose one of "
-            f"{[n for n, s in BACKBONES.items() if not s.source]}, which need no network."
-        ) from error
 
 
 def _stages(encoder: nn.Module) -> Iterator[Stage]:

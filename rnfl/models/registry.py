@@ -1,18 +1,69 @@
-"""The registry of backbones: what each is, without importing any of them."""
+"""The registry of backbones: what each is and how its published file is read; none is imported."""
 
 import json
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from rnfl.models.checkpoints import layouts
-from rnfl.models.checkpoints.layouts import Source
-
 WEIGHTS = Path(__file__).parent / "weights"
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
 HUB_FILE = "model.safetensors"  # of every timm repository of the hub
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Rules from a published file's keys to those of a timm vision transformer.
+
+    Attributes
+    ----------
+    name : str
+        The family, as reports and errors call it.
+    top : str or None
+        Key of the file under which the weights lie; None = the file is the table of weights.
+    prefix : str
+        What the weights' keys begin with; it is taken away.
+    drop : tuple of str
+        Keys that serve the pretraining only, in the file's own spelling: a name that ends in
+        '.' or '_' stands for every key that begins with it, any other for itself.
+    """
+
+    name: str
+    top: str | None = None
+    prefix: str = ""
+    drop: tuple[str, ...] = ()
+
+    def rule_that_drops(self, key: str) -> str | None:
+        """Return the rule by which a key is dropped, or None for a key to load."""
+        for rule in self.drop:
+            if key == rule or (rule[-1] in "._" and key.startswith(rule)):
+                return rule
+        return None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a backbone's weights are published.
+
+    Attributes
+    ----------
+    layout : Layout
+    file : str
+        Name of the published file.
+    hub : str
+        Repository of huggingface.co that holds it; '' = none.
+    page : str
+        Where a person gets it, for files that no repository of the hub holds.
+    gated : bool
+        Whether the hub asks for an account and an accepted licence.
+    """
+
+    layout: Layout
+    file: str
+    hub: str = ""
+    page: str = ""
+    gated: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +116,20 @@ class BackboneSpec:
         return int(stated[1]) if stated else None
 
 
+PLAIN = Layout("timm state dict")
+TIMM_HUB = Layout("timm hub", drop=("head.", "mask_token"))
+RETFOUND_MAE = Layout("RETFound MAE", top="model", drop=("mask_token", "decoder_"))
+RETFOUND_DINOV2 = Layout(
+    "RETFound DINOv2",
+    top="teacher",
+    prefix="backbone.",
+    drop=("backbone.mask_token", "dino_head.", "ibot_head."),
+)
+DEPTH_ANYTHING = Layout(
+    "Depth Anything V2", prefix="pretrained.", drop=("pretrained.mask_token", "depth_head.")
+)
+
+
 def _phantom(name: str, weights: str | None, pretraining: str) -> BackboneSpec:
     return BackboneSpec(
         name,
@@ -82,7 +147,7 @@ def _phantom(name: str, weights: str | None, pretraining: str) -> BackboneSpec:
 
 
 def _hub(name: str, timm_name: str, parameters: int, **options) -> BackboneSpec:
-    source = Source(layouts.TIMM_HUB, HUB_FILE, hub=f"timm/{timm_name}")
+    source = Source(TIMM_HUB, HUB_FILE, hub=f"timm/{timm_name}")
     options = {"licence": "Apache-2.0"} | options
     return BackboneSpec(
         name, timm_name, "published", source=source, parameters=parameters, **options
@@ -113,7 +178,7 @@ def _dinov3(name: str, size: str, parameters: int) -> BackboneSpec:
 def _retfound(name: str, file: str, data: str, hub: bool = True) -> BackboneSpec:
     mae = "dinov2" not in file
     source = Source(
-        layouts.RETFOUND_MAE if mae else layouts.RETFOUND_DINOV2,
+        RETFOUND_MAE if mae else RETFOUND_DINOV2,
         f"{file}.pth",
         hub=f"YukunZhou/{file}" if hub else "",
         page="" if hub else "the links of an earlier README of github.com/rmaphoh/RETFound_MAE",
@@ -132,7 +197,7 @@ def _retfound(name: str, file: str, data: str, hub: bool = True) -> BackboneSpec
 
 def _depth_anything(size: str, letter: str, parameters: int, licence: str) -> BackboneSpec:
     source = Source(
-        layouts.DEPTH_ANYTHING,
+        DEPTH_ANYTHING,
         f"depth_anything_v2_vit{letter}.pth",
         hub=f"depth-anything/Depth-Anything-V2-{size.title()}",
     )
@@ -158,7 +223,7 @@ _GREEN = BackboneSpec(
     licence="non-commercial",
     pretraining="token reconstruction of 75,000 public fundus photographs",
     source=Source(
-        layouts.PLAIN,
+        PLAIN,
         "retfoundgreen_statedict.pth",
         page="https://github.com/justinengelmann/RETFound_Green/releases/tag/v0.1",
     ),

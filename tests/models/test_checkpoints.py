@@ -19,17 +19,10 @@ from timm.models.vision_transformer import checkpoint_filter_fn
 from typer.testing import CliRunner
 
 from rnfl.models import backbone as backbones
+from rnfl.models import encoder as encoders
 from rnfl.models import registry
-from rnfl.models.checkpoints import (
-    catalogue,
-    conversion,
-    encoders,
-    files,
-    loading,
-    reading,
-    recognition,
-)
-from rnfl.models.checkpoints.plans import plan
+from rnfl.models.checkpoints import catalogue, files, loading, matching, reading
+from rnfl.models.checkpoints.matching import plan
 from rnfl.models.registry import BACKBONES
 from rnfl.runs import address
 from rnfl.storage import provenance
@@ -194,7 +187,7 @@ def test_full_tables_of_keys_and_shapes(name, loaded, dropped, folder):
     assert sorted(made.renamed.values()) == sorted(encoders.shapes(spec))
     for key, target in made.renamed.items():
         assert key == spec.source.layout.prefix + target
-    assert spec.name in recognition.backbones_of(reading.read(path))
+    assert spec.name in matching.backbones_of(reading.read(path))
 
 
 def test_half_precision_files_are_cast_and_say_so(folder, monkeypatch):
@@ -353,7 +346,7 @@ def depth_file(folder, depth_reference):
 
 def test_a_converted_file_loads_as_the_published_one(depth_file, folder):
     from_published = backbones.build(f"{DEPTH}@224")
-    path, report = conversion.convert(depth_file, DEPTH)
+    path, report = loading.convert(depth_file, DEPTH)
     assert path == folder / "depth_anything_v2_small.safetensors" == files.find(BACKBONES[DEPTH])
     assert report.position == "kept, 37×37"
     with safetensors.safe_open(path, "pt") as file:
@@ -372,17 +365,17 @@ def test_an_interrupted_conversion_leaves_nothing(depth_file, folder, monkeypatc
         path.write_bytes(b"half a file")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(conversion, "save_file", interrupted)
+    monkeypatch.setattr(loading, "save_file", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        conversion.convert(depth_file, DEPTH)
+        loading.convert(depth_file, DEPTH)
     assert list(folder.iterdir()) == [depth_file]
 
 
 def test_conversion_refuses_what_it_cannot_do(depth_file, tmp_path):
     with pytest.raises(ValueError, match=r"no published file; these have: \['retfound_mae"):
-        conversion.convert(depth_file, "phantom_mae")
+        loading.convert(depth_file, "phantom_mae")
     with pytest.raises(ValueError, match=r"ends in \.safetensors"):
-        conversion.convert(depth_file, DEPTH, tmp_path / "out.pth")
+        loading.convert(depth_file, DEPTH, tmp_path / "out.pth")
 
 
 # Where files are, and how to get them

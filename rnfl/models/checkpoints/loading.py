@@ -1,20 +1,23 @@
-"""Fill a model with a checkpoint: every key accounted for, and a report of what was done."""
+"""Fill a model with a checkpoint, or convert it: every key accounted for, with a report."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
 
 import torch
+from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
-from rnfl.models.checkpoints import reading, recognition
-from rnfl.models.checkpoints.layouts import PLAIN, Layout
-from rnfl.models.checkpoints.plans import POSITION, Plan, Shape, plan, prefix_tokens
+from rnfl.models import encoder as encoders
+from rnfl.models.checkpoints import files, matching, reading
+from rnfl.models.checkpoints.matching import POSITION, Plan, plan, prefix_tokens
 from rnfl.models.checkpoints.reading import Contents
-from rnfl.models.registry import BACKBONES, HUB_FILE, BackboneSpec
+from rnfl.models.encoder import Shape
+from rnfl.models.registry import BACKBONES, HUB_FILE, PLAIN, BackboneSpec, Layout
+from rnfl.storage import provenance
 
 # Metadata of converted files.
 BACKBONE, ORIGIN, DIGEST = "rnfl_backbone", "source_file", "source_sha256"
@@ -121,12 +124,12 @@ def read_weights(spec: BackboneSpec, path: str | Path, expected: dict[str, Shape
     if not made.fits:
         complaints = []
         if made.missing:
-            complaints.append(f"missing {recognition.quote(made.missing)}")
+            complaints.append(f"missing {matching.quote(made.missing)}")
         if made.unexpected:
-            complaints.append(f"unexpected {recognition.quote(made.unexpected)}")
+            complaints.append(f"unexpected {matching.quote(made.unexpected)}")
         if made.misshapen:
             shapes = [f"{k} is {a}, not {b}" for k, (a, b) in made.misshapen.items()]
-            complaints.append(f"shapes {recognition.quote(shapes)}")
+            complaints.append(f"shapes {matching.quote(shapes)}")
         _refuse(contents, spec, "; ".join(complaints), made)
     tensors = {target: found[key].detach() for key, target in made.renamed.items()}
     _check_numbers(contents.path, tensors)
@@ -152,6 +155,53 @@ def read_weights(spec: BackboneSpec, path: str | Path, expected: dict[str, Shape
     )
 
 
+def convert(
+    path: str | Path, backbone: str, output: str | Path | None = None
+) -> tuple[Path, LoadReport]:
+    """Write a published checkpoint as a safetensors file that loads without its extras.
+
+    Numbers, their type and the position embedding's grid stay as published.
+
+    Parameters
+    ----------
+    path : path
+        The file as published.
+    backbone : str
+        Registered name of the backbone that the file belongs to.
+    output : path, optional
+        Default: ``<backbone>.safetensors`` in the folder of checkpoints, where it is found.
+
+    Returns
+    -------
+    path, LoadReport
+
+    Raises
+    ------
+    ValueError
+        If the backbone has no published weights or the file does not hold them.
+    """
+    spec = BACKBONES.get(backbone)
+    published = [name for name, entry in BACKBONES.items() if entry.source]
+    if spec is None or spec.source is None:
+        raise ValueError(f"backbone {backbone!r} has no published file; these have: {published}")
+    path, output = Path(path), Path(output) if output else files.converted_file(spec)
+    if output.suffix != ".safetensors":
+        raise ValueError(f"output {output}: expected a name that ends in .safetensors")
+    weights = read_weights(spec, path, encoders.shapes(spec))
+    kept = replace(weights.report, cast={}, position=weights.report.position.split(" → ")[0])
+    metadata = {
+        "format": "pt",
+        BACKBONE: spec.name,
+        ORIGIN: path.name,
+        DIGEST: provenance.sha256_file(path),
+        "report": kept.text,
+    }
+    with provenance.publish_file(output) as aside:
+        tensors = {key: value.contiguous() for key, value in weights.tensors.items()}
+        save_file(tensors, aside, metadata=metadata)
+    return output, weights.report
+
+
 def _layout(contents: Contents, spec: BackboneSpec) -> Layout:
     name = contents.path.name
     written_for = contents.metadata.get(BACKBONE)
@@ -173,20 +223,20 @@ def _refuse(contents: Contents, spec: BackboneSpec, complaint: str, made: Plan |
     layout = spec.source.layout if spec.source else PLAIN
     raise ValueError(
         f"{contents.path} does not hold the weights of backbone {spec.name!r} "
-        f"({layout.name}: {recognition.expectation(layout)}).\n"
+        f"({layout.name}: {matching.expectation(layout)}).\n"
         f"  {complaint}\n"
-        f"  the file holds {recognition.describe(contents)}\n"
-        f"  likely cause: {recognition.likely_cause(contents, spec, made)}"
+        f"  the file holds {matching.describe(contents)}\n"
+        f"  likely cause: {matching.likely_cause(contents, spec, made)}"
     )
 
 
 def _check_numbers(path: Path, tensors: dict[str, Tensor]) -> None:
     kinds = [f"{k} ({v.dtype})" for k, v in tensors.items() if not v.is_floating_point()]
     if kinds:
-        raise ValueError(f"{path}: weights that are no real numbers, {recognition.quote(kinds)}")
+        raise ValueError(f"{path}: weights that are no real numbers, {matching.quote(kinds)}")
     if bad := [key for key, value in tensors.items() if not value.isfinite().all()]:
         raise ValueError(
-            f"{path}: weights that are NaN or infinite, {recognition.quote(bad)}; the file is "
+            f"{path}: weights that are NaN or infinite, {matching.quote(bad)}; the file is "
             "damaged or its training diverged"
         )
 
