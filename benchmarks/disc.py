@@ -199,7 +199,7 @@ def main(arguments: list[str] | None = None) -> Path:
     parser.add_argument("--source", type=Path, help="raw GRAPE folder; by default as for prepare")
     given = parser.parse_args(arguments)
     try:
-        source = grape.find_source(given.source)
+        source = grape.Grape.find_source(given.source)
     except FileNotFoundError as error:
         raise SystemExit(str(error)) from error
     found = list(cases(source, 3 if given.smoke else None))

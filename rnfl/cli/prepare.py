@@ -17,7 +17,7 @@ def prepare(
 ) -> None:
     """Prepare a dataset, unless that is done; after an interruption, go on where it stopped."""
     from rnfl import datasets
-    from rnfl.datasets.kept import kept_folders
+    from rnfl.datasets.reading import kept_folders
 
     try:
         prepared = datasets.prepare(name, source)

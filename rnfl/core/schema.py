@@ -7,13 +7,15 @@ sex, race, ...) live in ``samples`` only and reach predictions by key, never by 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from rnfl.core.geometry import LATERALITIES, N_ANGLES, QUADRANTS, quadrant_means
+from rnfl.core.splits import refuse_shared_patients
+from rnfl.storage.tables import listed
 
 MODALITIES = ("SLO", "CFP")
 SPLITS = ("train", "val", "test")
@@ -120,7 +122,7 @@ def validate(frame: pd.DataFrame, table: str, source: str = "") -> pd.DataFrame:
     if table in KEYS:
         _refuse_duplicates(frame, KEYS[table], where)
     if table == "samples":
-        _refuse_shared_patients(frame, where)
+        refuse_shared_patients(frame, where)
     return frame
 
 
@@ -132,10 +134,10 @@ def _check_column(series: pd.Series, column: Column, where: str) -> pd.Series:
     if column.kind == "str":
         foreign = [value for value in present if not isinstance(value, str)]
         if foreign:
-            raise ValueError(f"{where}: {_some(map(repr, foreign))}: expected strings")
+            raise ValueError(f"{where}: {listed(map(repr, foreign))}: expected strings")
         unknown = sorted(set(present) - set(column.values)) if column.values else []
         if unknown:
-            raise ValueError(f"{where}: {_some(unknown)}: expected {', '.join(column.values)}")
+            raise ValueError(f"{where}: {listed(unknown)}: expected {', '.join(column.values)}")
         return series.astype(object).where(series.notna(), None)
     if column.kind == "profile":
         lengths = {len(value) for value in present} - {N_ANGLES}
@@ -149,7 +151,7 @@ def _check_column(series: pd.Series, column: Column, where: str) -> pd.Series:
         whole = series.astype(int if column.kind == "int" else bool)
         if (whole == numbers).all():
             return whole
-        raise ValueError(_some(numbers[whole != numbers].astype(str)))
+        raise ValueError(listed(numbers[whole != numbers].astype(str)))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {error}: expected {column.kind}") from error
 
@@ -157,20 +159,7 @@ def _check_column(series: pd.Series, column: Column, where: str) -> pd.Series:
 def _refuse_duplicates(frame: pd.DataFrame, key: list[str], where: str) -> None:
     repeated = frame.loc[frame.duplicated(key), key].astype(str).agg("/".join, axis=1)
     if len(repeated):
-        raise ValueError(f"{where}: {'/'.join(key)} repeated: {_some(repeated)}")
-
-
-def _refuse_shared_patients(samples: pd.DataFrame, where: str) -> None:
-    n_splits = samples.groupby("patient_id")["split"].nunique()
-    shared = n_splits.index[n_splits > 1]
-    if len(shared):
-        raise ValueError(f"{where}: patients in more than one split: {_some(shared)}")
-
-
-def _some(values: Iterable[str], limit: int = 5) -> str:
-    values = list(dict.fromkeys(values))
-    rest = f" and {len(values) - limit} more" if len(values) > limit else ""
-    return ", ".join(values[:limit]) + rest
+        raise ValueError(f"{where}: {'/'.join(key)} repeated: {listed(repeated)}")
 
 
 def predictions_frame(
@@ -222,11 +211,11 @@ def join_samples(predictions: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFra
     _refuse_duplicates(predictions, KEYS["predictions"], "predictions")
     unknown = predictions.loc[~predictions["eye_id"].isin(samples["eye_id"]), "eye_id"]
     if len(unknown):
-        raise ValueError(f"predictions: eyes absent from samples: {_some(unknown)}")
+        raise ValueError(f"predictions: eyes absent from samples: {listed(unknown)}")
     owner = predictions["eye_id"].map(samples.set_index("eye_id")["patient_id"])
     disagree = predictions.loc[owner != predictions["patient_id"], "eye_id"]
     if len(disagree):
-        raise ValueError(f"predictions: patient_id differs from samples: {_some(disagree)}")
+        raise ValueError(f"predictions: patient_id differs from samples: {listed(disagree)}")
     others = samples.columns.difference(predictions.columns, sort=False)
     return predictions.merge(samples[["eye_id", *others]], on="eye_id", how="left")
 

@@ -1,4 +1,4 @@
-"""Prepared datasets by name: opened where they are at hand, built from raw files where not."""
+"""Prepared datasets by name: built from raw files where they are not at hand."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ def prepare(name: str, source: str | Path | None = None) -> Prepared:
     ------
     ValueError
         For an unknown name, or a damaged folder under that name.
+    OSError
+        When the disk is full or read-only, with what is kept and what to do.
     """
     found = _made(name, source)
     if found is not None:
@@ -41,29 +43,8 @@ def _made(name: str, source: str | Path | None) -> Prepared | None:
     """Return a dataset that is there already and has the settings asked for."""
     if Path(name).name != name or not (prepared_root() / name / "manifest.json").is_file():
         return None
+    prepared = load(name)  # before raw files are looked at: a damaged one has to be made anew
     if source is None and not registry.is_registered(name):
-        return load(name)
+        return prepared
     settings = registry.find(name).settings(name, source=source)
-    prepared = load(name)
     return prepared if prepared.manifest["settings"] == provenance.plain(settings) else None
-
-
-def open_dataset(name: str) -> Prepared:
-    """Open a prepared dataset.
-
-    Raises
-    ------
-    ValueError
-        If it is absent or damaged, with the way to make it.
-    """
-    if (prepared_root() / name).exists():
-        return load(name)
-    try:
-        registry.find(name)
-        remedy = f"make it with rnfl.prepare({name!r})"
-    except ValueError as error:
-        remedy = f"{error}; data of your own become a dataset with rnfl.write"
-    raise ValueError(
-        f"dataset {name!r} is not in {prepared_root()}: {remedy} "
-        "(finished runs need it too: their address holds its hash)"
-    )

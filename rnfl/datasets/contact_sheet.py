@@ -32,6 +32,11 @@ PAPER, INK, PALE = (252, 252, 250), (32, 36, 42), (112, 118, 126)
 RING, UNSURE, BADGE = (64, 224, 208), (214, 92, 20), (126, 58, 160)
 
 
+def confidence(samples: pd.DataFrame) -> np.ndarray:
+    """Return how sure each disc's place is (N,), 1 where it is known."""
+    return np.asarray(samples.get("disc_confidence", np.ones(len(samples))), dtype=float)
+
+
 def choose(confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows of a sheet: unsure ones, at most 16, and others evenly spaced, 48 in all.
 
@@ -96,22 +101,23 @@ def draw_tile(image: np.ndarray) -> Image.Image:
 
 
 def draw_sheet(
-    images: np.ndarray, samples: pd.DataFrame, manifest: Mapping[str, Any]
+    images: np.ndarray | Mapping[int, np.ndarray],
+    samples: pd.DataFrame,
+    manifest: Mapping[str, Any],
 ) -> Image.Image:
     """Return the contact sheet of a dataset.
 
     Parameters
     ----------
-    images : ndarray uint8 (N, S, S) or (N, S, S, 3)
+    images : ndarray uint8 (N, S, S) or (N, S, S, 3), or those of its rows that are chosen
         Disc-centred, in right-eye orientation.
     samples : DataFrame of N rows in the same order
         Eyes are called by their row, never by an id.
     manifest : mapping
         ``name``, ``dataset``, ``modality`` and ``phantom`` are said on the sheet.
     """
-    known = np.ones(len(samples))
-    confidence = np.asarray(samples.get("disc_confidence", known), dtype=float)
-    unsure, others = choose(confidence)
+    sure = confidence(samples)
+    unsure, others = choose(sure)
     rows = [*unsure, *others]
     n_columns = min(COLUMNS, max(FEWEST_COLUMNS, int(np.ceil(np.sqrt(len(rows) * 4 / 3)))))
     n_lines = -(-len(rows) // n_columns)
@@ -119,7 +125,7 @@ def draw_sheet(
     height = HEADING + MARGIN + n_lines * (SIDE + CAPTION + GAP)
     sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
-    _head(draw, width, manifest, _counted(len(rows), confidence, len(unsure)))
+    _head(draw, width, manifest, _counted(len(rows), sure, len(unsure)))
     lateralities = samples["laterality"].to_list()
     for place, row in enumerate(rows):
         line, column = divmod(place, n_columns)
@@ -128,9 +134,9 @@ def draw_sheet(
         side = "OS, mirrored" if lateralities[row] == "OS" else lateralities[row]
         draw.text((x, y + SIDE + 5), f"{row}", PALE, _font(14))
         draw.text((x + _font(14).getlength(f"{row}  "), y + SIDE + 5), side, INK, _font(14))
-        if confidence[row] < UNSURE_BELOW:
+        if sure[row] < UNSURE_BELOW:
             draw.rectangle((x - 4, y - 4, x + SIDE + 3, y + SIDE + 3), outline=UNSURE, width=4)
-            words = f"unsure {confidence[row]:.2f}"
+            words = f"unsure {sure[row]:.2f}"
             draw.text((x + SIDE, y + SIDE + 5), words, UNSURE, _font(14), anchor="ra")
     return sheet
 

@@ -1,52 +1,58 @@
-"""What the owner of raw files may say of them: a TOML file beside them, every entry checked."""
+"""What the owner of raw files may say of them: a TOML file beside them, every entry checked.
+
+The options of a dataset are a dataclass: ``FILE`` names the file, each field has its default, and a
+field of type ``Literal`` its valid values. Names that end in ``_mm`` are widths of retina, those
+that end in ``_seed`` whole numbers.
+"""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar, get_args, get_type_hints
 
 Options = TypeVar("Options")
 MM = (1, 50)  # range of a width of retina
 
 
-def read_choices(
-    source: Path, file: str, options: type[Options], valid: Mapping[str, tuple[str, ...]]
-) -> Options:
+@dataclass(frozen=True)
+class NoOptions:
+    """Of a dataset of which everything is known."""
+
+    FILE: ClassVar[str] = ""
+
+
+def read_options(source: Path, options: type[Options]) -> Options:
     """Return the options of a raw folder or archive; the defaults where there is no file.
 
     Parameters
     ----------
     source : Path
         Folder that holds the file, or archive beside which it lies.
-    file : str
     options : type
-        Dataclass with a default for each option. Names that end in ``_mm`` are widths of retina,
-        those that end in ``_seed`` whole numbers.
-    valid : mapping of str to tuple of str
-        Valid values of the others.
+        Dataclass as the module describes it.
 
     Raises
     ------
     ValueError
         Naming the file, the option or value that is not valid, and the valid ones.
     """
-    path = (source if source.is_dir() else source.parent) / file
+    path = (source if source.is_dir() else source.parent) / options.FILE
     if not path.is_file():
         return options()
     try:
         given = tomllib.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} cannot be read as TOML: {error}") from error
-    names = [field.name for field in fields(options)]
+    kinds = {name: kind for name, kind in get_type_hints(options).items() if name != "FILE"}
     for name, value in given.items():
-        if name not in names:
-            raise ValueError(f"{path}: option {name!r}: expected {', '.join(names)}")
-        if name in valid and value not in valid[name]:
+        if name not in kinds:
+            raise ValueError(f"{path}: option {name!r}: expected {', '.join(kinds)}")
+        valid = get_args(kinds[name])
+        if valid and value not in valid:
             raise ValueError(
-                f"{path}: {name} = {value!r}: expected {' or '.join(map(repr, valid[name]))}"
+                f"{path}: {name} = {value!r}: expected {' or '.join(map(repr, valid))}"
             )
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if name.endswith("_mm") and not (number and MM[0] <= value <= MM[1]):

@@ -5,26 +5,38 @@ right-eye orientation; ``profiles.npy`` float32 (N, 360) µm, NaN where missing;
 ``profiles_true.npy``, the profile before measurement noise; ``samples.parquet``, one row per image
 in the same order; and ``manifest.json``, which says what is there and how it was made. For people
 there are ``contact_sheet.png``, ``summary.csv`` and ``summary.md``; nothing is computed from them.
+
+A dataset is written whole or not at all: tables are checked first, then images go to their file as
+they come, one at a time, so that memory does not limit how many there are.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
 
 from rnfl.core import schema
-from rnfl.core.geometry import N_ANGLES
-from rnfl.datasets.publication import check_array, publish
+from rnfl.core.geometry import FIELD_MM, N_ANGLES
+from rnfl.datasets import contact_sheet, registry, summary
+from rnfl.datasets.reading import forget, kept_folders
+from rnfl.imaging import disc
 from rnfl.storage import provenance
+from rnfl.storage.errors import writing
 from rnfl.storage.paths import prepared_root
+
+REQUIRED = ("dataset", "modality", "phantom", "settings")
+FOR_PEOPLE = (contact_sheet.FILE, summary.CSV, summary.MARKDOWN)
+IMAGES = "images.npy"
 
 
 @dataclass(frozen=True)
@@ -79,6 +91,89 @@ def _open(path: Path, dtype: str, leading: tuple[int, ...], ndims: tuple[int, ..
     return array
 
 
+def check_array(
+    array: np.ndarray, dtype: str, leading: tuple[int, ...], ndims: tuple[int, ...], where: str
+) -> None:
+    """Raise a ValueError that begins with ``where`` for another type or shape than expected."""
+    fits = array.ndim in ndims and array.shape[: len(leading)] == leading
+    if array.dtype != dtype or not fits or (array.ndim == 4 and array.shape[3] != 3):
+        raise ValueError(
+            f"{where}: {array.dtype} {array.shape}: expected {dtype} of "
+            f"{' or '.join(map(str, ndims))} axes beginning {leading}, colour in 3 channels"
+        )
+
+
+def load(name_or_path: str | Path, verify: bool = False) -> Prepared:
+    """Open a prepared dataset by name, or by the path of its folder.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+    verify : bool
+        Also compare hashes with the manifest, of all but the files for people.
+
+    Raises
+    ------
+    ValueError
+        When there is no such dataset, or a file is missing or damaged, with what to do.
+    """
+    folder = Path(name_or_path)
+    if len(folder.parts) == 1 and not folder.is_absolute():
+        folder = prepared_root() / folder
+    manifest = _read_manifest(folder)
+    for file, size in manifest["bytes"].items():
+        path = folder / file
+        found = path.stat().st_size if path.is_file() else None
+        if found != size or (verify and provenance.sha256_file(path) != manifest["files"][file]):
+            what = "is missing" if found is None else f"is damaged ({found} bytes, wrote {size})"
+            raise ValueError(f"{path} {what}: delete {folder} and prepare it again")
+    samples = pd.read_parquet(folder / "samples.parquet")
+    samples = schema.validate(samples, "samples", str(folder / "samples.parquet"))
+    if len(samples) != manifest["n"]:
+        raise ValueError(f"{folder}: {len(samples)} samples, the manifest says {manifest['n']}")
+    prepared = Prepared(manifest["name"], folder, manifest, samples)
+    for array in ("images", "profiles", "profiles_true"):
+        getattr(prepared, array)  # opening one checks its type and shape
+    return prepared
+
+
+def manifest_of(name: str) -> dict[str, Any]:
+    """Return the manifest of a dataset that was prepared, empty where there is none or no whole."""
+    try:
+        return _read_manifest(prepared_root() / name)
+    except ValueError:
+        return {}
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    """Return what the manifest of a dataset says, or raise a ValueError with what to do."""
+    path, wanted = folder / "manifest.json", (*REQUIRED, "name", "n", "files", "bytes", "hash")
+    remedy = f"delete {folder} and prepare it again; finished runs know it again by its hash"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        absent = [key for key in wanted if key not in manifest]
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ValueError(_say_absent(folder)) from error
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}): {remedy}") from error
+    if not isinstance(manifest, dict) or absent:
+        raise ValueError(f"{path} is damaged (fields {absent} are missing): {remedy}")
+    return manifest
+
+
+def _say_absent(folder: Path) -> str:
+    """Say that a dataset is not there, how to make it, and which ones are."""
+    have = sorted(path.parent.name for path in folder.parent.glob("[!.]*/manifest.json"))
+    if registry.is_registered(folder.name):
+        remedy = f"make it with rnfl.prepare({folder.name!r})"
+    else:
+        remedy = f"expected {registry.forms()}; data of your own become a dataset with rnfl.write"
+    return (
+        f"dataset {folder.name!r} is not in {folder.parent}: {remedy} (finished runs need it too: "
+        f"their address holds its hash); prepared there: {', '.join(have) or 'none'}"
+    )
+
+
 def write(
     name: str,
     images: np.ndarray | Iterable[np.ndarray],
@@ -88,7 +183,7 @@ def write(
     profiles_true: np.ndarray | None = None,
     extra: Mapping[str, pd.DataFrame] | None = None,
 ) -> Prepared:
-    """Publish a prepared dataset, whole or not at all, and return it.
+    """Write a prepared dataset, whole or not at all, and return it.
 
     Parameters
     ----------
@@ -109,56 +204,165 @@ def write(
     ------
     ValueError
         When shapes, types, columns or manifest fields are wrong.
+    OSError
+        When the disk is full or read-only, with what is kept and what to do.
     """
-    with publish(name, profiles, samples, manifest_fields, profiles_true, extra) as add:
+    with publish(name, profiles, samples, manifest_fields, profiles_true, extra) as publication:
         for image in images:
-            add(image)
-    return load(prepared_root() / name)
+            publication.add(image)
+    return publication.prepared
 
 
-def load(name_or_path: str | Path, verify: bool = False) -> Prepared:
-    """Open a prepared dataset by name, or by the path of its folder.
+@dataclass
+class Publication:
+    """A dataset being written: ``add`` takes its images, then ``prepared`` is the result."""
 
-    Parameters
+    add: Callable[[np.ndarray], None]
+    prepared: Prepared | None = None
+
+
+@contextmanager
+def publish(
+    name: str,
+    profiles: np.ndarray,
+    samples: pd.DataFrame,
+    manifest_fields: Mapping[str, Any],
+    profiles_true: np.ndarray | None = None,
+    extra: Mapping[str, pd.DataFrame] | None = None,
+) -> Iterator[Publication]:
+    """Yield a publication that takes the images one by one; then the dataset is there.
+
+    Images come in the order of ``samples``. When the body raises, or there are more or fewer
+    images than rows, nothing appears. Parameters and errors are those of :func:`write`.
+    """
+    absent = [field for field in REQUIRED if field not in manifest_fields]
+    if absent:
+        raise ValueError(f"dataset {name!r}: manifest fields {absent} are missing")
+    samples = schema.validate(samples, "samples", name)
+    arrays = {}
+    for file, values in (("profiles.npy", profiles), ("profiles_true.npy", profiles_true)):
+        if values is not None:
+            arrays[file] = np.asarray(values, dtype=np.float32)
+            check_array(arrays[file], "float32", (len(samples), N_ANGLES), (2,), f"{name}: {file}")
+    clash = {*(extra or {})} & {IMAGES, *arrays, "samples.parquet", "manifest.json", *FOR_PEOPLE}
+    if clash:
+        raise ValueError(f"{name}: extra table {min(clash)!r}: the dataset has such a file")
+    manifest = _describe(name, samples, manifest_fields)
+    folder, rows = prepared_root() / name, contact_sheet.choose(contact_sheet.confidence(samples))
+    kept = "what was read of its eyes is kept" if kept_folders(name) else "what was there stays"
+    with (
+        writing(f"dataset {name}", prepared_root(), kept),
+        provenance.publish_folder(folder) as aside,
+    ):
+        shown = {int(row) for part in rows for row in part}
+        with image_file(aside / IMAGES, len(samples), f"{name}: images", shown) as images:
+            publication = Publication(images.add)
+            yield publication
+        for file, array in arrays.items():
+            np.save(aside / file, array, allow_pickle=False)
+        for file, table in {"samples.parquet": samples, **(extra or {})}.items():
+            table.to_parquet(aside / file, index=False)
+        sheet = contact_sheet.draw_sheet(images.shown, samples, manifest)
+        sheet.save(aside / contact_sheet.FILE, compress_level=1)
+        table = summary.summarise(samples, arrays["profiles.npy"], manifest["exclusions"])
+        provenance.write_csv(aside / summary.CSV, table)
+        provenance.write_text(aside / summary.MARKDOWN, summary.to_markdown(table, manifest))
+        # The images, most of the bytes, were hashed as they came.
+        files = {path.name: path for path in sorted(aside.iterdir())}
+        hashes = {
+            file: images.hash if file == IMAGES else provenance.sha256_file(path)
+            for file, path in files.items()
+        }
+        sizes = {file: at.stat().st_size for file, at in files.items() if file not in FOR_PEOPLE}
+        manifest = provenance.plain({**manifest, "files": hashes, "bytes": sizes})
+        manifest["hash"] = content_hash(manifest, samples)
+        provenance.write_json(aside / "manifest.json", manifest)
+    publication.prepared = Prepared(name, folder, manifest, samples)
+    forget(name)
+
+
+def _describe(name: str, samples: pd.DataFrame, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the manifest without what only the files say."""
+    counts = {"patients": samples["patient_id"].nunique()}
+    counts |= {split: (samples["split"] == split).sum() for split in schema.SPLITS}
+    manifest = {"name": name, "n": len(samples), "exclusions": [], "field_mm": FIELD_MM, **fields}
+    if "disc_confidence" in samples:
+        manifest["unsure"] = disc.unsure(samples, name)
+        counts["disc_unsure"] = len(manifest["unsure"])
+    return manifest | {"counts": counts | dict(fields.get("counts", {}))}
+
+
+class ImageFile:
+    """The npy file of ``n`` images, which come and are hashed one at a time.
+
+    Attributes
     ----------
-    name_or_path : str or Path
-    verify : bool
-        Also compare hashes with the manifest, of all but the files for people.
+    shown : dict of row to ndarray
+        Copies of those that the contact sheet shows.
+    """
+
+    def __init__(self, file: BinaryIO, n: int, where: str, shown: Collection[int]) -> None:
+        self._file, self._n, self._where = file, n, where
+        self._shape: tuple[int, ...] = ()  # of each image
+        self._written, self._digest, self._rows = 0, hashlib.sha256(), shown
+        self.shown: dict[int, np.ndarray] = {}
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the bytes written."""
+        return self._digest.hexdigest()
+
+    def add(self, image: np.ndarray) -> None:
+        """Append an image; raise a ValueError when it is not as the first, or one too many."""
+        image, n = np.ascontiguousarray(image), self._n
+        ndims = (1 + len(self._shape),) if self._written else (3, 4)
+        whole = np.broadcast_to(image, (n, *image.shape))
+        check_array(whole, "uint8", (n, *self._shape), ndims, self._where)
+        if self._written == n:
+            raise ValueError(f"{self._where}: more than {n}, the rows of samples")
+        if not self._written:
+            self._shape, head = image.shape, io.BytesIO()
+            header = {"descr": "|u1", "fortran_order": False, "shape": (n, *image.shape)}
+            np.lib.format.write_array_header_1_0(head, header)
+            self._write(head.getbuffer())
+        if self._written in self._rows:
+            self.shown[self._written] = image.copy()
+        self._write(image)
+        self._written += 1
+
+    def _write(self, data: np.ndarray | memoryview) -> None:
+        self._file.write(data)
+        self._digest.update(data)
+
+    def check_complete(self) -> None:
+        """Raise a ValueError when fewer than ``n`` images have come."""
+        seen = np.broadcast_to(np.uint8(0), (self._written, *self._shape))
+        check_array(seen, "uint8", (self._n,), (3, 4), self._where)
+
+
+@contextmanager
+def image_file(path: Path, n: int, where: str, shown: Collection[int] = ()) -> Iterator[ImageFile]:
+    """Yield the open :class:`ImageFile` of ``n`` images; ``where`` is how its errors begin.
 
     Raises
     ------
     ValueError
-        When there is no such dataset, or a file is missing or damaged.
+        For an image that is not uint8 (H, W) or (H, W, 3), or not as the first; at the end, when
+        ``n`` images have not come.
     """
-    folder = Path(name_or_path)
-    if len(folder.parts) == 1 and not folder.is_absolute():
-        folder = prepared_root() / folder
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        have = sorted(path.parent.name for path in folder.parent.glob("[!.]*/manifest.json"))
-        raise ValueError(
-            f"no prepared dataset at {folder}; prepared there: {', '.join(have) or 'none'}"
-        ) from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{folder / 'manifest.json'}: {error}") from error
-    absent = [key for key in ("name", "n", "files", "bytes", "hash") if key not in manifest]
-    if absent:
-        raise ValueError(f"{folder / 'manifest.json'}: fields {absent} are missing")
-    for file, size in manifest["bytes"].items():
-        path = folder / file
-        found = path.stat().st_size if path.is_file() else None
-        if found != size or (verify and provenance.sha256_file(path) != manifest["files"][file]):
-            what = "is missing" if found is None else f"is damaged ({found} bytes, wrote {size})"
-            raise ValueError(f"{path} {what}: delete {folder} and prepare it again")
-    samples = pd.read_parquet(folder / "samples.parquet")
-    samples = schema.validate(samples, "samples", str(folder / "samples.parquet"))
-    if len(samples) != manifest["n"]:
-        raise ValueError(f"{folder}: {len(samples)} samples, the manifest says {manifest['n']}")
-    prepared = Prepared(manifest["name"], folder, manifest, samples)
-    for array in ("images", "profiles", "profiles_true"):
-        getattr(prepared, array)  # opening one checks its type and shape
-    return prepared
+    with open(path, "wb") as file:  # not mapped: a full disk must be an error, not a crash
+        images = ImageFile(file, n, where, shown)
+        yield images
+        images.check_complete()
+
+
+def content_hash(manifest: Mapping[str, Any], samples: pd.DataFrame) -> str:
+    """Hash what a training run depends on; parquet bytes vary with the writer's version."""
+    arrays = {file: digest for file, digest in manifest["files"].items() if file.endswith(".npy")}
+    kept = {key: manifest[key] for key in (*REQUIRED, "field_mm")}
+    return provenance.sha256_json(
+        {**kept, "arrays": arrays, "samples": provenance.sha256_frame(samples)}
+    )
 
 
 def check_unchanged(prepared: Prepared, kept: str) -> None:

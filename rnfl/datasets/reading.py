@@ -1,16 +1,23 @@
 """Reading the eyes of a dataset: in parallel, with a progress bar, and from where it stopped.
 
-What has been read is kept in files as it comes, see :mod:`rnfl.datasets.kept`. When a preparation
-is interrupted, the next one of the same dataset by the same method reads only what is not there
-yet, or has changed since.
+What has been read is kept in files under ``data/prepared/.partial/``, a few eyes in each, until the
+dataset is published; images stay there, so that memory does not limit their number. When a
+preparation is interrupted, the next one of the same dataset by the same method reads only what is
+not there yet, or has changed since.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
+import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
@@ -18,10 +25,15 @@ from typing import Any
 
 import numpy as np
 
-from rnfl.core.geometry import N_ANGLES
-from rnfl.datasets.kept import Excluded, Eye, KeptEye, folder_of, keep, recall
+from rnfl.core.exclusion import Excluded
+from rnfl.datasets.eye import Eye, plain
+from rnfl.storage.errors import writing
+from rnfl.storage.paths import prepared_root
 from rnfl.storage.progress import progress
+from rnfl.storage.provenance import publish_file, sha256_json
 
+PARTIAL = ".partial"
+DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 WORKERS = min(8, os.cpu_count() or 1)
 CHUNK = 32  # eyes of one file of results: what a killed program has to read again, at most
 AHEAD = CHUNK + WORKERS  # eyes that are being read or wait to be kept, at most
@@ -84,8 +96,8 @@ def read_eyes(
         for item_key, result in progress(results, what, len(names), len(found)):
             fresh[item_key, names[item_key][1]] = result
             if len(fresh) == CHUNK:
-                found |= keep(folder, fresh)
-                fresh = {}
+                chunk, fresh = fresh, {}  # not tried again below when it cannot be written
+                found |= keep(folder, chunk)
     finally:
         results.close()
         if fresh:
@@ -105,9 +117,9 @@ def _read_missing(items: Mapping[str, Any], read: Callable) -> Iterator[tuple[st
 
     def attempt(item_key: str) -> tuple[str, Eye | Excluded]:
         try:
-            return item_key, _checked(read(items[item_key]))
+            return item_key, read(items[item_key])
         except Excluded as excluded:
-            return item_key, Excluded(excluded.reason, excluded.detail, **_plain(excluded.facts))
+            return item_key, Excluded(excluded.reason, excluded.detail, **plain(excluded.facts))
         except Exception as error:
             error.add_note(f"while reading {item_key}")
             raise
@@ -127,19 +139,100 @@ def _read_missing(items: Mapping[str, Any], read: Callable) -> Iterator[tuple[st
         pool.shutdown(cancel_futures=True)
 
 
-def _checked(eye: Eye) -> Eye:
-    """Return the eye as it will be read back."""
-    image, profile = np.asarray(eye.image), np.asarray(eye.profile, dtype=np.float32)
-    square = image.ndim in (2, 3) and image.shape[0] == image.shape[1]
-    if image.dtype != np.uint8 or not square or image.shape[2:] not in ((), (3,)):
-        raise ValueError(f"image {image.dtype} {image.shape}: expected uint8 (S, S) or (S, S, 3)")
-    if profile.shape != (N_ANGLES,):
-        raise ValueError(f"profile of shape {profile.shape}: expected ({N_ANGLES},)")
-    if "eye_id" not in eye.row:
-        raise ValueError(f"row {sorted(eye.row)}: expected eye_id in it")
-    return Eye(image, profile, _plain(eye.row))
+@dataclass(frozen=True)
+class KeptEye:
+    """One eye that has been read; its image stays in a file.
+
+    Attributes
+    ----------
+    file : Path
+    member : str
+        The image's name in it.
+    profile, row
+        As of :class:`Eye`.
+    """
+
+    file: Path
+    member: str
+    profile: np.ndarray
+    row: dict[str, Any]
+
+    @property
+    def image(self) -> np.ndarray:
+        """The image, uint8 (S, S) or (S, S, 3), read from the file each time."""
+        try:
+            with np.load(self.file, allow_pickle=False) as held:
+                return held[self.member]
+        except DAMAGE as error:
+            raise ValueError(
+                f"{self.file}, which held {self.row['eye_id']}, is gone or damaged ({error}): "
+                "prepare the dataset again"
+            ) from error
 
 
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row as JSON gives it back: NumPy's scalars become Python's, NaN stays NaN."""
-    return json.loads(json.dumps(dict(row), default=lambda value: value.item()))
+def keep(
+    folder: Path, results: Mapping[tuple[str, str], Eye | Excluded]
+) -> dict[str, KeptEye | Excluded]:
+    """Write a chunk of results, atomically and without pickles; return what is kept of each."""
+    path = folder / f"{sha256_json(list(results))[:16]}.npz"
+    arrays, records, kept = {}, [], {}
+    for i, ((item_key, stamped), result) in enumerate(results.items()):
+        record = {"key": item_key, "stamp": stamped}
+        kept[item_key] = result
+        if isinstance(result, Eye):
+            arrays |= {f"image_{i}": result.image, f"profile_{i}": result.profile}
+            record["row"] = result.row
+            kept[item_key] = KeptEye(path, f"image_{i}", result.profile, result.row)
+        else:
+            record["excluded"] = [result.reason, result.detail, result.facts]
+        records.append(record)
+    text = np.frombuffer(json.dumps(records).encode(), np.uint8)
+    said = "what was read before is kept there, and only the rest will be read"
+    try:
+        with writing("what was read of eyes", folder, said), publish_file(path) as aside:
+            np.savez(aside, records=text, **arrays)
+    except OSError:
+        for empty in (folder, folder.parent):
+            with suppress(OSError):  # what was kept before stays
+                empty.rmdir()
+        raise
+    return kept
+
+
+def recall(folder: Path) -> Iterator[tuple[tuple[str, str], KeptEye | Excluded]]:
+    """Yield what is kept of an interrupted preparation; a damaged file of it is dropped."""
+    for path in sorted(folder.glob("[!.]*.npz")):
+        try:
+            with np.load(path, allow_pickle=False) as held:
+                arrays = dict(held)
+            records = json.loads(arrays["records"].tobytes())
+        except DAMAGE as error:
+            warnings.warn(f"{path}: {error}; its eyes are read again", stacklevel=2)
+            path.unlink()
+            continue
+        for i, record in enumerate(records):
+            if "row" in record:
+                result = KeptEye(path, f"image_{i}", arrays[f"profile_{i}"], record["row"])
+            else:
+                reason, detail, facts = record["excluded"]
+                result = Excluded(reason, detail, **facts)
+            yield (record["key"], record["stamp"]), result
+
+
+def folder_of(name: str, method: Mapping[str, Any]) -> Path:
+    """Return the folder of what is read of a dataset by a method; it may not be there."""
+    return prepared_root() / PARTIAL / f"{name}-{sha256_json(method)[:16]}"
+
+
+def kept_folders(name: str) -> list[Path]:
+    """Return the folders of what interrupted preparations of this dataset have read."""
+    begun = (prepared_root() / PARTIAL).glob(f"{name}-*")
+    return [at for at in begun if re.fullmatch(re.escape(name) + "-[0-9a-f]{16}", at.name)]
+
+
+def forget(name: str) -> None:
+    """Remove what was kept of preparations of this dataset; there may be nothing."""
+    for folder in kept_folders(name):
+        shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):  # it is not there, or holds those of others
+        (prepared_root() / PARTIAL).rmdir()

@@ -1,9 +1,9 @@
 """The registry of datasets: a name leads to the module that prepares it.
 
-A dataset is a module with two functions: ``settings(name, source=None) -> dict``, all that decides
-the result, and ``prepare(name, source=None) -> Prepared``, which ends in
-:func:`rnfl.datasets.write` with those settings in the manifest. It is imported when one of its
-names is asked for, not before.
+A dataset has two functions: ``settings(name, source=None) -> dict``, all that decides the result,
+and ``prepare(name, source=None) -> Prepared``, which ends in :func:`rnfl.datasets.write` with those
+settings in the manifest. One of raw files is a class, :class:`rnfl.datasets.base.RawDataset`; the
+phantom is a module. It is imported when one of its names is asked for, not before.
 """
 
 from __future__ import annotations
@@ -16,23 +16,24 @@ from types import ModuleType
 
 @dataclass(frozen=True)
 class Dataset:
-    """Names a module answers to, as a pattern and as a form to show, and the module's path."""
+    """Names a dataset answers to, as a pattern and as a form to show, and where it is."""
 
     pattern: str
     form: str
-    module: str
+    module: str  # under rnfl.datasets
+    kind: str = ""  # class of the module; none where the module itself is the dataset
 
 
 DATASETS = (
     Dataset(
         r"phantom-(slo|cfp)-[1-9]\d*(-s\d+)?",
         "phantom-{slo|cfp}-<eyes>[-s<seed>], as phantom-slo-2400",
-        "rnfl.datasets.phantom",
+        "phantom",
     ),
-    Dataset(r"grape([-_]\w+)*", "grape[-<label>]", "rnfl.datasets.grape"),
-    Dataset(r"harvard_gf([-_]\w+)*", "harvard_gf[-<label>]", "rnfl.datasets.harvard_gf"),
-    Dataset(r"fairfedmed([-_]\w+)*", "fairfedmed[-<label>]", "rnfl.datasets.fairfedmed"),
-    Dataset(r"folder([-_]\w+)*", "folder-<label>", "rnfl.datasets.folder"),
+    Dataset(r"grape([-_]\w+)*", "grape[-<label>]", "grape", "Grape"),
+    Dataset(r"harvard_gf([-_]\w+)*", "harvard_gf[-<label>]", "harvard_gf", "HarvardGF"),
+    Dataset(r"fairfedmed([-_]\w+)*", "fairfedmed[-<label>]", "fairfedmed", "FairFedMed"),
+    Dataset(r"folder([-_]\w+)*", "folder-<label>", "folder", "Folder"),
 )
 
 
@@ -41,8 +42,8 @@ def is_registered(name: str) -> bool:
     return any(re.fullmatch(dataset.pattern, name) for dataset in DATASETS)
 
 
-def find(name: str) -> ModuleType:
-    """Return the module that prepares the dataset of this name.
+def find(name: str) -> type | ModuleType:
+    """Return what prepares the dataset of this name.
 
     Raises
     ------
@@ -51,6 +52,11 @@ def find(name: str) -> ModuleType:
     """
     for dataset in DATASETS:
         if re.fullmatch(dataset.pattern, name):
-            return importlib.import_module(dataset.module)
-    forms = "; ".join(dataset.form for dataset in DATASETS)
-    raise ValueError(f"dataset {name!r} is unknown: expected {forms}")
+            module = importlib.import_module(f"rnfl.datasets.{dataset.module}")
+            return getattr(module, dataset.kind) if dataset.kind else module
+    raise ValueError(f"dataset {name!r} is unknown: expected {forms()}")
+
+
+def forms() -> str:
+    """Return in words which names datasets answer to."""
+    return "; ".join(dataset.form for dataset in DATASETS)

@@ -109,7 +109,7 @@ def to_markdown(summary: pd.DataFrame, manifest: Mapping[str, Any]) -> str:
     summary : DataFrame
         Of :func:`summarise`.
     manifest : mapping
-        ``name``, ``modality``, ``phantom``; ``unsure`` and ``statements`` or ``notes`` if any.
+        ``name``, ``modality``, ``phantom``; ``unsure`` and ``findings`` if any.
     """
     what = "phantom: simulated eyes" if manifest["phantom"] else "real eyes"
     lines = [f"# {manifest['name']} ({manifest['modality']}; {what})", ""]
@@ -125,7 +125,7 @@ def to_markdown(summary: pd.DataFrame, manifest: Mapping[str, Any]) -> str:
     left_out = summary[summary["attribute"] == "excluded"]
     reasons = [[row.group, f"{row.n:,}"] for row in left_out.itertuples()]
     lines += _table(["reason", "eyes"], reasons) if reasons else ["No eye was left out."]
-    said = [*manifest.get("statements", ()), *manifest.get("notes", ())]
+    said = manifest.get("findings", ())
     lines += (
         ["", "## What was found and assumed", "", *(f"- {one}" for one in said)] if said else []
     )

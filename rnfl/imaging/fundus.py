@@ -8,6 +8,7 @@ that it would have seen in training.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -35,23 +36,26 @@ NOT_SQUARE = "crop that is not square"
 OFF_DISC = "disc centre outside the photograph"
 
 
-def read(path: Path) -> np.ndarray:
+def read(path: Path, data: bytes | None = None) -> np.ndarray:
     """Return a photograph as RGB (H, W, 3) uint8, turned as its EXIF tag says.
+
+    ``data`` is what the file holds, where it was read already.
 
     Raises
     ------
     Excluded
         For a file that is no readable image of 8 bits and one page, naming it.
     """
+    source = path if data is None else io.BytesIO(data)
     try:
-        with Image.open(path, formats=FORMATS) as file:
+        with Image.open(source, formats=FORMATS) as file:
             if file.mode not in BYTES:
                 raise ValueError(f"{file.mode} pixels, expected 8 bits per channel")
             if file.format == "TIFF" and file.n_frames > 1:
                 raise ValueError(f"{file.n_frames} pages, expected one")
             return np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        said = str(error).replace(str(path), path.name)
+        said = str(error).replace(repr(source), repr(path.name)).replace(str(path), path.name)
         raise Excluded(UNREADABLE, f"{path.name} cannot be read as an image: {said}") from error
 
 

@@ -105,7 +105,7 @@ def shared_patients(result: RunResult, prepared: Prepared, rows: np.ndarray) -> 
 
 def _trained_on(run: RunResult) -> Prepared:
     """Return the dataset that a run was trained on, unless other eyes bear its name by now."""
-    learnt = datasets.open_dataset(run.config.dataset)
+    learnt = datasets.load(run.config.dataset)
     if learnt.hash != run.resolved["dataset_hash"]:
         raise ValueError(
             f"{run.run_id}: dataset {run.config.dataset!r} was prepared anew after this run, so "

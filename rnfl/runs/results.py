@@ -78,7 +78,7 @@ def find_run(config: RunConfig, prepared: Prepared | None = None) -> RunResult |
 
     ``prepared`` is the configuration's dataset, where it is open already.
     """
-    prepared = prepared or datasets.open_dataset(config.dataset)
+    prepared = prepared or datasets.load(config.dataset)
     return finished(address.run_id(config, prepared.hash), config)
 
 

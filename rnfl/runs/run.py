@@ -57,7 +57,7 @@ def run(config: RunConfig, report: Callable[[dict], None] | None = None) -> RunR
     KeyboardInterrupt, SystemExit
         If SIGINT or SIGTERM came; a checkpoint is written before.
     """
-    prepared = datasets.open_dataset(config.dataset)
+    prepared = datasets.load(config.dataset)
     run_id = address.run_id(config, prepared.hash)
     if results.finished(run_id, config) is None:
         _compute_once(config, prepared, run_id, report)
@@ -161,7 +161,7 @@ def predict_with(
     DataFrame
         Predictions; targets are NaN where the dataset has no profiles.
     """
-    prepared = datasets.open_dataset(dataset)
+    prepared = datasets.load(dataset)
     name = f"predictions-{prepared.name}-{split or 'all'}-{prepared.manifest['hash'][:10]}.parquet"
     path = result.folder / name
     if not path.exists():

@@ -15,7 +15,7 @@ def rows_of(prepared: Prepared, split: str | None) -> np.ndarray:
 
 def template_predictions(dataset: str, split: str | None = "test") -> pd.DataFrame:
     """Baseline 'template': the training split's mean profile, predicted for every eye."""
-    prepared = datasets.open_dataset(dataset)
+    prepared = datasets.load(dataset)
     template = metrics.template_profile(prepared.profiles[prepared.subset("train")])
     rows = rows_of(prepared, split)
     return _baseline("template", prepared, rows, np.tile(template, (len(rows), 1)))
@@ -29,7 +29,7 @@ def oracle_predictions(dataset: str, split: str | None = "test") -> pd.DataFrame
     ValueError
         If the dataset does not know the truth.
     """
-    prepared = datasets.open_dataset(dataset)
+    prepared = datasets.load(dataset)
     if prepared.profiles_true is None:
         raise ValueError(f"dataset {dataset!r} has no noise-free profiles: only phantoms have")
     rows = rows_of(prepared, split)

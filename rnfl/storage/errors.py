@@ -33,8 +33,16 @@ def unwritten(what: str, folder: Path, cause: OSError, kept: str) -> OSError:
 
 @contextmanager
 def writing(what: str, folder: Path, kept: str) -> Iterator[None]:
-    """Turn an OSError of the body into one that :func:`unwritten` words: a full disk, no rights."""
+    """Say in words, as :func:`unwritten` does, when the body cannot write into a folder.
+
+    An error that names a file elsewhere is none of writing and passes as it is, as does one that
+    the system did not raise.
+    """
     try:
         yield
-    except OSError as cause:
-        raise unwritten(what, folder, cause, kept) from cause
+    except OSError as error:
+        named = isinstance(error.filename, str | Path)
+        elsewhere = named and not Path(error.filename).is_relative_to(folder)
+        if error.errno is None or elsewhere:
+            raise
+        raise unwritten(what, folder, error, kept) from error

@@ -95,6 +95,11 @@ def sha256_file(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_bytes(data: bytes) -> str:
+    """Return the SHA-256 of bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def fingerprint(path: Path) -> str:
     """Return the SHA-256 of a file, computed once while its size and time of change stay."""
     stat = path.stat()

@@ -48,7 +48,7 @@ def out_of_fold(
     RuntimeError
         When runs failed, after all were tried.
     """
-    samples = datasets.open_dataset(config.dataset).samples
+    samples = datasets.load(config.dataset).samples
     configs = {seed: fold_configs(config, k, seed) for seed in seeds}
     results = iter(run_grid([one for folds in configs.values() for one in folds], engine))
     frames = {}

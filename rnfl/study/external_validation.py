@@ -132,7 +132,7 @@ def compare(
         If no eye was measured, a model has learnt from patients of the dataset, or nothing else
         is left.
     """
-    prepared = datasets.open_dataset(dataset)
+    prepared = datasets.load(dataset)
     every = np.arange(len(prepared))
     truth = _frame("truth", prepared, every)[[f"true_{name}" for name in QUADRANTS]]
     if truth.isna().all(axis=None):
@@ -152,7 +152,7 @@ def compare(
     teachers = {(one.config.dataset, one.config.split): None for one in found}
     frames, constant = {}, []
     for teacher, split in teachers:
-        lesson = _lesson(results.divided(datasets.open_dataset(teacher), split))
+        lesson = _lesson(results.divided(datasets.load(teacher), split))
         for name, yardstick in yardsticks.items():
             label = name if len(teachers) == 1 else f"{name} of {teacher}, {split}"
             quadrants = yardstick(*lesson)(prepared.images[rows])

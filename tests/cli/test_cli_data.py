@@ -38,12 +38,12 @@ def test_prepare_says_who_was_left_out_and_which_discs_are_unsure(prepared, data
 
 
 def test_an_interruption_says_how_to_go_on(monkeypatch):
-    from rnfl.datasets import kept
+    from rnfl.datasets import reading
 
     def stop(*arguments):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(datasets, "prepare", stop)
     assert "goes on" not in run("prepare", "grape").output
-    monkeypatch.setattr(kept, "kept_folders", lambda name: [Path(name)])
+    monkeypatch.setattr(reading, "kept_folders", lambda name: [Path(name)])
     assert "the same command goes on with the eyes not read yet" in run("prepare", "grape").output

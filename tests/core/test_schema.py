@@ -48,7 +48,10 @@ def test_samples_survive_parquet(samples, tmp_path):
         (lambda s: s.assign(patient_id=range(40)), r"patient_id: 0, 1, 2, 3, 4 and 35 more"),
         (lambda s: s.assign(age="old"), "age: .*old.*: expected float"),
         (lambda s: s.assign(eye_id="same"), "eye_id repeated: same"),
-        (lambda s: s.assign(split=["train", "test"] * 20), "more than one split: p00"),
+        (
+            lambda s: s.assign(split=["train", "test"] * 20),
+            "in more than one split: p00",
+        ),
     ],
 )
 def test_wrong_samples_are_named_with_their_source(samples, change, message):

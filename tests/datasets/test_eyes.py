@@ -8,9 +8,10 @@ import threading
 import numpy as np
 import pytest
 
+from rnfl.core.exclusion import Excluded
 from rnfl.datasets import reading
-from rnfl.datasets.kept import forget
-from rnfl.datasets.reading import Excluded, Eye, read_eyes
+from rnfl.datasets.eye import Eye
+from rnfl.datasets.reading import forget, read_eyes
 from rnfl.storage.paths import prepared_root
 
 N = 100
@@ -100,6 +101,7 @@ KILLED = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
 import test_eyes
+from rnfl.core.exclusion import Excluded
 from rnfl.datasets import reading
 
 def die_at_the_third(folder, results, keep=reading.keep, published=[]):

@@ -9,10 +9,11 @@ import pytest
 
 from rnfl import datasets
 from rnfl.core.geometry import FIELD_MM, mirror_profile
-from rnfl.datasets import fairfedmed, reading
-from rnfl.datasets.fairfedmed import files, targets
+from rnfl.datasets import base, fairfedmed, reading
 from rnfl.datasets.fairfedmed import images as fairfedmed_images
-from rnfl.datasets.fairfedmed import labels as fairfedmed_labels
+from rnfl.datasets.fairfedmed import targets
+from rnfl.datasets.npz import files
+from rnfl.datasets.npz import labels as fairfedmed_labels
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +33,7 @@ def truth(prepared):
 
 
 def notes(prepared):
-    return " ".join(prepared.manifest["notes"])
+    return " ".join(prepared.manifest["findings"])
 
 
 def test_profile_csv_prepares_with_labels_of_both_kinds(raw):
@@ -284,7 +285,9 @@ def test_codes_and_words(attribute, name, value, expected):
 
 
 def test_registered_names(raw):
-    assert fairfedmed.settings("fairfedmed-x", raw) == fairfedmed.settings("fairfedmed", raw)
+    assert fairfedmed.FairFedMed.settings("fairfedmed-x", raw) == fairfedmed.FairFedMed.settings(
+        "fairfedmed", raw
+    )
 
 
 class Opened:
@@ -354,7 +357,7 @@ def test_what_was_kept_is_not_used_when_it_has_changed(what, tmp_path, monkeypat
         tmp_path / "raw", 40, profiles=(), maps=range(36), surfaces=range(36, 40), size=(64, 83)
     )
     with monkeypatch.context() as patch:
-        patch.setattr(fairfedmed, "write", lambda *arguments: 1 / 0)  # at the last moment
+        patch.setattr(base, "write", lambda *arguments, **_: 1 / 0)  # at the last moment
         with pytest.raises(ZeroDivisionError):
             datasets.prepare("fairfedmed", source=source)
     change(source)
@@ -365,7 +368,7 @@ def test_what_was_kept_is_not_used_when_it_has_changed(what, tmp_path, monkeypat
     assert abs(len(read_again) - n_read_again) <= 1
     fresh = datasets.prepare("fairfedmed-fresh", source=source)
     assert changed.manifest["hash"] == fresh.manifest["hash"]
-    assert changed.manifest["settings"] == fairfedmed.settings("fairfedmed-x", source)
+    assert changed.manifest["settings"] == fairfedmed.FairFedMed.settings("fairfedmed-x", source)
 
 
 def test_a_surface_may_have_gaps():

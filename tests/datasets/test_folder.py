@@ -69,7 +69,7 @@ def test_two_columns_are_enough(data, folder, drawn):
         assert blue[:, 1].mean() < 60
     manifest = prepared.manifest
     assert manifest["not_in_table"] == ["spare.jpeg"] and manifest["counts"]["not_in_table"] == 1
-    notes = " ".join(manifest["notes"])
+    notes = " ".join(manifest["findings"])
     for said in (
         "No column patient_id", "13 mm of retina wide", "No labels", "all test", "remark",
         "1 photographs are in no row: spare.jpeg",
@@ -176,7 +176,7 @@ def test_profiles_and_quadrants(data, folder, drawn, orientation):
     np.testing.assert_allclose(left, expected, rtol=1e-5)
     assert np.isnan(prepared.profiles[2]).sum() == 10
     assert prepared.samples["patient_id"].tolist() == ["1", "1", "2", "3"]
-    assert "fewer than 20 patients" in " ".join(prepared.manifest["notes"])
+    assert "fewer than 20 patients" in " ".join(prepared.manifest["findings"])
 
 
 def test_quadrants_under_either_name(data, folder, drawn):
@@ -236,7 +236,7 @@ def test_dark_margins_are_said(data, folder, drawn):
     write_csv(folder, {"image": ["a_OD.png"], "eye": ["OD"]})
     prepared = datasets.prepare("folder-mine", source=folder)
     assert prepared.samples["field_share"][0] == pytest.approx(480 / 720, abs=0.03)
-    assert "1 photographs have dark margins" in " ".join(prepared.manifest["notes"])
+    assert "1 photographs have dark margins" in " ".join(prepared.manifest["findings"])
 
 
 @pytest.mark.parametrize(

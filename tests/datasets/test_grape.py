@@ -197,7 +197,7 @@ def test_visits_are_a_table_and_not_images(raw, data):
     assert counts["visits"] == 4
     assert counts["later_photographs"] == {"present": 1, "absent": 1, "none_taken": 1}
     assert len(prepared) == 4  # the photograph of the second visit is not among the images
-    assert any("Later visits: 3, of which 1" in note for note in prepared.manifest["notes"])
+    assert any("Later visits: 3, of which 1" in note for note in prepared.manifest["findings"])
     with pytest.raises(FileNotFoundError, match="rnfl prepare grape-w"):
         grape.visits("grape-w")
 
@@ -244,8 +244,8 @@ def test_workbook_without_visits_still_prepares(raw, data, tmp_path):
     book.save(copy / grape.WORKBOOK)
     prepared = datasets.prepare("grape-x", source=copy)
     assert len(prepared) == 4 and grape.visits("grape-x").empty
-    assert "no sheet 'Follow-up'" in " ".join(prepared.manifest["notes"])
-    assert "1_OD_2.jpg" in " ".join(prepared.manifest["notes"])  # not in the workbook any more
+    assert "no sheet 'Follow-up'" in " ".join(prepared.manifest["findings"])
+    assert "1_OD_2.jpg" in " ".join(prepared.manifest["findings"])  # not in the workbook any more
 
 
 @pytest.fixture(scope="module")
@@ -274,7 +274,7 @@ def test_outlines_give_the_disc_and_bad_ones_are_said(helped):
     assert first["disc_confidence"] == 1 and first["cup_disc_ratio"] == pytest.approx(0.5, abs=0.01)
     assert samples["cup_disc_ratio"].isna().tolist() == [False, True, True, True]
     assert helped.manifest["counts"]["annotations"] == {"used": 1, "unusable": 2}
-    note = next(n for n in helped.manifest["notes"] if "annotations are not used" in n)
+    note = next(n for n in helped.manifest["findings"] if "annotations are not used" in n)
     assert "grape-1-OS: no LabelMe file" in note
     assert "grape-2-OS: drawn on a picture of 120x120 px, the photograph has 480x480" in note
     assert "annotation_fault" not in samples
@@ -339,7 +339,7 @@ def test_two_folders_under_two_names_stay_apart(raw, data, tmp_path, monkeypatch
     shutil.rmtree(one)
     shutil.rmtree(two)
     ask_again()  # they answer for files that are gone
-    with pytest.raises(FileNotFoundError, match=r"grape-c not found.*\n.*raw/grape-c\n"):
+    with pytest.raises(FileNotFoundError, match=r"grape-c not found: .*raw/grape-c, or"):
         datasets.prepare("grape-c")
 
 
@@ -354,18 +354,18 @@ def test_changed_files_of_a_named_dataset_are_seen_without_naming_them_again(raw
 def test_source_order(raw, data, tmp_path, monkeypatch):
     beside = tmp_path / "shared" / "data" / "grape"
     shutil.copytree(raw, beside)
-    assert grape.find_source() == beside
+    assert grape.Grape.find_source() == beside
     default = shutil.copytree(raw, data / "raw" / "grape")
     (default / grape.WORKBOOK).rename(default / grape.WORKBOOK.replace(" ", "_"))
-    assert grape.find_source() == default
+    assert grape.Grape.find_source() == default
     monkeypatch.setenv("RNFL_GRAPE", str(raw))
-    assert grape.find_source() == raw
-    assert grape.find_source(beside) == beside
+    assert grape.Grape.find_source() == raw
+    assert grape.Grape.find_source(beside) == beside
 
 
 def test_absent_source_names_every_place_and_what_to_put_there(data, monkeypatch, tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
-        grape.find_source()
+        grape.Grape.find_source()
     message = str(caught.value)
     assert str(data / "raw" / "grape") in message and "shared" in message
     assert grape.WORKBOOK in message and "CFPs" in message and "RNFL_GRAPE" in message
@@ -378,7 +378,7 @@ def test_nothing_left_is_an_error(data, tmp_path):
     (tmp_path / "CFPs").mkdir()
     write_workbook(tmp_path / grape.WORKBOOK, [row(1, "OD")])
     with pytest.raises(ValueError, match="no eye has both"):
-        grape.prepare(source=tmp_path)
+        grape.Grape.prepare(source=tmp_path)
 
 
 @needs_real

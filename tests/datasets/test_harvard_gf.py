@@ -21,7 +21,7 @@ from rnflt_tree import (
 
 from rnfl import datasets
 from rnfl.datasets import harvard_gf
-from rnfl.datasets.harvard_gf import eyes, images
+from rnfl.datasets.harvard_gf import images
 from rnfl.datasets.reading import WORKERS
 from rnfl.imaging import thickness_map
 
@@ -98,7 +98,7 @@ def test_crop_is_padded_not_clipped():
 
 
 def test_manifest_states_what_was_taken_for_granted(prepared):
-    said = " ".join(prepared.manifest["statements"])
+    said = " ".join(prepared.manifest["findings"])
     assert "6 of 6 files name no patient; each is taken for a patient of its own" in said
     assert "field of the map" in said and "answer" not in said
     assert prepared.manifest["counts"]["patients"] == 6
@@ -168,7 +168,7 @@ def test_options_say_laterality_and_how_maps_lie(raw, tmp_path):
     rows = _rows(whole, told)
     np.testing.assert_allclose(told.profiles, whole.profiles[rows], atol=1e-3)
     assert np.abs(told.images.astype(int) - whole.images[rows]).max() <= 1
-    said = " ".join(told.manifest["statements"])
+    said = " ".join(told.manifest["findings"])
     assert "Laterality is OS" in said and "mirrored" in said and "transposed" in said
 
 
@@ -194,7 +194,7 @@ def test_the_map_is_the_image_only_when_asked_for(data, tmp_path):
     assert 'image = "map"' in str(caught.value) and "slo" in str(caught.value)
     (bare / OPTIONS).write_text('image = "map"')
     drawn = datasets.prepare("harvard_gf", source=bare)
-    assert any("the input holds the answer" in line for line in drawn.manifest["statements"])
+    assert any("the input holds the answer" in line for line in drawn.manifest["findings"])
     assert drawn.manifest["settings"]["options"]["image"] == "map"
     left = drawn.samples["laterality"].tolist().index("OS")  # image and profile lie the same way
     theta = np.deg2rad(np.arange(0, 360, 15))
@@ -307,11 +307,11 @@ def test_patients_of_the_files_stay_together(raw):
         write_eye(path, held, patient_id=np.array(f"p{i // 2 if path.stem < 'data_0005' else 9}"))
     told = datasets.prepare("harvard_gf", source=raw)
     assert told.samples["patient_id"].nunique() < 6
-    assert "no patient" not in " ".join(told.manifest["statements"])
+    assert "no patient" not in " ".join(told.manifest["findings"])
     first, last = raw / "Training" / "data_0001.npz", raw / "Test" / "data_0005.npz"
     write_eye(first, eye("data_0001"), patient_id=np.array("p9"))
     write_eye(last, eye("data_0005"), patient_id=np.array("p9"))
-    with pytest.raises(ValueError, match="patients in more than one split: harvard_gf-p9"):
+    with pytest.raises(ValueError, match="patients are in more than one split: harvard_gf-p9"):
         datasets.prepare("harvard_gf", source=raw)
 
 
@@ -347,7 +347,7 @@ def test_absent_source_says_what_to_put_where(data, monkeypatch, tmp_path):
 
 
 def test_settings_hold_the_gate_and_are_plain(raw):
-    settings = harvard_gf.settings("harvard_gf", raw)
+    settings = harvard_gf.HarvardGF.settings("harvard_gf", raw)
     assert settings["map"] == thickness_map.SETTINGS
     assert json.loads(json.dumps(settings)) == settings
 
@@ -362,16 +362,16 @@ def test_an_interrupted_preparation_goes_on_where_it_stopped(data, tmp_path, mon
         fundus = Image.fromarray(draw_fundus(("OD", "OS")[i % 2], shift_of(i)))
         fundus.save(raw / "slo" / f"e{i:02d}.png")
     (raw / "e05.npz").write_bytes(b"PK")
-    opened, read = [], eyes.read_eye
+    opened, read = [], harvard_gf.HarvardGF.read
 
-    def count(entry, **others):
+    def count(dataset, entry, found):
         if len(opened) == 12:
             raise KeyboardInterrupt
         opened.append(entry.key)
-        return read(entry, **others)
+        return read(dataset, entry, found)
 
     with monkeypatch.context() as patch:
-        patch.setattr(harvard_gf, "read_eye", count)
+        patch.setattr(harvard_gf.HarvardGF, "read", count)
         with pytest.raises(KeyboardInterrupt):
             datasets.prepare("harvard_gf", source=raw)
         Image.fromarray(draw_fundus("OD", (0.5, 0.5))).save(raw / "slo" / f"{opened[0]}.png")
@@ -380,7 +380,7 @@ def test_an_interrupted_preparation_goes_on_where_it_stopped(data, tmp_path, mon
     assert len(before) == 12 and 9 <= len(opened) <= 9 + WORKERS and before[0] in opened
     whole = datasets.prepare("harvard_gf-whole", source=raw)
     assert prepared.manifest["hash"] == whole.manifest["hash"]
-    assert prepared.manifest["settings"] == harvard_gf.settings("harvard_gf", raw)
+    assert prepared.manifest["settings"] == harvard_gf.HarvardGF.settings("harvard_gf", raw)
     assert list(excluded(prepared)) == ["e05"]
 
 
@@ -391,7 +391,7 @@ def test_a_dataset_keeps_to_the_files_it_was_made_from(raw, data, tmp_path, monk
     shutil.copytree(other, data / "raw" / "harvard_gf")
     assert datasets.prepare("harvard_gf").manifest == made.manifest
     shutil.rmtree(raw)
-    assert harvard_gf.settings() == made.manifest["settings"]
+    assert harvard_gf.HarvardGF.settings() == made.manifest["settings"]
     shutil.rmtree(other)
     assert datasets.prepare("harvard_gf").manifest == made.manifest
     with pytest.raises(FileNotFoundError, match=r"harvard_gf-b not found: .*raw/harvard_gf-b"):

@@ -1,6 +1,7 @@
 """Preparation holds a few images at a time, however many there are and whatever the dataset."""
 
 import errno
+import io
 import os
 import threading
 import time
@@ -16,10 +17,11 @@ import rnflt_tree
 from PIL import Image
 
 from rnfl import datasets
-from rnfl.datasets import phantom, publication, reading
-from rnfl.datasets.fairfedmed import tables
-from rnfl.datasets.kept import forget, kept_folders
-from rnfl.datasets.reading import Eye, KeptEye, read_eyes
+from rnfl.datasets import phantom, reading
+from rnfl.datasets import prepared as prepared_module
+from rnfl.datasets.eye import Eye
+from rnfl.datasets.npz import tables
+from rnfl.datasets.reading import KeptEye, forget, kept_folders, read_eyes
 
 FIELDS = {"dataset": "made", "modality": "SLO", "phantom": True, "settings": {}}
 SIDE = 256
@@ -143,9 +145,9 @@ def test_an_image_that_is_gone_is_named(data):
 
 
 def write(path, images, n=3):
-    with publication.image_file(path, n, "some: images") as add:
+    with prepared_module.image_file(path, n, "some: images") as file:
         for image in images:
-            add(image)
+            file.add(image)
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (5, 4, 3), (224, 224, 3)])
@@ -233,12 +235,80 @@ def test_a_full_disk_is_an_error_and_the_dataset_of_before_stays(
         def __exit__(self, *_):
             self.file.close()
 
-    monkeypatch.setattr(publication, "open", Full, raising=False)
-    with pytest.raises(OSError, match="No space left") as caught:
+    monkeypatch.setattr(prepared_module, "open", Full, raising=False)
+    said = r"cannot write dataset disk into .*No space left.*free some space and ask again; what"
+    with pytest.raises(OSError, match=said) as caught:
         datasets.write("disk", 255 - prepared.images, *arrays)
     assert caught.value.errno == errno.ENOSPC
     assert datasets.load("disk", verify=True).manifest == before.manifest
     assert [path.name for path in (data / "prepared").iterdir()] == ["disk"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_takes_no_more_eyes_keeps_those_of_before(number, data, tmp_path, monkeypatch):
+    """The first chunks are kept, the next one is not, and then the same call goes on."""
+    source, savez, begun = TREES["fairfedmed"](tmp_path / "raw"), np.savez, []
+
+    def until_full(path, **arrays):
+        begun.append(path)
+        if len(begun) > 2:
+            path.write_bytes(b"half")
+            raise OSError(number, os.strerror(number))
+        savez(path, **arrays)
+
+    monkeypatch.setattr(reading, "CHUNK", 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", until_full)
+        said = rf"cannot write what was read of eyes into .*{os.strerror(number)}.*is kept there"
+        with pytest.raises(OSError, match=said) as caught:
+            datasets.prepare("fairfedmed", source=source)
+    assert caught.value.errno == number
+    (folder,) = kept_folders("fairfedmed")
+    assert len(list(folder.iterdir())) == 2
+    assert len(datasets.prepare("fairfedmed", source=source)) == 10
+    assert not kept_folders("fairfedmed")
+
+
+def test_a_disk_that_takes_no_eye_at_all_keeps_nothing_half_written(data, tmp_path, monkeypatch):
+    def full(path, **arrays):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    source = TREES["fairfedmed"](tmp_path / "raw")
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="free some space and ask again"):
+        datasets.prepare("fairfedmed", source=source)
+    assert not kept_folders("fairfedmed") and not (data / "prepared" / "fairfedmed").exists()
+    assert not [at for at in (data / "prepared").iterdir() if at.name != ".locks"]
+
+
+def test_an_error_about_a_file_elsewhere_is_not_blamed_on_the_disk(arrays, prepared, data):
+    def images():
+        yield prepared.images[0]
+        open(data / "absent.png", "rb")
+
+    with pytest.raises(FileNotFoundError, match=r"absent\.png"):
+        datasets.write("elsewhere", images(), *arrays)
+
+
+@pytest.mark.parametrize(
+    ("name", "suffixes"),
+    [("grape", ("jpg",)), ("folder-mine", ("png",)), ("fairfedmed", ("npz",))],
+)
+def test_a_raw_picture_is_read_once(name, suffixes, data, tmp_path, monkeypatch):
+    source, read, opened = TREES[name](tmp_path / "raw"), [], io.open
+
+    def count(path, mode="r", *others, **more):
+        if str(path).endswith(suffixes) and str(path).startswith(str(source)):
+            read.append(str(path))
+        return opened(path, mode, *others, **more)
+
+    for module in ("builtins", "io"):
+        monkeypatch.setattr(f"{module}.open", count)
+    prepared = datasets.prepare(name, source=source)
+    assert len(read) >= len(prepared) and len(set(read)) == len(read)
+    loaded = datasets.load(name)  # and what was written is what is returned
+    pd.testing.assert_frame_equal(prepared.samples, loaded.samples)
+    assert prepared.manifest == loaded.manifest
 
 
 def table(n, width=360):

@@ -78,7 +78,7 @@ def test_exclusions_are_counted_by_reason(eyes):
 
 def test_markdown_is_a_table_a_person_can_read(eyes):
     table = summary.summarise(*eyes)
-    text = summary.to_markdown(table, {**ABOUT, "unsure": [{"id": "a"}], "notes": ["All well."]})
+    text = summary.to_markdown(table, {**ABOUT, "unsure": [{"id": "a"}], "findings": ["All well."]})
     lines = text.splitlines()
     assert lines[0] == "# some (SLO; real eyes)"
     head = lines.index(next(line for line in lines if line.startswith("|")))

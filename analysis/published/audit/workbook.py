@@ -36,7 +36,7 @@ KNOWS = (
 def workbook_path() -> Path | None:
     """Return where GRAPE's workbook lies; None where its raw files are not at hand."""
     try:
-        return next(grape.find_source().glob(grape.WORKBOOK.replace(" ", "?")))
+        return next(grape.Grape.find_source().glob(grape.WORKBOOK.replace(" ", "?")))
     except FileNotFoundError:
         return None
 

@@ -2,208 +2,342 @@
 
 The dataset is gated and licensed CC BY-NC-ND 4.0: nothing of it or derived from it is committed.
 What the files look like was read from public code, not from the files; see ``data/README.md``.
-Files are read by ``files``, tables by ``tables``, targets by ``targets``, and ``images`` cuts the
-crops.
 """
 
 from __future__ import annotations
 
-import json
+import re
+import zipfile
+import zlib
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from rnfl.core.geometry import FIELD_MM
-from rnfl.core.splits import patient_split
-from rnfl.datasets.fairfedmed import targets
-from rnfl.datasets.fairfedmed.eyes import NO_LATERALITY, WANTED, read_eye, refuse_unknown_codes
-from rnfl.datasets.fairfedmed.files import Entry, Source
-from rnfl.datasets.fairfedmed.findings import describe
-from rnfl.datasets.fairfedmed.options import FILE, Options, read_options
-from rnfl.datasets.fairfedmed.tables import Tables, read_tables, refuse_shared_patients
-from rnfl.datasets.prepared import Prepared, write
-from rnfl.datasets.raw import existing
-from rnfl.datasets.reading import WORKERS, KeptEye, read_eyes
+from rnfl.core.demographics import SPELLINGS
+from rnfl.core.exclusion import Excluded
+from rnfl.core.geometry import quadrant_means, to_right_eye
+from rnfl.datasets.base import FRACTIONS
+from rnfl.datasets.eye import MEAN_RANGE, MIN_MEASURED, THICKEST, Eye
+from rnfl.datasets.fairfedmed import images, targets
+from rnfl.datasets.fairfedmed.options import Options
+from rnfl.datasets.npz import images as slo
+from rnfl.datasets.npz import labels
+from rnfl.datasets.npz.base import NpzDataset
+from rnfl.datasets.npz.files import UNREADABLE, Entry
+from rnfl.datasets.npz.tables import NAMES
+from rnfl.datasets.reading import KeptEye
 from rnfl.imaging import crops, thickness_map
-from rnfl.storage.paths import prepared_root
-from rnfl.storage.progress import progress
-from rnfl.storage.provenance import sha256_json
+from rnfl.storage.provenance import sha256_bytes, sha256_json
+from rnfl.storage.tables import listed
 
 VERSION = 2  # of this preparation; raise it when the same files would give other output
-FRACTIONS = {"train": 0.70, "val": 0.15, "test": 0.15}
+
 NO_FILE = "no npz for this row of a profile CSV"
+NO_LATERALITY = "laterality unknown"
+NO_SPLIT = "no split in the tables"
+
+LATERALITY = {"od": "OD", "os": "OS", **SPELLINGS["laterality"]}
+IN_NAME = re.compile(r"(?:^|[_\-. ])(OD|OS)(?:$|[_\-. ])", re.IGNORECASE)
 
 
-def find_source(name: str, source: str | Path | None = None) -> Path:
-    """Return the raw folder, zip or tar: as given, else that of the dataset prepared before.
+class FairFedMed(NpzDataset):
+    """FairFedMed, from its npz files and what there is of tables and targets."""
 
-    Else, for ``fairfedmed`` alone, $RNFL_FAIRFEDMED; else ``<data root>/raw/<name>``.
-
-    Raises
-    ------
-    FileNotFoundError
-        Saying where it was looked for and what to put there.
-    """
+    dataset, title, variable = "fairfedmed", "FairFedMed", "RNFL_FAIRFEDMED"
     advice = (
         "The dataset is gated. Name the folder of npz files, the zip or the folder of tar shards"
     )
-    variable = "RNFL_FAIRFEDMED" if name == "fairfedmed" else None
-    return existing(name, source, advice, variable)
+    Options = Options
+    hashed_again = False  # a hundred gigabytes are not hashed for every training run
+    # The OCT volumes are not among them.
+    wanted = frozenset(
+        {*slo.NAMES, targets.MAP_NAME}
+        | {name for names in labels.NAMES.values() for name in names}
+        | {name for key, names in NAMES.items() if key != "split" for name in names}
+    )
 
+    @classmethod
+    def method(cls, options: Options) -> dict[str, Any]:
+        return {
+            "version": VERSION,
+            "size_px": crops.SIZE,
+            "fractions": FRACTIONS,
+            "options": asdict(options),
+            "depth_um": targets.DEPTH_UM,
+            "limits": [MIN_MEASURED, THICKEST, *MEAN_RANGE],
+            "map": thickness_map.SETTINGS,
+        }
 
-def _method(options: Options) -> dict[str, Any]:
-    """Return the constants and choices that decide the result, besides the files."""
-    return {
-        "version": VERSION,
-        "size_px": crops.SIZE,
-        "fractions": FRACTIONS,
-        "options": asdict(options),
-        "depth_um": targets.DEPTH_UM,
-        "limits": [targets.MIN_MEASURED, targets.THICKEST, *targets.MEAN_RANGE],
-        "map": thickness_map.SETTINGS,
-    }
+    @cached_property
+    def surfaces(self) -> dict[str, dict[str, Entry]]:
+        """The surface files of each eye, by layer."""
+        return targets.find_surfaces(self.raw.csv, {entry.key for entry in self.raw.npz})
 
+    def besides(self) -> Collection[Entry]:
+        return {entry for pair in self.surfaces.values() for entry in pair.values()}
 
-def _settings(options: Options, npz: dict[str, str], tables: dict[str, str]) -> dict[str, Any]:
-    return {**_method(options), "files": sha256_json(npz), "tables": sha256_json(tables)}
+    def fingerprint(self, known: Mapping[str, str]) -> dict[str, Any]:
+        npz, tables = self.file_hashes(known)
+        npz = {entry.key: npz[entry.name] for entry in self.raw.npz}
+        return {"files": sha256_json(npz), "tables": sha256_json(tables)}
 
+    def items(self) -> Sequence[Entry]:
+        some = self.csv.profiles or self.surfaces
+        if not some and not any(self.raw.holds(e, targets.MAP_NAME) for e in self.raw.npz):
+            raise ValueError(
+                f"{self.place}: no RNFL targets. {targets.EXPECTED}; see data/README.md."
+            )
+        return self.raw.npz
 
-def settings(name: str = "fairfedmed", source: str | Path | None = None) -> dict[str, Any]:
-    """Return all that decides the prepared dataset: constants, options, hashes of the raw files.
+    def stamp(self, item: Entry) -> str:
+        pair = self.surfaces.get(item.key, {})
+        return " ".join(map(self.raw.stamp, (item, *(pair[layer] for layer in sorted(pair)))))
 
-    Without a source, a dataset that was prepared before answers for its files itself: they may be
-    on another disk by now, and a hundred gigabytes are not hashed for every training run.
-    """
-    manifest = prepared_root() / name / "manifest.json"
-    if source is None and manifest.is_file():
-        made = json.loads(manifest.read_text(encoding="utf-8"))["settings"]
-        return {**made, **_method(Options(**made["options"]))}
-    place = find_source(name, source)
-    with closing(Source(place)) as raw, ThreadPoolExecutor(WORKERS) as pool:
-        npz = pool.map(partial(raw.fingerprint, wanted=WANTED), raw.npz)
-        hashes = list(progress(npz, "FairFedMed, hashing", len(raw.npz)))
-        npz = dict(zip((entry.key for entry in raw.npz), hashes, strict=True))
-        tables = pool.map(partial(raw.fingerprint, wanted=()), raw.csv)
-        tables = dict(zip((entry.name for entry in raw.csv), tables, strict=True))
-    return _settings(read_options(place), npz, tables)
+    def read(self, item: Entry, found: dict[str, Any]) -> Eye:
+        """Read one npz; what is wrong with it leaves out this eye and no other.
 
+        ``found`` has ``shape`` of the image; ``differ``, attributes for which npz and tables
+        differ; ``unknown``, codes that no table of codes has.
+        """
+        found |= {"shape": "", "differ": [], "unknown": []}
+        layers = self._surfaces(item.key, found)
+        arrays = self.take(item, found)
+        facts = self.csv.facts.get(item.key, {})
+        columns = _labels(arrays, self.csv.rows.get(item.key, []), found)
+        side = self._laterality(item.key, arrays, facts, found)
+        name = next((name for name in slo.NAMES if name in arrays), None)
+        if name is None:
+            raise Excluded(images.NO_IMAGE, f"arrays used: {listed(arrays) or 'none'}")
+        image = slo.grey(arrays[name])
+        found["shape"] = images.orientation_of(image)
+        image = images.turn_upright(image, self.options.orientation)
+        x, y = (_number(arrays, facts, axis) for axis in ("disc_x", "disc_y"))
+        stated = {"disc_x", "disc_y"} <= self.csv.columns or np.isfinite([x, y]).all()
+        x, y = images.place(image, x, y, bool(stated))
+        lies = side if self.options.left_eyes == "as taken" else "OD"
+        profile, target = self._target(item.key, arrays, side, lies, layers)
+        if "split" in self.csv.columns and facts.get("split") is None:
+            raise Excluded(NO_SPLIT)
+        patient = facts.get("patient_id") or labels.stated(arrays, NAMES["patient_id"])
+        crop = images.crop(image, x, y, self.options.short_side_mm)
+        row = {
+            "eye_id": item.key,
+            "modality": "SLO",
+            **columns,
+            "patient_id": patient or item.key,
+            "laterality": side,
+            "split": facts.get("split"),
+            "target_source": target,
+            "disc_x": float(x),
+            "disc_y": float(y),
+            "disc_stated": bool(stated),
+            "patient_stated": patient is not None,
+        }
+        return Eye(to_right_eye(crop, lies), profile, row)
 
-def prepare(name: str = "fairfedmed", source: str | Path | None = None) -> Prepared:
-    """Prepare FairFedMed; :func:`rnfl.datasets.prepare` returns it at once when nothing changed.
+    def _surfaces(self, key: str, found: dict[str, Any]) -> dict[str, bytes | Exception]:
+        """Return the CSVs of an eye's surfaces by layer, or why one cannot be read."""
+        layers: dict[str, bytes | Exception] = {}
+        for layer, entry in self.surfaces.get(key, {}).items():
+            try:
+                with self.raw.open(entry) as file:
+                    layers[layer] = file.read()
+                found["hashes"][entry.name] = sha256_bytes(layers[layer])
+            except (Excluded, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+                layers[layer] = error
+                found["hashes"][entry.name] = self.raw.fingerprint(entry)
+        return layers
 
-    Parameters
-    ----------
-    name : str
-        Name of the prepared dataset.
-    source : path, optional
-        Raw folder, zip or tar; see :func:`find_source`.
+    def _laterality(
+        self, key: str, arrays: Mapping[str, np.ndarray], facts: Mapping, found: dict[str, Any]
+    ) -> str:
+        """Return 'OD' or 'OS': from the tables, the npz, the file's name or the option."""
+        named = next((name for name in NAMES["laterality"] if name in arrays), None)
+        code = labels.text(arrays[named]).lower() if named else ""
+        if code not in LATERALITY and code not in labels.UNKNOWN_CODES:
+            found["unknown"].append(["laterality", code])
+        marks = {mark.upper() for mark in IN_NAME.findall(key)}
+        in_name = marks.pop() if len(marks) == 1 else None
+        told = facts.get("laterality") or LATERALITY.get(code) or in_name
+        side = told or self.options.laterality
+        if not side:
+            raise Excluded(NO_LATERALITY)
+        return side
 
-    Returns
-    -------
-    Prepared
-        Grey disc-centred crops and profiles (µm) in right-eye orientation, patient-disjoint split,
-        attributes; every eye that is left out with its reason, and in ``notes`` what was assumed.
+    def _target(
+        self,
+        key: str,
+        arrays: Mapping[str, np.ndarray],
+        side: str,
+        lies: str,
+        layers: Mapping[str, bytes | Exception],
+    ) -> tuple[np.ndarray, str]:
+        """Return the profile and where it came from: the first of the three that the eye has."""
+        options = self.options
+        if key in self.csv.profiles:
+            profile = self.csv.profiles[key]
+            profile = targets.from_table(profile, side, options.profile_orientation)
+            return profile, targets.PROFILE
+        how = (lies, options.map_orientation, options.map_mm)
+        if targets.MAP_NAME in arrays:
+            return targets.from_map(arrays[targets.MAP_NAME], *how), targets.MAP
+        if not layers:
+            raise Excluded(targets.NO_TARGET)
+        if len(layers) < 2:
+            only = next(iter(layers)).upper()
+            raise Excluded(targets.BAD_SURFACES, f"only the {only} boundary")
+        for data in layers.values():
+            if isinstance(data, Excluded):
+                raise data
+            if isinstance(data, Exception):
+                raise Excluded(UNREADABLE, f"{type(data).__name__}: {data}")
+        facts = self.csv.facts.get(key, {})
+        disc = _number({}, facts, "map_x"), _number({}, facts, "map_y")
+        profile = targets.from_surfaces(layers["ilm"], layers["rnfl"], *how, disc)
+        return profile, targets.SURFACES
 
-    Raises
-    ------
-    FileNotFoundError
-        When there is no such source.
-    ValueError
-        When tables or codes are not as expected, or no eye is left.
-    """
-    place = find_source(name, source)
-    options = read_options(place)
-    with closing(Source(place)) as raw:
-        tables = read_tables(raw)
-        some = tables.profiles or tables.surfaces
-        if not some and not any(raw.holds(entry, targets.MAP_NAME) for entry in raw.npz):
-            raise ValueError(f"{place}: no RNFL targets. {targets.EXPECTED}; see data/README.md.")
-        paired = {entry for pair in tables.surfaces.values() for entry in pair.values()}
-        others = [entry for entry in raw.csv if entry not in paired]
-        prints = {entry.name: raw.fingerprint(entry, ()) for entry in others}
+    def choose(
+        self, eyes: list[KeptEye], exclusions: list[dict], found: Mapping[str, dict]
+    ) -> tuple[list[KeptEye], list[dict]]:
+        """Refuse codes that nobody knows; leave out eyes of a profile CSV without a file."""
+        _refuse_unknown_codes({e.key: found[e.key] for e in self.raw.npz}, str(self.place))
+        absent = sorted(self.csv.absent.items())
+        return eyes, exclusions + [
+            {"id": key, "reason": NO_FILE, "detail": csv} for key, csv in absent
+        ]
 
-        def stamp(entry: Entry) -> str:
-            pair = tables.surfaces.get(entry.key, {})
-            return " ".join(map(raw.stamp, (entry, *(pair[layer] for layer in sorted(pair)))))
-
-        kept, excluded = read_eyes(
-            raw.npz,
-            partial(read_eye, source=raw, tables=tables, options=options),
-            name=name,
-            method={**_method(options), "tables": prints},
-            key=lambda entry: entry.key,
-            stamp=stamp,
-            what="FairFedMed",
+    def none_left(self, exclusions: list[dict]) -> str:
+        n = Counter(one["reason"] for one in exclusions)[NO_LATERALITY]
+        if not n:
+            return super().none_left(exclusions)
+        return (
+            f"{n} eyes of unknown laterality and no other eye left. "
+            "Left eyes must be mirrored: add a column laterality (OD or OS) to a table, or an "
+            f"array of that name to the npz files, or state it for all in {Options.FILE} "
+            '(laterality = "OD"; see data/README.md)'
         )
-    found = {eye.row["eye_id"]: eye.row.pop("found") for eye in kept}
-    counted = list(found.values())
-    found |= {one["id"]: one.pop("found") for one in excluded}
-    found = {entry.key: found[entry.key] for entry in raw.npz}
-    refuse_unknown_codes(found, str(place))
-    for key, pair in tables.surfaces.items():
-        prints |= {entry.name: found[key]["surfaces"][layer] for layer, entry in pair.items()}
-    absent = tables.absent.items()
-    excluded += [{"id": key, "reason": NO_FILE, "detail": csv} for key, csv in sorted(absent)]
-    _refuse_none(kept, excluded, place)
-    samples = _samples(kept, tables, options, place)
-    shapes = Counter(one["shape"] for one in counted)
-    profiles = np.stack([eye.profile for eye in kept])
-    reasons = Counter(one["reason"] for one in excluded)
-    fields = {
-        "dataset": "fairfedmed",
-        "modality": "SLO",
-        "phantom": False,
-        "field_mm": FIELD_MM,
-        "settings": _settings(options, {key: one["npz"] for key, one in found.items()}, prints),
-        "source": str(place),
-        "counts": {
+
+    def samples(self, eyes: Sequence[KeptEye]) -> pd.DataFrame:
+        """Return one row per eye; the split is the tables' own, else 70/15/15 by patient."""
+        samples = pd.DataFrame([eye.row for eye in eyes])
+        for name in ("age", "md", "glaucoma"):
+            samples[name] = samples[name].astype(float)
+        if "split" not in self.csv.columns:
+            samples["split"] = self.split_by_patient(samples)
+        return samples
+
+    def about(
+        self,
+        samples: pd.DataFrame,
+        profiles: np.ndarray,
+        exclusions: list[dict],
+        found: Mapping[str, dict],
+    ) -> dict[str, Any]:
+        counted = [found[eye] for eye in samples["eye_id"]]
+        shapes = Counter(one["shape"] for one in counted)
+        counts = {
             "files": len(found),
             "targets": Counter(samples["target_source"]),
             "orientation": shapes,
             "disc_centre_assumed": int((~samples["disc_stated"]).sum()),
             "attributes_that_differ": Counter(name for one in counted for name in one["differ"]),
-            "excluded": reasons,
-        },
-        "exclusions": excluded,
-        "notes": describe(shapes, samples, profiles, tables, options, raw),
-        "tables": {"read": tables.read, "not_read": [*tables.unread, *raw.unread]},
-    }
-    return write(name, (eye.image for eye in kept), profiles, samples, fields)
+        }
+        return {
+            "counts": counts,
+            "findings": self._findings(shapes, samples, profiles),
+            "tables": {
+                "read": self.csv.read,
+                "not_read": [*self.csv.unread, *self.raw.unread],
+            },
+        }
 
-
-def _refuse_none(kept: list[KeptEye], excluded: list[dict[str, str]], place: Path) -> None:
-    reasons = Counter(one["reason"] for one in excluded)
-    if not kept and reasons[NO_LATERALITY]:
-        raise ValueError(
-            f"{place}: {reasons[NO_LATERALITY]} eyes of unknown laterality and no other eye left. "
-            "Left eyes must be mirrored: add a column laterality (OD or OS) to a table, or an "
-            f"array of that name to the npz files, or state it for all in {FILE} "
-            '(laterality = "OD"; see data/README.md)'
+    def _findings(
+        self, shapes: Counter[str], samples: pd.DataFrame, profiles: np.ndarray
+    ) -> list[str]:
+        """Return in words what was found and what was assumed; ``shapes`` are of the images."""
+        file, tables, way = Options.FILE, self.csv, self.options.orientation
+        by_shape = ", ".join(f"{n} {shape}" for shape, n in sorted(shapes.items()))
+        turned = "by their shape" if way == "auto" else f"{way} ({file})"
+        found = [f"Orientation of SLO images as stored: {by_shape}; turned {turned}."]
+        if shapes[images.SQUARE] and way == "auto":
+            found.append(
+                f"{shapes[images.SQUARE]} SLO images are square: their orientation cannot be told "
+                f"and they are taken as upright; look at the crops, or set orientation in {file}."
+            )
+        s, n, i, t = quadrant_means(profiles).mean()
+        odd = "" if s + i > n + t else "; S and I should be thicker: profiles or maps are turned"
+        found.append(f"Mean profile: S {s:.0f}, N {n:.0f}, I {i:.0f}, T {t:.0f} µm{odd}.")
+        if not samples["disc_stated"].all():
+            n_assumed = int((~samples["disc_stated"]).sum())
+            found.append(f"{n_assumed} eyes have no disc centre: the SLO image's centre is taken.")
+        surfaces = samples["target_source"] == targets.SURFACES
+        if surfaces.any() and not {"map_x", "map_y"} <= tables.columns:
+            found.append("Surfaces: the disc is taken to be in the middle of the map (ours).")
+        if not samples["patient_stated"].all():
+            n_alone = int((~samples["patient_stated"]).sum())
+            found.append(
+                f"{n_alone} eyes have no patient: each file is taken as a patient of its own."
+            )
+        own = "split" in tables.columns
+        found.append("Split: the tables' own." if own else "Split: 70/15/15 by patient.")
+        if tables.unmatched:
+            found.append(f"{tables.unmatched} rows of summary tables name no npz.")
+        if self.raw.unread:
+            found.append(f"Not read beside npz files: {', '.join(self.raw.unread)}.")
+        found.append(
+            "gender and male: 0 female, 1 male; one published list has them reversed. "
+            "Severity: glaucoma by mean deviation, Hodapp et al. 1993 (ours)."
         )
-    if not kept:
-        found = "; ".join(f"{n} x {reason}" for reason, n in reasons.most_common())
-        raise ValueError(f"{place}: no eye is left: {found}, as {excluded[0]['detail'] or '-'}")
+        return found
 
 
-def _samples(kept: list[KeptEye], tables: Tables, options: Options, place: Path) -> pd.DataFrame:
-    """Return one row per eye; the split is the tables' own, else 70/15/15 by patient."""
-    samples = pd.DataFrame([eye.row for eye in kept])
-    for name in ("age", "md", "glaucoma"):
-        samples[name] = samples[name].astype(float)
-    if "split" not in tables.columns:
-        try:
-            samples["split"] = patient_split(samples, FRACTIONS, options.split_seed)
-        except ValueError as error:
-            raise ValueError(
-                f"{place}: {error} (split_seed in {FILE}), or a split column"
-            ) from error
-    keys = samples[["eye_id", "patient_id", "split"]].itertuples(index=False)
-    refuse_shared_patients(keys, str(place))
-    return samples
+def _labels(
+    arrays: Mapping[str, np.ndarray], rows: Sequence[Mapping[str, str]], found: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the demographics: the npz first, then each table; note codes that are not valid."""
+    columns: dict[str, Any] = {}
+    for attribute, names in labels.NAMES.items():
+        said = []
+        for values, name in ((values, name) for values in (arrays, *rows) for name in names):
+            if name in values:
+                try:
+                    said.append(labels.decode(attribute, name, values[name]))
+                except labels.UnknownCode as error:
+                    found["unknown"].append([attribute, error.value])
+        known = [value for value in said if value is not None]
+        columns[attribute] = known[0] if known else None
+        if len(set(known)) > 1:
+            found["differ"].append(attribute)
+    return {**columns, "severity": labels.severity(columns)}
+
+
+def _number(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any], column: str) -> float:
+    """Return a number of the tables, else of the npz, else NaN."""
+    value = facts.get(column)
+    if value is not None and np.isfinite(value):
+        return float(value)
+    name = next((name for name in NAMES[column] if name in arrays), None)
+    try:
+        return float(labels.text(arrays[name])) if name else np.nan
+    except ValueError:
+        return np.nan
+
+
+def _refuse_unknown_codes(found: Mapping[str, Mapping[str, Any]], where: str) -> None:
+    """Raise a ValueError that lists codes which no code table has, and how often they occur."""
+    seen: dict[str, dict[str, list[str]]] = {}
+    for key, of_eye in found.items():
+        for attribute, code in dict.fromkeys(map(tuple, of_eye["unknown"])):
+            seen.setdefault(attribute, {}).setdefault(code, []).append(key)
+    told = []
+    for attribute, codes in seen.items():
+        values = [f"{code!r} ({len(eyes)}, as {eyes[0]})" for code, eyes in sorted(codes.items())]
+        valid = "OD or OS" if attribute == "laterality" else labels.expected(attribute)
+        told.append(f"{attribute} has values {listed(values, 10)}: expected {valid}")
+    if told:
+        raise ValueError(f"{where}: {'; '.join(told)}; -1 or nothing where unknown")

@@ -17,36 +17,22 @@ decided is in the manifest's settings::
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import ClassVar, Literal
 
 from rnfl.datasets.fairfedmed.images import SHORT_SIDE_MM
-from rnfl.datasets.options import read_choices
 from rnfl.imaging.thickness_map import MAP_MM
-
-FILE = "fairfedmed.toml"
-VALID = {
-    "orientation": ("auto", "upright", "transposed"),
-    "map_orientation": ("upright", "transposed"),
-    "profile_orientation": ("tsnit", "image"),
-    "left_eyes": ("as taken", "mirrored"),
-    "laterality": ("", "OD", "OS"),
-}
 
 
 @dataclass(frozen=True)
 class Options:
     """The choices of the module's docstring, with their defaults."""
 
-    orientation: str = "auto"
-    map_orientation: str = "upright"
-    profile_orientation: str = "tsnit"
-    left_eyes: str = "as taken"
-    laterality: str = ""
+    FILE: ClassVar[str] = "fairfedmed.toml"
+    orientation: Literal["auto", "upright", "transposed"] = "auto"
+    map_orientation: Literal["upright", "transposed"] = "upright"
+    profile_orientation: Literal["tsnit", "image"] = "tsnit"
+    left_eyes: Literal["as taken", "mirrored"] = "as taken"
+    laterality: Literal["", "OD", "OS"] = ""
     short_side_mm: float = SHORT_SIDE_MM
     map_mm: float = MAP_MM
     split_seed: int = 0
-
-
-def read_options(source: Path) -> Options:
-    """Return the options of raw files, see :func:`rnfl.datasets.options.read_choices`."""
-    return read_choices(source, FILE, Options, VALID)

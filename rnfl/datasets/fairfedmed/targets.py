@@ -12,26 +12,20 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
+from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import N_ANGLES, centre, circle, mirror_profile, scan_radius_px
-from rnfl.datasets.fairfedmed.files import Entry, key_of
-from rnfl.datasets.reading import Excluded
+from rnfl.datasets.eye import check_profile
+from rnfl.datasets.npz.files import Entry, key_of
 from rnfl.imaging import thickness_map
 
 PROFILE, MAP, SURFACES = "profile CSV", "rnflt map", "RNFL surfaces"
 MAP_NAME = "rnflt"
 DEPTH_UM = 1.95503  # µm of depth per pixel of a surface
 SURFACE_SIDE = 200  # px
-MIN_MEASURED = N_ANGLES // 2  # angles of a usable profile (ours)
-THICKEST = 400.0  # µm, at any angle (ours)
-MEAN_RANGE = (15.0, 250.0)  # µm, over all angles (ours)
 
 NO_TARGET = "no RNFL target"
 BAD_MAP = "unusable rnflt map"
 BAD_SURFACES = "unusable RNFL surfaces"
-ALL_MISSING = "RNFL profile without values"
-FEW_MEASURED = "RNFL profile with less than half of its angles"
-NOT_POSITIVE = "RNFL profile with values of 0 µm or less"
-ABSURD = "RNFL profile beyond what a retina can be"
 
 EXPECTED = (
     f"Expected one of: (1) a profile CSV with the columns key, 0 ... {N_ANGLES - 1} (µm by "
@@ -39,29 +33,6 @@ EXPECTED = (
     f"the npz files; (3) RNFL surfaces, two CSVs of {SURFACE_SIDE}x{SURFACE_SIDE} depths per eye "
     "named <key>_ILM.csv and <key>_RNFL.csv. They are not in the public release of FairFedMed"
 )
-
-
-def check_profile(profile: np.ndarray) -> np.ndarray:
-    """Return a profile (360,) as float32 µm, NaN where missing.
-
-    Raises
-    ------
-    Excluded
-        When it is empty, mostly missing, not positive or absurd.
-    """
-    measured = profile[~np.isnan(profile)]
-    if not measured.size:
-        raise Excluded(ALL_MISSING)
-    if measured.size < MIN_MEASURED:
-        raise Excluded(FEW_MEASURED, f"{measured.size} of {N_ANGLES} angles")
-    if measured.min() <= 0:
-        raise Excluded(NOT_POSITIVE, f"{measured.min():g} µm at its thinnest")
-    if measured.max() > THICKEST:
-        raise Excluded(ABSURD, f"{measured.max():g} µm at its thickest")
-    mean = float(measured.mean())
-    if not MEAN_RANGE[0] <= mean <= MEAN_RANGE[1] or measured.min() == measured.max():
-        raise Excluded(ABSURD, f"mean {mean:g} µm, SD {measured.std():g} µm")
-    return profile.astype(np.float32)
 
 
 def from_table(profile: np.ndarray, laterality: str, orientation: str) -> np.ndarray:

@@ -17,33 +17,19 @@ in the manifest's settings::
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import ClassVar, Literal
 
-from rnfl.datasets.options import read_choices
-from rnfl.imaging.disc import FRAMINGS
 from rnfl.imaging.fundus import PHOTOGRAPH_MM
-
-FILE = "folder.toml"
-VALID = {
-    "images": ("photographs", "crops"),
-    "framing": FRAMINGS,
-    "left_eyes": ("as taken", "mirrored"),
-    "profile_orientation": ("tsnit", "image"),
-}
 
 
 @dataclass(frozen=True)
 class Options:
     """The choices of the module's docstring, with their defaults."""
 
-    images: str = "photographs"
-    framing: str = "macula"
-    left_eyes: str = "as taken"
-    profile_orientation: str = "tsnit"
+    FILE: ClassVar[str] = "folder.toml"
+    images: Literal["photographs", "crops"] = "photographs"
+    framing: Literal["macula", "disc"] = "macula"
+    left_eyes: Literal["as taken", "mirrored"] = "as taken"
+    profile_orientation: Literal["tsnit", "image"] = "tsnit"
     width_mm: float = PHOTOGRAPH_MM
     split_seed: int = 0
-
-
-def read_options(folder: Path) -> Options:
-    """Return the options of a folder, see :func:`rnfl.datasets.options.read_choices`."""
-    return read_choices(folder, FILE, Options, VALID)

@@ -6,21 +6,21 @@ from typing import Any
 
 import numpy as np
 
+from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import mirror_profile
 from rnfl.core.schema import RNFL_COLUMNS
-from rnfl.datasets.fairfedmed.targets import THICKEST, check_profile
+from rnfl.datasets.eye import THICKEST, Eye, check_profile
 from rnfl.datasets.folder.options import Options
 from rnfl.datasets.folder.table import Row
-from rnfl.datasets.reading import Excluded, Eye
 from rnfl.imaging import disc, fundus
-from rnfl.storage.provenance import sha256_file
+from rnfl.storage.provenance import sha256_bytes
 
 NO_LABEL = "no RNFL label, which other rows have"
 ABSURD = "RNFL label beyond what a retina can be"
 
 
-def read_eye(row: Row, options: Options, labels: str) -> Eye:
-    """Return the eye of one row; ``digest`` of its row is the hash of the file.
+def read_eye(row: Row, options: Options, labels: str, label: str, found: dict[str, Any]) -> Eye:
+    """Return the eye of one row, whose file is read once.
 
     Parameters
     ----------
@@ -28,23 +28,27 @@ def read_eye(row: Row, options: Options, labels: str) -> Eye:
     options : Options
     labels : {'profiles', 'quadrants', 'both', 'none'}
         What the CSV has.
+    label : str
+        What the file is called in the fingerprint.
+    found : dict
+        Takes the file's hash, by its label.
 
     Raises
     ------
     Excluded
         When row or photograph cannot be used.
     """
-    if row.fault:
-        raise Excluded(*row.fault)
     profile, means = _labels(row, options, labels)
-    photo = fundus.read(row.path)
+    data = row.path.read_bytes()
+    found["hashes"][label] = sha256_bytes(data)
+    photo = fundus.read(row.path, data)
     height, width = photo.shape[:2]
     lies = row.eye if options.left_eyes == "as taken" else "OD"
     if options.images == "crops":
-        image, found = fundus.prepare_crop(photo, lies)
+        image, place = fundus.prepare_crop(photo, lies)
         how, scale = "crop", {}
     else:
-        image, found = fundus.prepare(photo, lies, row.centre, row.width_mm, options.framing)
+        image, place = fundus.prepare(photo, lies, row.centre, row.width_mm, options.framing)
         how = "stated" if row.centre else "located"
         scale = {"width_mm": row.width_mm, "field_share": _field_share(photo)}
     columns: dict[str, Any] = {
@@ -54,14 +58,13 @@ def read_eye(row: Row, options: Options, labels: str) -> Eye:
         **row.columns,
         **means,
         "modality": row.columns.get("modality") or "CFP",
-        "disc_x": found.x,
-        "disc_y": found.y,
-        "disc_confidence": found.confidence,
+        "disc_x": place.x,
+        "disc_y": place.y,
+        "disc_confidence": place.confidence,
         "disc_source": how,
         **scale,
         "width_px": width,
         "height_px": height,
-        "digest": sha256_file(row.path),
     }
     return Eye(image, profile, columns)
 

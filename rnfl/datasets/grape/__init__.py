@@ -12,102 +12,35 @@ used where they are there. A missing value is ``/``.
 
 from __future__ import annotations
 
-from collections import Counter
-from functools import partial
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from rnfl.core.geometry import FIELD_MM
-from rnfl.datasets.grape.files import (
-    PHOTOGRAPHS,
-    WORKBOOK,
-    Files,
-    find_files,
-    read_eye,
-    stamp,
-)
-from rnfl.datasets.grape.findings import describe
+from rnfl.core.exclusion import Excluded
+from rnfl.core.geometry import N_ANGLES
+from rnfl.core.schema import RNFL_COLUMNS
+from rnfl.datasets.base import RawDataset
+from rnfl.datasets.eye import Eye
+from rnfl.datasets.grape.annotations import read_annotation
+from rnfl.datasets.grape.files import PHOTOGRAPHS, WORKBOOK, find_files
+from rnfl.datasets.grape.regions import find_region
 from rnfl.datasets.grape.workbook import VISIT_COLUMNS, read_baseline, read_visits
-from rnfl.datasets.prepared import Prepared, write
-from rnfl.datasets.raw import candidates, remembered
-from rnfl.datasets.reading import read_eyes
+from rnfl.datasets.reading import KeptEye, file_stamp
 from rnfl.imaging import disc, fundus
-from rnfl.storage.paths import data_root, prepared_root, project_root
+from rnfl.storage.paths import prepared_root, project_root
+from rnfl.storage.provenance import sha256_bytes, sha256_file, sha256_json
+from rnfl.storage.tables import listed
 
 VERSION = 2  # of this preparation; raise it when the same files would give other output
 VISITS = "visits.parquet"
+FAR = 1.0  # disc radii from the middle of the ROI image beyond which a disc is listed
 
-
-def find_source(source: str | Path | None = None, name: str = "grape") -> Path:
-    """Return the raw GRAPE folder.
-
-    Parameters
-    ----------
-    source : path, optional
-        By default the folder that the dataset was prepared from before. Else, for ``grape``,
-        ``$RNFL_GRAPE``, ``<data root>/raw/grape`` or a ``shared/data/grape`` beside the project;
-        for another name ``<data root>/raw/<name>`` alone. A place that was named must hold the
-        files.
-    name : str
-        Name of the prepared dataset.
-
-    Raises
-    ------
-    FileNotFoundError
-        Naming every place that was looked at and what to put there.
-    """
-    variable, defaults = None, [data_root() / "raw" / name]
-    if name == "grape":
-        variable = "RNFL_GRAPE"
-        defaults.append(project_root().parent / "shared" / "data" / "grape")
-    places = candidates(name, source, variable, defaults)
-    for place in places:
-        if find_files(place):
-            return place
-    listing = "\n".join(f"  {place}" for place in places)
-    named = f"rnfl prepare {name} --source <folder>" + (f" or {variable}=<folder>" * bool(variable))
-    raise FileNotFoundError(
-        f"{name} not found. Looked in:\n{listing}\n"
-        f"Put '{WORKBOOK}' and the photographs' folder '{PHOTOGRAPHS}' there (unpacked from "
-        f"CFPs.rar), or name the folder that holds them: {named}. The dataset is open: "
-        f"doi 10.1038/s41597-023-02424-4; see data/README.md."
-    )
-
-
-def _method() -> dict[str, Any]:
-    return {
-        "version": VERSION,
-        "size_px": fundus.SIZE,
-        "crop_width": fundus.CROP_WIDTH,
-        "disc": disc.SETTINGS,
-    }
-
-
-def settings(name: str = "grape", source: str | Path | None = None) -> dict[str, Any]:
-    """Return all that decides the prepared dataset: constants and the hashes of the raw files.
-
-    Without a source, a dataset that was prepared before answers for the files it was made from.
-    """
-    known = remembered(name, source, _method(), lambda place: find_files(place) is not None)
-    if known is not None:
-        return known
-    files = find_files(find_source(source, name))
-    return _method() | files.fingerprint(_tables(files)[-1])
-
-
-def _tables(files: Files) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """Return baseline, visits (none where their sheet cannot be read), and photographs' names."""
-    table = read_baseline(files.workbook)
-    try:
-        seen = read_visits(files.workbook)
-    except ValueError as error:
-        seen = pd.DataFrame(columns=list(VISIT_COLUMNS)).astype({"visit": int})
-        seen.attrs["faults"] = [str(error)]
-    names = pd.concat([table["photograph"], seen["photograph"]]).dropna()
-    return table, seen, sorted(set(names))
+NO_RNFL = "no RNFL thickness"
+NO_PHOTOGRAPH = "no photograph"
 
 
 def visits(name: str = "grape") -> pd.DataFrame:
@@ -132,64 +65,141 @@ def visits(name: str = "grape") -> pd.DataFrame:
     return pd.read_parquet(path)
 
 
-def prepare(name: str = "grape", source: str | Path | None = None) -> Prepared:
-    """Prepare GRAPE; :func:`rnfl.datasets.prepare` returns it at once when nothing has changed.
+class Grape(RawDataset):
+    """GRAPE, from its workbook and photographs."""
 
-    Parameters
-    ----------
-    name : str
-        Name of the prepared dataset.
-    source : path, optional
-        Raw folder; see :func:`find_source`.
-
-    Returns
-    -------
-    Prepared
-        Disc-centred RGB crops in right-eye orientation; quadrant labels, age, sex, pressure,
-        progression, device and the disc (photograph px, confidence) in ``samples``; eyes without
-        thickness or usable photograph in the manifest's exclusions, each with its reason; what
-        else was found in its notes.
-
-    Raises
-    ------
-    FileNotFoundError
-        When the raw files are not there.
-    ValueError
-        When the workbook is not as expected or no eye is left.
-    """
-    place = find_source(source, name)
-    files = find_files(place)
-    table, seen, names = _tables(files)
-    there = [bool(photo) and files.of(photo)[0] is not None for photo in seen["photograph"]]
-    seen = seen.assign(photograph_present=there)
-    chosen = _method() | files.fingerprint(names)
-    eyes, exclusions = read_eyes(
-        list(table.itertuples()),
-        partial(read_eye, files=files),
-        name=name,
-        method=_method() | {"workbook": chosen["workbook"]},
-        key=lambda row: row.eye_id,
-        stamp=partial(stamp, files=files),
-        what="GRAPE",
+    dataset, title, variable = "grape", "GRAPE", "RNFL_GRAPE"
+    advice = (
+        f"The dataset is open: doi 10.1038/s41597-023-02424-4. Name the folder that holds "
+        f"'{WORKBOOK}' and the photographs' folder '{PHOTOGRAPHS}' (unpacked from CFPs.rar)"
     )
-    if not eyes:
-        raise ValueError(f"{place}: no eye has both RNFL thickness and a usable photograph")
-    samples = pd.DataFrame([eye.row for eye in eyes]).assign(modality="CFP", split="test")
-    faults = samples.set_index("eye_id")["annotation_fault"].dropna()
-    samples = samples.drop(columns="annotation_fault")
-    strangers = files.strangers(set(names))
-    later = seen[seen["visit"] > 1]
-    fields = {
-        "dataset": "grape",
-        "modality": "CFP",
-        "phantom": False,
-        "field_mm": FIELD_MM,
-        "settings": chosen,
-        "source": str(place.resolve()),
-        "counts": {
-            "workbook_eyes": len(table),
-            "excluded": Counter(one["reason"] for one in exclusions),
-            "visits": len(seen),
+
+    def __init__(self, name: str, place: Path) -> None:
+        super().__init__(name, place)
+        self.files = find_files(place)
+
+    @classmethod
+    def holds(cls, place: Path) -> bool:
+        return find_files(place) is not None
+
+    @classmethod
+    def places(cls, name: str) -> list[Path]:
+        beside = project_root().parent / "shared" / "data" / "grape"
+        return [*super().places(name), *([beside] if name == cls.dataset else [])]
+
+    @classmethod
+    def method(cls, options: Any) -> dict[str, Any]:
+        return {
+            "version": VERSION,
+            "size_px": fundus.SIZE,
+            "crop_width": fundus.CROP_WIDTH,
+            "disc": disc.SETTINGS,
+        }
+
+    @cached_property
+    def baseline(self) -> pd.DataFrame:
+        """The first visit of each eye."""
+        return read_baseline(self.files.workbook)
+
+    @cached_property
+    def visits(self) -> pd.DataFrame:
+        """All visits with ``photograph_present``; none where their sheet cannot be read."""
+        try:
+            seen = read_visits(self.files.workbook)
+        except ValueError as error:
+            seen = pd.DataFrame(columns=list(VISIT_COLUMNS)).astype({"visit": int})
+            seen.attrs["faults"] = [str(error)]
+        there = [
+            bool(photo) and self.files.of(photo)[0] is not None for photo in seen["photograph"]
+        ]
+        return seen.assign(photograph_present=there)
+
+    @cached_property
+    def photographs(self) -> list[str]:
+        """Names of the photographs in the workbook."""
+        names = pd.concat([self.baseline["photograph"], self.visits["photograph"]])
+        return sorted(set(names.dropna()))
+
+    @cached_property
+    def strangers(self) -> list[str]:
+        """Photographs that the workbook does not name."""
+        return self.files.strangers(set(self.photographs))
+
+    def tables(self) -> dict[str, Any]:
+        return {"workbook": sha256_file(self.files.workbook)}
+
+    def fingerprint(self, known: Mapping[str, str]) -> dict[str, Any]:
+        paths = [path for name in self.photographs for path in self.files.of(name) if path]
+        hashes = self.hashes({_label(path): partial(sha256_file, path) for path in paths}, known)
+        return {**self.tables(), "files": sha256_json(hashes)}
+
+    def items(self) -> Sequence[Any]:
+        return list(self.baseline.itertuples())
+
+    def key(self, item: Any) -> str:
+        return item.eye_id
+
+    def stamp(self, item: Any) -> str:
+        return file_stamp(*filter(None, self.files.of(item.photograph))) if item.photograph else ""
+
+    def read(self, item: Any, found: dict[str, Any]) -> Eye:
+        """Return the eye of one row of the baseline.
+
+        The disc is where an annotation has it, else it is looked for. ``roi_distance`` says how far
+        the middle of the published region of interest lies from the disc, in disc radii; ``fault``,
+        why an annotation was not used.
+        """
+        name = item.photograph
+        photograph, region, outlines = self.files.of(name) if name else (None,) * 3
+        if any(np.isnan(getattr(item, column)) for column in RNFL_COLUMNS):
+            raise Excluded(NO_RNFL)
+        if photograph is None:
+            what = _what_is_there(name, region)
+            raise Excluded(NO_PHOTOGRAPH, what, has_region=region is not None)
+        photo = _read(photograph, found)
+        centre, ratio = None, np.nan
+        if outlines is not None:
+            try:
+                drawn = read_annotation(outlines, photo.shape[1], photo.shape[0])
+                centre, ratio = (drawn.x, drawn.y), drawn.cup_disc_ratio
+            except ValueError as error:
+                found["fault"] = str(error).replace(str(outlines), outlines.name)
+        image, place = fundus.prepare(photo, item.laterality, centre)
+        columns = item._asdict()
+        for column in ("Index", "photograph"):
+            columns.pop(column)
+        columns |= {
+            "disc_x": place.x,
+            "disc_y": place.y,
+            "disc_confidence": place.confidence,
+            "disc_source": "annotation" if centre else "located",
+            "cup_disc_ratio": ratio,
+            "roi_distance": _distance(photo, region, place, found),
+        }
+        return Eye(image, np.full(N_ANGLES, np.nan, dtype=np.float32), columns)
+
+    def none_left(self, exclusions: list[dict]) -> str:
+        return "no eye has both RNFL thickness and a usable photograph"
+
+    def samples(self, eyes: Sequence[KeptEye]) -> pd.DataFrame:
+        return pd.DataFrame([eye.row for eye in eyes]).assign(modality="CFP", split="test")
+
+    def extra(self) -> dict[str, pd.DataFrame]:
+        return {VISITS: self.visits}
+
+    def about(
+        self,
+        samples: pd.DataFrame,
+        profiles: np.ndarray,
+        exclusions: list[dict],
+        found: Mapping[str, dict],
+    ) -> dict[str, Any]:
+        faults = {eye: of["fault"] for eye, of in found.items() if "fault" in of}
+        faults = {eye: faults[eye] for eye in samples["eye_id"] if eye in faults}
+        later = self.visits[self.visits["visit"] > 1]
+        counts = {
+            "workbook_eyes": len(self.baseline),
+            "visits": len(self.visits),
             "later_photographs": {
                 "present": later["photograph_present"].sum(),
                 "absent": (later["photograph"].notna() & ~later["photograph_present"]).sum(),
@@ -199,11 +209,82 @@ def prepare(name: str = "grape", source: str | Path | None = None) -> Prepared:
                 "used": (samples["disc_source"] == "annotation").sum(),
                 "unusable": len(faults),
             },
-            "not_in_workbook": len(strangers),
-        },
-        "exclusions": exclusions,
-        "notes": describe(samples, faults, table, seen, strangers, exclusions),
-    }
-    profiles = np.stack([eye.profile for eye in eyes])
-    images = (eye.image for eye in eyes)
-    return write(name, images, profiles, samples, fields, extra={VISITS: seen})
+            "not_in_workbook": len(self.strangers),
+        }
+        return {"counts": counts, "findings": self._findings(samples, exclusions, faults, later)}
+
+    def _findings(
+        self,
+        samples: pd.DataFrame,
+        exclusions: list[dict],
+        faults: Mapping[str, str],
+        later: pd.DataFrame,
+    ) -> list[str]:
+        """Return in words what was found besides what the counts say."""
+        found = ["Photographs are taken to be 45° wide, 13.0 mm (ours)."]
+        found.append(
+            f"Later visits: {len(later)}, of which {later['photograph_present'].sum()} have their "
+            f"photograph here; they have no RNFL thickness and are in visits.parquet only."
+        )
+        if faults:
+            each = listed((f"{eye}: {fault}" for eye, fault in faults.items()), 5, comma="; ")
+            found.append(f"{len(faults)} annotations are not used, the disc is looked for: {each}.")
+        far = samples.loc[samples["roi_distance"] > FAR, "eye_id"]
+        compared = samples["roi_distance"].notna().sum()
+        if compared:
+            found.append(
+                f"{compared} discs compared with the middle of the ROI image: median distance "
+                f"{samples['roi_distance'].median():.2f} disc radii, {len(far)} beyond {FAR:g}"
+                + (f" ({listed(far)})." if len(far) else ".")
+            )
+        without = [one for one in exclusions if one["reason"] == NO_PHOTOGRAPH]
+        regions = sum(one["has_region"] for one in without)
+        if regions:
+            found.append(f"Of {len(without)} eyes without photograph {regions} have an ROI image.")
+        empty = [*self.baseline.attrs["faults"], *self.visits.attrs["faults"]]
+        if empty:
+            found.append(
+                f"{len(empty)} entries of the workbook are left empty: {listed(empty, 10)}."
+            )
+        orphans = sorted(set(self.visits["eye_id"]) - set(self.baseline["eye_id"]))
+        if orphans:
+            found.append(f"{len(orphans)} eyes have visits and no baseline: {listed(orphans)}.")
+        if self.strangers:
+            n, some = len(self.strangers), listed(self.strangers)
+            found.append(f"{n} photographs are not in the workbook: {some}.")
+        return found
+
+
+def _label(path: Path) -> str:
+    """Return what a file is called in the fingerprint."""
+    return f"{path.parent.name}/{path.name}"
+
+
+def _read(path: Path, found: dict[str, Any]) -> np.ndarray:
+    """Return a picture and note the hash of its file, which is read once for both."""
+    data = path.read_bytes()
+    found["hashes"][_label(path)] = sha256_bytes(data)
+    return fundus.read(path, data)
+
+
+def _what_is_there(named: str | None, region: Path | None) -> str:
+    if named is None:
+        return "the workbook names none"
+    also = "; its ROI image is there, which lacks the surroundings of the disc" if region else ""
+    return f"{named} is not there{also}"
+
+
+def _distance(
+    photo: np.ndarray, region: Path | None, place: disc.Disc, found: dict[str, Any]
+) -> float:
+    """Return disc radii between the disc and the middle of the region; NaN without one."""
+    if region is None:
+        return np.nan
+    try:
+        middle = find_region(photo, _read(region, found))
+    except Excluded:  # an unreadable region decides nothing
+        return np.nan
+    if middle is None:
+        return np.nan
+    radius = disc.DISC_RADIUS * photo.shape[1]
+    return float(np.hypot(place.x - middle[0], place.y - middle[1]) / radius)

@@ -12,181 +12,184 @@ Whose eye it is and how it lies is never guessed: the files, a table or ``harvar
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from rnfl.core.geometry import FIELD_MM
+from rnfl.core.exclusion import Excluded
+from rnfl.core.geometry import N_ANGLES, to_right_eye
 from rnfl.core.splits import patient_split
-from rnfl.datasets.fairfedmed.files import Entry, Source
-from rnfl.datasets.fairfedmed.tables import Tables, read_tables
-from rnfl.datasets.harvard_gf.eyes import NO_LATERALITY, PREFIX, read_eye
-from rnfl.datasets.harvard_gf.images import FOLDER, NO_IMAGE, find_photos
-from rnfl.datasets.harvard_gf.labels import WANTED, spell
-from rnfl.datasets.harvard_gf.options import FILE, Options, read_options, statements
-from rnfl.datasets.prepared import Prepared, write
-from rnfl.datasets.raw import existing, remembered
-from rnfl.datasets.reading import WORKERS, KeptEye, file_stamp, read_eyes
+from rnfl.datasets.eye import Eye, check_profile
+from rnfl.datasets.harvard_gf import images
+from rnfl.datasets.harvard_gf.labels import WANTED, read_labels, spell
+from rnfl.datasets.harvard_gf.options import Options, statements
+from rnfl.datasets.npz.base import NpzDataset
+from rnfl.datasets.npz.files import Entry
+from rnfl.datasets.npz.labels import severity
+from rnfl.datasets.reading import KeptEye, file_stamp
 from rnfl.imaging import crops, thickness_map
-from rnfl.storage.progress import progress
-from rnfl.storage.provenance import sha256_file, sha256_json
+from rnfl.storage.provenance import sha256_array, sha256_file, sha256_json
 
 VERSION = 1  # of this preparation; raise it when the same files would give other output
+PREFIX = "harvard_gf-"  # of eye and patient ids
 
+NO_MAP = "no array rnflt in the npz"
+BAD_MAP = "unusable rnflt map"
+NO_LATERALITY = "laterality not stated"
 NO_SPLIT = "no split, though other eyes have one"
 SAME_MAP = "same map as another eye's"
 HINTS = {
     NO_LATERALITY: "say which eye each is: a CSV with the columns filename and laterality (OD or "
-    f'OS) beside the files, or laterality = "OD" in {FILE} where all lie as right eyes do',
-    NO_IMAGE: f"put <name of the npz>.png of the same field into a folder {FOLDER}, or write "
-    f'image = "map" into {FILE} to see the map itself, which holds the answer',
+    f'OS) beside the files, or laterality = "OD" in {Options.FILE} where all lie as right eyes do',
+    images.NO_IMAGE: f"put <name of the npz>.png of the same field into a folder {images.FOLDER}, "
+    f'or write image = "map" into {Options.FILE} to see the map itself, which holds the answer',
 }
 
 
-def find_source(source: str | Path | None = None, name: str = "harvard_gf") -> Path:
-    """Return the raw folder or zip: ``source``, else that of the dataset prepared before.
+class HarvardGF(NpzDataset):
+    """Thickness maps, and the images that lie in the npz files or beside them."""
 
-    Else, for ``harvard_gf`` alone, $RNFL_HARVARD_GF; else ``<data root>/raw/<name>``.
-
-    Raises
-    ------
-    FileNotFoundError
-        Naming the place that was looked at and what to put there.
-    """
+    dataset, title, variable = "harvard_gf", "Thickness maps", "RNFL_HARVARD_GF"
     advice = (
         "The data are gated, CC BY-NC-ND 4.0. Name the folder or zip of npz files, one per eye, "
         "with the map 'rnflt'"
     )
-    variable = "RNFL_HARVARD_GF" if name == "harvard_gf" else None
-    return existing(name, source, advice, variable)
+    Options = Options
+    wanted = WANTED
 
+    def __init__(self, name: str, place: Path) -> None:
+        super().__init__(name, place)
+        self.photos = images.find_photos(place)
 
-def _split(entry: Entry, tables: Tables) -> str | None:
-    """Return the split by a table, or by a folder such as ``Training``; None where none says."""
-    parts = (spell("split", part) for part in PurePosixPath(entry.name).parts[:-1])
-    told = tables.facts.get(entry.key, {}).get("split")
-    return told or next(filter(None, parts), None)
+    @classmethod
+    def method(cls, options: Options) -> dict[str, Any]:
+        return {
+            "version": VERSION,
+            "size_px": crops.SIZE,
+            "map": thickness_map.SETTINGS,
+            "options": asdict(options),
+        }
 
+    def fingerprint(self, known: Mapping[str, str]) -> dict[str, Any]:
+        npz, tables = self.file_hashes(known)
+        photos = {images.label(path): partial(sha256_file, path) for path in self.photos.values()}
+        return {"files": sha256_json({**tables, **npz, **self.hashes(photos, known)})}
 
-def _choose(
-    results: Mapping[str, KeptEye | dict],
-    splits: Mapping[str, str | None],
-    found: Mapping[str, dict],
-) -> tuple[list[KeptEye], list[dict]]:
-    """Leave out what only shows beside other eyes: no split where they have one, the same map."""
-    eyes, exclusions, first = [], [], {}
-    for key, result in results.items():
-        if any(splits.values()) and splits[key] is None:
-            exclusions.append({"id": key, "reason": NO_SPLIT, "detail": ""})
-        elif isinstance(result, dict):
-            exclusions.append(result)
-        elif first.setdefault(found[key]["map"], key) != key:
-            owner = first[found[key]["map"]].removeprefix(PREFIX)
-            exclusions.append({"id": key, "reason": SAME_MAP, "detail": owner})
+    def key(self, item: Entry) -> str:
+        return f"{PREFIX}{item.key}"
+
+    def stamp(self, item: Entry) -> str:
+        photo = self.photos.get(item.key)
+        return f"{super().stamp(item)} {file_stamp(photo) if photo else 'no photo'}"
+
+    def read(self, item: Entry, found: dict[str, Any]) -> Eye:
+        """Return one eye; ``found`` has ``map``, the hash of its upright thickness map."""
+        arrays = self.take(item, found)
+        if "rnflt" not in arrays:
+            held = ", ".join(sorted(arrays)) or "none of the known arrays"
+            raise Excluded(NO_MAP, f"it has {held}")
+        facts, options = self.csv.facts.get(item.key, {}), self.options
+        labels = read_labels(arrays, self.csv.rows.get(item.key, []), facts)
+        laterality = labels["laterality"] or options.laterality
+        if not laterality:
+            raise Excluded(NO_LATERALITY)
+        thickness = _upright_map(arrays["rnflt"], options.map_orientation)
+        lies = laterality if options.left_eyes == "as taken" else "OD"
+        disc, field_mm = thickness_map.find_disc(thickness), options.map_mm
+        profile = check_profile(thickness_map.profile(thickness, lies, field_mm))
+        if options.image == "map":
+            seen = images.draw_map(thickness)
         else:
-            eyes.append(result)
-    return eyes, exclusions
+            photo = self.photos.get(item.key)
+            seen = images.see(arrays, photo, options.map_orientation, found["hashes"])
+        scale = seen.shape[1] / thickness.shape[1]
+        x, y = (disc.x + 0.5) * scale - 0.5, (disc.y + 0.5) * scale - 0.5
+        found["map"] = sha256_array(thickness)
+        row = {
+            "eye_id": self.key(item),
+            **labels,
+            "patient_id": f"{PREFIX}{labels['patient_id'] or item.key}",
+            "laterality": laterality,
+            "severity": severity(labels),
+            "disc_x": disc.x,
+            "disc_y": disc.y,
+            "disc_mm2": disc.area * (field_mm / thickness.shape[1]) ** 2,
+            "invalid": thickness_map.invalid_share(thickness),
+            "measured": float(np.isfinite(profile).sum() / N_ANGLES),
+        }
+        return Eye(to_right_eye(images.crop(seen, x, y, field_mm), lies), profile, row)
+
+    @cached_property
+    def splits(self) -> dict[str, str | None]:
+        """The split of each eye by a table, or by a folder such as ``Training``, else None."""
+        found = {}
+        for entry in self.raw.npz:
+            parts = (spell("split", part) for part in PurePosixPath(entry.name).parts[:-1])
+            told = self.csv.facts.get(entry.key, {}).get("split")
+            found[self.key(entry)] = told or next(filter(None, parts), None)
+        return found
+
+    def choose(
+        self, eyes: list[KeptEye], exclusions: list[dict], found: Mapping[str, dict]
+    ) -> tuple[list[KeptEye], list[dict]]:
+        """Leave out what only shows beside other eyes: no split where they have one, same map."""
+        results = {eye.row["eye_id"]: eye for eye in eyes} | {one["id"]: one for one in exclusions}
+        kept, left_out, first = [], [], {}
+        for key, split in self.splits.items():
+            result = results[key]
+            if any(self.splits.values()) and split is None:
+                left_out.append({"id": key, "reason": NO_SPLIT, "detail": ""})
+            elif isinstance(result, dict):
+                left_out.append(result)
+            elif first.setdefault(found[key]["map"], key) != key:
+                owner = first[found[key]["map"]].removeprefix(PREFIX)
+                left_out.append({"id": key, "reason": SAME_MAP, "detail": owner})
+            else:
+                kept.append(result)
+        return kept, left_out
+
+    def none_left(self, exclusions: list[dict]) -> str:
+        counts = Counter(one["reason"] for one in exclusions)
+        listing = "; ".join(f"{reason}: {n}" for reason, n in counts.most_common())
+        hints = "".join(f"\n{reason}: {HINTS[reason]}" for reason in counts if reason in HINTS)
+        return f"no eye is left of {len(self.raw.npz)} ({listing}){hints}"
+
+    def samples(self, eyes: Sequence[KeptEye]) -> pd.DataFrame:
+        samples = pd.DataFrame([eye.row for eye in eyes]).assign(modality="SLO")
+        told = [self.splits[eye] for eye in samples["eye_id"]]
+        return samples.assign(split=told if any(told) else patient_split(samples))
+
+    def about(
+        self,
+        samples: pd.DataFrame,
+        profiles: np.ndarray,
+        exclusions: list[dict],
+        found: Mapping[str, dict],
+    ) -> dict[str, Any]:
+        counts = {"files": len(self.raw.npz)}
+        return {"counts": counts, "findings": statements(self.options, samples)}
 
 
-def _method(options: Options) -> dict[str, Any]:
-    """Return the constants and choices that decide the result, besides the files."""
-    return {
-        "version": VERSION,
-        "size_px": crops.SIZE,
-        "map": thickness_map.SETTINGS,
-        "options": asdict(options),
-    }
-
-
-def settings(name: str = "harvard_gf", source: str | Path | None = None) -> dict[str, Any]:
-    """Return all that decides the prepared dataset: constants, options, hashes of the raw files.
-
-    Without a source, a dataset that was prepared before answers for the files it was made from.
-    """
-    known = remembered(name, source, {}, lambda place: place.exists())
-    if known is not None:
-        return {**known, **_method(Options(**known["options"]))}
-    place = find_source(source, name)
-    photos = {f"{FOLDER}/{path.name}": path for path in find_photos(place).values()}
-    with closing(Source(place)) as raw, ThreadPoolExecutor(WORKERS) as pool:
-        wanted = [*((entry, WANTED) for entry in raw.npz), *((entry, ()) for entry in raw.csv)]
-        hashes = pool.map(lambda pair: raw.fingerprint(*pair), wanted)
-        hashes = list(progress(hashes, "Thickness maps, hashing", len(wanted)))
-        files = {entry.name: value for (entry, _), value in zip(wanted, hashes, strict=True)}
-        files |= dict(zip(photos, pool.map(sha256_file, photos.values()), strict=True))
-    return {**_method(read_options(place)), "files": sha256_json(files)}
-
-
-def prepare(name: str = "harvard_gf", source: str | Path | None = None) -> Prepared:
-    """Prepare a set of thickness maps; every eye left out is in the manifest with its reason.
-
-    Parameters
-    ----------
-    name : str
-        Name of the prepared dataset.
-    source : path, optional
-        Raw folder or zip; see :func:`find_source`.
+def _upright_map(array: np.ndarray, orientation: str) -> np.ndarray:
+    """Return a thickness map (S, S), µm, as a photograph shows the eye.
 
     Raises
     ------
-    FileNotFoundError
-        When the raw files are not there.
-    ValueError
-        When the tables or options are not as expected, or no eye is left, with what to do.
+    Excluded
+        When it is none, or too poor.
     """
-    place = find_source(source, name)
-    options, photos = read_options(place), find_photos(place)
-    with closing(Source(place)) as raw:
-        entries, tables = raw.npz, read_tables(raw)
-        files = {entry.name: raw.fingerprint(entry, ()) for entry in raw.csv}
-
-        def stamp(entry: Entry) -> str:
-            photo = photos.get(entry.key)
-            return f"{raw.stamp(entry)} {file_stamp(photo) if photo else 'no photo'}"
-
-        usable, left_out = read_eyes(
-            entries,
-            partial(read_eye, source=raw, tables=tables, photos=photos, options=options),
-            name=name,
-            method={**_method(options), "tables": files},
-            key=lambda entry: f"{PREFIX}{entry.key}",
-            stamp=stamp,
-            what="Thickness maps",
-        )
-    results = {eye.row["eye_id"]: eye for eye in usable} | {one["id"]: one for one in left_out}
-    found = {key: getattr(of, "row", of).pop("found") for key, of in results.items()}
-    splits = {f"{PREFIX}{entry.key}": _split(entry, tables) for entry in entries}
-    eyes, exclusions = _choose({key: results[key] for key in splits}, splits, found)
-    counts = Counter(exclusion["reason"] for exclusion in exclusions)
-    if not eyes:
-        listing = "; ".join(f"{reason}: {n}" for reason, n in counts.most_common())
-        hints = "".join(f"\n{reason}: {HINTS[reason]}" for reason in counts if reason in HINTS)
-        raise ValueError(f"{place}: no eye is left of {len(entries)} ({listing}){hints}")
-    for entry in entries:
-        files[entry.name] = found[f"{PREFIX}{entry.key}"]["npz"]
-    for key, path in photos.items():
-        known = found.get(f"{PREFIX}{key}", {}).get("photo")
-        files[f"{FOLDER}/{path.name}"] = known or sha256_file(path)
-    samples = pd.DataFrame([eye.row for eye in eyes]).assign(modality="SLO")
-    told = [splits[eye.row["eye_id"]] for eye in eyes]
-    samples["split"] = told if any(told) else patient_split(samples)
-    fields = {
-        "dataset": "harvard_gf",
-        "modality": "SLO",
-        "phantom": False,
-        "field_mm": FIELD_MM,
-        "settings": {**_method(options), "files": sha256_json(files)},
-        "source": str(place),
-        "statements": statements(options, samples),
-        "counts": {"files": len(entries), "excluded": counts},
-        "exclusions": exclusions,
-    }
-    profiles = np.stack([eye.profile for eye in eyes])
-    return write(name, (eye.image for eye in eyes), profiles, samples, fields)
+    try:
+        thickness = thickness_map.check_map(array)
+    except ValueError as error:
+        raise Excluded(BAD_MAP, str(error)) from error
+    thickness = thickness.T if orientation == "transposed" else thickness
+    poor = thickness_map.check_quality(thickness)
+    if poor:
+        reason, _, detail = poor.partition(": ")
+        raise Excluded(reason, detail)
+    return thickness

@@ -7,16 +7,18 @@ square cannot show the field of the map and is refused.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import FIELD_MM
-from rnfl.datasets.fairfedmed.images import NAMES, grey
-from rnfl.datasets.reading import Excluded
+from rnfl.datasets.npz.images import NAMES, grey
 from rnfl.imaging import crops
+from rnfl.storage.provenance import sha256_bytes
 
 WHITE_UM = 300.0  # thickness that is drawn white
 FOLDER = "slo"
@@ -46,8 +48,13 @@ def find_photos(source: Path) -> dict[str, Path]:
     return photos
 
 
+def label(photo: Path) -> str:
+    """Return what an image beside the npz files is called in the fingerprint."""
+    return f"{FOLDER}/{photo.name}"
+
+
 def see(
-    arrays: Mapping[str, np.ndarray], photo: Path | None, orientation: str = "upright"
+    arrays: Mapping[str, np.ndarray], photo: Path | None, orientation: str, hashes: dict[str, str]
 ) -> np.ndarray:
     """Return the en-face image of an eye, uint8 (S, S), over the field of its map.
 
@@ -58,6 +65,8 @@ def see(
     photo : Path, optional
         The file to use where the npz has no image.
     orientation : {'upright', 'transposed'}
+    hashes : dict
+        Takes the hash of that file, which is read once.
 
     Raises
     ------
@@ -68,7 +77,7 @@ def see(
     if found is not None:
         image = grey(arrays[found])
     elif photo is not None:
-        image = _read(photo)
+        image = _read(photo, hashes)
     else:
         raise Excluded(NO_IMAGE)
     if image.shape[0] != image.shape[1]:
@@ -76,12 +85,16 @@ def see(
     return np.ascontiguousarray(image.T) if orientation == "transposed" else image
 
 
-def _read(path: Path) -> np.ndarray:
+def _read(path: Path, hashes: dict[str, str]) -> np.ndarray:
+    data = path.read_bytes()
+    hashes[label(path)] = sha256_bytes(data)
+    source = io.BytesIO(data)
     try:
-        with Image.open(path) as file:
+        with Image.open(source) as file:
             pixels = np.asarray(file if file.mode in ("L", "RGB") else file.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise Excluded(UNREADABLE, f"{path.name}: {error}") from error
+        said = str(error).replace(repr(source), repr(str(path)))
+        raise Excluded(UNREADABLE, f"{path.name}: {said}") from error
     return grey(pixels)
 
 

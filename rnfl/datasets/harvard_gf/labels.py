@@ -1,6 +1,6 @@
 """What a thickness-map file and its tables say of an eye, in the project's words.
 
-Codes and words are those of :mod:`rnfl.datasets.fairfedmed.labels`, which the Harvard data sets
+Codes and words are those of :mod:`rnfl.datasets.npz.labels`, which the Harvard data sets
 share. A number does not say which eye it is: left and right must be words.
 """
 
@@ -12,18 +12,11 @@ from typing import Any
 import numpy as np
 
 from rnfl.core.demographics import SPELLINGS
+from rnfl.core.exclusion import Excluded
 from rnfl.core.schema import LATERALITIES, SPLITS
-from rnfl.datasets.fairfedmed.images import NAMES as IMAGES
-from rnfl.datasets.fairfedmed.labels import (
-    NAMES,
-    UNKNOWN_CODES,
-    UnknownCode,
-    decode,
-    expected,
-    text,
-)
-from rnfl.datasets.fairfedmed.tables import NAMES as COLUMNS
-from rnfl.datasets.reading import Excluded
+from rnfl.datasets.npz.images import NAMES as IMAGES
+from rnfl.datasets.npz.labels import NAMES, UnknownCode, decode, expected, stated
+from rnfl.datasets.npz.tables import NAMES as COLUMNS
 
 #: Arrays of an npz that are read; B-scans and visual fields are not.
 WANTED = frozenset(
@@ -74,12 +67,15 @@ def read_labels(
         For a code that no table of codes has, or when file and tables disagree on the patient or
         the laterality.
     """
-    labels = {"patient_id": _patient(arrays), "laterality": _laterality(arrays)}
-    for fact, stated in labels.items():
+    labels = {
+        "patient_id": stated(arrays, COLUMNS["patient_id"]),
+        "laterality": _laterality(arrays),
+    }
+    for fact, in_npz in labels.items():
         told = facts.get(fact)
-        if None not in (stated, told) and stated != told:
-            raise Excluded(CONTRADICTION, f"{fact} {stated} in the npz, {told} in a table")
-        labels[fact] = stated or told
+        if None not in (in_npz, told) and in_npz != told:
+            raise Excluded(CONTRADICTION, f"{fact} {in_npz} in the npz, {told} in a table")
+        labels[fact] = in_npz or told
     for attribute, names in NAMES.items():
         held = ((name, place[name]) for place in (arrays, *rows) for name in names if name in place)
         try:
@@ -90,18 +86,9 @@ def read_labels(
     return labels
 
 
-def _stated(arrays: Mapping[str, np.ndarray], fact: str) -> str | None:
-    held = (text(arrays[name]) for name in COLUMNS[fact] if name in arrays)
-    return next((value for value in held if value.lower() not in UNKNOWN_CODES), None)
-
-
-def _patient(arrays: Mapping[str, np.ndarray]) -> str | None:
-    return _stated(arrays, "patient_id")
-
-
 def _laterality(arrays: Mapping[str, np.ndarray]) -> str | None:
-    stated = _stated(arrays, "laterality")
-    laterality = None if stated is None else spell("laterality", stated)
-    if stated is not None and laterality is None:
-        raise Excluded(BAD_LABEL, f"laterality {stated!r}: expected OD, OS, right or left")
+    word = stated(arrays, COLUMNS["laterality"])
+    laterality = None if word is None else spell("laterality", word)
+    if word is not None and laterality is None:
+        raise Excluded(BAD_LABEL, f"laterality {word!r}: expected OD, OS, right or left")
     return laterality

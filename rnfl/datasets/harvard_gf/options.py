@@ -13,37 +13,23 @@ decided is in the manifest's settings::
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import ClassVar, Literal
 
 import pandas as pd
 
-from rnfl.core.geometry import LATERALITIES
-from rnfl.datasets.options import read_choices
 from rnfl.imaging.thickness_map import MAP_MM
-
-FILE = "harvard_gf.toml"
-VALID = {
-    "laterality": ("", *LATERALITIES),
-    "left_eyes": ("as taken", "mirrored"),
-    "map_orientation": ("upright", "transposed"),
-    "image": ("en-face", "map"),
-}
 
 
 @dataclass(frozen=True)
 class Options:
     """The choices of the module's docstring, with their defaults."""
 
-    laterality: str = ""
-    left_eyes: str = "as taken"
-    map_orientation: str = "upright"
+    FILE: ClassVar[str] = "harvard_gf.toml"
+    laterality: Literal["", "OD", "OS"] = ""
+    left_eyes: Literal["as taken", "mirrored"] = "as taken"
+    map_orientation: Literal["upright", "transposed"] = "upright"
     map_mm: float = MAP_MM
-    image: str = "en-face"
-
-
-def read_options(source: Path) -> Options:
-    """Return the options of raw files, see :func:`rnfl.datasets.options.read_choices`."""
-    return read_choices(source, FILE, Options, VALID)
+    image: Literal["en-face", "map"] = "en-face"
 
 
 def statements(options: Options, samples: pd.DataFrame) -> list[str]:
@@ -54,17 +40,17 @@ def statements(options: Options, samples: pd.DataFrame) -> list[str]:
     options : Options
     samples : DataFrame with eye_id and patient_id
     """
-    alone = int((samples["eye_id"] == samples["patient_id"]).sum())
+    alone, file = int((samples["eye_id"] == samples["patient_id"]).sum()), options.FILE
     told = {
         f"{alone} of {len(samples)} files name no patient; each is taken for a patient of its own, "
         "so fellow eyes, if there are any, may fall into different splits.": alone > 0,
-        f"Laterality is {options.laterality} where file and tables do not say, by {FILE}.": (
-            bool(options.laterality)
+        f"Laterality is {options.laterality} where file and tables do not say, by {file}.": (
+            options.laterality != ""
         ),
-        f"Left eyes were mirrored before they came here, by {FILE}.": (
+        f"Left eyes were mirrored before they came here, by {file}.": (
             options.left_eyes == "mirrored"
         ),
-        f"Maps and images were transposed, by {FILE}.": options.map_orientation == "transposed",
+        f"Maps and images were transposed, by {file}.": options.map_orientation == "transposed",
         "The image is the thickness map itself: the input holds the answer, and errors on it say "
         "nothing of photographs.": options.image == "map",
         "The image is taken to show the field of the map, lying the same way.": (

@@ -18,13 +18,12 @@ from multiprocessing import get_context
 import numpy as np
 import pandas as pd
 
-from rnfl import datasets
 from rnfl.core.geometry import FIELD_MM, to_right_eye
 from rnfl.core.schema import SEVERITIES
 from rnfl.core.splits import patient_split
 from rnfl.datasets.phantom.eyes import Eye, population
 from rnfl.datasets.phantom.render import render
-from rnfl.datasets.publication import publish
+from rnfl.datasets.prepared import Prepared, Publication, publish
 from rnfl.storage.progress import progress
 
 NAME = re.compile(r"phantom-(?P<modality>slo|cfp)-(?P<n>\d+)(-s(?P<seed>\d+))?")
@@ -113,7 +112,7 @@ def settings(name: str, source: None = None) -> dict:
     return {"n_eyes": n_eyes, "seed": seed, "size": SIZE, "version": VERSION}
 
 
-def prepare(name: str, source: None = None) -> datasets.Prepared:
+def prepare(name: str, source: None = None) -> Prepared:
     """Make the phantom eyes of `name` and both cameras' images of them.
 
     Parameters
@@ -134,7 +133,7 @@ def prepare(name: str, source: None = None) -> datasets.Prepared:
     labels = np.stack([eye.label for eye in eyes])
     truth = np.stack([eye.profile for eye in eyes])
 
-    def camera(modality: str) -> AbstractContextManager[Callable[[np.ndarray], None]]:
+    def camera(modality: str) -> AbstractContextManager[Publication]:
         sibling = name.replace(f"phantom-{wanted}", f"phantom-{modality}", 1)
         about = {
             "dataset": "phantom",
@@ -145,11 +144,11 @@ def prepare(name: str, source: None = None) -> datasets.Prepared:
         }
         return publish(sibling, labels, samples_table(eyes, modality), about, truth)
 
-    with camera("slo") as add_slo, camera("cfp") as add_cfp:
+    with camera("slo") as grey, camera("cfp") as colour:
         for slo, cfp in _each(_cameras, eyes, f"phantom, {n_eyes} eyes"):
-            add_slo(slo)
-            add_cfp(cfp)
-    return datasets.load(name)
+            grey.add(slo)
+            colour.add(cfp)
+    return (grey if wanted == "slo" else colour).prepared
 
 
 def pretraining_set(n_eyes: int, seed: int = PRETRAINING_SEED):

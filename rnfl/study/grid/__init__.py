@@ -58,7 +58,7 @@ def run_grid(
         After all runs were tried, naming those that failed, each with its traceback.
     """
     engine, scheduler = check(engine, workers, scheduler)
-    hashes = {name: datasets.open_dataset(name).hash for name in {c.dataset for c in configs}}
+    hashes = {name: datasets.load(name).hash for name in {c.dataset for c in configs}}
     addresses = [address.run_id(config, hashes[config.dataset]) for config in configs]
     wanted = dict(zip(addresses, configs, strict=True))
     unfinished = {i: config for i, config in wanted.items() if not results.finished(i, config)}

@@ -153,7 +153,7 @@ def _work(run_id: str, config: RunConfig, witness: Witness, shares: list[Share])
         raise ValueError(f"worker {worker.address}: {complaint}")
     if shares:
         shares[worker.name].take()
-    if (own := address.run_id(config, datasets.open_dataset(config.dataset).hash)) != run_id:
+    if (own := address.run_id(config, datasets.load(config.dataset).hash)) != run_id:
         raise ValueError(f"worker {worker.address} takes this run for {own}: its files differ")
 
     def check() -> None:

@@ -1,4 +1,4 @@
-"""Demographics of FairFedMed: integer codes in the npz files, words in the summary tables.
+"""Demographics of the Harvard data sets: integer codes in npz files, words in summary tables.
 
 Codes as in the dataset's own table: race 0 Asian, 1 Black, 2 White; gender and male 0 female,
 1 male (one published list of names has them reversed; the codes are trusted); ethnicity and
@@ -8,7 +8,7 @@ hispanic 0 no, 1 yes; glaucoma 0 no, 1 yes; -1 is unknown everywhere.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -74,6 +74,12 @@ def text(value: Any) -> str:
     if math.isnan(number):
         return ""
     return str(int(number)) if number.is_integer() else found
+
+
+def stated(arrays: Mapping[str, np.ndarray], names: Iterable[str]) -> str | None:
+    """Return as text what an npz says under the first of these names that is known; else None."""
+    held = (text(arrays[name]) for name in names if name in arrays)
+    return next((value for value in held if value.lower() not in UNKNOWN_CODES), None)
 
 
 def decode(attribute: str, name: str, value: Any) -> Any:

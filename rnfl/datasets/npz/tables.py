@@ -1,10 +1,10 @@
-"""FairFedMed's tables: profile CSVs and summary CSVs, one row per image, joined by its name."""
+"""Tables beside npz files: profile CSVs and summary CSVs, one row per image, joined by its name."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -13,8 +13,9 @@ import pandas as pd
 
 from rnfl.core.demographics import spelt
 from rnfl.core.geometry import N_ANGLES
-from rnfl.datasets.fairfedmed.files import Source, key_of
-from rnfl.datasets.fairfedmed.targets import find_surfaces
+from rnfl.core.splits import refuse_shared_patients
+from rnfl.datasets.npz.files import Entry, Source, key_of
+from rnfl.storage.provenance import sha256_bytes
 from rnfl.storage.tables import identifiers, listed, numbers
 
 KEYS = ("key", "filename", "file_name", "file", "image", "image_id", "sample_id", "eye_id", "id")
@@ -45,28 +46,29 @@ class Tables:
     columns : set of str
         Those of :data:`NAMES` that at least one table has.
     profiles : dict of key to ndarray (360,), µm, also of eyes without an npz
-    surfaces : dict of key to dict of layer to Entry
     absent : dict of key to str
         Eyes of profile CSVs without an npz, and the table that names them.
     read, unread : list of str
         CSVs that were used, and those that were not.
     unmatched : int
         Rows of summary CSVs without an npz.
+    hashes : dict of str to str
+        SHA-256 of every CSV, by its name.
     """
 
     rows: dict[str, list[dict[str, str]]] = field(default_factory=dict)
     facts: dict[str, dict] = field(default_factory=dict)
     columns: set[str] = field(default_factory=set)
     profiles: dict[str, np.ndarray] = field(default_factory=dict)
-    surfaces: dict[str, dict] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     read: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     unmatched: int = 0
+    hashes: dict[str, str] = field(default_factory=dict)
 
 
-def read_tables(source: Source) -> Tables:
-    """Read every CSV of the source.
+def read_tables(source: Source, besides: Collection[Entry] = ()) -> Tables:
+    """Read every CSV of the source, but those that are no tables.
 
     Raises
     ------
@@ -75,15 +77,15 @@ def read_tables(source: Source) -> Tables:
         without an npz.
     """
     keys = {entry.key for entry in source.npz}
-    tables = Tables(surfaces=find_surfaces(source.csv, keys))
-    surfaces = {entry for layers in tables.surfaces.values() for entry in layers.values()}
+    tables = Tables()
     origin: dict[str, str] = {}
     for entry in source.csv:
-        if entry in surfaces:
+        if entry in besides:
             continue
         where = f"{source.path}: {entry.name}"
         data = source.read(entry)
-        if _is_grid(data):  # surfaces of an eye that has no npz
+        tables.hashes[entry.name] = sha256_bytes(data)
+        if _is_grid(data):  # the surface of an eye that has no npz
             tables.unread.append(entry.name)
             continue
         frame = _frame(data, where)
@@ -116,10 +118,8 @@ def read_tables(source: Source) -> Tables:
         else:
             tables.unmatched += int((~known).sum())
         _add_rows(tables, frame.loc[known], list(np.array(names, object)[known]), where)
-    refuse_shared_patients(
-        ((key, f.get("patient_id"), f.get("split")) for key, f in tables.facts.items()),
-        str(source.path),
-    )
+    known = pd.DataFrame.from_dict(tables.facts, orient="index", columns=list(NAMES))
+    refuse_shared_patients(known.rename_axis("eye_id").reset_index(), str(source.path))
     return tables
 
 
@@ -217,27 +217,3 @@ def _add_rows(tables: Tables, frame: pd.DataFrame, names: list[str], where: str)
                 )
             if held is None or held != held:  # nothing yet, or NaN
                 facts[ours] = value
-
-
-def refuse_shared_patients(eyes: Iterable[tuple[str, str | None, str | None]], where: str) -> None:
-    """Raise a ValueError that lists patients with eyes in more than one split.
-
-    Parameters
-    ----------
-    eyes : iterable of (key, patient, split)
-    where : str
-    """
-    splits: dict[str, dict[str, list[str]]] = {}
-    for key, patient, split in eyes:
-        if patient is not None and split is not None:
-            splits.setdefault(patient, {}).setdefault(split, []).append(key)
-    shared = [
-        f"{patient} ({', '.join(f'{key} {split}' for split in of for key in of[split])})"
-        for patient, of in sorted(splits.items())
-        if len(of) > 1
-    ]
-    if shared:
-        raise ValueError(
-            f"{where}: {len(shared)} patients are in more than one split: {listed(shared, 5)}; "
-            "put all eyes of a patient into the same split"
-        )

@@ -1,4 +1,4 @@
-"""FairFedMed's files, read where they lie: npz and CSV in a folder, a zip or tar shards.
+"""Raw files, read where they lie: npz and CSV in a folder, a zip or tar shards.
 
 Nothing is unpacked to disk and nothing pickled is loaded. A file that cannot be used raises
 :class:`Excluded`, which leaves out one eye; what is wrong with the whole source is a ValueError.
@@ -20,7 +20,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from rnfl.datasets.reading import Excluded, file_stamp
+from rnfl.core.exclusion import Excluded
+from rnfl.datasets.reading import file_stamp
+from rnfl.storage.provenance import sha256_bytes, sha256_file
 from rnfl.storage.tables import listed
 
 # Python 3.11 before 3.11.8 fails now and then when two threads parse headers at once.
@@ -157,56 +159,64 @@ class Source:
             where = f"{self.path}: {entry.name}"
             raise ValueError(f"{where} is damaged ({error}): copy or download it again") from error
 
-    def fingerprint(self, entry: Entry, wanted: Collection[str]) -> str:
-        """Return a hash of an npz that tells any change in the arrays that are used.
+    def fingerprint(self, entry: Entry, wanted: Collection[str] = ()) -> str:
+        """Return the hash of a file, see :meth:`take`."""
+        return self._contents(entry, wanted)[0]
 
-        It covers names, sizes and CRC-32 of all arrays, and verifies the contents of the wanted
-        ones; the OCT volumes, most of the bytes, are not read. A damaged file is hashed whole.
-        """
-        digest = hashlib.sha256()
-        try:
-            with self.open(entry) as handle, zipfile.ZipFile(handle) as npz:
-                for info in sorted(npz.infolist(), key=lambda info: info.filename):
-                    digest.update(f"{info.filename} {info.file_size} {info.CRC}\n".encode())
-                    if _array(info.filename) in wanted and info.file_size <= LARGEST:
-                        npz.read(info)  # raises when the contents differ from their CRC-32
-            return digest.hexdigest()
-        except (Excluded, *DAMAGE):
-            pass
-        try:
-            if entry.container not in self._zips and entry.offset < 0:
-                with open(entry.container, "rb") as handle:
-                    return hashlib.file_digest(handle, "sha256").hexdigest()
-            with self.open(entry) as handle:
-                return hashlib.sha256(handle.read()).hexdigest()
-        except (Excluded, *DAMAGE) as error:
-            return f"unreadable: {type(error).__name__}, {entry.size} bytes"
+    def take(self, entry: Entry, wanted: Collection[str], hashes: dict[str, str]) -> dict:
+        """Return the wanted arrays that an npz holds, by name in lower case; note its hash.
 
-    def arrays(self, entry: Entry, wanted: Collection[str]) -> dict[str, np.ndarray]:
-        """Return the wanted arrays that an npz holds, by name in lower case.
+        The hash tells any change in the arrays that are used: it covers names, sizes and CRC-32 of
+        all arrays, and the contents of the wanted ones are verified. The OCT volumes, most of the
+        bytes, are not read. A damaged file is hashed whole, as is a CSV.
 
         Raises
         ------
         Excluded
             When the file or one of these arrays cannot be read.
         """
+        hashes[entry.name], held = self._contents(entry, wanted)
         try:
-            with self.open(entry) as handle, zipfile.ZipFile(handle) as npz:
-                infos = {_array(i.filename): i for i in npz.infolist()}
-                infos = {name: info for name, info in infos.items() if name in wanted}
-                large = [name for name, info in infos.items() if info.file_size > LARGEST]
-                if large:
-                    raise Excluded(TOO_LARGE, f"array {listed(large)}")
-                held = {name: io.BytesIO(npz.read(infos[name])) for name in sorted(infos)}
+            if isinstance(held, Exception):
+                raise held
             with PARSING:
                 return {
-                    name: np.lib.format.read_array(raw, allow_pickle=False)
-                    for name, raw in held.items()
+                    name: np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+                    for name, data in held.items()
                 }
         except DAMAGE as error:
             if "allow_pickle" in str(error):
                 raise Excluded(OBJECTS, str(error)) from error
             raise Excluded(UNREADABLE, f"{type(error).__name__}: {error}") from error
+
+    def _contents(
+        self, entry: Entry, wanted: Collection[str]
+    ) -> tuple[str, dict[str, bytes] | Exception]:
+        """Return the hash of an npz and the bytes of the wanted arrays, or why there are none."""
+        digest, held, large = hashlib.sha256(), {}, []
+        try:
+            with self.open(entry) as handle, zipfile.ZipFile(handle) as npz:
+                for info in sorted(npz.infolist(), key=lambda info: info.filename):
+                    digest.update(f"{info.filename} {info.file_size} {info.CRC}\n".encode())
+                    name = _array(info.filename)
+                    if name in wanted and info.file_size > LARGEST:
+                        large.append(name)
+                    elif name in wanted:
+                        held[name] = npz.read(info)  # raises when they differ from their CRC-32
+            too_large = Excluded(TOO_LARGE, f"array {listed(large)}")
+            return digest.hexdigest(), too_large if large else held
+        except (Excluded, *DAMAGE) as error:
+            return self._whole(entry), error
+
+    def _whole(self, entry: Entry) -> str:
+        """Return the hash of all bytes of a file."""
+        try:
+            if entry.container not in self._zips and entry.offset < 0:
+                return sha256_file(entry.container)
+            with self.open(entry) as handle:
+                return sha256_bytes(handle.read())
+        except (Excluded, *DAMAGE) as error:
+            return f"unreadable: {type(error).__name__}, {entry.size} bytes"
 
     def holds(self, entry: Entry, name: str) -> bool:
         """Return whether an npz has an array of this name; False when it cannot be opened."""

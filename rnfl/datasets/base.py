@@ -1,0 +1,295 @@
+"""What all datasets of raw files have in common: found, read with resume, split, written.
+
+A dataset is a subclass of :class:`RawDataset` that says how one eye is read and what decides it.
+:meth:`RawDataset.prepare` is the way from a raw folder to a prepared dataset, the same for all.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+
+from rnfl.core.exclusion import Excluded
+from rnfl.core.geometry import FIELD_MM
+from rnfl.core.splits import patient_split, refuse_shared_patients
+from rnfl.datasets.eye import Eye
+from rnfl.datasets.options import NoOptions, read_options
+from rnfl.datasets.prepared import Prepared, manifest_of, write
+from rnfl.datasets.reading import WORKERS, KeptEye, read_eyes
+from rnfl.storage.paths import data_root
+from rnfl.storage.progress import progress
+from rnfl.storage.tables import listed
+
+FRACTIONS = {"train": 0.70, "val": 0.15, "test": 0.15}  # of a dataset that brings no split
+
+
+class RawDataset(ABC):
+    """A dataset and the raw files that it is made of, opened at one place.
+
+    Attributes
+    ----------
+    name : str
+        Of the prepared dataset.
+    place : Path
+        Folder, table or archive of the raw files.
+    options : dataclass
+        What the owner of the files says of them, see :mod:`rnfl.datasets.options`.
+    """
+
+    dataset: ClassVar[str]  # name that the registry knows it by
+    title: ClassVar[str]  # in progress bars
+    variable: ClassVar[str | None] = None  # of the environment, that names the raw files
+    advice: ClassVar[str]  # what to name, as "Name the folder of ..."
+    Options: ClassVar[type] = NoOptions
+    hashed_again: ClassVar[bool] = True  # whether a later call looks if the raw files have changed
+
+    def __init__(self, name: str, place: Path) -> None:
+        self.name, self.place = name, place
+        self.options = read_options(place, self.Options)
+
+    def close(self) -> None:  # noqa: B027 (most have nothing to close)
+        """Close what is open of the raw files."""
+
+    # What a dataset says of itself.
+
+    @classmethod
+    @abstractmethod
+    def method(cls, options: Any) -> dict[str, Any]:
+        """Return the constants and choices that decide the result, besides the files."""
+
+    @abstractmethod
+    def tables(self) -> dict[str, Any]:
+        """Return the hashes of the tables, which decide every eye."""
+
+    @abstractmethod
+    def fingerprint(self, known: Mapping[str, str]) -> dict[str, Any]:
+        """Return hashes of all files that decide the result, for the settings.
+
+        Parameters
+        ----------
+        known : mapping of file to hash
+            Those that :meth:`read` has noted: they need not be read again.
+        """
+
+    @abstractmethod
+    def items(self) -> Sequence[Any]:
+        """Return what there is one of for each eye."""
+
+    @abstractmethod
+    def key(self, item: Any) -> str:
+        """Return the id of an item's eye."""
+
+    @abstractmethod
+    def stamp(self, item: Any) -> str:
+        """Return a text that changes when the raw bytes of an eye do."""
+
+    @abstractmethod
+    def read(self, item: Any, found: dict[str, Any]) -> Eye:
+        """Return one eye, or raise :class:`Excluded`.
+
+        ``found`` takes what is no column of ``samples``, of both: ``hashes`` of the files that were
+        read, and whatever :meth:`choose`, :meth:`samples` and :meth:`about` need.
+        """
+
+    def choose(
+        self, eyes: list[KeptEye], exclusions: list[dict], found: Mapping[str, dict]
+    ) -> tuple[list[KeptEye], list[dict]]:
+        """Return eyes and exclusions after what only shows when all eyes have been read."""
+        return eyes, exclusions
+
+    @abstractmethod
+    def samples(self, eyes: Sequence[KeptEye]) -> pd.DataFrame:
+        """Return one row per eye, with modality and split."""
+
+    @abstractmethod
+    def about(
+        self,
+        samples: pd.DataFrame,
+        profiles: np.ndarray,
+        exclusions: list[dict],
+        found: Mapping[str, dict],
+    ) -> dict[str, Any]:
+        """Return the fields of the manifest that only this dataset has: counts, findings, more."""
+
+    def none_left(self, exclusions: list[dict]) -> str:
+        """Say why no eye is left."""
+        reasons = Counter(one["reason"] for one in exclusions)
+        told = "; ".join(f"{n} x {reason}" for reason, n in reasons.most_common())
+        return f"no eye is left: {told}, as {(exclusions or [{}])[0].get('detail') or '-'}"
+
+    def extra(self) -> dict[str, pd.DataFrame]:
+        """Return further tables of the prepared dataset, by file name."""
+        return {}
+
+    # Where the raw files are.
+
+    @classmethod
+    def holds(cls, place: Path) -> bool:
+        """Return whether the raw files are at a place."""
+        return place.exists()
+
+    @classmethod
+    def places(cls, name: str) -> list[Path]:
+        """Return where raw files are looked for when nobody says where they are."""
+        return [data_root() / "raw" / name]
+
+    @classmethod
+    def find_source(cls, source: str | Path | None = None, name: str | None = None) -> Path:
+        """Return where the raw files are: as told, else where they were when it was prepared.
+
+        A prepared dataset keeps to the place it was made from, so that another folder in a default
+        place, or an environment variable, does not take its place. A place that was named must hold
+        the files.
+
+        Parameters
+        ----------
+        source : path, optional
+        name : str, optional
+            Of the prepared dataset. The environment variable counts for the dataset's own name.
+
+        Raises
+        ------
+        FileNotFoundError
+            Naming every place that was looked at and what to put there.
+        """
+        name = name or cls.dataset
+        variable = cls.variable if name == cls.dataset else None
+        before = manifest_of(name).get("source")
+        told = os.environ.get(variable) if variable else None
+        if source or (told and not before):
+            places = [Path(source or told).expanduser()]
+        else:
+            places = [*([Path(before)] if before else []), *cls.places(name)]
+        for place in places:
+            if cls.holds(place):
+                return place.absolute()
+        named = f", or {variable}=<path>" if variable else ""
+        raise FileNotFoundError(
+            f"{name} not found: there is no {listed(places)}, or not what is expected in it. "
+            f"{cls.advice}: rnfl prepare {name} --source <path>{named}; see data/README.md."
+        )
+
+    # From there to the prepared dataset.
+
+    @classmethod
+    def open(cls, name: str | None = None, source: str | Path | None = None) -> Self:
+        """Return the dataset with its raw files found and opened, to be closed."""
+        return cls(name or cls.dataset, cls.find_source(source, name))
+
+    @classmethod
+    def settings(cls, name: str | None = None, source: str | Path | None = None) -> dict[str, Any]:
+        """Return all that decides the prepared dataset: constants, options, hashes of raw files.
+
+        Without a source, a dataset that was prepared before answers for files that are gone.
+        """
+        made = manifest_of(name or cls.dataset)
+        gone = not cls.hashed_again or not made.get("source") or not cls.holds(Path(made["source"]))
+        if not source and "settings" in made and gone:
+            options = cls.Options(**made["settings"].get("options", {}))
+            return {**made["settings"], **cls.method(options)}
+        with closing(cls.open(name, source)) as raw:
+            return {**cls.method(raw.options), **raw.fingerprint({})}
+
+    @classmethod
+    def prepare(cls, name: str | None = None, source: str | Path | None = None) -> Prepared:
+        """Prepare the dataset; :func:`rnfl.datasets.prepare` does so when something has changed.
+
+        Parameters
+        ----------
+        name : str, optional
+            Of the prepared dataset.
+        source : path, optional
+            See :meth:`find_source`.
+
+        Returns
+        -------
+        Prepared
+            Disc-centred crops in right-eye orientation, labels and ``samples``; every eye that is
+            left out is in the manifest's exclusions with its reason, and what was found and assumed
+            is in its findings.
+
+        Raises
+        ------
+        FileNotFoundError
+            When the raw files are not there.
+        ValueError
+            When tables or options are not as expected, or no eye is left.
+        """
+        with closing(cls.open(name, source)) as raw:
+            return raw._prepare()
+
+    def _prepare(self) -> Prepared:
+        method = self.method(self.options)
+        eyes, exclusions = read_eyes(
+            self.items(),
+            self._read,
+            name=self.name,
+            method={**method, "tables": self.tables()},
+            key=self.key,
+            stamp=self.stamp,
+            what=self.title,
+        )
+        found = {eye.row["eye_id"]: eye.row.pop("found") for eye in eyes}
+        found |= {one["id"]: one.pop("found") for one in exclusions}
+        eyes, exclusions = self.choose(eyes, exclusions, found)
+        if not eyes:
+            raise ValueError(f"{self.place}: {self.none_left(exclusions)}")
+        samples = self.samples(eyes)
+        refuse_shared_patients(samples, str(self.place))
+        profiles = np.stack([eye.profile for eye in eyes])
+        known = {file: value for of in found.values() for file, value in of["hashes"].items()}
+        about = self.about(samples, profiles, exclusions, found)
+        fields = {
+            "dataset": self.dataset,
+            "modality": samples["modality"].iloc[0],
+            "phantom": False,
+            "field_mm": FIELD_MM,
+            "settings": {**method, **self.fingerprint(known)},
+            "source": str(self.place),
+            "exclusions": exclusions,
+            **about,
+            "counts": {"excluded": Counter(e["reason"] for e in exclusions), **about["counts"]},
+        }
+        images = (eye.image for eye in eyes)
+        return write(self.name, images, profiles, samples, fields, extra=self.extra())
+
+    def _read(self, item: Any) -> Eye:
+        """Read one eye with what was found of it, which an exclusion has as well."""
+        found: dict[str, Any] = {"hashes": {}}
+        try:
+            eye = self.read(item, found)
+        except Excluded as left_out:
+            left_out.facts["found"] = found
+            raise
+        return Eye(eye.image, eye.profile, {**eye.row, "found": found})
+
+    def split_by_patient(self, samples: pd.DataFrame) -> pd.Series:
+        """Return the split 70/15/15 by the seed of the options, for tables that have none."""
+        try:
+            return patient_split(samples, FRACTIONS, self.options.split_seed)
+        except ValueError as error:
+            file = self.Options.FILE
+            raise ValueError(
+                f"{self.place}: {error} (split_seed in {file}), or a column split"
+            ) from error
+
+    def hashes(
+        self, files: Mapping[str, Callable[[], str]], known: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Return the hash of each file, in threads for those that are not known."""
+        missing = [file for file in files if file not in known]
+        with ThreadPoolExecutor(WORKERS) as pool:
+            computed = pool.map(lambda file: files[file](), missing)
+            if len(missing) > WORKERS:
+                computed = progress(computed, f"{self.title}, hashing", len(missing))
+            new = dict(zip(missing, computed, strict=True))
+        return {file: known[file] if file in known else new[file] for file in files}

@@ -1,0 +1,1 @@
+"""Datasets of npz files, one per eye, with CSVs that say more: what such datasets share."""
