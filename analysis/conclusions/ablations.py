@@ -111,7 +111,7 @@ def learning_rates(table: pd.DataFrame, comparisons: pd.DataFrame) -> list[str]:
 def layer_decay(effects: pd.DataFrame) -> str:
     """Say at which rates layer-wise decay helps (from ``ablation.decay_effect``)."""
     if effects.empty:
-        return "Layer-wise decay was not tried in this profile."
+        return "Layer-wise decay was not tried in this preset."
     rows = effects.sort_values("lr_encoder").set_index("lr_encoder")
     return (
         f"Layer-wise decay against none at the same rate: {listed(rows)}. It clearly helps at "

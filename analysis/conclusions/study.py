@@ -69,7 +69,7 @@ def convergence(history: pd.DataFrame, protocol: str = "naive") -> list[str]:
 def longer_schedule(history: pd.DataFrame, longer: pd.DataFrame) -> list[str]:
     """Say, by backbone, what twice the epochs would still gain, on the same protocol and seed."""
     if longer.empty:
-        return ["A longer schedule was not tried in this profile."]
+        return ["A longer schedule was not tried in this preset."]
     keys, out = ["backbone", "protocol", "seed"], []
     for (backbone, protocol, seed), rows in longer.groupby(keys):
         short = history[(history[keys] == [backbone, protocol, seed]).all(axis=1)]

@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from scipy.optimize import isotonic_regression
 
 from rnfl.storage import provenance
 
@@ -164,8 +165,7 @@ def panel_letter(axes: Axes, letter: str, title: str = "") -> None:
 def spread(values: Sequence[float], gap: float) -> np.ndarray:
     """Return label positions near ``values`` that keep their order and lie ``gap`` apart.
 
-    Overlapping labels are pooled and centred on the mean of what they name, the least total
-    squared displacement (pool-adjacent-violators).
+    Overlapping labels are centred on the mean of what they name: the least squared displacement.
 
     Examples
     --------
@@ -173,17 +173,9 @@ def spread(values: Sequence[float], gap: float) -> np.ndarray:
     [0.0, 2.0, 5.0]
     """
     values = np.asarray(values, float)
-    rank = np.argsort(values, kind="stable")
-    blocks: list[list[float]] = []  # [sum of shifted values, size]
-    for value in values[rank] - gap * np.arange(len(values)):
-        blocks.append([value, 1])
-        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:
-            total, size = blocks.pop()
-            blocks[-1][0] += total
-            blocks[-1][1] += size
+    rank, steps = np.argsort(values, kind="stable"), gap * np.arange(len(values))
     placed = np.empty(len(values))
-    shifted = np.concatenate([np.full(size, total / size) for total, size in blocks] or [[]])
-    placed[rank] = shifted + gap * np.arange(len(values))
+    placed[rank] = isotonic_regression(values[rank] - steps).x + steps
     return placed
 
 

@@ -43,7 +43,7 @@ def learning_rates_wide(table: pd.DataFrame, comparisons: pd.DataFrame) -> pd.Da
     caption = (
         "Learning rate of the encoder, with and without layer-wise decay (each block's rate is the "
         "next one's times the decay). Rate: as the protocol states it; effective rate: after the "
-        "profile's common factor."
+        "preset's common factor."
     )
     return _wide(table, comparisons, columns, caption)
 
