@@ -237,7 +237,7 @@ def main(arguments: list[str] | None = None) -> Path:
         "medians": {row["method"]: row["median"] for row in rows},
         "ratios": {},
     }
-    return measure.publish("disc", record, given.output, given.smoke)
+    return measure.publish("disc", record, given)
 
 
 if __name__ == "__main__":

@@ -201,7 +201,7 @@ def main(arguments: list[str] | None = None) -> Path:
         "ratios": {part["part"]: part["hours"] / parts[0]["hours"] for part in parts},
     }
     name = "estimate" if path.name == "throughput.json" else f"estimate-{path.stem}"
-    return measure.publish(name, record, given.output, given.smoke)
+    return measure.publish(name, record, given)
 
 
 if __name__ == "__main__":

@@ -187,7 +187,7 @@ def main(arguments: list[str] | None = None) -> Path:
         record = run(device, SMOKE["tiny"], 16, 4, 4, 3, repeats=1)
     else:
         record = run(device, BACKBONES["ViT-S/16"], given.images, BATCH, 60, 3, given.repeats)
-    return measure.publish("feed", record, given.output, given.smoke)
+    return measure.publish("feed", record, given)
 
 
 if __name__ == "__main__":

@@ -25,13 +25,12 @@ from pathlib import Path
 import feed
 import measure
 import prefix
+import reference_loop
 import synthetic
 import throughput
 import torch
 
-from rnfl.runs import restore
-from rnfl.training import batches, devices, loop
-from rnfl.training.config import RunConfig
+from rnfl.training import devices, loop
 
 BUDGET = 7.5  # minutes
 BOUNDS = {"ViT-L/16 of matmul": 0.5, "ViT-L/16 ratio": 5.0}
@@ -89,7 +88,7 @@ def loops(
         )  # fmt: skip
     row["compiled"] = compiling
     row["peak GB"] = torch.cuda.max_memory_allocated() / 1e9 if on_cuda else None
-    measure.show([throughput.shown(row)])
+    throughput.print_rows([row])
     return row
 
 
@@ -98,11 +97,13 @@ def micro_batch(sizes: Sizes, device: torch.device) -> dict:
     batch, name = sizes.large_batch, sizes.backbone("ViT-L/16")
     config = throughput.configured("noise", name, batch, micro_batch="auto", compile=False)
     with synthetic.workspace() as folder:
-        model, data = _ready(config, 2 * batch, device)
+        model, data = throughput.ready(config, 2 * batch, device)
         if device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-        progress = loop.fit(model, *data, config.protocol, config, folder, report=lambda row: None)
+        progress = loop.fit(
+            model, *data.values(), config.protocol, config, folder, report=lambda row: None
+        )
     row = {"backbone": "ViT-L/16", "effective batch": batch, "at once": progress.micro_batch}
     if device.type == "cuda":
         row["peak GB"] = torch.cuda.max_memory_allocated() / 1e9
@@ -126,8 +127,8 @@ def resume(sizes: Sizes, device: torch.device) -> dict:
     def weights(*reports: Callable[[dict], None]) -> dict:
         with tempfile.TemporaryDirectory() as folder:
             for report in reports:
-                model, data = _ready(config, 64, device)
-                parts = model, *data, config.protocol, config, Path(folder)
+                model, data = throughput.ready(config, 64, device)
+                parts = model, *data.values(), config.protocol, config, Path(folder)
                 try:
                     loop.fit(*parts, report=report)
                 except _Stopped:
@@ -140,20 +141,6 @@ def resume(sizes: Sizes, device: torch.device) -> dict:
     row = {"largest difference of a weight": apart, "to the bit": apart == 0.0}
     measure.show([row], "Stopped after an epoch and resumed, against undisturbed")
     return row
-
-
-def _ready(config: RunConfig, n: int, device: torch.device):
-    """Return an untrained model and training and validation images for it."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = restore.untrained(config, None).to(device)
-    size = model.backbone.spec.input_size
-    prepared = synthetic.dataset("noise", n, throughput.N_VAL, size)
-    data = [
-        batches.load(prepared, prepared.subset(split), size, device) for split in ("train", "val")
-    ]
-    model.set_targets(data[0].labels)
-    return model, data
 
 
 def pieces(
@@ -211,16 +198,17 @@ def main(arguments: list[str] | None = None) -> int:
     begun = time.monotonic()
     device = devices.choose_device()
     sizes = SMOKE if given.smoke else Sizes()
-    wanted = (
-        ("fp16" if device.type == "cuda" else "fp32"),
+    wanted = {
+        reference_loop.PRECISION[device.type],
         devices.resolve_precision("auto", device, embed_dim=128 if sizes.tiny else 1024),
-    )
+    }
     rates = {
         name: measure.matmul_rate(device, throughput.DTYPES[name], sizes.matmul) for name in wanted
     }
     measure.show([{name: rate / 1e12 for name, rate in rates.items()}], "Products, TFLOP/s")
     card = re.sub(r"[^a-z0-9]+", "-", devices.describe(device).lower()).strip("-")
-    output = given.output or (Path(tempfile.mkdtemp()) if given.smoke else None)
+    if given.smoke and given.output is None:  # one folder for what is written again and again
+        given.output = Path(tempfile.mkdtemp(prefix="rnfl-benchmark-"))
     done, skipped, failed = {}, {}, {}
     record = collected(done, rates, sizes, {})
     for name, piece in pieces(sizes, device, rates).items():
@@ -240,8 +228,8 @@ def main(arguments: list[str] | None = None) -> int:
             torch.cuda.empty_cache()
         rest = {"skipped": skipped, "failed": failed, "seconds": time.monotonic() - begun}
         record = collected(done, rates, sizes, rest)
-        measure.publish(f"gpu-{card}", record, output, given.smoke)
-    measure.show([throughput.shown(row) for row in record["rows"]], card)
+        measure.publish(f"gpu-{card}", record, given)
+    throughput.print_rows(record["rows"], card)
     measure.show([record["bars"] | {"wanted": str(BOUNDS)}])
     return 1 if failed else 0
 

@@ -180,7 +180,7 @@ def main(arguments: list[str] | None = None) -> Path:
         "ratios": {f"{job} {what}": b for job, of in found.items() for what, b in of.items()},
     }
     name = "-".join(["growth", *([] if set(given.jobs) == set(JOBS) else given.jobs)])
-    return measure.publish(name, record, given.output, given.smoke)
+    return measure.publish(name, record, given)
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
         "ratios": {"bit-identical of killed": total["bit-identical"] / len(every)},
         "total": total,
     }
-    measure.publish("kills", record, given.output, given.smoke)
+    measure.publish("kills", record, given)
     return int(bool(bad))
 
 

@@ -1,4 +1,4 @@
-"""What every benchmark needs: the machine in words, interleaved timing, memory, exponents, JSON.
+"""What every benchmark needs: the machine and its speed, timing in turns, memory, exponents, JSON.
 
 Absolute seconds say little about code that runs elsewhere, so every benchmark compares two things
 in one run, taken in turns (A B A B …), and keeps the medians and their ratio.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
+import platform
 import statistics
 import tempfile
 import threading
@@ -19,13 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import machine, versions
-from machine import matmul_rate as matmul_rate
 
 from rnfl.storage import provenance
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SAMPLED_EVERY = 0.005  # s between two looks at the memory in use
+LONG_ENOUGH = 3.0  # s of matrix products of one size
+CPU_SIZES = (1024, 2048, 4096)
+CUDA_SIZES = (4096, 8192, 16384)
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -200,6 +203,84 @@ def last_exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
     return growth_exponent(*zip(*pairs, strict=True))
 
 
+def machine() -> dict[str, Any]:
+    """Return what the numbers depend on: processor, cores, threads, memory, GPU, system."""
+    import torch
+
+    from rnfl.training.devices import processor
+
+    return {
+        **processor(),
+        "cores": usable_cores(),
+        "threads": torch.get_num_threads(),
+        "memory_gb": _memory_gb(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "system": f"{platform.system()} {platform.release()}",
+    }
+
+
+def usable_cores() -> int:
+    """Return the cores this process may run on."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, the packages and, where there is a GPU, of CUDA."""
+    import torch
+
+    found = provenance.versions()
+    return found | {"cuda": torch.version.cuda} if torch.cuda.is_available() else found
+
+
+def _memory_gb() -> float | None:
+    names = getattr(os, "sysconf_names", {})
+    if not {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= set(names):
+        return None
+    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
+
+
+def matmul_rate(device: Any, dtype: Any, sizes: Sequence[int] | None = None) -> float:
+    """Return the best rate (FLOP/s) of square matrix products on a device, in one dtype.
+
+    Parameters
+    ----------
+    device : torch.device or str
+    dtype : torch.dtype
+    sizes : sequence of int, optional
+        Sides of the matrices; by default large ones.
+    """
+    import torch
+
+    device = torch.device(device)
+    on_cuda = device.type == "cuda"
+    best = 0.0
+    for size in sizes or (CUDA_SIZES if on_cuda else CPU_SIZES):
+        a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+        product = torch.empty(size, size, device=device, dtype=dtype)
+        calls = 20 if on_cuda else 1
+        begun = now(device)
+        for turn in range(6):
+            started = now(device)
+            for _ in range(calls):
+                torch.mm(a, b, out=product)
+            seconds = now(device) - started
+            if turn:  # the first call chooses and loads its kernel
+                best = max(best, 2 * size**3 * calls / seconds)
+                if now(device) - begun > LONG_ENOUGH:
+                    break
+    return best
+
+
+def now(device: Any) -> float:
+    """Return the time (s) when a device has done what it was asked for."""
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
 def show(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
     """Print rows as a plain-text table, the columns of the first row first; numbers short."""
     if title:
@@ -219,7 +300,7 @@ def _short(value: Any) -> str:
     return str(value)
 
 
-def publish(name: str, record: Mapping[str, Any], output: Path | None = None, smoke=False) -> Path:
+def publish(name: str, record: Mapping[str, Any], given: argparse.Namespace) -> Path:
     """Write a benchmark's record with machine, versions, time and commit; return the file.
 
     Parameters
@@ -229,17 +310,17 @@ def publish(name: str, record: Mapping[str, Any], output: Path | None = None, sm
     record : mapping
         ``settings``, ``rows``, ``medians``, ``ratios`` and more; numbers that are not finite
         become null.
-    output : Path, optional
-        By default ``benchmarks/results``, and a temporary folder for a smoke run, so that
-        no smoke run replaces a real result.
-    smoke : bool
-        Written down.
+    given : Namespace
+        Of :func:`parser`. Without an ``output``, results go to ``benchmarks/results``; those of a
+        smoke or quick run go to a temporary folder, so that they replace no real one.
     """
+    output = given.output
     if output is None:
-        output = Path(tempfile.mkdtemp(prefix="rnfl-benchmark-")) if smoke else RESULTS
+        aside = given.smoke or getattr(given, "quick", False)
+        output = Path(tempfile.mkdtemp(prefix="rnfl-benchmark-")) if aside else RESULTS
     about = {
         "benchmark": name,
-        "smoke": smoke,
+        "smoke": given.smoke,
         "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         **provenance.commit(),
         "machine": machine(),

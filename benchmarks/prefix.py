@@ -21,18 +21,16 @@ from pathlib import Path
 import measure
 import synthetic
 import torch
-from throughput import BACKBONES, SMOKE, configured
+from throughput import BACKBONES, SMOKE, configured, ready
 from torch import nn
 
-from rnfl.runs import restore
-from rnfl.training import batches, loop
+from rnfl.training import loop
 from rnfl.training.batches import Batches
 from rnfl.training.config import RunConfig
 from rnfl.training.protocols import Protocol
 
 FRACTIONS = (0.0, 0.25, 0.5, 1.0)
 BOUND = 0.05  # of a full epoch: what a later one may cost behind a wholly frozen backbone
-N_VAL = 2
 MORE = {1.0: 8}  # times as many images where all blocks are frozen
 
 
@@ -84,11 +82,6 @@ def run(
         Times as many images for cached runs of this share.
     """
     base = {"epochs": n_epochs, "patience": n_epochs, "lr_scale": 0.1, **changes}
-    config = configured("noise", name, batch_size, **base)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = restore.untrained(config, None).to(device)
-    size = model.backbone.spec.input_size
     cells = {(0.0, "full"): ("intensity", n)}
     for fraction in fractions:
         if fraction:
@@ -98,12 +91,7 @@ def run(
     later: dict = {cell: [] for cell in cells}
     with synthetic.workspace():
         most = max(images for _, images in cells.values())
-        prepared = synthetic.dataset("noise", most, N_VAL, size)
-        data = {
-            split: batches.load(prepared, prepared.subset(split), size, device)
-            for split in ("train", "val")
-        }
-        model.set_targets(data["train"].labels)
+        model, data = ready(configured("noise", name, batch_size, **base), most, device)
         for _ in range(repeats):
             for cell, (augment, images) in cells.items():
                 given = {**base, "protocol": protocol(cell[0]), "augment": augment}
@@ -131,7 +119,7 @@ def run(
         "settings": {
             "device": device.type,
             "backbone": name,
-            "image_px": size,
+            "image_px": model.backbone.spec.input_size,
             "batch_size": batch_size,
             "epochs": n_epochs,
             "repeats": repeats,
@@ -158,7 +146,7 @@ def main(arguments: list[str] | None = None) -> Path:
     else:
         name = BACKBONES[given.backbone]
         record = run(device, name, given.images, given.batch_size, given.repeats)
-    return measure.publish("prefix", record, given.output, given.smoke)
+    return measure.publish("prefix", record, given)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """The loop that ours is compared with: how a network is commonly fine-tuned in plain PyTorch.
 
 It is meant to be correct and ordinary, not slow on purpose: a ``Dataset`` that reads, crops,
-resizes and scales one npz per sample in every epoch; a ``DataLoader`` (no workers on a CPU, where
-they would take the cores from the model; four and pinned memory for a GPU); float32 on a CPU, fp16
-autocast with a ``GradScaler`` on CUDA; ``AdamW`` as PyTorch chooses it without being asked, which
-is one tensor after the other on a CPU and ``foreach`` on CUDA, neither fused; ``loss.item()`` in
-every step. Model, loss, batch, augmentation and gradient clipping are those of the project.
+resizes and scales one npz per sample in every epoch, or one that did so beforehand; a
+``DataLoader`` (no workers on a CPU, where they would take the cores from the model; four and pinned
+memory for a GPU); float32 on a CPU, fp16 autocast with a ``GradScaler`` on CUDA; ``AdamW`` as
+PyTorch chooses it without being asked, which is one tensor after the other on a CPU and ``foreach``
+on CUDA, neither fused; ``loss.item()`` in every step. Model, loss, batch,
+augmentation and gradient clipping are those of the project.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 WORKERS = {"cpu": 0, "cuda": 4}
+PRECISION = {"cpu": "fp32", "cuda": "fp16"}
 JITTER = 0.2
 
 
@@ -34,20 +36,36 @@ class NpzImages(Dataset):
     def __len__(self) -> int:
         return self.n
 
-    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
-        """Image (3, S, S) in [0, 1] and profile (360,) in µm."""
+    def read(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Crop (S, S) in [0, 1] and profile (360,) in µm."""
         with np.load(self.files[i % len(self.files)]) as arrays:
             slo, profile = arrays["slo_fundus"], arrays["rnfl"]
         height, width = slo.shape
         half = max(min(height, width) // 4, 150)
         box = width // 2 - half, height // 2 - half, width // 2 + half, height // 2 + half
         crop = Image.fromarray(slo).crop(box).resize((self.size,) * 2, Image.Resampling.BILINEAR)
-        image = np.asarray(crop, dtype=np.float32) / 255
+        return np.asarray(crop, dtype=np.float32) / 255, profile
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+        """Image (3, S, S) in [0, 1] and profile (360,) in µm."""
+        image, profile = self.read(i)
         if self.augment:
             contrast, brightness = torch.empty(2).uniform_(-JITTER, JITTER).tolist()
             mean = image.mean()
             image = np.clip(mean + (image - mean) * (1 + contrast) + mean * brightness, 0, 1)
         return torch.from_numpy(np.stack([image] * 3)), torch.from_numpy(profile)
+
+
+class InMemory(NpzImages):
+    """The same, read, cropped and resized once and for all."""
+
+    def __init__(self, files: Sequence[Path], n: int, size: int, augment: bool = True) -> None:
+        super().__init__(files, n, size, augment)
+        self.kept = [super(InMemory, self).read(i) for i in range(min(n, len(files)))]
+
+    def read(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """As of NpzImages."""
+        return self.kept[i % len(self.kept)]
 
 
 def seconds_per_image(
@@ -78,5 +96,6 @@ def seconds_per_image(
         scaler.step(optimizer)
         scaler.update()
         total += loss.item()
+    clock.mark(0)
     optimizer.zero_grad()
     return clock.seconds_per_image(skip)

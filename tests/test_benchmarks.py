@@ -194,9 +194,13 @@ def test_a_smoke_run_replaces_no_result(monkeypatch, tmp_path):
     results, aside = tmp_path / "results", tmp_path / "aside"
     monkeypatch.setattr(measure, "RESULTS", results)
     monkeypatch.setattr(measure.tempfile, "mkdtemp", lambda **given: str(aside))
-    measure.publish("x", {"ratios": {}}, smoke=True)
-    assert not results.exists() and (aside / "x.json").exists()
-    measure.publish("x", {"ratios": {}})
+    given = measure.parser("").parse_args(["--smoke"])
+    measure.publish("x", {"ratios": {}}, given)
+    given.smoke, given.quick = False, True
+    measure.publish("quick", {"ratios": {}}, given)
+    assert not results.exists() and {p.stem for p in aside.iterdir()} == {"x", "quick"}
+    given.quick = False
+    measure.publish("x", {"ratios": {}}, given)
     assert [path.name for path in results.iterdir()] == ["x.json"]
 
 

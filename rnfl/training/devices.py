@@ -87,7 +87,7 @@ def decide_precision(precision: str, device: torch.device, embed_dim: int) -> di
         return {"precision": "bf16" if has else "fp32", "because": "what this GPU computes in"}
     if embed_dim < NARROW:
         return {"precision": "fp32", "because": f"width {embed_dim} is below {NARROW}"}
-    if not _cpu_has_bf16():
+    if not cpu_has_bf16():
         return {"precision": "fp32", "because": "this CPU has no instructions for bf16"}
     # Setting the number, even to what it is, tells MKL to keep to it. Measuring does so too, and
     # whether a process measured or read must not show in the bits of its results.
@@ -206,7 +206,8 @@ def _cpuinfo(field: str) -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
 
 
-def _cpu_has_bf16() -> bool:
+def cpu_has_bf16() -> bool:
+    """Whether the CPU has instructions for bf16, which says little about their speed."""
     # Private names, and the only ones there are before torch 2.9: absent means "no".
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, check, bool)() for check in checks)

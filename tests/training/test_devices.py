@@ -23,7 +23,7 @@ SLOW, FAST = ({"fp32": 100.0, "bf16": rate} for rate in (49.0, 280.0))
 def cpu(monkeypatch, tmp_path):
     """A CPU with instructions for bf16, and a cache of the test's own."""
     monkeypatch.setenv("RNFL_DATA", str(tmp_path))
-    monkeypatch.setattr(devices, "_cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(devices, "cpu_has_bf16", lambda: True)
     devices._decided.cache_clear()
     yield
     devices._decided.cache_clear()
@@ -62,7 +62,7 @@ def test_narrow_models_and_old_cpus_stay_in_fp32_unmeasured(monkeypatch):
     asked = measures(monkeypatch)
     said = devices.decide_precision("auto", CPU, 128)
     assert said == {"precision": "fp32", "because": "width 128 is below 384"}
-    monkeypatch.setattr(devices, "_cpu_has_bf16", lambda: False)
+    monkeypatch.setattr(devices, "cpu_has_bf16", lambda: False)
     assert devices.resolve_precision("auto", CPU, WIDE) == "fp32"
     assert asked == [] and not cache_root().exists()
 
@@ -129,7 +129,7 @@ PROCESS = """
 import sys
 import torch
 from rnfl.training import devices, distributed
-devices._cpu_has_bf16 = lambda: True
+devices.cpu_has_bf16 = lambda: True
 devices.measure_gflops = lambda width: {"fp32": 100.0, "bf16": float(sys.argv[1])}
 print(devices.resolve_precision("auto", torch.device("cpu"), 768))
 """
