@@ -18,10 +18,7 @@ raw files are hard links to the first thousand.
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -102,7 +99,6 @@ def measure_jobs(sizes: list[int], jobs: list[str], n_boot: int) -> list[dict]:
         for job in (name for name in makers if name in wanted):
             with synthetic.workspace() as folder:
                 for name, task in makers[job](folder):
-                    _give_back()
                     found = measure.peak_memory(task)
                     rows.append(
                         {
@@ -118,15 +114,6 @@ def measure_jobs(sizes: list[int], jobs: list[str], n_boot: int) -> list[dict]:
                     del found
         measure.show(rows, "Growth")
     return rows
-
-
-def _give_back() -> None:
-    """Return freed memory to the system, so that a peak is not hidden in what is free."""
-    gc.collect()
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
 
 
 def exponents(rows: list[dict]) -> dict[str, dict[str, float]]:

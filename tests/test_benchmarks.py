@@ -39,13 +39,32 @@ def assert_says_where_it_comes_from(record):
     assert str(project_root()) not in text and str(Path.home()) + "/" not in text
 
 
-@pytest.mark.parametrize("name", ["throughput", "prefix", "feed", "bootstrap"])
+@pytest.mark.parametrize("name", ["prefix", "feed", "bootstrap"])
 def test_smoke(name, tmp_path):
     record = smoke(name, tmp_path)
     assert_says_where_it_comes_from(record)
     assert_positive(record["ratios"])
     assert_positive(record["medians"])
     assert record["rows"]
+
+
+def test_throughput_compares_precisions_and_feeds(tmp_path, monkeypatch):
+    """And says what 'auto' chose; on a CPU without bf16 there is one precision less."""
+    import throughput
+
+    monkeypatch.setattr(throughput.devices, "cpu_has_bf16", lambda: False)
+    monkeypatch.setattr(throughput.measure, "matmul_rate", lambda *given: 1e12)
+    record = smoke("throughput", tmp_path)
+    assert_says_where_it_comes_from(record)
+    (row,) = record["rows"]
+    assert set(row["times"]) == {"fp32", "auto", "NpzImages", "InMemory"} == set(row["spread"])
+    assert row["best"] == row["decision"]["precision"] == "fp32" and row["decision"]["because"]
+    kinds = ("ratio in memory", "ratio in fp32", "auto of best")
+    assert set(record["ratios"]) == {"tiny", *(f"tiny, {kind}" for kind in kinds)}
+    once = {name: row[name] for name in row if name.startswith(("validation", "checkpoint"))}
+    assert len(once) == 3
+    for values in (record["ratios"], record["medians"], once):
+        assert_positive(values)
 
 
 def test_growth(tmp_path, monkeypatch):
