@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ import pandas as pd
 from analysis import figures
 from analysis.reports import study as report
 from analysis.reports.evaluation import joined, summary
-from analysis.reports.evaluation.predictions import read_predictions, shortened
+from analysis.reports.evaluation.predictions import read_predictions
 from analysis.reports.evaluation.sections import MAKER, Section, Study, write_sections
 from rnfl.core import demographics, metrics, schema
 from rnfl.storage import errors, provenance
@@ -29,16 +28,6 @@ TEMPLATE_NOTE = (
     "Here the template is the mean measured profile of the evaluated eyes themselves: it knows "
     "their mean, which a model trained on other eyes does not."
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """Where the results are, the sections by stem, and what a reader must know."""
-
-    output: Path
-    study: Study
-    sections: dict[str, Section]
-    notes: list[str]
 
 
 def evaluate_files(
@@ -52,7 +41,7 @@ def evaluate_files(
     n_boot: int = 2000,
     n_perm: int = 2000,
 ) -> str:
-    """Evaluate a file of predictions and return a summary in plain text.
+    """Evaluate a file of predictions into one folder and return a summary in plain text.
 
     Parameters
     ----------
@@ -62,6 +51,7 @@ def evaluate_files(
         See :mod:`rnfl.core.demographics`. Without it fairness is not evaluated.
     output : Path, optional
         Folder of the results, by default ``<data root>/evaluations/<name>-<hash of the inputs>``.
+        It appears when all is done. A folder that was made here is replaced, no other.
     one_eye_per_patient, allow_unpredicted : bool
         See :func:`analysis.reports.evaluation.joined.join`.
     phantom : bool
@@ -74,100 +64,39 @@ def evaluate_files(
     ValueError
         When a file is not what it should be, or the output folder holds something else.
     OSError
-        As :func:`evaluate`.
+        When it cannot be written (disk full, read-only): says what is kept and what to do.
     """
     predictions, samples = Path(predictions), Path(samples) if samples else None
+    name = predictions.name.split(".")[0]
     read = read_predictions(predictions)
     people = demographics.read_demographics(samples) if samples else None
     source = samples.name if samples else predictions.name
     eyes, notes = joined.join(read, people, one_eye_per_patient, allow_unpredicted, source)
     notes += joined.orientation(read, eyes)
+
     files = [path for path in (predictions, samples) if path]
     inputs = {path.name: provenance.sha256_file(path) for path in files}
     if output is None:
-        name = predictions.name.split(".")[0]
         key = provenance.sha256_json(list(inputs.values()))[:8]
         output = data_root() / "evaluations" / f"{name}-{key}"
-    done = evaluate(
-        read.table(eyes["patient_id"]),
-        eyes,
-        output,
-        runs=read.runs(),
-        inputs=inputs,
-        notes=notes,
-        phantom=phantom,
-        name=predictions.name.split(".")[0],
-        n_boot=n_boot,
-        n_perm=n_perm,
-    )
-    return summary.text(done.study, done.sections, done.notes, done.output)
-
-
-def evaluate(
-    predictions: pd.DataFrame,
-    samples: pd.DataFrame,
-    output: str | Path,
-    *,
-    runs: pd.DataFrame | None = None,
-    inputs: Mapping[str, str] | None = None,
-    notes: Sequence[str] = (),
-    phantom: bool = False,
-    name: str = "imported",
-    n_boot: int = 2000,
-    n_perm: int = 2000,
-    seed: int = 0,
-) -> Evaluation:
-    """Run the study's statistics and write tables, figures and report into one folder.
-
-    Parameters
-    ----------
-    predictions, samples : DataFrame
-        Of any number of models for the same eyes, without baselines.
-    output : Path
-        Appears when all is done. A folder that this function made is replaced, no other.
-    runs : DataFrame, optional
-        run_id, backbone, protocol; by default backbone 'imported' and the run's name.
-    inputs : mapping of str to str
-        Names and hashes of the files that the tables came from.
-    notes : sequence of str
-        What a reader must know, added to the report's introduction.
-    phantom : bool
-        Whether the eyes are simulated; identifiers that begin with "phantom-" say so themselves.
-    name : str
-        Of the set of eyes, in the quadrant table.
-
-    Returns
-    -------
-    Evaluation
-
-    Raises
-    ------
-    ValueError
-        When the output folder holds something else, or the models predict different eyes.
-    OSError
-        When it cannot be written (disk full, read-only): says what is kept and what to do.
-    """
     output = Path(output).resolve()
     check_output(output)
-    if runs is None:
-        names = list(dict.fromkeys(predictions["run_id"]))
-        short = shortened(names)
-        runs = pd.DataFrame({"run_id": names, "backbone": "imported", "protocol": short})
-    ids = pd.concat([predictions["run_id"], samples["eye_id"]])
+
+    table = read.table(eyes["patient_id"])
+    everything = pd.concat([table, template_of(table)], ignore_index=True)
+    ids = pd.concat([table["run_id"], eyes["eye_id"]])
     phantom = phantom or bool(ids.str.startswith("phantom-").any())
-    everything = pd.concat([predictions, template_of(predictions)], ignore_index=True)
-    study = Study(
-        everything, samples, runs, phantom, TEMPLATE_NOTE, name, n_boot, n_perm, seed
-    )  # fmt: skip
-    notes = [*notes, *summary.notes(study)]
+    study = Study(everything, eyes, read.runs(), phantom, TEMPLATE_NOTE, name, n_boot, n_perm)
+    notes += summary.notes(study)
+
     before = (
         f"what {output} held is as it was" if output.exists() else "nothing half-written is left"
     )
     kept = f"{before}; --output names another folder"
     with errors.writing(f"evaluation {output.name}", output.parent, kept):
         with provenance.publish_folder(output) as aside:
-            found = _fill(aside, study, notes, dict(inputs or {}))
-    return Evaluation(output, study, found, notes)
+            found = _fill(aside, study, notes, inputs)
+    return summary.text(study, found, notes, output)
 
 
 def _fill(
@@ -189,7 +118,7 @@ def _fill(
 
 
 def check_output(output: Path) -> None:
-    """Raise a ValueError unless a folder is free, empty or wholly made by :func:`evaluate`."""
+    """Raise a ValueError unless a folder is free, empty or wholly made here."""
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
     marker = output / MARKER
