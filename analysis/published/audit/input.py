@@ -76,13 +76,10 @@ def read_results(path: str | Path) -> pd.DataFrame:
 
 
 def _long(raw: pd.DataFrame, path: Path) -> pd.DataFrame:
-    known = [*KEYS, "model", *LONG, "plus_minus", "line"]
-    _refuse(path, "unknown columns", [n for n in raw if n not in known], known[:-1])
-    rows = _keys(raw, path)
-    extra = raw["plus_minus"] if "plus_minus" in raw else ""
-    return rows.assign(
-        metric=raw["metric"], value=raw["value"], plus_minus=extra, line=raw["line"], column="value"
-    )
+    known = [*KEYS, "model", *LONG, "plus_minus"]
+    _refuse(path, "unknown columns", [n for n in raw if n not in (*known, "line")], known)
+    told = raw[[*LONG, "line"]].assign(plus_minus=raw.get("plus_minus", ""), column="value")
+    return _keys(raw, path).join(told)
 
 
 def _wide(raw: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -92,14 +89,11 @@ def _wide(raw: pd.DataFrame, path: Path) -> pd.DataFrame:
         raise ValueError(f"{path}: no column is a metric; expected some of {', '.join(_known())}")
     keys = _keys(raw, path)
     repeated = raw.loc[keys.duplicated(keep=False), "line"]
-    _refuse(path, "rows of one model", [f"line {n}" for n in repeated], [
-        "one row per model: average its seeds, or name them in the column protocol"
-    ])  # fmt: skip
-    parts = [
-        keys.assign(metric=name, value=raw[name], plus_minus="", line=raw["line"], column=name)
-        for name in metrics
-    ]
-    return pd.concat(parts, ignore_index=True).sort_values("line", kind="stable")
+    once = "one row per model: average its seeds, or name them in the column protocol"
+    _refuse(path, "rows of one model", [f"line {n}" for n in repeated], [once])
+    rows = keys.join(raw[["line", *metrics]]).melt([*KEYS, "line"], var_name="metric")
+    rows = rows.sort_values("line", kind="stable")
+    return rows.assign(plus_minus="", column=rows["metric"])
 
 
 def _keys(raw: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -111,38 +105,22 @@ def _keys(raw: pd.DataFrame, path: Path) -> pd.DataFrame:
         raise ValueError(f"{path}: columns model and protocol both name the model; keep one")
     named = raw.rename(columns={"model": "protocol"})
     absent = {"edition": "", "table": path.stem, "backbone": "", "protocol": ""}
-    return pd.DataFrame({k: named[k] if k in named else absent[k] for k in KEYS}, index=raw.index)
+    return pd.DataFrame({k: named.get(k, absent[k]) for k in KEYS}, index=raw.index)
 
 
 def _numbers(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Return the rows with values and ± as numbers, and the decimals that were printed."""
-    split = rows["value"].str.replace("−", "-").str.split("±", n=1, expand=True)
-    value = split[0].str.strip()
-    beside = split[1].str.strip() if 1 in split else pd.Series(None, rows.index, dtype=object)
-    spread = beside.where(beside.notna(), rows["plus_minus"].str.replace("−", "-"))
-    bad = []
-    for line, column, text, number, extra in zip(
-        rows["line"], rows["column"], rows["value"], map(_float, value), map(_float, spread),
-        strict=True,
-    ):  # fmt: skip
-        if number is None or not np.isfinite(number) or extra is None:
-            bad.append(f"line {line}, column {column}: {text!r}")
-    _refuse(path, "not numbers", bad, ["numbers such as 19.04 or 19.04 ± 0.06"])
-    return rows.assign(
-        value=value.astype(float),
-        plus_minus=[_float(text) for text in spread],
-        digits=[decimals(text) for text in value],
-    ).astype({"plus_minus": float})
-
-
-def _float(text: str | None) -> float | None:
-    """Return a number, NaN for an empty cell, None for what is neither."""
-    if not isinstance(text, str) or text in EMPTY:
-        return float("nan")
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    split = rows["value"].str.replace("−", "-").str.partition("±")
+    value, spread = split[0].str.strip(), split[2].str.strip()
+    spread = spread.where(split[1] != "", rows["plus_minus"].str.replace("−", "-"))
+    spread = spread.where(~spread.isin(EMPTY))
+    number, extra = (pd.to_numeric(text, errors="coerce") for text in (value, spread))
+    bad = ~np.isfinite(number) | (extra.isna() & spread.notna())
+    _refuse(path, "not numbers", [
+        f"line {row.line}, column {row.column}: {row.value!r}" for row in rows[bad].itertuples()
+    ], ["numbers such as 19.04 or 19.04 ± 0.06"])  # fmt: skip
+    told = {"value": value.astype(float), "plus_minus": spread.astype(float)}
+    return rows.assign(**told, digits=value.map(decimals))
 
 
 def check_results(
