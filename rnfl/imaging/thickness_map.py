@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import circle, scan_radius_px
 
 MAP_MM = 6.0  # width of a map; inferred from disc areas
@@ -36,8 +37,10 @@ SETTINGS = {
 }
 
 
-class NoDiscError(ValueError):
-    """A map in which no disc is marked."""
+BAD_MAP = "unusable rnflt map"
+NO_DISC = "no disc"
+INVALID = "invalid pixels"
+TOO_THICK = "too thick"
 
 
 @dataclass(frozen=True)
@@ -108,8 +111,8 @@ def _disc_pixels(thickness: np.ndarray) -> np.ndarray:
     least = MIN_DISC * thickness.size
     if not count or areas.max() < least:
         largest = int(areas.max()) if count else 0
-        raise NoDiscError(
-            f"no disc: the largest patch of cup and rim has {largest} px, expected {least:.0f}"
+        raise Excluded(
+            NO_DISC, f"the largest patch of cup and rim has {largest} px, expected {least:.0f}"
         )
     return labels == 1 + areas.argmax()
 
@@ -123,7 +126,7 @@ def find_disc(thickness: np.ndarray) -> Disc:
 
     Raises
     ------
-    NoDiscError
+    Excluded
         When no patch of cup and rim is as large as a small disc.
     ValueError
         See :func:`check_map`.
@@ -137,7 +140,7 @@ def invalid_share(thickness: np.ndarray) -> float:
 
     Raises
     ------
-    NoDiscError, ValueError
+    Excluded, ValueError
         See :func:`find_disc`.
     """
     thickness = check_map(thickness)
@@ -145,35 +148,53 @@ def invalid_share(thickness: np.ndarray) -> float:
     return float(np.mean(thickness[outside] <= MISSING)) if outside.any() else 1.0
 
 
-def check_quality(thickness: np.ndarray) -> str | None:
-    """Return why a map is not good enough to be used, or None.
+def check_quality(thickness: np.ndarray) -> None:
+    """Leave out a map that is not good enough to be used.
 
     Parameters
     ----------
     thickness : ndarray (S, S), µm
 
-    Returns
-    -------
-    str or None
-        No disc; more than 20 % of the pixels outside it without measurement; or more than 2 % of
-        the measured ones above 300 µm.
-
     Raises
     ------
+    Excluded
+        No disc; more than 20 % of the pixels outside it without measurement; or more than 2 % of
+        the measured ones above 300 µm.
     ValueError
         See :func:`check_map`.
     """
     thickness = check_map(thickness)
-    try:
-        invalid = invalid_share(thickness)
-    except NoDiscError as error:
-        return str(error)
+    invalid = invalid_share(thickness)
     if invalid > MAX_INVALID:
-        return f"invalid pixels: {invalid:.1%} outside the disc, at most {MAX_INVALID:.0%}"
+        raise Excluded(INVALID, f"{invalid:.1%} outside the disc, at most {MAX_INVALID:.0%}")
     thick = float(np.mean(thickness[thickness > MISSING] > THICK_UM))
     if thick > MAX_THICK:
-        return f"too thick: {thick:.1%} of it above {THICK_UM:g} µm, at most {MAX_THICK:.0%}"
-    return None
+        raise Excluded(
+            TOO_THICK, f"{thick:.1%} of it above {THICK_UM:g} µm, at most {MAX_THICK:.0%}"
+        )
+
+
+def upright(array: np.ndarray, orientation: str = "upright") -> np.ndarray:
+    """Return a map (S, S), µm, as a photograph shows the eye, if it is one and good enough.
+
+    Parameters
+    ----------
+    array : ndarray
+        ``rnflt`` as it was found.
+    orientation : {'upright', 'transposed'}
+
+    Raises
+    ------
+    Excluded
+        Where :func:`check_map` or :func:`check_quality` finds fault.
+    """
+    try:
+        thickness = check_map(array)
+    except ValueError as error:
+        raise Excluded(BAD_MAP, str(error)) from error
+    thickness = thickness.T if orientation == "transposed" else thickness
+    check_quality(thickness)
+    return thickness
 
 
 def profile(thickness: np.ndarray, laterality: str, field_mm: float = MAP_MM) -> np.ndarray:
@@ -197,7 +218,7 @@ def profile(thickness: np.ndarray, laterality: str, field_mm: float = MAP_MM) ->
 
     Raises
     ------
-    NoDiscError, ValueError
+    Excluded, ValueError
         See :func:`find_disc`; also for an unknown laterality.
     """
     thickness = check_map(thickness)

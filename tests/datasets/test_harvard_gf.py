@@ -21,7 +21,6 @@ from rnflt_tree import (
 
 from rnfl import datasets
 from rnfl.datasets import harvard_gf
-from rnfl.datasets.harvard_gf import images
 from rnfl.datasets.reading import WORKERS
 from rnfl.imaging import thickness_map
 
@@ -89,12 +88,6 @@ def test_crops_are_disc_centred_in_right_eye_orientation(prepared):
         y, x = np.nonzero(inner < 60)  # the dot at 1.73 mm temporal: image-left, on the circle
         assert x.mean() + 10 == pytest.approx(111.5 - 0.35 * 224, abs=1)
         assert y.mean() + 40 == pytest.approx(111.5, abs=1)
-
-
-def test_crop_is_padded_not_clipped():
-    image = images.crop(np.full((200, 200), 200, np.uint8), 199.5, 99.5, 6.0)
-    assert image.shape == (224, 224)
-    assert (image[:, :110] == 200).all() and (image[:, 114:] == 0).all()
 
 
 def test_manifest_states_what_was_taken_for_granted(prepared):

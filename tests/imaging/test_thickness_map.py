@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from rnflt_tree import DISC_MM, draw_map, true_profile
 
+from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import CLOCK_HOURS, quadrant_means, sector_means
 from rnfl.imaging import thickness_map
 
@@ -106,25 +107,28 @@ def test_invalid_share_leaves_the_disc_out():
 
 
 def test_quality_gate():
-    assert thickness_map.check_quality(draw_map(TRUTH, stray=500)) is None
-    assert thickness_map.check_quality(draw_map(TRUTH, missing=(0, 66))) is None  # 19.5 %
-    assert "invalid pixels: 20.5%" in thickness_map.check_quality(draw_map(TRUTH, missing=(0, 70)))
+    good = draw_map(TRUTH, stray=500)
+    np.testing.assert_array_equal(thickness_map.upright(good.T, "transposed"), good)
+    thickness_map.check_quality(draw_map(TRUTH, missing=(0, 66)))  # 19.5 %
+    with pytest.raises(Excluded, match=r"invalid pixels: 20\.5%"):
+        thickness_map.check_quality(draw_map(TRUTH, missing=(0, 70)))
     thick = draw_map(TRUTH)
     valid = np.argwhere(thick > 0)
     few, many = int(0.019 * len(valid)), int(0.021 * len(valid))
     thick[tuple(valid[:few].T)] = 301
-    assert thickness_map.check_quality(thick) is None
+    thickness_map.check_quality(thick)
     thick[tuple(valid[:many].T)] = 301
-    assert "too thick: 2.1%" in thickness_map.check_quality(thick)
+    with pytest.raises(Excluded, match=r"too thick: 2\.1%"):
+        thickness_map.upright(thick)
 
 
 @pytest.mark.parametrize("discless", [np.full((200, 200), 80.0), np.zeros((200, 200))])
 def test_no_disc_is_said(discless):
     discless[::7, ::7] = -1  # stray pixels are no disc
-    with pytest.raises(thickness_map.NoDiscError, match="largest patch of cup and rim has 1 px"):
-        thickness_map.find_disc(discless)
-    assert thickness_map.check_quality(discless).startswith("no disc: ")
-    with pytest.raises(thickness_map.NoDiscError):
+    for function in (thickness_map.find_disc, thickness_map.upright):
+        with pytest.raises(Excluded, match="no disc: the largest patch of cup and rim has 1 px"):
+            function(discless)
+    with pytest.raises(Excluded, match="no disc"):
         thickness_map.profile(discless, "OD")
 
 
@@ -159,6 +163,8 @@ def test_what_is_no_map_is_refused(bad, message):
     ):
         with pytest.raises(ValueError, match=message):
             function(bad)
+    with pytest.raises(Excluded, match=f"unusable rnflt map: .*{message}"):
+        thickness_map.upright(bad)
 
 
 def test_laterality_must_be_given():

@@ -74,15 +74,9 @@ def place(image: np.ndarray, x: float, y: float, known: bool) -> tuple[float, fl
 
 
 def crop(image: np.ndarray, x: float, y: float, short_side_mm: float = SHORT_SIDE_MM) -> np.ndarray:
-    """Return the square of 4.943 mm centred on the disc, uint8 (224, 224); black past the border.
+    """Return the square of 4.943 mm round the disc centre (px) of an upright image (H, W).
 
-    Parameters
-    ----------
-    image : ndarray uint8 (H, W), upright
-    x, y : float
-        Disc centre, px.
-    short_side_mm : float
-        Retina over the short side of the image.
+    ``short_side_mm`` is the retina over its short side.
     """
     side = round(FIELD_MM / short_side_mm * min(image.shape))
     return crops.cut(image, x, y, side, crops.BILINEAR)

@@ -17,6 +17,7 @@ from rnfl.core.geometry import N_ANGLES, centre, circle, mirror_profile, scan_ra
 from rnfl.datasets.eye import check_profile
 from rnfl.datasets.npz.files import Entry, key_of
 from rnfl.imaging import thickness_map
+from rnfl.imaging.thickness_map import BAD_MAP
 
 PROFILE, MAP, SURFACES = "profile CSV", "rnflt map", "RNFL surfaces"
 MAP_NAME = "rnflt"
@@ -24,7 +25,6 @@ DEPTH_UM = 1.95503  # µm of depth per pixel of a surface
 SURFACE_SIDE = 200  # px
 
 NO_TARGET = "no RNFL target"
-BAD_MAP = "unusable rnflt map"
 BAD_SURFACES = "unusable RNFL surfaces"
 
 EXPECTED = (
@@ -58,14 +58,11 @@ def from_map(thickness: np.ndarray, lies: str, orientation: str, map_mm: float) 
         Width of the map.
     """
     try:
-        thickness = thickness_map.check_map(thickness)
-        thickness = thickness.T if orientation == "transposed" else thickness
-        poor = thickness_map.check_quality(thickness)
-        if poor:
-            raise Excluded(BAD_MAP, poor)
-        return check_profile(thickness_map.profile(thickness, lies, map_mm).astype(float))
-    except ValueError as error:
-        raise Excluded(BAD_MAP, str(error)) from error
+        thickness = thickness_map.upright(thickness, orientation)
+    except Excluded as poor:  # one reason for all of it: another source may have the profile
+        detail = str(poor).removeprefix(f"{BAD_MAP}: ")
+        raise Excluded(BAD_MAP, detail) from poor
+    return check_profile(thickness_map.profile(thickness, lies, map_mm).astype(float))
 
 
 def from_surfaces(

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from rnfl.core.exclusion import Excluded
-from rnfl.core.geometry import N_ANGLES, to_right_eye
+from rnfl.core.geometry import FIELD_MM, N_ANGLES, to_right_eye
 from rnfl.core.splits import patient_split
 from rnfl.datasets.eye import Eye, check_profile
 from rnfl.datasets.harvard_gf import images
@@ -39,7 +39,6 @@ VERSION = 1  # of this preparation; raise it when the same files would give othe
 PREFIX = "harvard_gf-"  # of eye and patient ids
 
 NO_MAP = "no array rnflt in the npz"
-BAD_MAP = "unusable rnflt map"
 NO_LATERALITY = "laterality not stated"
 NO_SPLIT = "no split, though other eyes have one"
 SAME_MAP = "same map as another eye's"
@@ -98,7 +97,7 @@ class HarvardGF(NpzDataset):
         laterality = labels["laterality"] or options.laterality
         if not laterality:
             raise Excluded(NO_LATERALITY)
-        thickness = _upright_map(arrays["rnflt"], options.map_orientation)
+        thickness = thickness_map.upright(arrays["rnflt"], options.map_orientation)
         lies = laterality if options.left_eyes == "as taken" else "OD"
         disc, field_mm = thickness_map.find_disc(thickness), options.map_mm
         profile = check_profile(thickness_map.profile(thickness, lies, field_mm))
@@ -122,7 +121,8 @@ class HarvardGF(NpzDataset):
             "invalid": thickness_map.invalid_share(thickness),
             "measured": float(np.isfinite(profile).sum() / N_ANGLES),
         }
-        return Eye(to_right_eye(images.crop(seen, x, y, field_mm), lies), profile, row)
+        crop = crops.cut_exactly(seen, x, y, FIELD_MM / field_mm * seen.shape[1])
+        return Eye(to_right_eye(crop, lies), profile, row)
 
     @cached_property
     def splits(self) -> dict[str, str | None]:
@@ -173,23 +173,3 @@ class HarvardGF(NpzDataset):
     ) -> dict[str, Any]:
         counts = {"files": len(self.raw.npz)}
         return {"counts": counts, "findings": statements(self.options, samples)}
-
-
-def _upright_map(array: np.ndarray, orientation: str) -> np.ndarray:
-    """Return a thickness map (S, S), µm, as a photograph shows the eye.
-
-    Raises
-    ------
-    Excluded
-        When it is none, or too poor.
-    """
-    try:
-        thickness = thickness_map.check_map(array)
-    except ValueError as error:
-        raise Excluded(BAD_MAP, str(error)) from error
-    thickness = thickness.T if orientation == "transposed" else thickness
-    poor = thickness_map.check_quality(thickness)
-    if poor:
-        reason, _, detail = poor.partition(": ")
-        raise Excluded(reason, detail)
-    return thickness

@@ -15,9 +15,7 @@ import numpy as np
 from PIL import Image
 
 from rnfl.core.exclusion import Excluded
-from rnfl.core.geometry import FIELD_MM
 from rnfl.datasets.npz.images import NAMES, grey
-from rnfl.imaging import crops
 from rnfl.storage.provenance import sha256_bytes
 
 WHITE_UM = 300.0  # thickness that is drawn white
@@ -101,17 +99,3 @@ def _read(path: Path, hashes: dict[str, str]) -> np.ndarray:
 def draw_map(thickness: np.ndarray) -> np.ndarray:
     """Return a thickness map (S, S) in µm as grey uint8: 0 black (also missing), 300 µm white."""
     return np.rint(np.clip(thickness / WHITE_UM, 0, 1) * 255).astype(np.uint8)
-
-
-def crop(image: np.ndarray, x: float, y: float, field_mm: float) -> np.ndarray:
-    """Return the square of 4.943 mm centred on the disc, uint8 (224, 224); black past the border.
-
-    Parameters
-    ----------
-    image : ndarray uint8 (S, S)
-        As wide as ``field_mm``.
-    x, y : float
-        Disc centre, px; fractions count, for such an image may have few pixels.
-    field_mm : float
-    """
-    return crops.cut_exactly(image, x, y, FIELD_MM / field_mm * image.shape[1])
