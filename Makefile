@@ -10,6 +10,10 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV    := $(shell command -v uv 2>/dev/null)
 
+ifeq ($(origin PROFILE),command line)
+$(error PROFILE is called PRESET now: give PRESET=$(PROFILE))
+endif
+
 CHECK := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help

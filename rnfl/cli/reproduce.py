@@ -19,6 +19,14 @@ PARAMETERS = {("smoke", "12_learning_on_grape"): {"stand_in": "phantom-cfp-64-s1
 PresetOption = Annotated[str, typer.Option(help="smoke, phantom, reference or paper")]
 
 
+def _refuse_profile(value: str | None) -> None:
+    if value is not None:
+        raise ValueError(f"--profile is called --preset now: give --preset {value}")
+
+
+OldOption = Annotated[str | None, typer.Option("--profile", hidden=True, callback=_refuse_profile)]
+
+
 @app.command()
 def figures(
     results: Annotated[Path | None, typer.Option(help="default: data/results")] = None,
@@ -39,6 +47,7 @@ def notebook(
     parameter: Annotated[
         list[str] | None, typer.Option("--parameter", "-p", help="name=value, value in JSON")
     ] = None,
+    profile: OldOption = None,
 ) -> None:
     """Execute one notebook through the strict runner."""
     from rnfl.study import notebooks
@@ -62,6 +71,7 @@ def reproduce(
     scheduler: Annotated[
         str | None, typer.Option(help="join this Dask cluster: tcp://host:port")
     ] = None,
+    profile: OldOption = None,
 ) -> None:
     """Prepare data, train what is missing, execute the notebooks and build the report."""
     from analysis.published import audit as auditing

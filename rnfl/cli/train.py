@@ -48,7 +48,6 @@ def train(
     from rnfl.training.config import RunConfig
 
     _refuse_unread(context, protocol)
-    datasets.prepare(dataset)
     config = RunConfig(
         dataset,
         backbone,
@@ -60,12 +59,13 @@ def train(
         lr_scale=lr_scale,
         split=split,
         start=_run_id(start) if start else None,
-        augment=None if augment == "none" else augment,
+        augment=_augment(augment),
         views=views,
         micro_batch=_micro_batch(micro_batch),
         precision=precision,
         compile=compile,
     )
+    datasets.prepare(dataset)
     with _together() as first:
         result = run(config)
         if not first:
@@ -152,9 +152,18 @@ def _refuse_unread(context: typer.Context, protocol: str) -> None:
 def _micro_batch(text: str) -> int | str | None:
     if text in ("all", "auto"):
         return None if text == "all" else text
-    if text.isdecimal():
+    if text.isdecimal() and int(text):
         return int(text)
-    raise ValueError(f"--micro-batch {text!r}: expected a number of images, 'auto' or 'all'")
+    raise ValueError(
+        f"--micro-batch {text!r}: expected how many images are computed at once, 1 or more, or "
+        "'auto' or 'all'"
+    )
+
+
+def _augment(text: str) -> str | None:
+    if text in ("intensity", "none"):
+        return None if text == "none" else text
+    raise ValueError(f"--augment {text!r}: expected 'intensity', or 'none' in small letters")
 
 
 def _run_id(run: str) -> str:

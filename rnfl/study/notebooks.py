@@ -97,6 +97,8 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
     """
     known = parameters_of(notebook)
     unknown = sorted(set(parameters) - set(known))
+    if "profile" in unknown and "preset" in known:
+        raise ValueError(f"{notebook}: the parameter 'profile' is called 'preset' now")
     if unknown:
         raise ValueError(
             f"{notebook}: unknown parameter {', '.join(unknown)}; "

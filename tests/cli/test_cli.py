@@ -1,5 +1,7 @@
 """The command line: thin, and its errors name what would be right."""
 
+import subprocess
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -8,6 +10,7 @@ from rnfl import cli
 from rnfl.cli import evaluate
 from rnfl.core import metrics, schema
 from rnfl.storage import provenance
+from rnfl.storage.paths import project_root
 
 
 def run(*arguments: str):
@@ -42,6 +45,13 @@ def test_audit_prints_findings_and_keeps_them(tmp_path):
         (["notebook", "09_phantom", "-p", "eyes=3"], "unknown parameter eyes; it has preset"),
         (["reproduce", "--preset", "full"], "unknown preset 'full'; valid names are"),
         (["prepare", "unknown-7"], "dataset 'unknown-7' is unknown"),
+        (["reproduce", "--profile", "smoke"], "--profile is called --preset now: give --preset sm"),
+        (["notebook", "09_phantom", "--profile", "smoke"], "--profile is called --preset now"),
+        (["notebook", "09_phantom", "-p", 'profile="smoke"'], "'profile' is called 'preset' now"),
+        (["train", "absent", "phantom_mae", "--augment", "None"], "or 'none' in small letters"),
+        (["train", "absent", "phantom_mae", "--micro-batch", "0"], "--micro-batch '0': expected"),
+        (["train", "absent", "phantom_mae", "--micro-batch", "-3"], "--micro-batch '-3': expected"),
+        (["train", "absent", "phantom_mae", "--micro-batch", "abc"], "1 or more, or 'auto' or"),
     ],
 )
 def test_errors_name_the_valid_values(arguments, message, monkeypatch):
@@ -49,6 +59,12 @@ def test_errors_name_the_valid_values(arguments, message, monkeypatch):
     monkeypatch.setattr("sys.argv", ["rnfl", *arguments])
     with pytest.raises(SystemExit, match=r"^error: "):
         cli.main()
+
+
+def test_the_old_name_of_a_preset_is_refused_by_make():
+    asked = ["make", "--dry-run", "reproduce", "PROFILE=smoke"]
+    done = subprocess.run(asked, cwd=project_root(), capture_output=True, text=True)
+    assert done.returncode and "PROFILE is called PRESET now: give PRESET=smoke" in done.stderr
 
 
 def test_evaluate_says_which_file_it_needs(tmp_path):

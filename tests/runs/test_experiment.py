@@ -89,6 +89,21 @@ def test_asking_again_neither_trains_nor_imports_torch(result):
     assert answer.stdout.strip() == result.run_id
 
 
+def test_dataset_and_address_are_resolved_once(root, monkeypatch):
+    opened, addressed = [], []
+
+    def counted(made, function):
+        return lambda *args: made.append(args) or function(*args)
+
+    monkeypatch.setattr(datasets, "open_dataset", counted(opened, datasets.open_dataset))
+    monkeypatch.setattr(address, "run_id", counted(addressed, address.run_id))
+    unfinished = replace(CONFIG, seed=99, epochs=1)
+    for config in (unfinished, unfinished):
+        run(config, silent)
+        assert len(opened) == len(addressed) == 1
+        opened.clear(), addressed.clear()
+
+
 def test_saved_weights_give_the_saved_predictions(result):
     model = restore.load_model(result)
     prepared = datasets.load("tiny-slo")

@@ -1,10 +1,15 @@
 """Which engine computes a grid, and how the processes of one machine share it."""
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from training_data import make_dataset
 from typer.testing import CliRunner
 
 from rnfl import cli, datasets
@@ -148,3 +153,31 @@ def test_reproduce_hands_its_options_to_the_grid_and_its_notebooks(monkeypatch):
     assert asked == [("local", 3, None), "", ("dask", None, "tcp://a:1"), "tcp://a:1"]
     result = CliRunner().invoke(cli.app, [*command, "magic"])
     assert "unknown engine 'magic'" in str(result.exception) and len(asked) == 4
+
+
+GRID = """
+from dataclasses import replace
+import rnfl
+if __name__ == "__main__":
+    config = rnfl.RunConfig(
+        "tiny-slo", "phantom_scratch", "naive", epochs=500, warmup_epochs=0, batch_size=6
+    )
+    rnfl.run_grid([config, replace(config, seed=43)], engine="local", workers=2)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_grid_ended_by_a_signal_leaves_no_semaphores(tmp_path, monkeypatch, number):
+    monkeypatch.setenv("RNFL_DATA", str(tmp_path))
+    make_dataset("tiny-slo", n=12)
+    script = tmp_path / "grid.py"
+    script.write_text(GRID)
+    process = subprocess.Popen([sys.executable, script], stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 120
+    while not list(tmp_path.glob("runs/.partial/*/state.json")) and time.monotonic() < until:
+        time.sleep(0.1)
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode in (128 + number, -number)
+    assert "semaphore" not in said and "resource_tracker" not in said
+    assert len(list(tmp_path.glob("runs/.partial/*/checkpoint.pt"))) >= 1

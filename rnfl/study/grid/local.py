@@ -1,6 +1,7 @@
 """The engine 'local': worker processes on one machine."""
 
 import os
+import signal
 import threading
 import time
 import traceback
@@ -57,15 +58,38 @@ def _pool(shares: list[Share]) -> Iterator[ProcessPoolExecutor]:
     queue = context.SimpleQueue()
     for share in shares:
         queue.put(share)
-    pool = ProcessPoolExecutor(len(shares), context, _start_worker, (os.getpid(), queue))
+    with _leaving_by_the_door():
+        pool = ProcessPoolExecutor(len(shares), context, _start_worker, (os.getpid(), queue))
+        try:
+            yield pool
+        except BaseException:
+            for worker in set(active_children()) - others:
+                worker.terminate()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _leaving_by_the_door() -> Iterator[None]:
+    """Let SIGTERM unwind the stack.
+
+    By default it ends the process on the spot, and Python then warns of the semaphores that the
+    pool left behind.
+    """
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    theirs = signal.getsignal(signal.SIGTERM)
+    if theirs != signal.SIG_DFL or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGTERM, leave)
     try:
-        yield pool
-        pool.shutdown()
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for worker in set(active_children()) - others:
-            worker.terminate()
-        raise
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, theirs)
 
 
 def _collect(futures: dict, waiting: dict, failures: dict, bar: tqdm) -> None:
@@ -84,6 +108,8 @@ def _collect(futures: dict, waiting: dict, failures: dict, bar: tqdm) -> None:
 
 def _start_worker(parent: int, queue: SimpleQueue) -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    # Bars lock between processes by default, and a worker that leaves early would leak that lock.
+    tqdm.set_lock(threading.RLock())
     queue.get().take()
 
 
