@@ -36,6 +36,9 @@ def test_audit_prints_findings_and_keeps_them(tmp_path):
     printed = run("audit", str(table), "--output", str(tmp_path / "findings.csv")).stdout
     assert "DOES NOT HOLD  [constant bound" in printed
     assert "naive" in (tmp_path / "findings.csv").read_text()
+    unwritten = run("audit", str(table), "--output", str(table / "findings.csv"))
+    assert "DOES NOT HOLD" in unwritten.stdout
+    assert "cannot write findings findings.csv into" in str(unwritten.exception)
 
 
 @pytest.mark.parametrize(
