@@ -43,6 +43,10 @@ class RawDataset(ABC):
         Folder, table or archive of the raw files.
     options : dataclass
         What the owner of the files says of them, see :mod:`rnfl.datasets.options`.
+    exclusions : list of dict
+        Eyes that are left out: ``id``, ``reason``, ``detail`` and facts.
+    found : dict of eye to dict
+        What :meth:`read` noted of each eye, also of one that is left out.
     """
 
     dataset: ClassVar[str]  # name that the registry knows it by
@@ -55,6 +59,8 @@ class RawDataset(ABC):
     def __init__(self, name: str, place: Path) -> None:
         self.name, self.place = name, place
         self.options = read_options(place, self.Options)
+        self.exclusions: list[dict] = []
+        self.found: dict[str, dict] = {}
 
     def close(self) -> None:  # noqa: B027 (most have nothing to close)
         """Close what is open of the raw files."""
@@ -100,31 +106,27 @@ class RawDataset(ABC):
         read, and whatever :meth:`choose`, :meth:`samples` and :meth:`about` need.
         """
 
-    def choose(
-        self, eyes: list[KeptEye], exclusions: list[dict], found: Mapping[str, dict]
-    ) -> tuple[list[KeptEye], list[dict]]:
-        """Return eyes and exclusions after what only shows when all eyes have been read."""
-        return eyes, exclusions
+    def choose(self, eyes: list[KeptEye]) -> list[KeptEye]:
+        """Return the eyes that stay, and add to the exclusions, when all eyes have been read."""
+        return eyes
 
     @abstractmethod
     def samples(self, eyes: Sequence[KeptEye]) -> pd.DataFrame:
         """Return one row per eye, with modality and split."""
 
     @abstractmethod
-    def about(
-        self,
-        samples: pd.DataFrame,
-        profiles: np.ndarray,
-        exclusions: list[dict],
-        found: Mapping[str, dict],
-    ) -> dict[str, Any]:
+    def about(self, samples: pd.DataFrame, profiles: np.ndarray) -> dict[str, Any]:
         """Return the fields of the manifest that only this dataset has: counts, findings, more."""
 
-    def none_left(self, exclusions: list[dict]) -> str:
+    def none_left(self) -> str:
         """Say why no eye is left."""
-        reasons = Counter(one["reason"] for one in exclusions)
-        told = "; ".join(f"{n} x {reason}" for reason, n in reasons.most_common())
-        return f"no eye is left: {told}, as {(exclusions or [{}])[0].get('detail') or '-'}"
+        told = "; ".join(f"{n} x {reason}" for reason, n in self.reasons.most_common())
+        return f"no eye is left: {told}, as {(self.exclusions or [{}])[0].get('detail') or '-'}"
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """How many eyes are left out for which reason."""
+        return Counter(one["reason"] for one in self.exclusions)
 
     def extra(self) -> dict[str, pd.DataFrame]:
         """Return further tables of the prepared dataset, by file name."""
@@ -229,7 +231,7 @@ class RawDataset(ABC):
 
     def _prepare(self) -> Prepared:
         method = self.method(self.options)
-        eyes, exclusions = read_eyes(
+        eyes, self.exclusions = read_eyes(
             self.items(),
             self._read,
             name=self.name,
@@ -238,16 +240,16 @@ class RawDataset(ABC):
             stamp=self.stamp,
             what=self.title,
         )
-        found = {eye.row["eye_id"]: eye.row.pop("found") for eye in eyes}
-        found |= {one["id"]: one.pop("found") for one in exclusions}
-        eyes, exclusions = self.choose(eyes, exclusions, found)
+        self.found = {eye.row["eye_id"]: eye.row.pop("found") for eye in eyes}
+        self.found |= {one["id"]: one.pop("found") for one in self.exclusions}
+        eyes = self.choose(eyes)
         if not eyes:
-            raise ValueError(f"{self.place}: {self.none_left(exclusions)}")
+            raise ValueError(f"{self.place}: {self.none_left()}")
         samples = self.samples(eyes)
         refuse_shared_patients(samples, str(self.place))
         profiles = np.stack([eye.profile for eye in eyes])
-        known = {file: value for of in found.values() for file, value in of["hashes"].items()}
-        about = self.about(samples, profiles, exclusions, found)
+        known = {file: value for of in self.found.values() for file, value in of["hashes"].items()}
+        about = self.about(samples, profiles)
         fields = {
             "dataset": self.dataset,
             "modality": samples["modality"].iloc[0],
@@ -255,9 +257,9 @@ class RawDataset(ABC):
             "field_mm": FIELD_MM,
             "settings": {**method, **self.fingerprint(known)},
             "source": str(self.place),
-            "exclusions": exclusions,
+            "exclusions": self.exclusions,
             **about,
-            "counts": {"excluded": Counter(e["reason"] for e in exclusions), **about["counts"]},
+            "counts": {"excluded": self.reasons, **about["counts"]},
         }
         images = (eye.image for eye in eyes)
         return write(self.name, images, profiles, samples, fields, extra=self.extra())

@@ -201,20 +201,17 @@ class FairFedMed(NpzDataset):
         profile = targets.from_surfaces(layers["ilm"], layers["rnfl"], *how, disc)
         return profile, targets.SURFACES
 
-    def choose(
-        self, eyes: list[KeptEye], exclusions: list[dict], found: Mapping[str, dict]
-    ) -> tuple[list[KeptEye], list[dict]]:
+    def choose(self, eyes: list[KeptEye]) -> list[KeptEye]:
         """Refuse codes that nobody knows; leave out eyes of a profile CSV without a file."""
-        _refuse_unknown_codes({e.key: found[e.key] for e in self.raw.npz}, str(self.place))
-        absent = sorted(self.csv.absent.items())
-        return eyes, exclusions + [
-            {"id": key, "reason": NO_FILE, "detail": csv} for key, csv in absent
-        ]
+        _refuse_unknown_codes({e.key: self.found[e.key] for e in self.raw.npz}, str(self.place))
+        for key, csv in sorted(self.csv.absent.items()):
+            self.exclusions.append({"id": key, "reason": NO_FILE, "detail": csv})
+        return eyes
 
-    def none_left(self, exclusions: list[dict]) -> str:
-        n = Counter(one["reason"] for one in exclusions)[NO_LATERALITY]
+    def none_left(self) -> str:
+        n = self.reasons[NO_LATERALITY]
         if not n:
-            return super().none_left(exclusions)
+            return super().none_left()
         return (
             f"{n} eyes of unknown laterality and no other eye left. "
             "Left eyes must be mirrored: add a column laterality (OD or OS) to a table, or an "
@@ -231,17 +228,11 @@ class FairFedMed(NpzDataset):
             samples["split"] = self.split_by_patient(samples)
         return samples
 
-    def about(
-        self,
-        samples: pd.DataFrame,
-        profiles: np.ndarray,
-        exclusions: list[dict],
-        found: Mapping[str, dict],
-    ) -> dict[str, Any]:
-        counted = [found[eye] for eye in samples["eye_id"]]
+    def about(self, samples: pd.DataFrame, profiles: np.ndarray) -> dict[str, Any]:
+        counted = [self.found[eye] for eye in samples["eye_id"]]
         shapes = Counter(one["shape"] for one in counted)
         counts = {
-            "files": len(found),
+            "files": len(self.found),
             "targets": Counter(samples["target_source"]),
             "orientation": shapes,
             "disc_centre_assumed": int((~samples["disc_stated"]).sum()),

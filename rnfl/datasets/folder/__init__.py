@@ -91,22 +91,22 @@ class Folder(RawDataset):
             raise Excluded(*item.fault)
         return read_eye(item, self.options, self.table.labels, self._label(item.path), found)
 
-    def choose(
-        self, eyes: list[KeptEye], exclusions: list[dict], found: Mapping[str, dict]
-    ) -> tuple[list[KeptEye], list[dict]]:
+    def choose(self, eyes: list[KeptEye]) -> list[KeptEye]:
         """Leave out eyes whose file an earlier row has under another name."""
-        first, kept, twins = {}, [], []
+        first, kept = {}, []
         for eye in eyes:
             key = eye.row["eye_id"]
-            (digest,) = found[key]["hashes"].values()
+            (digest,) = self.found[key]["hashes"].values()
             if first.setdefault(digest, key) == key:
                 kept.append(eye)
             else:
-                twins.append({"id": key, "reason": SAME_PHOTOGRAPH, "detail": first[digest]})
-        return kept, exclusions + twins
+                self.exclusions.append(
+                    {"id": key, "reason": SAME_PHOTOGRAPH, "detail": first[digest]}
+                )
+        return kept
 
-    def none_left(self, exclusions: list[dict]) -> str:
-        return super().none_left(exclusions).replace("no eye", "no photograph", 1)
+    def none_left(self) -> str:
+        return super().none_left().replace("no eye", "no photograph", 1)
 
     def samples(self, eyes: Sequence[KeptEye]) -> pd.DataFrame:
         """Return the samples with the CSV's split; else 70/15/15, or all for testing."""
@@ -122,13 +122,7 @@ class Folder(RawDataset):
             return samples.assign(split="test")
         return samples.assign(split=self.split_by_patient(samples))
 
-    def about(
-        self,
-        samples: pd.DataFrame,
-        profiles: np.ndarray,
-        exclusions: list[dict],
-        found: Mapping[str, dict],
-    ) -> dict[str, Any]:
+    def about(self, samples: pd.DataFrame, profiles: np.ndarray) -> dict[str, Any]:
         strangers = self._strangers()
         counts = {
             "rows": len(self.table.rows),

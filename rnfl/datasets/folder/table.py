@@ -16,7 +16,7 @@ import pandas as pd
 
 from rnfl.core.demographics import OLDEST, UNKNOWN, spelt
 from rnfl.core.geometry import N_ANGLES
-from rnfl.core.schema import RNFL_COLUMNS
+from rnfl.core.schema import RNFL_COLUMNS, profile_columns
 from rnfl.imaging.fundus import MM_PER_DEGREE
 from rnfl.storage.tables import identifiers, listed, numbers, read_table
 
@@ -39,7 +39,6 @@ RANGES = {
     "field_degrees": (5, 200, "degrees"),
 }
 ANGLES = [str(angle) for angle in range(N_ANGLES)]
-FEW = 36  # numbered columns that make no profile yet
 EXPECTED = (
     "Expected a CSV with the columns image (file) and eye (OD or OS), and optionally patient_id, "
     "disc_x and disc_y (px), width_mm or field_degrees, split, age, sex, race, ethnicity, "
@@ -169,16 +168,7 @@ def _name_labels(frame: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, str]:
     lacking = [name for name in RNFL_COLUMNS[1:] if name not in frame]
     if quadrants and lacking:
         raise ValueError(f"{path}: {listed(quadrants)} without {listed(lacking)}: all four belong")
-    numbered = [name for name in frame if name.isdigit()]
-    numbered = numbered if len(numbered) > FEW else []
-    if numbered and set(numbered) != set(ANGLES):
-        gone = [name for name in ANGLES if name not in frame]
-        beyond = [name for name in numbered if name not in ANGLES]
-        raise ValueError(
-            f"{path}: expected profile columns 0 to {N_ANGLES - 1}"
-            + (f"; missing {listed(gone)}" if gone else "")
-            + (f"; too much is {listed(beyond)} (360° is 0° again)" if beyond else "")
-        )
+    numbered = profile_columns(frame, str(path))
     which = {(True, True): "both", (True, False): "profiles", (False, True): "quadrants"}
     return frame, which.get((bool(numbered), bool(quadrants)), "none")
 

@@ -178,7 +178,7 @@ class Grape(RawDataset):
         }
         return Eye(image, np.full(N_ANGLES, np.nan, dtype=np.float32), columns)
 
-    def none_left(self, exclusions: list[dict]) -> str:
+    def none_left(self) -> str:
         return "no eye has both RNFL thickness and a usable photograph"
 
     def samples(self, eyes: Sequence[KeptEye]) -> pd.DataFrame:
@@ -187,14 +187,8 @@ class Grape(RawDataset):
     def extra(self) -> dict[str, pd.DataFrame]:
         return {VISITS: self.visits}
 
-    def about(
-        self,
-        samples: pd.DataFrame,
-        profiles: np.ndarray,
-        exclusions: list[dict],
-        found: Mapping[str, dict],
-    ) -> dict[str, Any]:
-        faults = {eye: of["fault"] for eye, of in found.items() if "fault" in of}
+    def about(self, samples: pd.DataFrame, profiles: np.ndarray) -> dict[str, Any]:
+        faults = {eye: of["fault"] for eye, of in self.found.items() if "fault" in of}
         faults = {eye: faults[eye] for eye in samples["eye_id"] if eye in faults}
         later = self.visits[self.visits["visit"] > 1]
         counts = {
@@ -211,14 +205,10 @@ class Grape(RawDataset):
             },
             "not_in_workbook": len(self.strangers),
         }
-        return {"counts": counts, "findings": self._findings(samples, exclusions, faults, later)}
+        return {"counts": counts, "findings": self._findings(samples, faults, later)}
 
     def _findings(
-        self,
-        samples: pd.DataFrame,
-        exclusions: list[dict],
-        faults: Mapping[str, str],
-        later: pd.DataFrame,
+        self, samples: pd.DataFrame, faults: Mapping[str, str], later: pd.DataFrame
     ) -> list[str]:
         """Return in words what was found besides what the counts say."""
         found = ["Photographs are taken to be 45° wide, 13.0 mm (ours)."]
@@ -237,7 +227,7 @@ class Grape(RawDataset):
                 f"{samples['roi_distance'].median():.2f} disc radii, {len(far)} beyond {FAR:g}"
                 + (f" ({listed(far)})." if len(far) else ".")
             )
-        without = [one for one in exclusions if one["reason"] == NO_PHOTOGRAPH]
+        without = [one for one in self.exclusions if one["reason"] == NO_PHOTOGRAPH]
         regions = sum(one["has_region"] for one in without)
         if regions:
             found.append(f"Of {len(without)} eyes without photograph {regions} have an ROI image.")

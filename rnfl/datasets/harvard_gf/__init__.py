@@ -11,7 +11,6 @@ Whose eye it is and how it lies is never guessed: the files, a table or ``harvar
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
@@ -134,11 +133,10 @@ class HarvardGF(NpzDataset):
             found[self.key(entry)] = told or next(filter(None, parts), None)
         return found
 
-    def choose(
-        self, eyes: list[KeptEye], exclusions: list[dict], found: Mapping[str, dict]
-    ) -> tuple[list[KeptEye], list[dict]]:
+    def choose(self, eyes: list[KeptEye]) -> list[KeptEye]:
         """Leave out what only shows beside other eyes: no split where they have one, same map."""
-        results = {eye.row["eye_id"]: eye for eye in eyes} | {one["id"]: one for one in exclusions}
+        results = {one["id"]: one for one in self.exclusions}
+        results |= {eye.row["eye_id"]: eye for eye in eyes}
         kept, left_out, first = [], [], {}
         for key, split in self.splits.items():
             result = results[key]
@@ -146,17 +144,19 @@ class HarvardGF(NpzDataset):
                 left_out.append({"id": key, "reason": NO_SPLIT, "detail": ""})
             elif isinstance(result, dict):
                 left_out.append(result)
-            elif first.setdefault(found[key]["map"], key) != key:
-                owner = first[found[key]["map"]].removeprefix(PREFIX)
+            elif first.setdefault(self.found[key]["map"], key) != key:
+                owner = first[self.found[key]["map"]].removeprefix(PREFIX)
                 left_out.append({"id": key, "reason": SAME_MAP, "detail": owner})
             else:
                 kept.append(result)
-        return kept, left_out
+        self.exclusions = left_out
+        return kept
 
-    def none_left(self, exclusions: list[dict]) -> str:
-        counts = Counter(one["reason"] for one in exclusions)
-        listing = "; ".join(f"{reason}: {n}" for reason, n in counts.most_common())
-        hints = "".join(f"\n{reason}: {HINTS[reason]}" for reason in counts if reason in HINTS)
+    def none_left(self) -> str:
+        listing = "; ".join(f"{reason}: {n}" for reason, n in self.reasons.most_common())
+        hints = "".join(
+            f"\n{reason}: {HINTS[reason]}" for reason in self.reasons if reason in HINTS
+        )
         return f"no eye is left of {len(self.raw.npz)} ({listing}){hints}"
 
     def samples(self, eyes: Sequence[KeptEye]) -> pd.DataFrame:
@@ -164,12 +164,6 @@ class HarvardGF(NpzDataset):
         told = [self.splits[eye] for eye in samples["eye_id"]]
         return samples.assign(split=told if any(told) else patient_split(samples))
 
-    def about(
-        self,
-        samples: pd.DataFrame,
-        profiles: np.ndarray,
-        exclusions: list[dict],
-        found: Mapping[str, dict],
-    ) -> dict[str, Any]:
+    def about(self, samples: pd.DataFrame, profiles: np.ndarray) -> dict[str, Any]:
         counts = {"files": len(self.raw.npz)}
         return {"counts": counts, "findings": statements(self.options, samples)}

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from rnfl.core.demographics import spelt
-from rnfl.core.geometry import N_ANGLES
+from rnfl.core.schema import profile_columns
 from rnfl.core.splits import refuse_shared_patients
 from rnfl.datasets.npz.files import Entry, Source, key_of
 from rnfl.storage.provenance import sha256_bytes
@@ -89,7 +89,7 @@ def read_tables(source: Source, besides: Collection[Entry] = ()) -> Tables:
             tables.unread.append(entry.name)
             continue
         frame = _frame(data, where)
-        angles = _angles(frame, where)
+        angles = profile_columns(frame, where)
         key = next((name for name in KEYS if name in frame), None)
         if key is None and not angles:
             tables.unread.append(entry.name)
@@ -112,7 +112,7 @@ def read_tables(source: Source, besides: Collection[Entry] = ()) -> Tables:
             )
         (tables.read if known.any() else tables.unread).append(entry.name)
         if angles:
-            _add_profiles(tables, frame, names, where, origin)
+            _add_profiles(tables, frame[angles], names, where, origin)
             strange = [name for name, ok in zip(names, known, strict=True) if not ok]
             tables.absent |= {name: entry.name for name in strange}
         else:
@@ -163,26 +163,8 @@ def _lines(data: bytes, where: str) -> Iterator[tuple[int, list[str]]]:
         raise ValueError(f"{where} cannot be read as a CSV in UTF-8: {error}") from error
 
 
-def _angles(frame: pd.DataFrame, where: str) -> list[str]:
-    """Return the 360 columns of a profile CSV, or none of another table."""
-    numbered = [name for name in frame if name.isdigit()]
-    if len(numbered) < N_ANGLES // 10:
-        return []
-    columns = [str(angle) for angle in range(N_ANGLES)]
-    lacking = [name for name in columns if name not in frame]
-    beyond = [name for name in numbered if name not in columns]
-    if lacking or beyond:
-        raise ValueError(
-            f"{where}: expected profile columns 0 to {N_ANGLES - 1}"
-            + (f"; missing {listed(lacking)}" if lacking else "")
-            + (f"; too much is {listed(beyond)} (360° is 0° again)" if beyond else "")
-        )
-    return columns
-
-
 def _add_profiles(tables, frame, names, where, origin) -> None:
-    columns = [str(angle) for angle in range(N_ANGLES)]
-    values = np.column_stack([numbers(frame[name], f"{where}: {name}") for name in columns])
+    values = np.column_stack([numbers(frame[name], f"{where}: {name}") for name in frame])
     for name, profile in zip(names, values, strict=True):
         if name in origin:
             raise ValueError(f"{where}: {name!r} has a profile in {origin[name]} too; keep one")
