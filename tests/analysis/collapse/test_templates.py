@@ -50,6 +50,16 @@ def test_the_same_data_give_the_same_templates_and_more_of_them_lie_nearer():
     assert near[0] == pytest.approx(around_mean)
 
 
+def test_starts_are_enough_for_few_eyes_and_as_they_were_for_many():
+    for world in range(3):
+        _, label = profiles(eyes(40, seed=world), seed=world, missing=0.05)
+        few = label[:60]
+        found = [templates.find_templates(few, templates.K, seed) for seed in range(4)]
+        distance = [templates.distance_to_nearest(few, one)[0].mean() for one in found]
+        assert max(distance) / min(distance) < 1.002
+    assert [templates._n_starts(n) for n in (300, 360, 5000)] == [templates.STARTS] * 3
+
+
 def test_fewer_eyes_than_templates_are_no_number_and_wrong_counts_an_error():
     truth, label = profiles(eyes(2))
     assert len(truth) <= templates.K
