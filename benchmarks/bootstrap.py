@@ -35,8 +35,8 @@ from scipy import stats
 from tqdm import tqdm
 
 from analysis.collapse import DEFINITIONS
-from analysis.fairness.gaps import max_min, tally_of
-from analysis.fairness.groups import ATTRIBUTES, MIN_EYES, Tally
+from analysis.fairness import ATTRIBUTES, max_min
+from analysis.fairness.groups import Tally, grouping
 from analysis.resampling.bootstrap import LEVEL, patient_counts
 from analysis.resampling.patient_sums import PER_EYE, PatientSums, replicates
 from rnfl.core import metrics
@@ -78,7 +78,8 @@ class Study:
 
     def tally(self, errors: np.ndarray) -> Tally:
         """Return the groups of all attributes."""
-        return tally_of(errors, self.codes, self.eyes, ATTRIBUTES, MIN_EYES, 1)
+        groups = [grouping(self.eyes, name) for name in ATTRIBUTES]
+        return Tally(groups, self.codes, np.isfinite(errors).all(axis=0))
 
     def ours(self, names: tuple[str, ...], shared: bool = False) -> dict[str, np.ndarray]:
         """Return our replicates of metrics and gaps; all is made again but, if shared, the draw."""
@@ -91,9 +92,7 @@ class Study:
             errors = metrics.mae_per_eye(self.prediction, self.target)[None]
             tally = self.tally(errors)
             means = tally.resampled(errors, counts)[0]
-            gaps = [
-                max_min(means[:, where][:, tally.large[where]]) for where in tally.slices.values()
-            ]
+            gaps = [max_min(tally.pick(means, name)) for name in tally.slices]
             found = dict(zip(GAPS, [*gaps, np.mean(gaps, axis=0)], strict=True))
             out |= {name: found[name] for name in names if name in GAPS}
         return out

@@ -32,6 +32,7 @@ from throughput import configured
 
 from analysis import figures
 from analysis.reports.evaluation import sections, template_of, write_sections
+from analysis.resampling import Resampling
 from rnfl import datasets
 from rnfl.core import schema
 from rnfl.runs import restore
@@ -80,7 +81,9 @@ def evaluation_job(n: int, folder: Path, n_boot: int) -> Iterator[tuple[str, Cal
     predictions = pd.concat([predictions, template_of(predictions)], ignore_index=True)
     runs = pd.DataFrame([{"run_id": "noise-naive", "backbone": "imported", "protocol": "naive"}])
     del target, noise, prediction
-    study = sections.Study(predictions, samples, runs, True, "", "noise", n_boot, n_boot)
+    study = sections.Study(
+        predictions, samples, runs, True, "", "noise", Resampling(n_boot, n_boot)
+    )
 
     yield "evaluation", lambda: write_sections(study, folder / "results")
     yield "figures", lambda: figures.make_all(folder / "results", folder / "figures")

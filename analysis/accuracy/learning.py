@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from analysis.accuracy.quadrants import paired_quadrants
+from analysis.resampling import PAIRED, Resampling
 
 YARDSTICK = "PCA + ridge"  # what every way is compared with
 GROUPS = {"yardsticks": ("constant", YARDSTICK), "fine-tuned": (), "readouts": ()}
@@ -48,9 +49,7 @@ def rows_of(quadrants: pd.DataFrame, metric: str, group: str) -> pd.DataFrame:
     return quadrants[chosen].set_index("method")
 
 
-def gains(
-    frames: Mapping[str, pd.DataFrame], n_boot: int = 2000, n_perm: int = 5000, seed: int = 0
-) -> pd.DataFrame:
+def gains(frames: Mapping[str, pd.DataFrame], resampling: Resampling = PAIRED) -> pd.DataFrame:
     """Compare all ways with the constant, and each with the plainest of its group.
 
     The first comparison says whether anything was learnt, the others what a phantom start and what
@@ -68,8 +67,5 @@ def gains(
     families = {"constant": frames}
     for group, against in PLAINEST.items():
         families[against] = {way: one for way, one in frames.items() if group_of(way) == group}
-    parts = [
-        paired_quadrants(family, against, n_boot, n_perm, seed)
-        for against, family in families.items()
-    ]
+    parts = [paired_quadrants(family, one, resampling) for one, family in families.items()]
     return pd.concat(parts, ignore_index=True)

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.accuracy.significance import holm
-from analysis.resampling.bootstrap import patient_codes, patient_counts, patient_sums
+from analysis.resampling import DEFAULT, PAIRED, Resampling
+from analysis.resampling.bootstrap import patient_codes, patient_sums
 from analysis.resampling.conditions import row
+from analysis.resampling.holm import holm
 from rnfl.core.geometry import QUADRANTS
 from rnfl.core.nanstats import divide
 
@@ -19,8 +20,7 @@ GROUPS = (*QUADRANTS, "mean", "global")
 def quadrant_table(
     frames: Mapping[str, pd.DataFrame],
     domain: str,
-    n_boot: int = 2000,
-    seed: int = 0,
+    resampling: Resampling = DEFAULT,
     constant: Sequence[str] = ("constant", "template"),
 ) -> pd.DataFrame:
     """Return error, bias and correlation by quadrant, with intervals by patient.
@@ -60,7 +60,7 @@ def quadrant_table(
         runs = [one.sort_values("eye_id") for _, one in frame.groupby("run_id", sort=False)]
         if any(list(one["eye_id"]) != list(runs[0]["eye_id"]) for one in runs):
             raise ValueError(f"{domain}, {method}: its runs predict different eyes")
-        done = [_statistics(one, n_boot, seed) for one in runs]
+        done = [_statistics(one, resampling) for one in runs]
         for metric in ("mae", "bias", "r"):
             for group in GROUPS:
                 estimates = np.array([one[metric, group][0] for one in done])
@@ -68,14 +68,16 @@ def quadrant_table(
                 if metric == "r" and method in constant:
                     estimates, replicates = estimates * np.nan, replicates * np.nan
                 key, n = {"domain": domain, "method": method}, done[0]["n", group]
-                rows.append(row(key, metric, estimates, replicates, n, seed, "quadrant", group))
+                rows.append(
+                    row(key, metric, estimates, replicates, n, resampling, "quadrant", group)
+                )
     return pd.DataFrame(rows)
 
 
-def _statistics(frame: pd.DataFrame, n_boot: int, seed: int) -> dict:
+def _statistics(frame: pd.DataFrame, resampling: Resampling) -> dict:
     """Return (estimate, replicates) of each metric and group of one run, and n by group."""
     patients, codes = patient_codes(frame["patient_id"])
-    counts = patient_counts(len(patients), n_boot, seed)
+    counts = resampling.counts(len(patients))
     pred, true = (
         frame[[f"{side}_{name}" for name in QUADRANTS]].to_numpy(float) for side in ("pred", "true")
     )
@@ -106,11 +108,7 @@ _VALUES = {"mae": lambda s: divide(s[1], s[0]), "bias": lambda s: divide(s[2], s
 
 
 def paired_quadrants(
-    frames: Mapping[str, pd.DataFrame],
-    against: str,
-    n_boot: int = 2000,
-    n_perm: int = 5000,
-    seed: int = 0,
+    frames: Mapping[str, pd.DataFrame], against: str, resampling: Resampling = PAIRED
 ) -> pd.DataFrame:
     """Compare each method's mean quadrant error with that of another one on the same eyes.
 
@@ -140,9 +138,11 @@ def paired_quadrants(
         raise ValueError(f"method {against!r} is unknown: expected one of {', '.join(frames)}")
     other, patients = _errors_by_run(frames[against])
     names, codes = patient_codes(patients)
-    counts = patient_counts(len(names), n_boot, seed)
+    counts = resampling.counts(len(names))
     size = patient_sums(np.ones((len(patients), 1)), codes)
-    flips = np.random.default_rng([seed, 1]).choice([-1.0, 1.0], (n_perm, len(names)))
+    flips = np.random.default_rng([resampling.seed, 1]).choice(
+        [-1.0, 1.0], (resampling.n_perm, len(names))
+    )
     rows = []
     for method, frame in frames.items():
         if method == against:
@@ -158,8 +158,10 @@ def paired_quadrants(
         extreme = np.abs(flips @ total) >= abs(total.sum()) * (1 - 1e-12)
         key = {"method": method, "against": against}
         estimates = np.array([pair.mean() for pair in pairs])
-        found = row(key, "mae", estimates, replicates, len(patients), seed, "quadrant", "mean")
-        rows.append(found | {"p": (1 + extreme.sum()) / (1 + n_perm)})
+        found = row(
+            key, "mae", estimates, replicates, len(patients), resampling, "quadrant", "mean"
+        )
+        rows.append(found | {"p": (1 + extreme.sum()) / (1 + resampling.n_perm)})
     table = pd.DataFrame(rows)
     return table.assign(p_holm=holm(table["p"]))
 

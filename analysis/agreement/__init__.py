@@ -26,7 +26,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.agreement.thickness import thickness_table
-from analysis.resampling.conditions import BY, cells
+from analysis.resampling import DEFAULT, Resampling
+from analysis.resampling.conditions import conditions
 from analysis.resampling.regions import (
     BY_QUADRANT,
     CIRCLE,
@@ -94,38 +95,36 @@ def bland_altman(sums: Sums, n_patients: int) -> dict[str, np.ndarray]:
 def agreement_table(
     predictions: pd.DataFrame,
     runs: pd.DataFrame | None = None,
-    by: Sequence[str] = BY,
-    n_boot: int = 2000,
-    seed: int = 0,
+    resampling: Resampling = DEFAULT,
 ) -> pd.DataFrame:
     """Return the Bland-Altman statistics of the global mean and of the quadrant means.
 
     Parameters
     ----------
-    predictions, runs, by
-        As in :func:`analysis.resampling.conditions.cells`; template and oracle floor are rows when
-        predicted.
+    predictions, runs
+        As in :func:`analysis.resampling.conditions.conditions`; template and oracle floor are rows
+        when predicted.
 
     Returns
     -------
     DataFrame
-        Long: ``by``, metric (:data:`BLAND_ALTMAN`), attribute 'region', group, estimate, low, high,
-        n, n_seeds, seed_sd. µm, and µm per µm for slopes. NaN below 10 eyes.
+        Long: backbone, protocol, metric (:data:`BLAND_ALTMAN`), attribute 'region', group,
+        estimate, low, high, n, n_seeds, seed_sd. µm, and µm per µm for slopes. NaN below 10 eyes.
     """
     rows = []
-    for cell in cells(predictions, runs, by):
-        weights = patient_weights(cell, n_boot, seed)
-        means = [region_means(run, BY_QUADRANT) for run in cell.runs]
+    for condition in conditions(predictions, runs):
+        weights = patient_weights(condition, resampling)
+        means = [region_means(run, BY_QUADRANT) for run in condition.runs]
         for j, region in enumerate(BY_QUADRANT):
             sums = [
                 weighted_sums(run, weights, _moments(pred[:, j], true[:, j]))
-                for run, (pred, true) in zip(cell.runs, means, strict=True)
+                for run, (pred, true) in zip(condition.runs, means, strict=True)
             ]
             n = int(sums[0]["n"][0])
-            found = [bland_altman(s, len(cell.runs[0].patients)) for s in sums]
+            found = [bland_altman(s, condition.n_patients) for s in sums]
             for metric in BLAND_ALTMAN:
                 values = np.stack([one[metric] for one in found])
-                rows.append(group_row(cell, metric, values, n, seed, "region", region))
+                rows.append(group_row(condition, metric, values, n, resampling, "region", region))
     return pd.DataFrame(rows)
 
 
@@ -139,14 +138,15 @@ def points_table(
     Parameters
     ----------
     predictions, runs
-        As in :func:`analysis.resampling.conditions.cells`. The first run of each cell is taken.
+        As in :func:`analysis.resampling.conditions.conditions`. The first run of each condition is
+        taken.
     shown : sequence of (backbone, protocol)
-        By default every cell.
+        By default every condition.
     """
     parts = []
-    for cell in cells(predictions, runs):
-        if not shown or tuple(cell.key.values()) in shown:
-            pred, true = (means[:, 0] for means in region_means(cell.runs[0], CIRCLE))
-            values = {"eye_id": cell.runs[0].eye_ids, "label": true, "predicted": pred}
-            parts.append(pd.DataFrame({**cell.key, **values}).round(2))
+    for condition in conditions(predictions, runs):
+        if not shown or tuple(condition.key.values()) in shown:
+            pred, true = (means[:, 0] for means in region_means(condition.runs[0], CIRCLE))
+            values = {"eye_id": condition.runs[0].eye_ids, "label": true, "predicted": pred}
+            parts.append(pd.DataFrame({**condition.key, **values}).round(2))
     return pd.concat(parts, ignore_index=True)

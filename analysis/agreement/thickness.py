@@ -13,7 +13,8 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from analysis.resampling.conditions import BY, Run, cells
+from analysis.resampling import DEFAULT, Resampling
+from analysis.resampling.conditions import Run, conditions
 from analysis.resampling.regions import (
     CIRCLE,
     Sums,
@@ -50,18 +51,16 @@ def bin_names(edges: Sequence[float]) -> list[str]:
 def thickness_table(
     predictions: pd.DataFrame,
     runs: pd.DataFrame | None = None,
-    by: Sequence[str] = BY,
+    resampling: Resampling = DEFAULT,
     level: str = "local",
-    n_boot: int = 2000,
-    seed: int = 0,
     edges: Sequence[float] | None = None,
 ) -> pd.DataFrame:
     """Return error and bias in bins of the label's thickness.
 
     Parameters
     ----------
-    predictions, runs, by
-        As in :func:`analysis.resampling.conditions.cells`.
+    predictions, runs
+        As in :func:`analysis.resampling.conditions.conditions`.
     level : {'local', 'quadrant', 'global'}
         What is binned: each angle, each quadrant mean, or each eye's mean.
     edges : sequence of float, optional
@@ -70,9 +69,9 @@ def thickness_table(
     Returns
     -------
     DataFrame
-        Long: ``by``, metric ('thickness', the bin's mean label; 'mae'; 'bias', predicted minus
-        label; µm), attribute ``level``, group (the bin), estimate, low, high, n (eyes with a value
-        in the bin), n_seeds, seed_sd. NaN below 10 eyes.
+        Long: backbone, protocol, metric ('thickness', the bin's mean label; 'mae'; 'bias',
+        predicted minus label; µm), attribute ``level``, group (the bin), estimate, low, high, n
+        (eyes with a value in the bin), n_seeds, seed_sd. NaN below 10 eyes.
 
     Raises
     ------
@@ -85,22 +84,22 @@ def thickness_table(
     if not edges or any(a >= b for a, b in pairwise(edges)):
         raise ValueError(f"edges {edges}: expected rising thicknesses in µm")
     rows = []
-    for cell in cells(predictions, runs, by):
-        weights = patient_weights(cell, n_boot, seed)
-        values = [_values(run, level) for run in cell.runs]
+    for condition in conditions(predictions, runs):
+        weights = patient_weights(condition, resampling)
+        values = [_values(run, level) for run in condition.runs]
         label = values[0][1]
         places = np.where(np.isfinite(label), np.digitize(label, edges), -1).astype(np.int8)
         for place, group in enumerate(bin_names(edges)):
             inside = places == place
             sums = [
                 weighted_sums(run, weights, _binned(pred, true, inside))
-                for run, (pred, true) in zip(cell.runs, values, strict=True)
+                for run, (pred, true) in zip(condition.runs, values, strict=True)
             ]
             n = int(inside.any(axis=1).sum())
             for metric, total in TOTALS.items():
                 means = np.stack([divide(s[total], s["n"]) for s in sums])
-                means = on_scale(metric, means, len(cell.runs[0].patients))
-                rows.append(group_row(cell, metric, means, n, seed, level, group))
+                means = on_scale(metric, means, condition.n_patients)
+                rows.append(group_row(condition, metric, means, n, resampling, level, group))
     return pd.DataFrame(rows)
 
 

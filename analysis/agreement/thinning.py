@@ -21,7 +21,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.resampling.conditions import BY, Cell, Run, cells, row
+from analysis.resampling import DEFAULT, Resampling
+from analysis.resampling.conditions import Condition, Run, conditions, row
 from analysis.resampling.regions import BY_SECTOR, MIN_EYES, on_scale, patient_weights
 from rnfl.core.geometry import N_ANGLES, sector_means
 from rnfl.core.nanstats import divide
@@ -145,18 +146,16 @@ def thinning_table(
     predictions: pd.DataFrame,
     reference: np.ndarray,
     runs: pd.DataFrame | None = None,
-    by: Sequence[str] = BY,
+    resampling: Resampling = DEFAULT,
     specificity: float = SPECIFICITY,
     percentile: float = PERCENTILE,
-    n_boot: int = 2000,
-    seed: int = 0,
 ) -> pd.DataFrame:
-    """Return how well each cell finds thinned sectors, and a thinned mean over the circle.
+    """Return how well each condition finds thinned sectors, and a thinned mean over the circle.
 
     Parameters
     ----------
-    predictions, runs, by
-        As in :func:`analysis.resampling.conditions.cells`.
+    predictions, runs
+        As in :func:`analysis.resampling.conditions.conditions`.
     reference : ndarray (m, 360), µm
         Profiles of healthy eyes, none of them evaluated here: :func:`healthy_profiles`.
     specificity : float
@@ -167,9 +166,9 @@ def thinning_table(
     Returns
     -------
     DataFrame
-        Long: ``by``, metric, attribute 'sector', group ('global' and the six Garway-Heath
-        sectors), estimate, low, high, n, n_seeds, seed_sd. Metrics: ``sensitivity``, ``auc``,
-        ``sensitivity_as_read`` (n: thinned eyes), ``specificity_as_read`` (n: the others),
+        Long: backbone, protocol, metric, attribute 'sector', group ('global' and the six
+        Garway-Heath sectors), estimate, low, high, n, n_seeds, seed_sd. Metrics: ``sensitivity``,
+        ``auc``, ``sensitivity_as_read`` (n: thinned eyes), ``specificity_as_read`` (n: the others),
         ``thinned`` (their share; n: eyes), ``limit`` (µm; n: reference eyes) and ``specificity``
         (as asked for). Below 10 thinned eyes, or 10 others, the first four are NaN.
 
@@ -185,13 +184,13 @@ def thinning_table(
         )
     limit = limits(reference, percentile)
     rows = []
-    for cell in cells(predictions, runs, by):
-        weights = patient_weights(cell, n_boot, seed).astype(np.float32)  # counts fit exactly
-        weights = weights[:, cell.runs[0].codes]
-        means = [_means(run) for run in cell.runs]
+    for condition in conditions(predictions, runs):
+        weights = patient_weights(condition, resampling).astype(np.float32)  # counts fit exactly
+        weights = weights[:, condition.runs[0].codes]
+        means = [_means(run) for run in condition.runs]
         for j, region in enumerate(BY_SECTOR):
             pairs = [(pred[:, j], true[:, j]) for pred, true in means]
-            rows += _rows(cell, region, pairs, limit[region], weights, specificity, seed)
+            rows += _rows(condition, region, pairs, limit[region], weights, specificity, resampling)
     return pd.DataFrame(rows)
 
 
@@ -205,13 +204,13 @@ def _means(run: Run) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _rows(
-    cell: Cell,
+    condition: Condition,
     region: str,
     pairs: Sequence[tuple[np.ndarray, np.ndarray]],
     limit: tuple[float, int],
     weights: np.ndarray,
     specificity: float,
-    seed: int,
+    resampling: Resampling,
 ) -> list[dict]:
     true, (cutoff, n_reference) = pairs[0][1], limit
     there = np.isfinite(true) & np.isfinite(cutoff)
@@ -235,8 +234,8 @@ def _rows(
         values[name], sizes[name] = np.full((1, len(weights)), value), size
     rows = []
     for name, raw in values.items():
-        v = on_scale(name, raw, len(cell.runs[0].patients))
-        one = row(cell.key, name, v[:, 0], v[:, 1:], sizes[name], seed, "sector", region)
+        v = on_scale(name, raw, condition.n_patients)
+        one = row(condition.key, name, v[:, 0], v[:, 1:], sizes[name], resampling, "sector", region)
         if name != "limit":  # widening and the noise of seeds can lead a share out of its range
             one["low"], one["high"] = np.clip([one["low"], one["high"]], 0, 1).tolist()
         rows.append(one)

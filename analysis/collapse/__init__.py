@@ -15,7 +15,16 @@ import numpy as np
 import pandas as pd
 
 from analysis.collapse.templates import FEW, K, estimate_distance, true_distances
-from analysis.resampling.conditions import BY, NO_BACKBONE, Cell, cells, estimate, load_run, row
+from analysis.resampling import DEFAULT, Resampling
+from analysis.resampling.conditions import (
+    BY,
+    NO_BACKBONE,
+    Condition,
+    conditions,
+    estimate,
+    load_run,
+    row,
+)
 from analysis.resampling.patient_sums import MetricFunction
 from rnfl.core import metrics
 from rnfl.core.nanstats import co_deviations, pair
@@ -94,38 +103,36 @@ DEFINITIONS: dict[str, MetricFunction] = {**metrics.METRICS, **COLLAPSE}
 def collapse_table(
     predictions: pd.DataFrame,
     runs: pd.DataFrame | None = None,
-    by: Sequence[str] = BY,
-    n_boot: int = 2000,
-    seed: int = 0,
+    resampling: Resampling = DEFAULT,
     k: int = K,
 ) -> pd.DataFrame:
-    """Return the measures of collapse of each cell, of the baselines and of the targets.
+    """Return the measures of collapse of each condition, of the baselines and of the targets.
 
     Parameters
     ----------
-    predictions, runs, by
-        As in :func:`analysis.resampling.conditions.cells`.
+    predictions, runs
+        As in :func:`analysis.resampling.conditions.conditions`.
     k : int
         Templates that ``template_distance`` allows a model, see :mod:`analysis.collapse.templates`.
 
     Returns
     -------
     DataFrame
-        Long: columns ``by``, metric, attribute, group, estimate, low, high, n, n_seeds, seed_sd.
-        The targets are a row per metric with protocol ``target``.
+        Long: columns backbone, protocol, metric, attribute, group, estimate, low, high, n, n_seeds,
+        seed_sd. The targets are a row per metric with protocol ``target``.
     """
-    table = list(cells(predictions, runs, by))
+    table = list(conditions(predictions, runs))
     truth = table[0].runs[0]
     filled = np.where(np.isfinite(truth.target), truth.target, 0.0)  # masked again by the target
-    key = {**dict.fromkeys(by, NO_BACKBONE), by[-1]: TARGET}
-    table.append(Cell(key, (replace(truth, prediction=filled),)))
+    key = {**dict.fromkeys(BY, NO_BACKBONE), "protocol": TARGET}
+    table.append(Condition(key, (replace(truth, prediction=filled),)))
     return pd.DataFrame(
         [
-            row(cell.key, metric, *values, cell.n, seed)
-            for cell, true in zip(table, true_distances(table, k), strict=True)
+            row(condition.key, metric, *values, condition.n, resampling)
+            for condition, true in zip(table, true_distances(table, k), strict=True)
             for metric, values in (
-                *estimate(cell, COLLAPSE, n_boot, seed).items(),
-                *estimate_distance(cell, true, k, n_boot, seed).items(),
+                *estimate(condition, COLLAPSE, resampling).items(),
+                *estimate_distance(condition, true, k, resampling).items(),
             )
         ]
     )
@@ -144,11 +151,11 @@ def curves_table(
     Parameters
     ----------
     predictions, runs
-        As in :func:`analysis.resampling.conditions.cells`, with ``template`` among the predictions
-        and perhaps the planted collapse of :func:`analysis.collapse.templates.plant`. The first run
-        of each cell is shown.
+        As in :func:`analysis.resampling.conditions.conditions`, with ``template`` among the
+        predictions and perhaps the planted collapse of :func:`analysis.collapse.templates.plant`.
+        The first run of each condition is shown.
     backbone : str, optional
-        By default that of the first cell.
+        By default that of the first condition.
     protocols : sequence of str, optional
         By default all of that backbone.
     n_eyes : int
@@ -165,24 +172,24 @@ def curves_table(
     ValueError
         When the backbone is not predicted.
     """
-    table = list(cells(predictions, runs))
-    trained = [cell for cell in table if cell.key["backbone"] != NO_BACKBONE]
-    names = list(dict.fromkeys(cell.key["backbone"] for cell in trained))
+    table = list(conditions(predictions, runs))
+    trained = [condition for condition in table if condition.key["backbone"] != NO_BACKBONE]
+    names = list(dict.fromkeys(condition.key["backbone"] for condition in trained))
     backbone = backbone or (names[0] if names else None)
     if backbone not in names:
         raise ValueError(f"backbone {backbone!r}: predicted are {', '.join(names)}")
     shown = [
-        cell
-        for cell in trained
-        if cell.key["backbone"] == backbone
-        and (protocols is None or cell.key["protocol"] in protocols)
+        condition
+        for condition in trained
+        if condition.key["backbone"] == backbone
+        and (protocols is None or condition.key["protocol"] in protocols)
     ]
-    shown += [cell for cell in table if cell.key["protocol"] == FEW]
+    shown += [condition for condition in table if condition.key["protocol"] == FEW]
     target = load_run(predictions, "template").target
     drawn = np.random.default_rng(seed).permutation(len(target))[:n_eyes]
     drawn = drawn[np.argsort(metrics.template_profile(target[drawn].T), kind="stable")]
     panels = {TARGET: target, "template": load_run(predictions, "template").prediction}
-    panels |= {cell.key["protocol"]: cell.runs[0].prediction for cell in shown}
+    panels |= {condition.key["protocol"]: condition.runs[0].prediction for condition in shown}
     return pd.DataFrame(
         [
             {"backbone": backbone, "protocol": name, "eye": place, "profile": profile}

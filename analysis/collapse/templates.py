@@ -21,8 +21,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.resampling.bootstrap import patient_sums, weighted_totals
-from analysis.resampling.conditions import NO_BACKBONE, Cell, load_run
+from analysis.resampling.bootstrap import Resampling, patient_sums, weighted_totals
+from analysis.resampling.conditions import NO_BACKBONE, Condition, load_run
 from analysis.resampling.regions import on_scale, patient_weights
 from rnfl.core import schema
 from rnfl.core.metrics import template_profile
@@ -197,11 +197,11 @@ def template_distance(pred: np.ndarray, target: np.ndarray, k: int = K) -> float
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
-def true_distances(table: Sequence[Cell], k: int) -> list[np.ndarray]:
-    """Return :func:`distances` of each cell's targets (n,), found once where cells share them."""
+def true_distances(table: Sequence[Condition], k: int) -> list[np.ndarray]:
+    """Return :func:`distances` of each condition's targets (n,), found once where shared."""
     found: list[tuple[np.ndarray, np.ndarray]] = []
     out = []
-    for target in (cell.runs[0].target for cell in table):
+    for target in (condition.runs[0].target for condition in table):
         known = next((distance for other, distance in found if _equal(other, target)), None)
         out.append(distances(target, k) if known is None else known)
         if known is None:
@@ -217,16 +217,17 @@ def _equal(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def estimate_distance(
-    cell: Cell, true: np.ndarray, k: int, n_boot: int, seed: int
+    condition: Condition, true: np.ndarray, k: int, resampling: Resampling
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return ``template_distance`` (µm) and its ratio to the targets': estimates, replicates.
 
     Parameters
     ----------
-    cell : Cell
+    condition : Condition
     true : ndarray (n,)
         :func:`distances` of the targets, see :func:`true_distances`.
-    k, n_boot, seed : int
+    k : int
+    resampling : Resampling
 
     Returns
     -------
@@ -234,10 +235,10 @@ def estimate_distance(
         Shapes as in :func:`analysis.resampling.conditions.estimate`; the resamples of patients are
         the same.
     """
-    first = cell.runs[0]
-    weights = patient_weights(cell, n_boot, seed)
+    first = condition.runs[0]
+    weights = patient_weights(condition, resampling)
     truth = _means(true, first.codes, weights)
-    masked = [pair(run.prediction, run.target)[0] for run in cell.runs]
+    masked = [pair(run.prediction, run.target)[0] for run in condition.runs]
     own = np.stack(
         [
             _means(true if _equal(one, first.target) else distances(one, k), first.codes, weights)
@@ -246,7 +247,7 @@ def estimate_distance(
     )
     ratio = divide(own, truth)
     named = {"template_distance": own, "template_distance_ratio": ratio}
-    scaled = {name: on_scale(name, values, len(first.patients)) for name, values in named.items()}
+    scaled = {name: on_scale(name, values, condition.n_patients) for name, values in named.items()}
     return {name: (values[:, 0], values[:, 1:]) for name, values in scaled.items()}
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.conclusions.claims import ALPHA, arises, signed
 from analysis.fairness import alarms
-from analysis.fairness.adjustment import ALONG
+from analysis.fairness.group_effects import ALONG
 from analysis.presentation.style import look
 from analysis.presentation.text import number, with_interval
 from analysis.resampling.conditions import NO_BACKBONE

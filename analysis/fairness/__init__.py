@@ -15,57 +15,177 @@ of its models as well.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from analysis.accuracy.significance import holm
-from analysis.fairness.gaps import ALPHA, Gaps, equity_scaled, gap_tests, tally_of
 from analysis.fairness.groups import (
     ATTRIBUTES,
     LEVELS,
     MIN_EYES,
     MIN_PATIENTS,
     PAIRS,
+    Grouping,
     Tally,
     age_group,
-    divide,
     grouping,
 )
+from analysis.resampling import DEFAULT, Resampling
 from analysis.resampling.bootstrap import (
     interval,
-    patient_counts,
+    patient_codes,
     patient_sums,
     seed_noise,
     weighted_totals,
 )
-from analysis.resampling.conditions import BASELINES, BY, Cell, Run, cells, row
-from rnfl.core import metrics, schema
+from analysis.resampling.conditions import BASELINES, BY, Condition, Run, conditions, row
+from analysis.resampling.holm import holm
+from rnfl.core import schema
+from rnfl.core.nanstats import divide
 
-__all__ = ["ATTRIBUTES", "LEVELS", "age_group", "alarms", "fairness_table", "gap_tests",
-           "intersections_table"]  # fmt: skip
+__all__ = ["ATTRIBUTES", "LEVELS", "age_group"]
 
 WHOLE = "max-min"  # the group of a row about all groups of an attribute
+ALPHA = 0.05  # of the alarm
+
+
+def max_min(means: np.ndarray) -> np.ndarray:
+    """Return max - min over groups, (..., G) to (...,); NaN when there are fewer than two."""
+    if means.shape[-1] < 2:
+        return np.full(means.shape[:-1], np.nan)
+    return means.max(axis=-1) - means.min(axis=-1)
+
+
+def equity_scaled(means: np.ndarray, overall: np.ndarray) -> np.ndarray:
+    """Return the error penalised by how far groups lie from it, MAE + Σ |MAE_g - MAE| (ours).
+
+    The equity-scaled measures of the medical fairness literature divide a score by
+    1 + Σ |score - score_g| (Luo et al., Harvard-GF, IEEE TMI 2024); an error in µm is scaled by
+    adding, so that it keeps its unit. It equals the overall error when groups do not differ and
+    grows with the number of groups; NaN when there are fewer than two.
+
+    Parameters
+    ----------
+    means : ndarray (..., G), µm
+    overall : ndarray (...,), µm
+
+    Examples
+    --------
+    >>> float(equity_scaled(np.array([9.0, 12.0]), np.array(10.0)))
+    13.0
+    """
+    if means.shape[-1] < 2:
+        return np.full(means.shape[:-1], np.nan)
+    return overall + np.abs(means - overall[..., None]).sum(axis=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Gaps:
+    """The gap of each attribute, 'mean' last, beside what chance makes of the same eyes.
+
+    Attributes
+    ----------
+    gap : dict of ndarray (k,), µm
+        By run.
+    null : dict of ndarray (n_perm,), µm
+        When patients exchange labels, averaged over runs, as the gap is.
+    p, p_holm : dict of float
+        ``p_holm`` is corrected over the attributes; 'mean' is not in the family.
+    permuted : ndarray (k, n_perm, G), µm
+        Group means under these exchanges.
+    """
+
+    gap: dict[str, np.ndarray]
+    null: dict[str, np.ndarray]
+    p: dict[str, float]
+    p_holm: dict[str, float]
+    permuted: np.ndarray
+
+
+def gaps_over(means: np.ndarray, tally: Tally) -> dict[str, np.ndarray]:
+    """Return the gap per attribute, and their mean as 'mean', of group means (..., G)."""
+    gaps = {name: max_min(tally.pick(means, name)) for name in tally.slices}
+    return {**gaps, "mean": np.mean(list(gaps.values()), axis=0)}
+
+
+def permutation_test(errors: np.ndarray, tally: Tally, resampling: Resampling) -> Gaps:
+    """Return the gaps of errors (k, n_eyes), µm, and their permutation tests."""
+    permutations = tally.permutations(resampling.n_perm, resampling.seed)
+    permuted = tally.permuted(errors, permutations)
+    gap = gaps_over(tally.means(errors), tally)
+    # The gap is a mean over runs, and so is each permuted one, under the same permutation.
+    null = {name: one.mean(axis=0) for name, one in gaps_over(permuted, tally).items()}
+    p = {name: share_reached(null[name], one.mean()) for name, one in gap.items()}
+    family = holm([one for name, one in p.items() if name != "mean"])
+    return Gaps(gap, null, p, dict(zip(p, [*family, np.nan], strict=True)), permuted)
+
+
+def share_reached(null: np.ndarray, observed: float) -> float:
+    """Return the p-value of an observation, itself counted among the permutations."""
+    if not np.isfinite(observed):
+        return float("nan")
+    reached = np.count_nonzero(null >= observed * (1 - 1e-12))
+    return (reached + 1) / (len(null) + 1)
+
+
+def gap_tests(
+    errors: np.ndarray,
+    patient_ids: Sequence[str],
+    eyes: pd.DataFrame,
+    attributes: Sequence[str | Sequence[str]] = ATTRIBUTES,
+    resampling: Resampling = DEFAULT,
+    min_eyes: int = MIN_EYES,
+    min_patients: int = 1,
+) -> pd.DataFrame:
+    """Return the test of each attribute's gap for errors of one's own, without intervals.
+
+    Parameters
+    ----------
+    errors : ndarray (n_eyes,) or (n_runs, n_eyes), µm
+        NaN where missing. The gap is averaged over runs.
+    patient_ids : sequence of str (n_eyes,)
+    eyes : DataFrame
+        Attributes, one row per eye in the same order.
+
+    Returns
+    -------
+    DataFrame
+        attribute ('mean' last), gap, null_gap (µm), p, p_holm, alarm; 'mean' is not in the family.
+    """
+    errors = np.atleast_2d(np.asarray(errors, float))
+    codes, measured = patient_codes(patient_ids)[1], np.isfinite(errors).all(axis=0)
+    groups = [grouping(eyes, name) for name in attributes]
+    gaps = permutation_test(
+        errors, Tally(groups, codes, measured, min_eyes, min_patients), resampling
+    )
+    return pd.DataFrame(
+        {
+            "attribute": list(gaps.gap),
+            "gap": [one.mean() for one in gaps.gap.values()],
+            "null_gap": [one.mean() for one in gaps.null.values()],
+            "p": list(gaps.p.values()),
+            "p_holm": list(gaps.p_holm.values()),
+            "alarm": [p < ALPHA for p in gaps.p_holm.values()],
+        }
+    )
 
 
 def fairness_table(
     predictions: pd.DataFrame,
     samples: pd.DataFrame,
     runs: pd.DataFrame | None = None,
-    by: Sequence[str] = BY,
+    resampling: Resampling = DEFAULT,
     attributes: Sequence[str | Sequence[str]] = ATTRIBUTES,
-    n_boot: int = 2000,
-    n_perm: int = 2000,
-    seed: int = 0,
     min_eyes: int = MIN_EYES,
     min_patients: int = 1,
 ) -> pd.DataFrame:
-    """Return group errors, gaps and null gaps of each cell.
+    """Return group errors, gaps and null gaps of each condition.
 
     Parameters
     ----------
-    predictions, runs, by
-        As in :func:`analysis.resampling.conditions.cells`.
+    predictions, runs
+        As in :func:`analysis.resampling.conditions.conditions`.
     samples : DataFrame
         Holds the attributes; joined by eye.
     attributes : sequence of str or of tuples of str
@@ -77,7 +197,8 @@ def fairness_table(
     Returns
     -------
     DataFrame
-        Long: ``by``, metric, attribute, group, estimate, low, high, n, n_seeds, seed_sd with
+        Long: backbone, protocol, metric, attribute, group, estimate, low, high, n, n_seeds, seed_sd
+        with
 
         - ``mae``: one row per group, µm;
         - ``bias``: one row per group, mean thickness predicted minus labelled, µm;
@@ -87,8 +208,8 @@ def fairness_table(
           simultaneous interval (below);
         - ``null_gap``: the mean of the gaps under permutation, low and high its central 95 %;
         - ``gap_p``: the share of permuted gaps at least as large (one is added to both counts);
-        - ``gap_p_holm``: the same corrected over the attributes of the cell;
-        - ``equity_mae``: equity-scaled MAE per attribute (``gaps.equity_scaled``), with a
+        - ``gap_p_holm``: the same corrected over the attributes of the condition;
+        - ``equity_mae``: equity-scaled MAE per attribute (:func:`equity_scaled`), with a
           simultaneous interval; ``null_equity_mae``: the same under permutation.
 
     Notes
@@ -107,42 +228,169 @@ def fairness_table(
     for name in attributes:  # before anything is computed
         grouping(samples, name)
     schema.join_samples(predictions[["run_id", "eye_id", "patient_id"]], samples)
-    by_eye = samples.set_index("eye_id")
+    by_eye, sizes = samples.set_index("eye_id"), (min_eyes, min_patients)
     rows: list[dict] = []
-    for cell in cells(predictions, runs, by):
-        eyes = by_eye.loc[cell.runs[0].eye_ids]
-        rows += cell_rows(cell, eyes, attributes, n_boot, n_perm, seed, min_eyes, min_patients)
+    for condition in conditions(predictions, runs):
+        eyes = by_eye.loc[condition.runs[0].eye_ids]
+        rows += condition_rows(condition, eyes, attributes, resampling, *sizes)
     return pd.DataFrame(rows)
-
-
-def cell_rows(
-    cell: Cell, eyes: pd.DataFrame, attributes: Sequence[str | Sequence[str]], n_boot: int,
-    n_perm: int, seed: int, min_eyes: int = MIN_EYES, min_patients: int = 1,
-) -> list[dict]:  # fmt: skip
-    """Return the rows of :func:`fairness_table` for one cell, ``eyes`` in the order of its runs."""
-    errors = np.stack([metrics.mae_per_eye(run.prediction, run.target) for run in cell.runs])
-    tally = tally_of(errors, cell.runs[0].codes, eyes, attributes, min_eyes, min_patients)
-    return _CellRows(cell, tally, errors, n_boot, n_perm, seed).rows
 
 
 def intersections_table(
     predictions: pd.DataFrame,
     samples: pd.DataFrame,
     runs: pd.DataFrame | None = None,
+    resampling: Resampling = DEFAULT,
     pairs: Sequence[Sequence[str]] = PAIRS,
     min_eyes: int = MIN_EYES,
     min_patients: int = MIN_PATIENTS,
-    **options,
 ) -> pd.DataFrame:
     """Return :func:`fairness_table` for crossed attributes, with a minimum of patients as well.
 
     The pairs are a family of their own for Holm's correction, apart from the alarm of a model.
     """
-    sizes = {"min_eyes": min_eyes, "min_patients": min_patients}
-    return fairness_table(predictions, samples, runs, attributes=pairs, **sizes, **options)
+    return fairness_table(predictions, samples, runs, resampling, pairs, min_eyes, min_patients)
 
 
-def alarms(table: pd.DataFrame, by: Sequence[str] = BY) -> pd.DataFrame:
+def condition_rows(
+    condition: Condition,
+    eyes: pd.DataFrame,
+    attributes: Sequence[str | Sequence[str]],
+    resampling: Resampling,
+    min_eyes: int = MIN_EYES,
+    min_patients: int = 1,
+) -> list[dict]:
+    """Return the rows of :func:`fairness_table` for one condition, ``eyes`` in its order."""
+    errors, codes = condition.errors, condition.runs[0].codes
+    groups, measured = [grouping(eyes, a) for a in attributes], np.isfinite(errors).all(axis=0)
+    tally = Tally(groups, codes, measured, min_eyes, min_patients)
+    counts = resampling.counts(condition.n_patients)
+    sizes = {name: int(tally.n[s][tally.large[s]].sum()) for name, s in tally.slices.items()}
+
+    # Group means of the error and of its signed counterpart, (k, G), and again with patients
+    # resampled, (k, n_boot, G).
+    bias = np.stack([_bias_per_eye(run) for run in condition.runs])
+    means, again = tally.means(errors), tally.resampled(errors, counts)
+    shifts = tally.means(bias), tally.resampled(bias, counts)
+    rows = []
+    for one in tally.groupings:
+        rows += _group_rows(condition, one, tally, (means, again), shifts, resampling)
+
+    # Gaps beside those of chance. No difference between two groups strays further from its
+    # estimate than the gap of the deviations, nor does the largest difference: the 95 % quantile of
+    # that gap bounds it on both sides, where a 90 % interval ends.
+    gaps = permutation_test(errors, tally, resampling)
+    strays = gaps_over(again - means[:, None], tally)
+    for name, gap in gaps.gap.items():
+        about = condition, name, sizes.get(name, condition.n), resampling
+        within = -strays[name], strays[name], 0.9
+        rows += [
+            _bounded_row("gap", gap, within, 0.0, *about),
+            _null_row("null_gap", gaps.null[name], *about),
+            _whole_row("gap_p", gaps.p[name], *about),
+        ]
+        if name != "mean":
+            rows.append(_whole_row("gap_p_holm", gaps.p_holm[name], *about))
+
+    # The error of all eyes, (k,), and again with patients resampled, (k, n_boot), penalised by how
+    # far groups lie from it. Both the overall error and the penalty move in a resample.
+    overall = errors[:, measured].mean(axis=1)
+    totals = weighted_totals(counts, patient_sums(np.where(measured, errors, 0.0).T, codes))
+    drawn = divide(totals, weighted_totals(counts, tally.eyes[:, None])).T
+    shift, least = drawn - overall[:, None], interval(drawn.mean(axis=0))[0]
+    for name in tally.slices:
+        about = condition, name, sizes[name], resampling
+        own, resampled, null = (tally.pick(m, name) for m in (means, again, gaps.permuted))
+        moved = np.abs(resampled - own[:, None] - shift[..., None]).sum(axis=-1)
+        within = -moved - shift, moved - shift, 0.95
+        by_chance = equity_scaled(null, np.broadcast_to(overall[:, None], null.shape[:-1]))
+        rows += [
+            _bounded_row("equity_mae", equity_scaled(own, overall), within, least, *about),
+            _null_row("null_equity_mae", by_chance.mean(axis=0), *about),
+        ]
+    return rows
+
+
+def _bias_per_eye(run: Run) -> np.ndarray:
+    """Return predicted minus labelled mean thickness (n_eyes,), µm, over the angles measured."""
+    measured = np.isfinite(run.target)
+    excess = np.where(measured, run.prediction - run.target, 0.0).sum(axis=1)
+    return divide(excess, measured.sum(axis=1))
+
+
+def _group_rows(
+    condition: Condition,
+    groups: Grouping,
+    tally: Tally,
+    error: tuple[np.ndarray, np.ndarray],
+    bias: tuple[np.ndarray, np.ndarray],
+    resampling: Resampling,
+) -> list[dict]:
+    """Return error, bias and number of patients of each group, and the group that errs most.
+
+    ``error`` and ``bias`` are group means (k, G) and their resamples (k, n_boot, G); those of small
+    groups are not shown.
+    """
+    key, name, where = condition.key, groups.name, tally.slices[groups.name]
+    n, large, patients = (m[where] for m in (tally.n, tally.large, tally.n_patients))
+    shown = np.where(large, 1.0, np.nan)
+    means, again, shift, shifted = (m[..., where] * shown for m in (*error, *bias))
+    rows = []
+    for g, group in enumerate(groups.levels):
+        place = int(n[g]), resampling, name, group
+        rows += [
+            row(key, "mae", means[:, g], again[..., g], *place),
+            row(key, "bias", shift[:, g], shifted[..., g], *place),
+            _whole_row("patients", float(patients[g]), condition, name, n[g], resampling, group),
+        ]
+    worst = int(np.argmax(np.where(large, means.mean(axis=0), -np.inf)))
+    group, size = (groups.levels[worst], n[worst]) if large.any() else ("none", 0)
+    values = means[:, worst], again[..., worst]
+    return [*rows, row(key, "worst_group", *values, size, resampling, name, group)]
+
+
+def _whole_row(
+    metric: str,
+    value: float,
+    condition: Condition,
+    attribute: str,
+    n: int,
+    resampling: Resampling,
+    group: str = WHOLE,
+) -> dict:
+    """Return a row without an interval, about all groups unless one is named."""
+    values, none = np.full(len(condition.runs), value), np.full((len(condition.runs), 1), np.nan)
+    made = row(condition.key, metric, values, none, n, resampling, attribute, group)
+    return {**made, "seed_sd": np.nan}
+
+
+def _null_row(metric: str, null: np.ndarray, *about) -> dict:
+    """Return the mean of what chance gives (n_perm,), low and high its central 95 %."""
+    low, high = interval(null)
+    return {**_whole_row(metric, null.mean(), *about), "low": low, "high": high}
+
+
+def _bounded_row(
+    metric: str,
+    estimates: np.ndarray,
+    within: tuple[np.ndarray, np.ndarray, float],
+    least: float,
+    *about,
+) -> dict:
+    """Return a row of estimates (k,) whose truth lies between two bounds away, at least ``least``.
+
+    ``within`` holds the resampled bounds (k, n_boot) and the level of their interval.
+    """
+    made, (below, above, level) = _whole_row(metric, estimates.mean(), *about), within
+    noise = np.abs(seed_noise(estimates, above.shape[1], about[-1].seed))
+    low = interval(below.mean(axis=0) - noise, level)[0]
+    high = interval(above.mean(axis=0) + noise, level)[1]
+    spread = np.std(estimates, ddof=1) if len(estimates) > 1 else np.nan
+    ends = {"low": max(made["estimate"] + low, least), "high": made["estimate"] + high}
+    return {**made, **ends, "seed_sd": spread}
+
+
+def alarms(table: pd.DataFrame) -> pd.DataFrame:
     """Return the test of each model's gap per attribute, and whether it raises an alarm.
 
     Parameters
@@ -153,104 +401,17 @@ def alarms(table: pd.DataFrame, by: Sequence[str] = BY) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``by``, attribute, gap, null_gap (µm), p, p_holm (over the attributes of the model), alarm
-        (p_holm below 0.05) and p_study (Holm over all models and attributes). The template and the
-        oracle floor are yardsticks, not models: they have no rows.
+        backbone, protocol, attribute, gap, null_gap (µm), p, p_holm (over the attributes of the
+        model), alarm (p_holm below 0.05) and p_study (Holm over all models and attributes). The
+        template and the oracle floor are baselines, not models: they have no rows.
     """
     metric = ["gap", "null_gap", "gap_p", "gap_p_holm"]
     rows = table[table["metric"].isin(metric) & (table["attribute"] != "mean")]
-    rows = rows[~rows[[*by]].isin([*BASELINES.values()]).any(axis=1)]
-    keys = [*by, "attribute"]
+    rows = rows[~rows[[*BY]].isin([*BASELINES.values()]).any(axis=1)]
+    keys = [*BY, "attribute"]
     wide = rows[keys].drop_duplicates().reset_index(drop=True)
     for name in metric:
         one = rows[rows["metric"] == name][[*keys, "estimate"]].rename(columns={"estimate": name})
         wide = wide.merge(one, on=keys, how="left", validate="one_to_one")
     wide = wide.rename(columns={"gap_p": "p", "gap_p_holm": "p_holm"})
     return wide.assign(alarm=wide["p_holm"] < ALPHA, p_study=holm(wide["p"]))
-
-
-def _bias_per_eye(run: Run) -> np.ndarray:
-    """Return predicted minus labelled mean thickness (n_eyes,), µm, over the angles measured."""
-    measured = np.isfinite(run.target)
-    excess = np.where(measured, run.prediction - run.target, 0.0).sum(axis=1)
-    return divide(excess, measured.sum(axis=1))
-
-
-class _CellRows:
-    """The rows of one cell."""
-
-    def __init__(
-        self, cell: Cell, tally: Tally, errors: np.ndarray, n_boot: int, n_perm: int, seed: int
-    ) -> None:
-        self.cell, self.tally, self.seed = cell, tally, seed
-        self.rows: list[dict] = []
-        first = cell.runs[0]
-        resamples = patient_counts(len(first.patients), n_boot, seed)
-        gaps = Gaps(tally, errors, n_perm, seed)
-        means, replicates = tally.means(errors), tally.resampled(errors, resamples)
-        bias = np.stack([_bias_per_eye(run) for run in cell.runs])
-        shifts = tally.means(bias), tally.resampled(bias, resamples)
-        for one in tally.groupings:
-            self._add_groups(one.name, one.levels, means, replicates, shifts)
-        sizes = {n: int(tally.n[s][tally.large[s]].sum()) for n, s in tally.slices.items()}
-        off = gaps.over(replicates - means[:, None])
-        for name, gap in gaps.gap.items():
-            n = sizes.get(name, cell.n)
-            self._add_within("gap", name, gap, (-off[name], off[name], 0.9), 0.0, n)
-            self._add_null("null_gap", name, gaps.null[name], len(gap), n)
-            self._add_plain("gap_p", name, gaps.p[name], len(gap), n)
-            if name != "mean":
-                self._add_plain("gap_p_holm", name, gaps.p_holm[name], len(gap), n)
-        overall = errors[:, tally.measured].mean(axis=1)
-        filled = patient_sums(np.where(tally.measured, errors, 0.0).T, tally.codes)
-        eyes = weighted_totals(resamples, tally.eyes[:, None])
-        resampled = divide(weighted_totals(resamples, filled), eyes).T  # (k, n_boot)
-        shift, least = resampled - overall[:, None], interval(resampled.mean(axis=0))[0]
-        for name in tally.slices:
-            own, again, null = (gaps.pick(m, name) for m in (means, replicates, gaps.permuted))
-            moved = np.abs(again - own[:, None] - shift[..., None]).sum(axis=-1)
-            values, ends = equity_scaled(own, overall), (-moved - shift, moved - shift, 0.95)
-            self._add_within("equity_mae", name, values, ends, least, sizes[name])
-            by_chance = equity_scaled(null, np.broadcast_to(overall[:, None], null.shape[:-1]))
-            self._add_null("null_equity_mae", name, by_chance.mean(0), len(own), sizes[name])
-
-    def _add(self, metric: str, attribute: str, group: str, estimates, replicates, n: int) -> None:
-        place = self.seed, attribute, group
-        self.rows.append(row(self.cell.key, metric, estimates, replicates, n, *place))
-
-    def _add_within(
-        self, metric: str, attribute: str, estimates, ends, least: float, n: int
-    ) -> None:
-        """Add estimates (k,) whose truth lies between two bounds away (k, n_boot), at a level."""
-        self._add_plain(metric, attribute, estimates.mean(), len(estimates), n)
-        made, (below, above, level) = self.rows[-1], ends
-        noise = np.abs(seed_noise(estimates, above.shape[1], self.seed))
-        low = interval(below.mean(axis=0) - noise, level)[0]
-        high = interval(above.mean(axis=0) + noise, level)[1]
-        made["low"], made["high"] = max(made["estimate"] + low, least), made["estimate"] + high
-        made["seed_sd"] = np.std(estimates, ddof=1) if len(estimates) > 1 else np.nan
-
-    def _add_plain(self, metric: str, attribute: str, value: float, k: int, n: int) -> None:
-        self._add(metric, attribute, WHOLE, np.full(k, value), np.full((k, 1), np.nan), n)
-        self.rows[-1]["seed_sd"] = np.nan
-
-    def _add_null(self, metric: str, attribute: str, null: np.ndarray, k: int, n: int) -> None:
-        self._add_plain(metric, attribute, null.mean(), k, n)
-        self.rows[-1]["low"], self.rows[-1]["high"] = interval(null)
-
-    def _add_groups(self, name: str, levels: Sequence[str], means, replicates, shifts) -> None:
-        where = self.tally.slices[name]
-        n, large = self.tally.n[where], self.tally.large[where]
-        shown = np.where(large, 1.0, np.nan)
-        own, again, shift, shifted = (
-            m[..., where] * shown for m in (means, replicates, *shifts)
-        )  # fmt: skip
-        for g, group in enumerate(levels):
-            self._add("mae", name, group, own[:, g], again[..., g], n[g])
-            self._add("bias", name, group, shift[:, g], shifted[..., g], n[g])
-            patients = float(self.tally.n_patients[where][g])
-            self._add_plain("patients", name, patients, len(own), n[g])
-            self.rows[-1]["group"] = group
-        worst = int(np.argmax(np.where(large, own.mean(axis=0), -np.inf)))
-        group, size = (levels[worst], n[worst]) if large.any() else ("none", 0)
-        self._add("worst_group", name, group, own[:, worst], again[..., worst], size)

@@ -20,11 +20,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.accuracy.significance import holm
-from analysis.fairness.gaps import Gaps, tally_of
-from analysis.fairness.groups import ATTRIBUTES, MIN_EYES
-from analysis.resampling.bootstrap import LEVEL, patient_counts
-from analysis.resampling.conditions import BASELINES, BY, Cell, cells, check_same_eyes
+from analysis.fairness import permutation_test
+from analysis.fairness.groups import ATTRIBUTES, Tally, grouping
+from analysis.resampling import DEFAULT, Resampling
+from analysis.resampling.bootstrap import LEVEL
+from analysis.resampling.conditions import BY, Condition, conditions, counterpart, paired_runs
+from analysis.resampling.holm import holm
 from rnfl.core import metrics, schema
 
 COLUMNS = ("against", "metric", "attribute", "group", "estimate", "low", "high", "p", "p_holm",
@@ -35,18 +36,15 @@ def gap_differences(
     predictions: pd.DataFrame,
     samples: pd.DataFrame,
     runs: pd.DataFrame | None = None,
+    resampling: Resampling = DEFAULT,
     against: str = "aggressive",
-    by: Sequence[str] = BY,
     attributes: Sequence[str] = ATTRIBUTES,
-    n_boot: int = 2000,
-    n_perm: int = 2000,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Return how much wider the gap of each protocol is than that of another, per backbone.
 
     Parameters
     ----------
-    predictions, samples, runs, by
+    predictions, samples, runs
         As in :func:`analysis.fairness.fairness_table`; runs are paired by seed.
     against : str
         The protocol to compare with.
@@ -54,69 +52,57 @@ def gap_differences(
     Returns
     -------
     DataFrame
-        ``by``, against, metric 'gap', attribute ('mean' last), group 'max-min', estimate, low,
-        high (µm, above 0 where the gap is wider than that of ``against``), p, p_holm (over the
-        comparisons of one attribute), n, n_seeds, seed_sd. No rows where ``against`` was not run.
+        backbone, protocol, against, metric 'gap', attribute ('mean' last), group 'max-min',
+        estimate, low, high (µm, above 0 where the gap is wider than that of ``against``), p, p_holm
+        (over the comparisons of one attribute), n, n_seeds, seed_sd. No rows where ``against`` was
+        not run.
 
     Raises
     ------
     ValueError
-        When two cells predict different eyes or share no seed.
+        When two conditions predict different eyes or share no seed.
     """
     schema.join_samples(predictions[["run_id", "eye_id", "patient_id"]], samples)
     by_eye = samples.set_index("eye_id")
-    trained = [cell for cell in cells(predictions, runs, by) if not cell.is_baseline]
-    backbone = [name for name in by if name != "protocol"]
-    reference = {
-        tuple(cell.key[name] for name in backbone): cell
-        for cell in trained
-        if cell.key.get("protocol") == against and against not in BASELINES.values()
-    }
+    trained = [one for one in conditions(predictions, runs) if not one.is_baseline]
     rows = []
-    for cell in trained:
-        other = reference.get(tuple(cell.key[name] for name in backbone))
-        if other is None or other is cell:
-            continue
-        eyes = by_eye.loc[cell.runs[0].eye_ids]
-        for found in compare_cells(cell, other, eyes, attributes, n_boot, n_perm, seed):
-            rows.append({**cell.key, "against": against, **found})
-    frame = pd.DataFrame(rows, columns=[*by, *COLUMNS])
+    for condition in trained:
+        other = counterpart(condition, against, trained)
+        if other is not None:
+            eyes = by_eye.loc[condition.runs[0].eye_ids]
+            found = compare_conditions(condition, other, eyes, attributes, resampling)
+            rows += [{**condition.key, "against": against, **one} for one in found]
+    frame = pd.DataFrame(rows, columns=[*BY, *COLUMNS])
     frame = frame.astype(dict.fromkeys(("estimate", "low", "high", "p", "p_holm"), float))
     for _, family in frame.groupby("attribute"):
         frame.loc[family.index, "p_holm"] = holm(family["p"])
     return frame
 
 
-def _paired_errors(a: Cell, b: Cell) -> tuple[np.ndarray, np.ndarray]:
-    """Return the errors of each eye in both cells, (k, n_eyes) each, one row per shared seed."""
-    check_same_eyes([a, b])
-    if len(a.runs) == len(b.runs) == 1:
-        pairs = [(a.runs[0], b.runs[0])]
-    else:
-        by_seed = {run.seed: run for run in b.runs}
-        pairs = [(run, by_seed[run.seed]) for run in a.runs if run.seed in by_seed]
-    if not pairs:
-        raise ValueError(f"{a.key} and {b.key} share no seed")
-    errors = [[metrics.mae_per_eye(r.prediction, r.target) for r in pair] for pair in pairs]
-    return tuple(np.moveaxis(np.array(errors), 1, 0))
-
-
-def compare_cells(
-    a: Cell, b: Cell, eyes: pd.DataFrame, attributes: Sequence[str], n_boot: int, n_perm: int,
-    seed: int,
-) -> list[dict]:  # fmt: skip
-    """Return the rows of :func:`gap_differences` for two cells, ``eyes`` in their order."""
-    x, y = _paired_errors(a, b)
-    codes = a.runs[0].codes
-    tally = tally_of(x - y, codes, eyes, attributes, MIN_EYES, 1)
-    resamples = patient_counts(len(a.runs[0].patients), n_boot, seed)
-    between = Gaps(tally, x - y, n_perm, seed)
+def compare_conditions(
+    a: Condition,
+    b: Condition,
+    eyes: pd.DataFrame,
+    attributes: Sequence[str],
+    resampling: Resampling,
+) -> list[dict]:
+    """Return the rows of :func:`gap_differences` for two conditions, ``eyes`` in their order."""
+    pairs = paired_runs(a, b)
+    # Errors of the same eyes in both, (k, n_eyes) each, one row per shared seed.
+    x, y = (
+        np.stack([metrics.mae_per_eye(run.prediction, run.target) for run in side])
+        for side in zip(*pairs, strict=True)
+    )
+    groups, measured = [grouping(eyes, one) for one in attributes], np.isfinite(x - y).all(axis=0)
+    tally = Tally(groups, a.runs[0].codes, measured)
+    counts = resampling.counts(a.n_patients)
+    between = permutation_test(x - y, tally, resampling)
     first, second = tally.means(x), tally.means(y)
-    u = tally.resampled(x, resamples) - first[:, None]
-    v = tally.resampled(y, resamples) - second[:, None]
+    u = tally.resampled(x, counts) - first[:, None]
+    v = tally.resampled(y, counts) - second[:, None]
     found = {}
     for name in attributes:
-        parts = [between.pick(m, name) for m in (first, second, u, v)]
+        parts = [tally.pick(m, name) for m in (first, second, u, v)]
         found[name] = parts if parts[0].shape[-1] > 1 else None
     chosen = {name: {name: parts} for name, parts in found.items()}
     chosen["mean"] = found
@@ -124,8 +110,8 @@ def compare_cells(
     for name, group in chosen.items():
         here = [tally.n[s][tally.large[s]].sum() for n, s in tally.slices.items() if n == name]
         n = here[0] if here else a.n
-        row = {"metric": "gap", "attribute": name, "group": "max-min", "p": between.p[name]}
-        rows.append({**row, **_bounded(group), "p_holm": np.nan, "n": int(n), "n_seeds": len(x)})
+        about = {"metric": "gap", "attribute": name, "group": "max-min", "p": between.p[name]}
+        rows.append({**about, **_bounded(group), "p_holm": np.nan, "n": int(n), "n_seeds": len(x)})
     return rows
 
 

@@ -21,13 +21,27 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
-from analysis.accuracy.significance import holm
-from analysis.fairness.adjustment import ALONG, PLANTED, adjusted_effects
-from analysis.resampling.bootstrap import seed_noise
-from analysis.resampling.conditions import BY, Cell, cells, row
-from rnfl.core import metrics, schema
+from analysis.fairness.groups import LEVELS, MIN_EYES
+from analysis.resampling import DEFAULT, Resampling
+from analysis.resampling.bootstrap import patient_codes, patient_sums, seed_noise, weighted_totals
+from analysis.resampling.conditions import Condition, conditions, row
+from analysis.resampling.holm import holm
+from rnfl.core import schema
 from rnfl.core.nanstats import masked, mean
+from rnfl.datasets.phantom.eyes import AGE_SLOPE, GROUP_SHIFT
 
+#: What is compared: attribute -> (level, reference); age is a slope.
+LEVELS_COMPARED = {"sex": ("F", "M"), "race": ("Asian", "Black", "White")}
+DECADE = "per decade"
+#: Planted differences of the phantom, µm, in eyes without disease.
+PLANTED: dict[tuple[str, str], float] = {
+    ("sex", "F − M"): GROUP_SHIFT["F"] - GROUP_SHIFT["M"],
+    ("race", "Asian − White"): GROUP_SHIFT["Asian"] - GROUP_SHIFT["White"],
+    ("race", "Black − White"): GROUP_SHIFT["Black"] - GROUP_SHIFT["White"],
+    ("age", DECADE): 10 * AGE_SLOPE,
+}
+CONTRASTS = tuple(PLANTED)
+ALONG = ("planted", "per planted µm")  # all planted differences as one axis
 METRICS = ("thickness", "predicted", "bias", "error")
 
 
@@ -35,34 +49,34 @@ def group_effects(
     predictions: pd.DataFrame,
     samples: pd.DataFrame,
     runs: pd.DataFrame | None = None,
-    by: Sequence[str] = BY,
-    n_boot: int = 2000,
-    seed: int = 0,
+    resampling: Resampling = DEFAULT,
     planted: bool = False,
 ) -> pd.DataFrame:
-    """Return the adjusted differences between groups in the test eyes of each cell.
+    """Return the adjusted differences between groups in the test eyes of each condition.
 
     Parameters
     ----------
-    predictions, samples, runs, by
+    predictions, samples, runs
         As in :func:`analysis.fairness.fairness_table`.
     planted : bool
-        Whether these are phantom eyes; see :func:`analysis.fairness.adjustment.adjusted_effects`.
+        Whether these are phantom eyes; see :func:`adjusted_effects`.
 
     Returns
     -------
     DataFrame
-        Long: ``by``, metric, attribute, group, estimate, low, high, n, n_seeds, seed_sd, p, p_holm.
-        Metrics 'thickness' (labelled), 'predicted', 'bias' and 'error' (MAE), µm; groups 'F − M',
-        'Asian − White', 'Black − White', 'per decade'. NaN where a level has fewer than 10 eyes.
-        p, of the bias only, is two-sided and normal with the resampled standard error; Holm's
-        correction covers the trained cells of one difference.
+        Long: backbone, protocol, metric, attribute, group, estimate, low, high, n, n_seeds,
+        seed_sd, p, p_holm. Metrics 'thickness' (labelled), 'predicted', 'bias' and 'error' (MAE),
+        µm; groups 'F − M', 'Asian − White', 'Black − White', 'per decade'. NaN where a level has
+        fewer than 10 eyes. p, of the bias only, is two-sided and normal with the resampled standard
+        error; Holm's correction covers the trained conditions of one difference.
     """
     schema.join_samples(predictions[["run_id", "eye_id", "patient_id"]], samples)
     by_eye = samples.set_index("eye_id")
     rows: list[dict] = []
-    for cell in cells(predictions, runs, by):
-        rows += _cell_rows(cell, by_eye.loc[cell.runs[0].eye_ids], n_boot, seed, planted)
+    for condition in conditions(predictions, runs):
+        rows += _condition_rows(
+            condition, by_eye.loc[condition.runs[0].eye_ids], resampling, planted
+        )
     frame = pd.DataFrame(rows)
     tested = frame[frame["trained"] & (frame["metric"] == "bias")]
     for _, family in tested.groupby("group"):
@@ -73,8 +87,7 @@ def group_effects(
 def label_effects(
     samples: pd.DataFrame,
     profiles: np.ndarray,
-    n_boot: int = 2000,
-    seed: int = 0,
+    resampling: Resampling = DEFAULT,
     planted: bool = False,
 ) -> pd.DataFrame:
     """Return the adjusted differences in labelled thickness in all eyes of a dataset.
@@ -105,9 +118,9 @@ def label_effects(
             continue
         here = samples[chosen]
         value = thickness[None, chosen]
-        found = adjusted_effects(value, here["patient_id"], here, n_boot, seed, planted)
+        found = adjusted_effects(value, here["patient_id"], here, resampling, planted)
         for key, (estimates, replicates, n) in found.items():
-            made = row({"eyes": name}, "thickness", estimates, replicates, n, seed, *key)
+            made = row({"eyes": name}, "thickness", estimates, replicates, n, resampling, *key)
             rows.append({**made, "planted": expected.get(key, np.nan)})
     return pd.DataFrame(rows)
 
@@ -117,25 +130,132 @@ def _mean_thickness(profiles: np.ndarray, target: np.ndarray) -> np.ndarray:
     return mean(masked(profiles, target)[0], axis=1)
 
 
-def _cell_rows(cell: Cell, eyes: pd.DataFrame, n_boot: int, seed: int, planted: bool) -> list[dict]:
-    truth = np.stack([_mean_thickness(run.target, run.target) for run in cell.runs])
-    predicted = np.stack([_mean_thickness(run.prediction, run.target) for run in cell.runs])
-    error = np.stack([metrics.mae_per_eye(run.prediction, run.target) for run in cell.runs])
-    values = np.concatenate([truth, predicted, predicted - truth, error])  # as METRICS
-    found = adjusted_effects(values, eyes["patient_id"], eyes, n_boot, seed, planted)
+def _condition_rows(
+    condition: Condition, eyes: pd.DataFrame, resampling: Resampling, planted: bool
+) -> list[dict]:
+    truth = np.stack([_mean_thickness(run.target, run.target) for run in condition.runs])
+    predicted = np.stack([_mean_thickness(run.prediction, run.target) for run in condition.runs])
+    values = np.concatenate([truth, predicted, predicted - truth, condition.errors])  # as METRICS
+    found = adjusted_effects(values, eyes["patient_id"], eyes, resampling, planted)
     rows = []
     for m, metric in enumerate(METRICS):
         own = slice(m * len(truth), (m + 1) * len(truth))
         for key, (estimates, replicates, n) in found.items():
-            made = row(cell.key, metric, estimates[own], replicates[own], n, seed, *key)
+            made = row(condition.key, metric, estimates[own], replicates[own], n, resampling, *key)
             test = metric == "bias"
-            p = _normal_p(estimates[own], replicates[own], seed) if test else np.nan
-            rows.append({**made, "p": p, "p_holm": np.nan, "trained": not cell.is_baseline})
+            p = _normal_p(estimates[own], replicates[own], resampling) if test else np.nan
+            rows.append({**made, "p": p, "p_holm": np.nan, "trained": not condition.is_baseline})
     return rows
 
 
-def _normal_p(estimates: np.ndarray, replicates: np.ndarray, seed: int) -> float:
-    draws = replicates.mean(axis=0) + seed_noise(estimates, replicates.shape[1], seed)
+def _normal_p(estimates: np.ndarray, replicates: np.ndarray, resampling: Resampling) -> float:
+    draws = replicates.mean(axis=0) + seed_noise(estimates, replicates.shape[1], resampling.seed)
     error = np.nanstd(draws) if np.isfinite(draws).any() else np.nan
     z = abs(estimates.mean()) / error if error > 0 else np.nan
     return 2 * NormalDist().cdf(-z) if np.isfinite(z) else float("nan")
+
+
+def adjusted_effects(
+    values: np.ndarray,
+    patient_ids: Sequence[str],
+    eyes: pd.DataFrame,
+    resampling: Resampling,
+    planted: bool = False,
+) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray, int]]:
+    """Fit value ~ sex + race + age + severity and return the group differences.
+
+    Parameters
+    ----------
+    values : ndarray (k, n_eyes), µm
+        NaN where missing; one row per run.
+    patient_ids : sequence of str (n_eyes,)
+    eyes : DataFrame
+        Attributes, one row per eye in the same order. An attribute nobody has is left out of the
+        fit; eyes that lack one of the others are left out of it.
+    planted : bool
+        Also fit value ~ planted + severity, where ``planted`` is the shift that the phantom gives
+        an eye of that sex, race and age: one coefficient, :data:`ALONG`, about 1 in labels (less
+        what disease took) and 0 in a model that tells no group from another.
+
+    Returns
+    -------
+    dict
+        By (attribute, group) of :data:`CONTRASTS`: estimates (k,), replicates (k, n_boot) and the
+        number of eyes in the fit; NaN where one of the two levels has fewer than 10 eyes.
+    """
+    _, codes = patient_codes(patient_ids)
+    found = _fit(values, codes, eyes, _design(eyes), CONTRASTS, resampling)
+    if planted:
+        found |= _fit(values, codes, eyes, _planted_design(eyes), (ALONG,), resampling)
+    return found
+
+
+def _fit(
+    values: np.ndarray,
+    codes: np.ndarray,
+    eyes: pd.DataFrame,
+    design: tuple[dict, np.ndarray],
+    wanted: Sequence[tuple[str, str]],
+    resampling: Resampling,
+) -> dict:
+    """Return estimates, replicates and number of eyes of the wanted columns of a design."""
+    columns, whole = design
+    kept = whole & np.isfinite(values).all(axis=0)
+    x = np.where(kept[:, None], np.stack(list(columns.values()), axis=1), 0.0)
+    y = np.where(kept, values, 0.0)
+    xx = patient_sums(x[:, :, None] * x[:, None, :], codes)
+    xy = np.stack([patient_sums(x * one[:, None], codes) for one in y])  # (k, P, c)
+    counts, n_boot = resampling.counts(len(xx)), resampling.n_boot
+    own = _solve(xx.sum(axis=0)[None], xy.sum(axis=1)[:, None])[:, 0]  # (k, c)
+    summed = weighted_totals(counts, xx.reshape(len(xx), -1)).reshape(n_boot, *xx.shape[1:])
+    again = _solve(summed, np.stack([weighted_totals(counts, one) for one in xy]))  # (k, n_boot, c)
+    found = {}
+    for key in wanted:
+        found[key] = np.full(len(y), np.nan), np.full((len(y), n_boot), np.nan), int(kept.sum())
+        if key in columns and _large(eyes[kept], key):
+            place = list(columns).index(key)
+            found[key] = own[:, place], again[..., place], int(kept.sum())
+    return found
+
+
+def _design(eyes: pd.DataFrame) -> tuple[dict[object, np.ndarray], np.ndarray]:
+    """Return the columns of the fit (n_eyes,) by contrast, and which eyes have all attributes."""
+    columns: dict[object, np.ndarray] = {"intercept": np.ones(len(eyes))}
+    whole = np.ones(len(eyes), bool)
+    for name in ("sex", "race", "severity"):
+        labels = eyes[name].to_numpy(object)
+        *others, reference = LEVELS_COMPARED.get(name, LEVELS[name][::-1])
+        known = np.isin(labels.astype(str), [*others, reference])
+        if known.any():
+            whole &= known
+            for level in others:
+                columns[name, f"{level} − {reference}"] = (labels == level).astype(float)
+    ages = eyes["age"].to_numpy(float)
+    if np.isfinite(ages).any():
+        whole &= np.isfinite(ages)
+        columns["age", DECADE] = np.nan_to_num((ages - np.nanmean(ages)) / 10)
+    return columns, whole
+
+
+def _planted_design(eyes: pd.DataFrame) -> tuple[dict[object, np.ndarray], np.ndarray]:
+    """Return the same with all planted shifts as one column, in µm; it knows the phantom."""
+    columns, whole = _design(eyes)
+    score = AGE_SLOPE * (eyes["age"].to_numpy(float) - 60.0)
+    for name in ("sex", "race"):
+        score = score + eyes[name].map(GROUP_SHIFT).to_numpy(float)
+    kept = {key: one for key, one in columns.items() if key[0] not in ("sex", "race", "age")}
+    return {**kept, ALONG: np.nan_to_num(score)}, whole & np.isfinite(score)
+
+
+def _large(eyes: pd.DataFrame, key: tuple[str, str]) -> bool:
+    attribute, group = key
+    if attribute in ("age", ALONG[0]):
+        return len(eyes) >= MIN_EYES
+    return all((eyes[attribute] == level).sum() >= MIN_EYES for level in group.split(" − "))
+
+
+def _solve(xx: np.ndarray, xy: np.ndarray) -> np.ndarray:
+    """Return least-squares coefficients (k, b, c); a column without eyes gets NaN."""
+    coefficients = np.einsum("bij,kbj->kbi", np.linalg.pinv(xx, hermitian=True), xy)
+    absent = np.diagonal(xx, axis1=1, axis2=2) <= 0
+    return np.where(absent, np.nan, coefficients)

@@ -142,6 +142,11 @@ class Tally:
             g.name: slice(*where) for g, *where in zip(groupings, ends, ends[1:], strict=False)
         }
 
+    def pick(self, means: np.ndarray, name: str) -> np.ndarray:
+        """Return the means (..., g) of the large groups of one grouping among all (..., G)."""
+        where = self.slices[name]
+        return means[..., where][..., self.large[where]]
+
     def means(self, values: np.ndarray) -> np.ndarray:
         """Return the mean of each group (k, G) for values (k, n_eyes)."""
         return divide(self._sums(values).sum(axis=1), self.n.astype(float))

@@ -1,7 +1,7 @@
 """Error against the frozen share of a backbone: a line, a saturating curve, and a mere step.
 
-Each function takes one row per run (or per published cell) with ``percent_frozen`` (0 to 100) and
-``mae`` (µm). *Line*: every further 10 % costs the same, as the paper's submission claims.
+Each function takes one row per run (or per published condition) with ``percent_frozen`` (0 to 100)
+and ``mae`` (µm). *Line*: every further 10 % costs the same, as the paper's submission claims.
 *Saturating*: ``a + b (1 − exp(−x / c))``, the first blocks cost most. *Step*: it only matters
 whether anything is frozen; it has as many parameters as the line, so that even the paper's four
 points can tell which of the two fits better. :func:`compare` sets them beside no effect at all.
@@ -19,24 +19,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import optimize, stats
 from statsmodels.formula.api import ols
 from statsmodels.stats.outliers_influence import OLSInfluence
 
-from analysis.freezing.goodness import NAN, aicc, columns, exact, r_squared
-from analysis.freezing.saturation import Saturating, saturating
 from analysis.resampling.bootstrap import LEVEL
 
-__all__ = [
-    "Line",
-    "Saturating",
-    "Step",
-    "compare",
-    "linear",
-    "linear_band",
-    "saturating",
-    "step",
-]
+NAN = float("nan")
+ROUNDING = 1e-20  # residuals below this share of the sum of squares are rounding: an exact fit
+N_GRID = 400  # scales at which the saturating curve is tried
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,6 +149,126 @@ def step(points: pd.DataFrame) -> Step:
     return Step(unfrozen, difference, low, high, p, *quality, len(x))
 
 
+def _slope_test(fit, y: np.ndarray) -> tuple[float, float, float]:
+    """Return the interval and p of the second coefficient; NaN without residual degrees."""
+    if len(y) <= 2:
+        return NAN, NAN, NAN
+    slope = float(fit.params.iloc[1])
+    if exact(fit.ssr, y):
+        return slope, slope, NAN
+    return (*map(float, fit.conf_int(1 - LEVEL).iloc[1]), float(fit.pvalues.iloc[1]))
+
+
+@dataclass(frozen=True)
+class Saturating:
+    """Least squares of ``mae = a + b (1 − exp(−x / c))``: a and b in µm, x and c in %.
+
+    ``c_low`` and ``c_high`` bound the scales that an F test does not reject (95 %): 0 where a step
+    fits as well, infinite where a line does. ``identified`` says whether c is bounded on both
+    sides; if not, b, c and the half-life are one choice among many that fit alike. ``half_life``
+    (%) is the frozen share at which half of b has been paid.
+    """
+
+    a: float
+    b: float
+    c: float
+    c_low: float
+    c_high: float
+    identified: bool
+    half_life: float
+    r_squared: float
+    rss: float
+    aicc: float
+    n: int
+
+    def at(self, x: np.ndarray) -> np.ndarray:
+        """Return the fitted MAE (µm) at shares x (%)."""
+        return self.a + self.b * -np.expm1(-np.asarray(x, float) / self.c)
+
+
+def saturating(points: pd.DataFrame) -> Saturating:
+    """Fit the saturating curve; NaN throughout for fewer than three shares.
+
+    For a given scale c the curve is linear in a and b, so c alone is searched: on a grid from 0.15
+    times the smallest share (a step) to 10 times the largest (a line), then refined around the
+    best. The search cannot end in a poor local minimum and needs no starting values.
+
+    Parameters, errors
+        As in :func:`linear`.
+    """
+    x, y = columns(points)
+    n = len(x)
+    if len(np.unique(x)) < 3:
+        return Saturating(*(NAN,) * 5, False, *(NAN,) * 4, n)
+    grid = scales(x)
+    rss = profile(grid, x, y)[0]
+    best = int(np.argmin(rss))
+    near = np.log(grid[[max(best - 1, 0), min(best + 1, N_GRID - 1)]])
+    refined = optimize.minimize_scalar(
+        lambda t: profile(np.exp([t]), x, y)[0][0], bounds=near, method="bounded"
+    )
+    c = float(np.exp(refined.x)) if refined.fun < rss[best] else float(grid[best])
+    (smallest,), (a,), (b,) = profile(np.array([c]), x, y)
+    low, high = 0.0, np.inf
+    if n > 3 and not exact(smallest, y):
+        limit = smallest * (1 + stats.f.ppf(LEVEL, 1, n - 3) / (n - 3))
+        accepted = [*grid[rss <= limit], c]
+        low = 0.0 if rss[0] <= limit else float(min(accepted))
+        high = np.inf if rss[-1] <= limit else float(max(accepted))
+    elif n > 3 and not exact(np.ptp(y) ** 2, y):
+        low = high = c
+    identified = bool(low > 0 and np.isfinite(high))
+    quality = r_squared(smallest, y, 3), float(smallest), aicc(smallest, y, 3)
+    fitted = float(a), float(b), c, low, high, identified, c * float(np.log(2))
+    return Saturating(*fitted, *quality, n)
+
+
+def scales(x: np.ndarray) -> np.ndarray:
+    """Return the scales c (N_GRID,) in % that are tried for shares x."""
+    return np.geomspace(0.15 * x[x > 0].min(), 10 * x.max(), N_GRID)
+
+
+def profile(c: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return the least sum of squares at each scale c (k,), and the a (k,), b (k,) that give it."""
+    rise = -np.expm1(-x / np.asarray(c, float)[:, None])
+    deviation, error = rise - rise.mean(axis=1, keepdims=True), y - y.mean()
+    spread = np.sum(deviation**2, axis=1)
+    b = np.divide(deviation @ error, spread, out=np.zeros(len(c)), where=spread > 1e-12)
+    rss = np.sum((error - b[:, None] * deviation) ** 2, axis=1)
+    return rss, y.mean() - b * rise.mean(axis=1), b
+
+
+def saturating_band(
+    points: pd.DataFrame, at: np.ndarray, n_boot: int = 1000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the 95 % limits (k,), (k,) of the fitted curve at shares ``at`` (k,).
+
+    Parametric bootstrap: errors of the residual SD are added to the fitted curve and the curve is
+    refitted, its scale included, so that the band holds even where c is not identified. The
+    residual SD is itself uncertain with few runs, so the errors are t-like: each resample divides
+    by a draw of that SD.
+    It covers the scatter of the runs, not other patients. NaN for three runs or fewer.
+    """
+    x, _ = columns(points)
+    at, fit = np.asarray(at, float), saturating(points)
+    if not np.isfinite(fit.a) or len(x) <= 3:
+        return np.full(at.shape, NAN), np.full(at.shape, NAN)
+    rng = np.random.default_rng(seed)
+    noise = rng.standard_normal((n_boot, len(x)))
+    again = fit.at(x) + np.sqrt(fit.rss / rng.chisquare(len(x) - 3, (n_boot, 1))) * noise
+    mean = again.mean(axis=1, keepdims=True)
+    grid = scales(x)[:, None]
+    rise = -np.expm1(-x / grid)
+    deviation = rise - rise.mean(axis=1, keepdims=True)
+    length = np.sqrt(np.sum(deviation**2, axis=1))
+    projection = (again - mean) @ (deviation / length[:, None]).T  # (n_boot, N_GRID)
+    best = np.argmax(projection**2, axis=1)
+    b = projection[np.arange(n_boot), best] / length[best]
+    level = -np.expm1(-at / grid) - rise.mean(axis=1, keepdims=True)  # (N_GRID, k)
+    curves = mean + b[:, None] * level[best]
+    return tuple(np.quantile(curves, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0))
+
+
 def compare(points: pd.DataFrame) -> pd.DataFrame:
     """Set no effect, the line, the step and the saturating curve side by side.
 
@@ -186,11 +297,36 @@ def compare(points: pd.DataFrame) -> pd.DataFrame:
     return table.assign(delta=delta, weight=support / support.sum(), n=len(y))
 
 
-def _slope_test(fit, y: np.ndarray) -> tuple[float, float, float]:
-    """Return the interval and p of the second coefficient; NaN without residual degrees."""
-    if len(y) <= 2:
-        return NAN, NAN, NAN
-    slope = float(fit.params.iloc[1])
-    if exact(fit.ssr, y):
-        return slope, slope, NAN
-    return (*map(float, fit.conf_int(1 - LEVEL).iloc[1]), float(fit.pvalues.iloc[1]))
+def columns(points: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return the frozen shares (n,) in % and the errors (n,) in µm, or say what is wrong."""
+    absent = [name for name in ("percent_frozen", "mae") if name not in points]
+    if absent:
+        raise ValueError(f"points: columns {absent} are missing; found {list(points.columns)}")
+    x, y = (points[name].to_numpy(float) for name in ("percent_frozen", "mae"))
+    bad = np.flatnonzero(~np.isfinite(x) | ~np.isfinite(y) | (x < 0) | (x > 100))
+    if len(bad):
+        row = points.iloc[bad[0]][["percent_frozen", "mae"]].to_dict()
+        raise ValueError(f"points: row {bad[0]} is {row}: expected a share in 0 to 100 and an MAE")
+    return x, y
+
+
+def exact(rss: float, y: np.ndarray) -> bool:
+    """Whether a sum of squares is nothing but rounding of the values y."""
+    return bool(rss <= ROUNDING * np.sum(y**2))
+
+
+def r_squared(rss: float, y: np.ndarray, k: int) -> float:
+    """Return 1 − RSS / TSS of a mean with k parameters; NaN for k points, which always fit."""
+    total = np.sum((y - y.mean()) ** 2)
+    return float(1 - rss / total) if len(y) > k and not exact(total, y) else NAN
+
+
+def aicc(rss: float, y: np.ndarray, k: int) -> float:
+    """Return the Gaussian AICc of a mean with k parameters; NaN for too few points, exact fits.
+
+    Source: Hurvich & Tsai, Biometrika 1989; the variance counts as a parameter.
+    """
+    n, k = len(y), k + 1
+    if n - k - 1 <= 0 or exact(rss, y):
+        return NAN
+    return float(n * (np.log(2 * np.pi * rss / n) + 1) + 2 * k * n / (n - k - 1))

@@ -21,17 +21,25 @@ import numpy as np
 import pandas as pd
 from statsmodels.formula.api import mixedlm
 
-from analysis.freezing import compare, linear, linear_band, saturating, step
-from analysis.freezing.goodness import NAN, columns, exact
-from analysis.freezing.saturation import saturating_band
+from analysis.freezing import (
+    NAN,
+    columns,
+    compare,
+    exact,
+    linear,
+    linear_band,
+    saturating,
+    saturating_band,
+    step,
+)
+from analysis.resampling import DEFAULT, Resampling
 from analysis.resampling.bootstrap import (
     LEVEL,
     mean_interval,
-    patient_counts,
     patient_sums,
     widening,
 )
-from analysis.resampling.conditions import Cell, check_same_eyes, load_run, row
+from analysis.resampling.conditions import Condition, check_same_eyes, load_run, row
 from rnfl.core import metrics
 
 PAPER_REACH = 50  # percent: as far as the paper froze
@@ -129,7 +137,7 @@ def mixed(points: pd.DataFrame) -> dict[str, object]:
 
 
 def regressions(
-    points: pd.DataFrame, predictions: pd.DataFrame, n_boot: int = 2000, seed: int = 0
+    points: pd.DataFrame, predictions: pd.DataFrame, resampling: Resampling = DEFAULT
 ) -> pd.DataFrame:
     """Return every regression of error on the frozen share, one long table.
 
@@ -155,7 +163,7 @@ def regressions(
         for span, chosen in spans(mine).items():
             key = {"backbone": backbone, "span": span}
             rows += [{**key, **one} for one in _over_runs(chosen)]
-            rows += [{**key, **one} for one in _over_patients(chosen, predictions, n_boot, seed)]
+            rows += [{**key, **one} for one in _over_patients(chosen, predictions, resampling)]
     frame = pd.DataFrame(rows).assign(attribute="all", group="all")
     return frame.reindex(columns=COLUMNS).fillna({"note": ""})
 
@@ -211,21 +219,21 @@ def _over_runs(points: pd.DataFrame) -> Iterator[dict[str, object]]:
 
 
 def _over_patients(
-    points: pd.DataFrame, predictions: pd.DataFrame, n_boot: int, seed: int
+    points: pd.DataFrame, predictions: pd.DataFrame, resampling: Resampling
 ) -> Iterator[Mapping[str, object]]:
-    cell = Cell({}, tuple(load_run(predictions, run_id) for run_id in points["run_id"]))
-    check_same_eyes([cell])
-    first = cell.runs[0]
-    errors = np.stack([metrics.mae_per_eye(run.prediction, run.target) for run in cell.runs])
+    condition = Condition({}, tuple(load_run(predictions, run_id) for run_id in points["run_id"]))
+    check_same_eyes([condition])
+    first = condition.runs[0]
+    errors = condition.errors
     x, seeds = points["percent_frozen"].to_numpy(float), points["seed"].to_numpy()
     measured = np.isfinite(errors[0])
     ids = first.patients[first.codes]
-    estimate, low, high = mean_interval(10 * slope_weights(x) @ errors, ids, n_boot, seed)
+    estimate, low, high = mean_interval(10 * slope_weights(x) @ errors, ids, resampling)
     about = {"metric": "slope_per_10", "estimate": estimate, "low": low, "high": high}
     counted = {"n": int(measured.sum()), "n_seeds": len(np.unique(seeds))}
     yield {"model": "patients", **about, **counted}
     eyes = np.vstack([np.where(measured, errors, 0.0), measured]).T
-    totals = patient_counts(len(first.patients), n_boot, seed) @ patient_sums(eyes, first.codes)
+    totals = resampling.counts(condition.n_patients) @ patient_sums(eyes, first.codes)
     drawn = totals[:, :-1] / np.maximum(totals[:, -1:], 1)  # (n_boot, runs)
     slopes, relative = [], []
     for one in np.unique(seeds):
@@ -236,11 +244,11 @@ def _over_patients(
         slopes.append(10 * both @ slope_weights(x[mine]))
         relative.append(100 * slopes[-1] / both[:, x[mine] == 0].mean(axis=1))
     for metric, values in (("slope_per_10", slopes), ("relative_per_10", relative)):
-        values = np.array(values or [np.full(1 + n_boot, NAN)])
+        values = np.array(values or [np.full(1 + resampling.n_boot, NAN)])
         key = {"model": "patients and seeds"}
         found = values[:, :1]
-        error = widening(len(first.patients)) * (values[:, 1:] - found)
-        yield row(key, metric, found[:, 0], found + error, counted["n"], seed)
+        error = widening(condition.n_patients) * (values[:, 1:] - found)
+        yield row(key, metric, found[:, 0], found + error, counted["n"], resampling)
 
 
 def slope_weights(x: np.ndarray) -> np.ndarray:

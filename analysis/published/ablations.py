@@ -9,8 +9,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis import published
-from analysis.freezing import linear, saturating, step
-from analysis.freezing.goodness import NAN
+from analysis.freezing import NAN, linear, saturating, step
 
 LABEL = "published: FairFedMed"
 

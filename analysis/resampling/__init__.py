@@ -1,1 +1,5 @@
 """Patients resampled: sums, intervals, and the scale each metric is resampled on."""
+
+from analysis.resampling.bootstrap import DEFAULT, PAIRED, Resampling
+
+__all__ = ["DEFAULT", "PAIRED", "Resampling"]

@@ -3,9 +3,9 @@
 Two eyes of one patient are alike, so patients are drawn, never eyes and never angles. A resample
 is a row of counts (how often each patient was drawn); a statistic that depends on the data through
 sums only is then one matrix product away, whatever the number of angles. Resamples are drawn once
-for all metrics, cells and tables on the same patients, and worked through a block at a time, so
-that memory does not grow with their number. ``benchmarks/bootstrap.py`` measures speed and memory
-beside ``scipy.stats.bootstrap``, which gathers the eyes of every resample.
+for all metrics, conditions and tables on the same patients, and worked through a block at a time,
+so that memory does not grow with their number. ``benchmarks/bootstrap.py`` measures speed and
+memory beside ``scipy.stats.bootstrap``, which gathers the eyes of every resample.
 
 Intervals are percentile intervals: the 2.5 % and 97.5 % quantiles of the replicates, which need no
 assumption of symmetry. The metrics' own replicates are first put on the scale of
@@ -17,6 +17,7 @@ little. ``benchmarks/coverage.py`` measures the coverage of every metric;
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -26,6 +27,33 @@ from rnfl.core.nanstats import divide
 
 LEVEL = 0.95
 BLOCK = 512  # rows of weights whose products and temporaries stay in a processor's cache
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """What every interval and p-value of a table rests on.
+
+    Attributes
+    ----------
+    n_boot : int
+        Resamples of patients behind an interval.
+    n_perm : int
+        Exchanges, of labels or of two models' predictions, behind a p-value.
+    seed : int
+        Of both.
+    """
+
+    n_boot: int = 2000
+    n_perm: int = 2000
+    seed: int = 0
+
+    def counts(self, n_patients: int) -> np.ndarray:
+        """Return how often each patient is drawn, see :func:`patient_counts`."""
+        return patient_counts(n_patients, self.n_boot, self.seed)
+
+
+DEFAULT = Resampling()
+PAIRED = Resampling(n_perm=5000)  # of comparisons: their small p-values are multiplied by Holm
 
 
 def patient_codes(patient_ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -183,7 +211,7 @@ def widening(n_patients: int) -> float:
 
 
 def mean_interval(
-    values: Sequence[float], patient_ids: Sequence[str], n_boot: int = 2000, seed: int = 0
+    values: Sequence[float], patient_ids: Sequence[str], resampling: Resampling = DEFAULT
 ) -> tuple[float, float, float]:
     """Return the mean over eyes of one number per eye, with its patient-clustered interval.
 
@@ -200,7 +228,7 @@ def mean_interval(
 
     Examples
     --------
-    >>> mean_interval([1.0, 1.0, 1.0], ["a", "a", "b"], n_boot=50)
+    >>> mean_interval([1.0, 1.0, 1.0], ["a", "a", "b"], Resampling(n_boot=50))
     (1.0, 1.0, 1.0)
     """
     values = np.asarray(values, float)
@@ -209,7 +237,7 @@ def mean_interval(
     if not present.any():
         return (float("nan"),) * 3
     sums = patient_sums(np.stack([np.where(present, values, 0.0), present], axis=1), codes)
-    totals = weighted_totals(patient_counts(len(patients), n_boot, seed), sums)
+    totals = weighted_totals(resampling.counts(len(patients)), sums)
     means = divide(*totals.T)
     estimate = float(values[present].mean())
     return estimate, *interval(estimate + widening(len(patients)) * (means - estimate))

@@ -1,7 +1,7 @@
-"""Cells of a results table: the runs that share a backbone and a protocol, and their statistics.
+"""Conditions of a study: the runs that share a backbone and a protocol, and their statistics.
 
-A cell holds one run per seed. Its estimate is the mean over seeds; its interval covers patients
-and, with several seeds, seeds (:func:`analysis.resampling.bootstrap.seed_noise`).
+A condition holds one run per seed. Its estimate is the mean over seeds; its interval covers
+patients and, with several seeds, seeds (:func:`analysis.resampling.bootstrap.seed_noise`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from analysis.resampling.bootstrap import interval, patient_codes, patient_counts, seed_noise
+from analysis.resampling.bootstrap import Resampling, interval, patient_codes, seed_noise
 from analysis.resampling.patient_sums import MetricFunction, PatientSums, replicates
 from analysis.resampling.scales import calibrated
-from rnfl.core import schema
+from rnfl.core import metrics, schema
 
 BASELINES = {"template": "template", "oracle": "oracle floor"}  # run_id -> protocol shown
 NO_BACKBONE = "—"
@@ -42,8 +42,8 @@ class Run:
 
 
 @dataclass(frozen=True, eq=False)
-class Cell:
-    """One cell: its identifying columns and its runs, one per seed, on the same eyes."""
+class Condition:
+    """One condition: its identifying columns and its runs, one per seed, on the same eyes."""
 
     key: dict[str, str]
     runs: tuple[Run, ...]
@@ -54,9 +54,19 @@ class Cell:
         return len(self.runs[0].eye_ids)
 
     @property
+    def n_patients(self) -> int:
+        """Number of patients."""
+        return len(self.runs[0].patients)
+
+    @property
     def is_baseline(self) -> bool:
         """Whether this is the template or the oracle floor, and not a trained model."""
         return self.runs[0].run_id in BASELINES
+
+    @property
+    def errors(self) -> np.ndarray:
+        """Mean absolute error of each run and eye (k, n), µm, NaN for an eye without a label."""
+        return np.stack([metrics.mae_per_eye(run.prediction, run.target) for run in self.runs])
 
 
 def load_run(predictions: pd.DataFrame, run_id: str, seed: int | None = None) -> Run:
@@ -80,10 +90,10 @@ def _ids(predictions: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(predictions["run_id"]))
 
 
-def cells(
+def conditions(
     predictions: pd.DataFrame, runs: pd.DataFrame | None = None, by: Sequence[str] = BY
-) -> Iterator[Cell]:
-    """Yield the template (if predicted), each cell in the order of ``runs``, the oracle floor.
+) -> Iterator[Condition]:
+    """Yield the template (if predicted), each condition in the order of ``runs``, the oracle floor.
 
     Parameters
     ----------
@@ -93,13 +103,13 @@ def cells(
         ``run_id``, the columns ``by`` and, where there are several, ``seed``. By default the
         predictions carry these columns themselves.
     by : sequence of str
-        Columns that identify a cell.
+        Columns that identify a condition.
 
     Raises
     ------
     ValueError
-        When a predicted run is absent from ``runs``, a column is missing, or the runs of one cell
-        predict different eyes.
+        When a predicted run is absent from ``runs``, a column is missing, or the runs of one
+        condition predict different eyes.
     """
     present = _ids(predictions)
     table = predictions if runs is None else runs
@@ -118,28 +128,55 @@ def cells(
         for key, rows in table.groupby(list(by), sort=False, dropna=False):
             seeds = rows["seed"] if "seed" in rows else [None] * len(rows)
             pairs = zip(rows["run_id"], seeds, strict=True)
-            cell = Cell(
+            condition = Condition(
                 dict(zip(by, key, strict=True)),
                 tuple(load_run(predictions, run_id, seed) for run_id, seed in pairs),
             )
-            check_same_eyes([cell])
-            yield cell
+            check_same_eyes([condition])
+            yield condition
     if "oracle" in present:
         yield _baseline(predictions, "oracle", by)
 
 
-def _baseline(predictions: pd.DataFrame, run_id: str, by: Sequence[str]) -> Cell:
+def _baseline(predictions: pd.DataFrame, run_id: str, by: Sequence[str]) -> Condition:
     key = dict.fromkeys(by, NO_BACKBONE)
     key["protocol" if "protocol" in key else by[-1]] = BASELINES[run_id]
-    return Cell(key, (load_run(predictions, run_id),))
+    return Condition(key, (load_run(predictions, run_id),))
 
 
-def check_same_eyes(table: Sequence[Cell]) -> None:
-    """Raise a ValueError unless all runs of all cells predict the same eyes."""
-    runs = [run for cell in table for run in cell.runs]
+def check_same_eyes(table: Sequence[Condition]) -> None:
+    """Raise a ValueError unless all runs of all conditions predict the same eyes."""
+    runs = [run for condition in table for run in condition.runs]
     for run in runs[1:]:
         if not np.array_equal(run.eye_ids, runs[0].eye_ids):
             raise ValueError(f"runs {runs[0].run_id} and {run.run_id} predict different eyes")
+
+
+def counterpart(
+    condition: Condition, protocol: str, among: Sequence[Condition]
+) -> Condition | None:
+    """Return the condition that differs in its protocol alone; None if there is no other."""
+    wanted = {**condition.key, "protocol": protocol}
+    found = next((one for one in among if one.key == wanted), None)
+    return None if found is condition else found
+
+
+def paired_runs(a: Condition, b: Condition) -> list[tuple[Run, Run]]:
+    """Return the runs of two conditions by shared seed, or two single runs whatever their seeds.
+
+    Raises
+    ------
+    ValueError
+        When the two predict different eyes or share no seed.
+    """
+    check_same_eyes([a, b])
+    if len(a.runs) == len(b.runs) == 1:
+        return [(a.runs[0], b.runs[0])]
+    by_seed = {run.seed: run for run in b.runs}
+    pairs = [(run, by_seed[run.seed]) for run in a.runs if run.seed in by_seed]
+    if not pairs:
+        raise ValueError(f"{a.key} and {b.key} share no seed")
+    return pairs
 
 
 def row(
@@ -148,14 +185,14 @@ def row(
     estimates: Sequence[float],
     replicates: np.ndarray,
     n: int,
-    seed: int,
+    resampling: Resampling,
     attribute: str = "all",
     group: str = "all",
 ) -> dict[str, object]:
-    """Return one row of a long table from a cell's estimates (k,) and replicates (k, n_boot)."""
+    """Return a row of a long table from a condition's estimates (k,) and replicates (k, n_boot)."""
     estimates = np.asarray(estimates, float)
     averaged = np.asarray(replicates, float).mean(axis=0)
-    low, high = interval(averaged + seed_noise(estimates, len(averaged), seed))
+    low, high = interval(averaged + seed_noise(estimates, len(averaged), resampling.seed))
     return {
         **key,
         "metric": metric,
@@ -171,20 +208,19 @@ def row(
 
 
 def estimate(
-    cell: Cell, definitions: Mapping[str, MetricFunction], n_boot: int, seed: int
+    condition: Condition, definitions: Mapping[str, MetricFunction], resampling: Resampling
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return each metric of a cell: estimates (k,) by run and replicates (k, n_boot).
+    """Return each metric of a condition: estimates (k,) by run and replicates (k, n_boot).
 
     The estimate is the metric itself; replicates come from its restatement in
     :data:`analysis.resampling.patient_sums.VALUES`, on the scale of
-    :mod:`analysis.resampling.scales`. Cells on the same patients get the same resamples.
+    :mod:`analysis.resampling.scales`. Conditions on the same patients get the same resamples.
     """
-    n_patients = len(cell.runs[0].patients)
-    counts = patient_counts(n_patients, n_boot, seed)
-    resampled = [replicates(definitions, run.sums, counts) for run in cell.runs]
+    counts = resampling.counts(condition.n_patients)
+    resampled = [replicates(definitions, run.sums, counts) for run in condition.runs]
     out = {}
     for name, definition in definitions.items():
-        values = np.array([definition(run.prediction, run.target) for run in cell.runs])
+        values = np.array([definition(run.prediction, run.target) for run in condition.runs])
         drawn = np.stack([one[name] for one in resampled])
-        out[name] = values, calibrated(name, values[:, None], drawn, n_patients)
+        out[name] = values, calibrated(name, values[:, None], drawn, condition.n_patients)
     return out

@@ -7,8 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from analysis.resampling.bootstrap import patient_counts, patient_sums, weighted_totals
-from analysis.resampling.conditions import Cell, Run, row
+from analysis.resampling.bootstrap import Resampling, patient_sums, weighted_totals
+from analysis.resampling.conditions import Condition, Run, row
 from analysis.resampling.scales import calibrated
 from rnfl.core.geometry import N_ANGLES, QUADRANTS, SECTORS, sector_means
 
@@ -30,18 +30,18 @@ def region_means(run: Run, regions: Mapping[str, np.ndarray]) -> tuple[np.ndarra
     return sector_means(masked, regions), sector_means(run.target, regions)
 
 
-def patient_weights(cell: Cell, n_boot: int, seed: int) -> np.ndarray:
+def patient_weights(condition: Condition, resampling: Resampling) -> np.ndarray:
     """Return weights (1 + n_boot, n_patients): each patient once in the first row, then resampled.
 
     The resamples are those of :func:`analysis.resampling.conditions.estimate`. The last ones asked
     for are kept, read-only.
     """
-    return _with_all(len(cell.runs[0].patients), n_boot, seed)
+    return _with_all(condition.n_patients, resampling)
 
 
 @lru_cache(maxsize=1)
-def _with_all(n_patients: int, n_boot: int, seed: int) -> np.ndarray:
-    counts = patient_counts(n_patients, n_boot, seed)
+def _with_all(n_patients: int, resampling: Resampling) -> np.ndarray:
+    counts = resampling.counts(n_patients)
     weights = np.vstack([np.ones_like(counts[:1]), counts])
     weights.flags.writeable = False
     return weights
@@ -64,11 +64,17 @@ def on_scale(metric: str, values: np.ndarray, n_patients: int) -> np.ndarray:
 
 
 def group_row(
-    cell: Cell, metric: str, values: np.ndarray, n: int, seed: int, attribute: str, group: str
+    condition: Condition,
+    metric: str,
+    values: np.ndarray,
+    n: int,
+    resampling: Resampling,
+    attribute: str,
+    group: str,
 ) -> dict[str, object]:
     """Return a row of a long table from values (k, 1 + n_boot) of :func:`on_scale`.
 
     NaN where the group has fewer than 10 eyes.
     """
     values = values if n >= MIN_EYES else np.full_like(values, np.nan)
-    return row(cell.key, metric, values[:, 0], values[:, 1:], n, seed, attribute, group)
+    return row(condition.key, metric, values[:, 0], values[:, 1:], n, resampling, attribute, group)

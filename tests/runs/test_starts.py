@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import rnfl
 from analysis.accuracy.quadrants import quadrant_table
+from analysis.resampling import Resampling
 from rnfl import cli, datasets
 from rnfl.core import schema
 from rnfl.inference import trained
@@ -191,7 +192,9 @@ def test_models_and_yardsticks_meet_unseen_eyes(root, trained_on_a):
         for method, frame in compared.frames.items()
     }
     assert mae["PCA + ridge"] < 0.6 * mae["constant"]
-    table = quadrant_table(compared.frames, "tiny-b", n_boot=50, constant=compared.constant)
+    table = quadrant_table(
+        compared.frames, "tiny-b", resampling=Resampling(50), constant=compared.constant
+    )
     text = external_validation.describe(table)
     assert f"{mae['constant']:.2f} [" in text
     assert compared.heading == "tiny-b: 14 eyes of 14 patients"

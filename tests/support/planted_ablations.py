@@ -10,6 +10,7 @@ from synthetic_tables import eyes, frame, profiles
 from analysis.accuracy import ablation
 from analysis.freezing import slopes
 from analysis.published import ablations as published_ablations
+from analysis.resampling import Resampling
 from rnfl.storage import provenance
 from rnfl.study import ablations
 from rnfl.training.protocols import PROTOCOLS
@@ -96,37 +97,37 @@ def rates(best=5e-5, decay_gain=0.1, grid=(1e-6, 5e-5, 1e-3), decays=(1.0, 0.75)
 def write_tables(root, n=20):
     """Write the tables of the figures 03, 04 and 05 below a results folder."""
     predictions, samples, runs = freezing(backbones=("phantom_mae", "phantom_cls"), **FEW)
-    points = slopes.run_points(predictions, runs)
-    table, _ = ablation.statistics(predictions, samples, runs, ["percent_frozen"], n, n)
+    points, few = slopes.run_points(predictions, runs), Resampling(n, n)
+    table, _ = ablation.statistics(predictions, samples, runs, ["percent_frozen"], few)
     tables = {
         "03_freezing/runs.csv": slopes.influence(points),
         "03_freezing/curves.csv": slopes.curves(points, n_boot=n),
         "03_freezing/table3a.csv": table,
-        "03_freezing/regressions.csv": slopes.regressions(points, predictions, n_boot=n),
+        "03_freezing/regressions.csv": slopes.regressions(points, predictions, few),
         "03_freezing/published.csv": published_ablations.freezing_points(),
     }
     predictions, samples, runs = losses(**FEW)
-    dials = ["lambda_pearson", "lambda_gradient"]
-    table, _ = ablation.statistics(predictions, samples, runs, dials, n, n)
+    names = ["lambda_pearson", "lambda_gradient"]
+    table, _ = ablation.statistics(predictions, samples, runs, names, few)
     predictions, _, runs = crossed(**FEW)
     tables |= {
         "04_loss_complexity/table3b.csv": table,
-        "04_loss_complexity/factorial.csv": ablation.factorial(predictions, runs, CELLS, n, n),
+        "04_loss_complexity/factorial.csv": ablation.factorial(predictions, runs, FOUR, few),
         "04_loss_complexity/published.csv": published_ablations.loss_points(),
     }
     predictions, samples, runs = rates(**FEW)
-    dials = ["lr_encoder", "lr_effective", "layer_decay"]
-    table, _ = ablation.statistics(predictions, samples, runs, dials, n, n)
+    names = ["lr_encoder", "lr_effective", "layer_decay"]
+    table, _ = ablation.statistics(predictions, samples, runs, names, few)
     tables |= {
         "05_learning_rate/learning_rates.csv": table,
-        "05_learning_rate/decay.csv": ablation.decay_effect(predictions, runs, n, n),
+        "05_learning_rate/decay.csv": ablation.decay_effect(predictions, runs, few),
     }
     for name, one in tables.items():
         provenance.write_csv(root / name, one)
 
 
 FEW = {"seeds": (42, 43), "n_patients": 8}
-CELLS = {
+FOUR = {
     "none": "aggressive",
     "freezing": "freeze_50pct",
     "pearson": "pearson_10",

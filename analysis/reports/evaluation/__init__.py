@@ -19,6 +19,7 @@ from analysis.reports import study as report
 from analysis.reports.evaluation import joined, summary
 from analysis.reports.evaluation.predictions import read_predictions
 from analysis.reports.evaluation.sections import MAKER, Section, Study, write_sections
+from analysis.resampling import Resampling
 from rnfl.core import demographics, metrics, schema
 from rnfl.storage import errors, provenance
 from rnfl.storage.paths import data_root
@@ -86,7 +87,8 @@ def evaluate_files(
     everything = pd.concat([table, template_of(table)], ignore_index=True)
     ids = pd.concat([table["run_id"], eyes["eye_id"]])
     phantom = phantom or bool(ids.str.startswith("phantom-").any())
-    study = Study(everything, eyes, read.runs(), phantom, TEMPLATE_NOTE, name, n_boot, n_perm)
+    resampling = Resampling(n_boot, n_perm)
+    study = Study(everything, eyes, read.runs(), phantom, TEMPLATE_NOTE, name, resampling)
     notes += summary.notes(study)
 
     before = (

@@ -15,11 +15,12 @@ import pandas as pd
 
 from analysis import agreement, collapse, fairness, tables
 from analysis import conclusions as sentences
-from analysis.accuracy import performance
+from analysis.accuracy import performance, quadrants
 from analysis.agreement import thinning
 from analysis.collapse import templates
 from analysis.fairness import group_effects
 from analysis.presentation import style
+from analysis.resampling import DEFAULT, Resampling
 from analysis.resampling.conditions import NO_BACKBONE
 from analysis.resampling.regions import MIN_EYES
 from rnfl.core import schema
@@ -45,14 +46,7 @@ class Study:
     phantom: bool
     note: str
     name: str
-    n_boot: int = 2000
-    n_perm: int = 2000
-    seed: int = 0
-
-    @property
-    def resampling(self) -> dict[str, int]:
-        """Arguments of every statistic with an interval."""
-        return {"n_boot": self.n_boot, "seed": self.seed}
+    resampling: Resampling = DEFAULT
 
     @property
     def attributes(self) -> list[str]:
@@ -99,7 +93,7 @@ def collapse_section(study: Study, folder: Path) -> Section:
         runs = pd.concat([runs, pd.DataFrame([run])[runs.columns]], ignore_index=True)
     curves = collapse.curves_table(predictions, runs, protocols=study.shown)
     provenance.write_parquet(folder / "curves.parquet", curves)
-    table = collapse.collapse_table(predictions, runs, **study.resampling)
+    table = collapse.collapse_table(predictions, runs, study.resampling)
     _write({"collapse": table}, folder)
     study.write(tables.collapse_wide(table), folder, "collapse")
     said = [*sentences.collapse(table), sentences.flat_sigma(table), sentences.response(table)]
@@ -113,16 +107,12 @@ def collapse_section(study: Study, folder: Path) -> Section:
 def performance_section(study: Study, folder: Path) -> Section:
     """Table 1, and each model compared with the template (notebook 02)."""
     given = (study.predictions, study.samples, study.runs)
-    table = performance.performance_table(
-        *given, definitions=collapse.DEFINITIONS, **study.resampling
-    )
+    table = performance.performance_table(*given, study.resampling, collapse.DEFINITIONS)
     if study.attributes:
-        fair = fairness.fairness_table(
-            *given, attributes=study.attributes, n_perm=study.n_perm, **study.resampling
-        )
+        fair = fairness.fairness_table(*given, study.resampling, study.attributes)
         table = pd.concat([table, fair], ignore_index=True)
     comparisons = performance.paired_comparisons(
-        study.predictions, study.runs, ("template",), n_perm=study.n_perm, **study.resampling
+        study.predictions, study.runs, ("template",), resampling=study.resampling
     )
     _write({"table1": table, "comparisons": comparisons}, folder)
     study.write(tables.table1_wide(table), folder, "table1")
@@ -138,7 +128,7 @@ def quadrant_section(study: Study, folder: Path) -> Section:
         names.get(run_id, run_id): schema.quadrant_frame(rows, study.samples)
         for run_id, rows in study.predictions.groupby("run_id", sort=False)
     }
-    table = performance.quadrant_table(frames, study.name, **study.resampling)
+    table = quadrants.quadrant_table(frames, study.name, study.resampling)
     _write({"quadrants": table}, folder)
     study.write(tables.table2_wide(table), folder, "table2")
     return Section({"quadrants": table}, sentences.sectors(table, ("template",)))
@@ -147,8 +137,7 @@ def quadrant_section(study: Study, folder: Path) -> Section:
 def fairness_section(study: Study, folder: Path) -> Section:
     """Group errors and gaps beside those of chance (notebook 07)."""
     given, have = (study.predictions, study.samples, study.runs), study.attributes
-    counts = {"n_perm": study.n_perm, **study.resampling}
-    table = fairness.fairness_table(*given, attributes=have, **counts)
+    table = fairness.fairness_table(*given, study.resampling, have)
     note = "" if len(have) == 3 else f"Here the attributes are {' and '.join(have)} only."
     cell = study.first
     wide = {
@@ -158,15 +147,16 @@ def fairness_section(study: Study, folder: Path) -> Section:
     }
     found, said = {"fairness": table}, sentences.gaps_and_chance(table)
     if len(have) > 1:
-        crossed = fairness.intersections_table(*given, pairs=list(combinations(have, 2)), **counts)
+        pairs = list(combinations(have, 2))
+        crossed = fairness.intersections_table(*given, study.resampling, pairs)
         found["intersections"] = crossed
         wide["intersections"] = tables.groups_wide(crossed, *cell, fairness.MIN_PATIENTS)
         said.append(sentences.intersections(crossed))
     if len(have) == 3:  # the figure needs all of them
         eyes = study.samples.set_index("eye_id").loc[study.labels["eye_id"]].reset_index()
         truth = schema.matrix(study.labels, "target")
-        labels = group_effects.label_effects(eyes, truth, **study.resampling)
-        effects = group_effects.group_effects(*given, **study.resampling)
+        labels = group_effects.label_effects(eyes, truth, study.resampling)
+        effects = group_effects.group_effects(*given, study.resampling)
         found |= {"effects": effects, "labels": labels[labels["eyes"] == "all"]}
         wide["effects"] = tables.effects_wide(labels, effects, *cell)
     _write(found, folder)
@@ -181,8 +171,8 @@ def agreement_section(study: Study, folder: Path) -> Section:
     first, rows = study.first, study.labels
     found = {
         "points": agreement.points_table(*given, shown=[first, (NO_BACKBONE, "template")]),
-        "agreement": agreement.agreement_table(*given, **study.resampling),
-        "thickness": agreement.thickness_table(*given, **study.resampling),
+        "agreement": agreement.agreement_table(*given, study.resampling),
+        "thickness": agreement.thickness_table(*given, study.resampling),
     }
     said = [sentences.limits(found["agreement"]), sentences.proportional_bias(found["agreement"])]
     said.append(sentences.floor_effect(found["thickness"], *first))
@@ -191,7 +181,7 @@ def agreement_section(study: Study, folder: Path) -> Section:
     if n_healthy >= MIN_EYES:
         healthy = thinning.healthy_profiles(eyes, schema.matrix(rows, "target"), split=None)
         found["thinning"] = thinning.thinning_table(
-            study.predictions, runs=study.runs, reference=healthy, **study.resampling
+            study.predictions, healthy, study.runs, study.resampling
         )
         said += [*sentences.thinning(found["thinning"], *first),
                  sentences.as_read(found["thinning"], *first)]  # fmt: skip

@@ -11,6 +11,7 @@ from analysis.accuracy.learning import PLAINEST, YARDSTICK, gains, group_of
 from analysis.accuracy.quadrants import paired_quadrants, quadrant_table
 from analysis.figures import learning as drawing
 from analysis.presentation import style
+from analysis.resampling import Resampling
 from rnfl.core.geometry import QUADRANTS
 from rnfl.runs.results import RunResult
 from rnfl.study import presets, small_data
@@ -60,9 +61,9 @@ def study(errors=None, draws=2, step=100):
             one[f"pred_{name}"] += truth[f"true_{name}"] - one[f"true_{name}"]
         one[truth.columns] = truth
     return (
-        quadrant_table(frames, "GRAPE", n_boot=200),
-        paired_quadrants(frames, YARDSTICK, n_boot=200, n_perm=2000),
-        gains(frames, n_boot=200, n_perm=2000),
+        quadrant_table(frames, "GRAPE", Resampling(200)),
+        paired_quadrants(frames, YARDSTICK, Resampling(200, 2000)),
+        gains(frames, Resampling(200, 2000)),
     )
 
 

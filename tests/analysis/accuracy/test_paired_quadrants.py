@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from analysis.accuracy.quadrants import paired_quadrants
+from analysis.resampling import Resampling
 from rnfl.core.geometry import QUADRANTS
 
 
@@ -49,7 +50,8 @@ def test_p_values_are_uniform_where_methods_are_alike(rng):
     for _ in range(200):
         patient = rng.normal(0, 2, 30)
         one, two = (15 + np.repeat(patient, 2) + rng.normal(0, 1, 60) for _ in range(2))
-        p.append(paired_quadrants({"b": frame(one), "a": frame(two)}, "b", 10, 400)["p"][0])
+        frames = {"b": frame(one), "a": frame(two)}
+        p.append(paired_quadrants(frames, "b", Resampling(10, 400))["p"][0])
     assert 0.02 < np.mean(np.array(p) < 0.05) < 0.10
     assert 0.40 < np.mean(p) < 0.60
 

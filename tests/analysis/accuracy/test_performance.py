@@ -8,8 +8,10 @@ from statsmodels.stats.multitest import multipletests
 from synthetic_tables import eyes, frame, only, profiles, study
 
 from analysis.accuracy import performance
-from analysis.accuracy.significance import holm
-from analysis.resampling.conditions import cells
+from analysis.accuracy.quadrants import quadrant_table
+from analysis.resampling import Resampling
+from analysis.resampling.conditions import conditions
+from analysis.resampling.holm import holm
 from rnfl.core import metrics, schema
 
 
@@ -20,7 +22,7 @@ def world():
 
 @pytest.fixture(scope="module")
 def table(world):
-    return performance.table1(*world, n_boot=200, n_perm=100)
+    return performance.table1(*world, Resampling(200, 100))
 
 
 def test_every_cell_has_every_metric_with_its_interval(table):
@@ -61,7 +63,7 @@ def test_row_order_is_irrelevant(world, table):
     predictions, samples, runs = world
     again = performance.table1(
         predictions.sample(frac=1, random_state=2), samples.sample(frac=1, random_state=1), runs,
-        n_boot=200, n_perm=100,
+        resampling=Resampling(200, 100),
     )  # fmt: skip
     keys = ["protocol", "metric", "attribute", "group"]
     one, two = (t.set_index(keys)[["estimate", "low", "high"]] for t in (table, again))
@@ -71,17 +73,19 @@ def test_row_order_is_irrelevant(world, table):
 def test_strangers_are_refused(world):
     predictions, samples, runs = world
     with pytest.raises(ValueError, match="absent from samples"):
-        performance.performance_table(predictions, samples.iloc[1:], runs, n_boot=10)
+        performance.performance_table(predictions, samples.iloc[1:], runs, Resampling(10))
     with pytest.raises(ValueError, match="not listed there"):
-        performance.performance_table(predictions, samples, runs.iloc[1:], n_boot=10)
+        performance.performance_table(
+            predictions, samples, runs.iloc[1:], resampling=Resampling(10)
+        )
     fewer = predictions[~((predictions.run_id == runs.run_id[0]) & (predictions.index % 5 == 0))]
     with pytest.raises(ValueError, match="different eyes"):
-        list(cells(fewer, runs))
+        list(conditions(fewer, runs))
 
 
 def test_paired_comparisons_find_a_planted_difference(world):
     predictions, _, runs = world
-    found = performance.paired_comparisons(predictions, runs, n_boot=200, n_perm=500)
+    found = performance.paired_comparisons(predictions, runs, resampling=Resampling(200, 500))
     row = only(found, protocol="structured", against="naive", metric="mae")
     assert row["low"] > 0 and row["p_holm"] < 0.05 and row["n_seeds"] == 2
     row = only(found, protocol="structured", against="naive", metric="sigma_between")
@@ -101,7 +105,11 @@ def test_p_values_are_uniform_when_models_are_alike():
         predictions = pd.concat([one, other])
         runs = pd.DataFrame({"run_id": ["a", "b"], "backbone": "x", "protocol": ["naive", "b"]})
         found = performance.paired_comparisons(
-            predictions, runs, against=["naive"], metrics=["mae"], n_boot=10, n_perm=200, seed=seed
+            predictions,
+            runs,
+            against=["naive"],
+            metrics=["mae"],
+            resampling=Resampling(10, 200, seed),
         )
         p.append(found["p"].iloc[0])
     assert stats.kstest(p, "uniform").pvalue > 0.01
@@ -128,7 +136,7 @@ def quadrants(run_id="r", seed=0, missing=True):
 
 def test_quadrant_errors_are_those_of_the_metrics():
     one = quadrants()
-    table = performance.quadrant_table({"m": one}, "phantom CFP", n_boot=100)
+    table = quadrant_table({"m": one}, "phantom CFP", Resampling(100))
     pred, true = (one[[f"{side}_{q}" for q in "SNIT"]].to_numpy() for side in ("pred", "true"))
     mae = table[table["metric"] == "mae"].set_index("group")
     expected = metrics.quadrant_mae(pred, true)
@@ -144,10 +152,10 @@ def test_quadrant_errors_are_those_of_the_metrics():
 
 def test_seeds_of_a_method_are_averaged_and_a_constant_has_no_correlation():
     both = pd.concat([quadrants("a", 1), quadrants("b", 2)])
-    table = performance.quadrant_table({"m": both, "constant": quadrants()}, "GRAPE", n_boot=50)
+    table = quadrant_table({"m": both, "constant": quadrants()}, "GRAPE", Resampling(50))
     single = [
         only(
-            performance.quadrant_table({"m": quadrants(name, seed)}, "GRAPE", n_boot=10),
+            quadrant_table({"m": quadrants(name, seed)}, "GRAPE", Resampling(10)),
             metric="mae", group="S",
         )["estimate"]
         for name, seed in (("a", 1), ("b", 2))
@@ -156,4 +164,4 @@ def test_seeds_of_a_method_are_averaged_and_a_constant_has_no_correlation():
     assert row["estimate"] == pytest.approx(np.mean(single)) and row["n_seeds"] == 2
     assert table[(table["method"] == "constant") & (table["metric"] == "r")].estimate.isna().all()
     with pytest.raises(ValueError, match="true_T"):
-        performance.quadrant_table({"m": both.drop(columns="true_T")}, "GRAPE")
+        quadrant_table({"m": both.drop(columns="true_T")}, "GRAPE")

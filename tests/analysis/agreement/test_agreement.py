@@ -8,7 +8,7 @@ from synthetic_tables import HUMP, eyes, frame, only, profiles, study
 
 from analysis import agreement
 from analysis.agreement import thickness
-from analysis.resampling import bootstrap, regions
+from analysis.resampling import Resampling, bootstrap, regions
 from rnfl.core.geometry import QUADRANTS
 
 
@@ -20,7 +20,7 @@ def world():
 @pytest.fixture(scope="module")
 def table(world):
     predictions, _, runs = world
-    return agreement.agreement_table(predictions, runs, n_boot=200)
+    return agreement.agreement_table(predictions, runs, Resampling(200))
 
 
 def matrices(predictions, run_id):
@@ -66,7 +66,7 @@ def test_planted_bias_scatter_and_shrinkage_are_found():
     mean = truth.mean()
     pred = mean + 0.7 * (truth - mean) + 2.5 + own
     predictions = frame("r", samples, pred, truth).assign(backbone="b", protocol="p")
-    table = agreement.agreement_table(predictions, n_boot=300)
+    table = agreement.agreement_table(predictions, resampling=Resampling(300))
     for metric, planted in (("bias", 2.5), ("slope_on_label", -0.3)):
         row = only(table, metric=metric, group="global")
         assert row["low"] < planted < row["high"]
@@ -82,7 +82,9 @@ def test_the_slope_on_the_mean_cannot_see_shrinkage_that_noise_makes_up_for():
     whole = truth.mean(axis=1, keepdims=True)
     own = np.random.default_rng(3).normal(0, np.sqrt(1 - 0.7**2) * whole.std(), whole.shape)
     predictions = frame("r", samples, truth - 0.3 * (whole - whole.mean()) + own, truth)
-    table = agreement.agreement_table(predictions.assign(backbone="b", protocol="p"), n_boot=300)
+    table = agreement.agreement_table(
+        predictions.assign(backbone="b", protocol="p"), resampling=Resampling(300)
+    )
     on_mean, on_label = (
         only(table, metric=f"slope_on_{name}", group="global") for name in ("mean", "label")
     )
@@ -95,12 +97,14 @@ def test_intervals_resample_patients_and_seeds_are_averaged(world, table):
     predictions, _, runs = world
     single = runs[runs.seed == 42]
     kept = predictions[predictions.run_id.isin([*single.run_id, "template", "oracle"])]
-    alone = agreement.agreement_table(kept, single, n_boot=200)
+    alone = agreement.agreement_table(kept, single, resampling=Resampling(200))
     assert np.isnan(only(alone, metric="bias", group="global", protocol="naive")["seed_sd"])
     doubled = predictions[predictions.run_id == "template"]
     twin = doubled.assign(eye_id=doubled.eye_id + "b")  # the same patients measured twice
-    both = agreement.agreement_table(pd.concat([doubled, twin], ignore_index=True), n_boot=500)
-    first = agreement.agreement_table(doubled, n_boot=500)
+    both = agreement.agreement_table(
+        pd.concat([doubled, twin], ignore_index=True), resampling=Resampling(500)
+    )
+    first = agreement.agreement_table(doubled, resampling=Resampling(500))
     ends = ["low", "high"]
     wide, narrow = (only(t, metric="bias", group="global")[ends] for t in (both, first))
     assert (wide - narrow).abs().max() == pytest.approx(0, abs=1e-6)  # no false certainty
@@ -136,7 +140,7 @@ def test_too_few_eyes_are_nan_rows_with_their_number():
     truth, label = profiles(samples)
     label[:, QUADRANTS["S"]] = np.nan
     predictions = frame("r", samples, truth, label).assign(backbone="b", protocol="p")
-    table = agreement.agreement_table(predictions, n_boot=20)
+    table = agreement.agreement_table(predictions, resampling=Resampling(20))
     assert table["estimate"].isna().all() and table["n"].max() == len(samples) < regions.MIN_EYES
     assert (table.loc[table["group"] == "S", "n"] == 0).all()
 
@@ -157,7 +161,9 @@ def by_thickness(shift, level="local", edges=None, n=60):
     truth, _ = profiles(samples)
     predictions = frame("r", samples, truth + shift(truth), truth)
     predictions = predictions.assign(backbone="b", protocol="p")
-    return agreement.thickness_table(predictions, level=level, n_boot=100, edges=edges)
+    return agreement.thickness_table(
+        predictions, level=level, resampling=Resampling(100), edges=edges
+    )
 
 
 def test_a_planted_floor_is_found_in_its_bin_and_nowhere_else():
@@ -188,7 +194,9 @@ def test_bins_are_by_the_label_with_edges_below_included():
     predictions = frame("r", samples, label * 0 + HUMP, label)
     predictions["prediction"] = [np.full(360, 90.0)] * len(samples)
     predictions = predictions.assign(backbone="b", protocol="p")
-    table = thickness.thickness_table(predictions, level="local", n_boot=10, edges=(50, 70))
+    table = thickness.thickness_table(
+        predictions, level="local", resampling=Resampling(10), edges=(50, 70)
+    )
     rows = table[table.metric == "bias"].set_index("group")
     assert rows.loc["50–70", "estimate"] == pytest.approx(40) and rows.loc["50–70", "n"] == 21
     assert rows.loc[["<50", "≥70"], "estimate"].isna().all()

@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from synthetic_tables import eyes, frame, only, profiles, study
 
 from analysis.agreement import thinning
-from analysis.resampling import bootstrap, conditions, regions
+from analysis.resampling import Resampling, bootstrap, conditions, regions
 from rnfl.core.geometry import SECTORS, sector_means
 
 
@@ -52,7 +52,7 @@ def reference():
 @pytest.fixture(scope="module")
 def table(world, reference):
     predictions, _, runs = world
-    return thinning.thinning_table(predictions, reference, runs, n_boot=100)
+    return thinning.thinning_table(predictions, reference, runs, Resampling(100))
 
 
 def test_table_against_the_roc_of_each_run(world, reference, table):
@@ -95,7 +95,7 @@ def test_the_threshold_is_chosen_again_in_each_resample_of_patients(world, refer
     predictions, _, runs = world
     kept = runs[(runs.protocol == "naive") & (runs.seed == 42)]
     one = predictions[predictions.run_id.isin(kept.run_id)]
-    found = thinning.thinning_table(one, reference, kept, n_boot=60, seed=3)
+    found = thinning.thinning_table(one, reference, kept, resampling=Resampling(60, seed=3))
     row = only(found, metric="auc", group="TS")
     run = conditions.load_run(predictions, kept.run_id.iloc[0])
     pred, true = (
@@ -117,7 +117,7 @@ def test_planted_blindness_in_one_sector_is_found_there_only(reference):
     truth, _ = profiles(samples)
     blind = np.where(SECTORS["TS"], truth.mean(axis=0), truth)
     predictions = frame("r", samples, blind, truth).assign(backbone="b", protocol="p")
-    table = thinning.thinning_table(predictions, reference, n_boot=50)
+    table = thinning.thinning_table(predictions, reference, resampling=Resampling(50))
     auc = table[table.metric == "auc"].set_index("group")["estimate"]
     assert auc["TS"] == 0.5 and auc.drop("TS").min() > 0.9
 
@@ -128,12 +128,12 @@ def test_few_thinned_eyes_are_nan_rows_with_their_number(reference):
     truth = truth + 25
     truth[:4] -= 60
     predictions = frame("r", samples, truth, truth).assign(backbone="b", protocol="p")
-    table = thinning.thinning_table(predictions, reference, n_boot=20)
+    table = thinning.thinning_table(predictions, reference, resampling=Resampling(20))
     rows = table[table.metric.isin(thinning.METRICS) & (table.group == "TS")]
     assert rows["estimate"].isna().all() and len(rows) == 4
     assert only(table, metric="sensitivity", group="TS")["n"] == 4
     assert only(table, metric="thinned", group="TS")["estimate"] == pytest.approx(4 / len(samples))
-    scarce = thinning.thinning_table(predictions, reference[:5], n_boot=20)
+    scarce = thinning.thinning_table(predictions, reference[:5], resampling=Resampling(20))
     assert scarce[scarce.metric == "limit"]["estimate"].isna().all()
     assert (scarce[scarce.metric == "limit"]["n"] == 5).all()
 
@@ -162,7 +162,7 @@ def test_a_wrong_reference_or_specificity_is_refused(world, reference):
 def test_the_order_of_rows_does_not_matter(world, reference, table):
     predictions, _, runs = world
     shuffled = predictions.sample(frac=1, random_state=0)
-    again = thinning.thinning_table(shuffled, reference, runs, n_boot=100)
+    again = thinning.thinning_table(shuffled, reference, runs, Resampling(100))
     key = ["backbone", "protocol", "metric", "group"]
     pd.testing.assert_frame_equal(
         again.sort_values(key, ignore_index=True), table.sort_values(key, ignore_index=True)

@@ -8,6 +8,7 @@ from synthetic_tables import HUMP, eyes, frame, only, profiles, study
 
 from analysis import collapse
 from analysis.collapse import templates
+from analysis.resampling import Resampling
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def world():
 @pytest.fixture(scope="module")
 def table(world):
     predictions, _, runs = world
-    return collapse.collapse_table(predictions, runs, n_boot=100)
+    return collapse.collapse_table(predictions, runs, Resampling(100))
 
 
 def value(table, protocol, metric):
@@ -29,7 +30,7 @@ def test_one_double_hump_for_every_eye_looks_healthy_only_as_published():
     samples = eyes(20)
     truth, _ = profiles(samples)
     predictions = frame("template", samples, np.tile(HUMP, (len(samples), 1)), truth)
-    table = collapse.collapse_table(predictions, n_boot=50)
+    table = collapse.collapse_table(predictions, resampling=Resampling(50))
     assert value(table, "template", "sigma_flat") == pytest.approx(24.7, abs=0.1)
     assert value(table, "template", "sigma_between") == 0
     assert value(table, "template", "sigma_ratio") == 0
@@ -89,7 +90,7 @@ def test_a_few_templates_are_exposed_though_they_differ_between_eyes():
     healthy = HUMP + 0.8 * (truth - HUMP)
     tables = [frame(name, samples, one, label) for name, one in (("two", two), ("ok", healthy))]
     runs = pd.DataFrame({"run_id": ["two", "ok"], "backbone": "b", "protocol": ["two", "ok"]})
-    table = collapse.collapse_table(pd.concat(tables, ignore_index=True), runs, n_boot=200)
+    table = collapse.collapse_table(pd.concat(tables, ignore_index=True), runs, Resampling(200))
     assert value(table, "two", "sigma_ratio") > value(table, "ok", "sigma_ratio")  # looks healthier
     assert value(table, "two", "template_distance") == pytest.approx(0, abs=1e-6)
     ok = only(table, protocol="ok", metric="template_distance_ratio")

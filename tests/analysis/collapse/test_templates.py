@@ -8,7 +8,7 @@ from synthetic_tables import eyes, frame, only, profiles, study
 
 from analysis import collapse
 from analysis.collapse import templates
-from analysis.resampling import bootstrap, conditions
+from analysis.resampling import Resampling, bootstrap, conditions
 
 
 def clusters(k=3, n=40, noise=2.0, seed=0):
@@ -70,11 +70,13 @@ def test_fewer_eyes_than_templates_are_no_number_and_wrong_counts_an_error():
 
 def test_the_interval_resamples_patients_with_the_templates_held():
     predictions, _, runs = study(n_patients=24, seeds=(42,))
-    table = collapse.collapse_table(predictions, runs, n_boot=400, seed=5)
+    table = collapse.collapse_table(predictions, runs, Resampling(400, seed=5))
     row = only(table, protocol="naive", metric="template_distance")
     run = conditions.load_run(predictions, runs.run_id[0])
     each = templates.distances(np.where(np.isfinite(run.target), run.prediction, np.nan))
-    expected = bootstrap.mean_interval(each, run.patients[run.codes], n_boot=400, seed=5)
+    expected = bootstrap.mean_interval(
+        each, run.patients[run.codes], resampling=Resampling(400, seed=5)
+    )
     assert (row["estimate"], row["low"], row["high"]) == pytest.approx(expected)
     assert np.isfinite(row["high"] - row["low"]) and row["low"] < row["high"]
 

@@ -8,10 +8,11 @@ from synthetic_tables import eyes, frame, only, profiles
 from analysis import conclusions, fairness, published, tables
 from analysis.fairness import gap_differences
 from analysis.fairness.groups import Tally, grouping
+from analysis.resampling import Resampling
 from analysis.resampling.bootstrap import patient_codes
 from rnfl.core import metrics
 
-OPTIONS = {"n_boot": 200, "n_perm": 300}
+OPTIONS = {"resampling": Resampling(200, 300)}
 
 
 def planted(shift, n_patients=40, change=None):
@@ -32,7 +33,9 @@ def test_a_planted_gap_is_found_whatever_the_row_order():
     assert gap["estimate"] == pytest.approx(15.0, abs=1e-4)
     assert only(table, metric="worst_group", attribute="race")["group"] == "Black"
     p = only(table, metric="gap_p", attribute="race")["estimate"]
-    assert p == pytest.approx(1 / (OPTIONS["n_perm"] + 1))  # never 0: the data are one exchange
+    assert p == pytest.approx(
+        1 / (OPTIONS["resampling"].n_perm + 1)
+    )  # never 0: the data are one exchange
     assert only(table, metric="null_gap", attribute="race")["high"] < 15.0
     groups = table[(table["metric"] == "mae") & (table["attribute"] == "race")].set_index("group")
     assert groups["estimate"].to_dict() == pytest.approx({"Asian": 5, "Black": 20, "White": 5})
@@ -54,7 +57,7 @@ def test_chance_alone_gives_a_gap_like_the_null():
         error = np.random.default_rng(seed).gamma(4, 2, patient.max() + 1)[patient]
         predictions = frame("m", samples, truth + error[:, None], truth)
         predictions = predictions.assign(backbone="b", protocol="naive")
-        table = fairness.fairness_table(predictions, samples, n_boot=20, n_perm=100)
+        table = fairness.fairness_table(predictions, samples, resampling=Resampling(20, 100))
         p.append(only(table, metric="gap_p", attribute="race")["estimate"])
     assert 0.3 < np.mean(p) < 0.7 and np.mean(np.array(p) < 0.1) <= 0.3
 

@@ -8,10 +8,11 @@ from scipy import stats
 from synthetic_tables import frame, only
 
 from analysis import conclusions
-from analysis.fairness import adjustment, group_effects
+from analysis.fairness import group_effects
+from analysis.resampling import Resampling
 from rnfl.datasets.phantom import eyes as phantom_eyes
 
-OPTIONS = {"n_boot": 200, "planted": True}
+OPTIONS = {"resampling": Resampling(200), "planted": True}
 FIELDS = ("eye_id", "patient_id", "age", "sex", "race", "severity")
 SHIFT = phantom_eyes.GROUP_SHIFT
 
@@ -31,10 +32,10 @@ def labels(eyes):
 
 
 def test_planted_values_are_those_of_the_phantom():
-    assert adjustment.PLANTED["sex", "F − M"] == SHIFT["F"] - SHIFT["M"] == 2.0
-    assert adjustment.PLANTED["race", "Asian − White"] == 3.0
-    assert adjustment.PLANTED["race", "Black − White"] == -3.0
-    assert adjustment.PLANTED["age", "per decade"] == -2.0
+    assert group_effects.PLANTED["sex", "F − M"] == SHIFT["F"] - SHIFT["M"] == 2.0
+    assert group_effects.PLANTED["race", "Asian − White"] == 3.0
+    assert group_effects.PLANTED["race", "Black − White"] == -3.0
+    assert group_effects.PLANTED["age", "per decade"] == -2.0
 
 
 def test_every_planted_difference_is_found_in_the_labels(labels):
@@ -64,7 +65,7 @@ def test_a_phantom_without_planted_differences_shows_none(monkeypatch):
         monkeypatch.setitem(SHIFT, name, 0.0)
     eyes = phantom_eyes.population(1600, seed=3)
     profiles = np.stack([eye.label for eye in eyes]).astype(float)
-    found = group_effects.label_effects(samples_of(eyes), profiles, n_boot=200)
+    found = group_effects.label_effects(samples_of(eyes), profiles, resampling=Resampling(200))
     rows = found[found["attribute"].isin(["sex", "race"])]
     inside = (rows["low"] <= 0) & (rows["high"] >= 0)
     assert inside.sum() >= stats.binom.ppf(0.001, len(rows), 0.95)
@@ -74,7 +75,7 @@ def test_a_phantom_without_planted_differences_shows_none(monkeypatch):
 def test_the_fit_is_ordinary_least_squares(labels):
     samples, profiles = labels
     samples, profiles = samples.iloc[:600], profiles[:600]
-    found = group_effects.label_effects(samples, profiles, n_boot=20)
+    found = group_effects.label_effects(samples, profiles, resampling=Resampling(20))
     data = samples.assign(y=profiles.mean(axis=1), decade=samples["age"] / 10)
     formula = "y ~ C(sex, Treatment('M')) + C(race, Treatment('White')) + decade + C(severity)"
     fit = smf.ols(formula, data).fit().params
@@ -119,7 +120,7 @@ def test_shrinking_and_exaggerating_are_told_apart(labels):
 def test_rows_without_an_answer_say_so(labels):
     predictions, samples = models(labels, n=60)
     few = samples.assign(race=np.where(np.arange(60) < 4, "Asian", "White"), severity=None)
-    effects = group_effects.group_effects(predictions, few, n_boot=20)
+    effects = group_effects.group_effects(predictions, few, resampling=Resampling(20))
     for group in ("Asian − White", "Black − White"):
         row = only(effects, protocol="half", metric="bias", group=group)
         assert np.isnan(row["estimate"]) and np.isnan(row["p"]) and row["n"] == 60

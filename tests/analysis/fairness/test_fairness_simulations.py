@@ -11,9 +11,9 @@ from scipy import stats
 from synthetic_tables import only, study
 
 from analysis import fairness
-from analysis.fairness import gap_differences
-from analysis.fairness.gaps import gap_tests
-from analysis.resampling.conditions import Cell, Run
+from analysis.fairness import gap_differences, gap_tests
+from analysis.resampling import Resampling
+from analysis.resampling.conditions import Condition, Run
 from rnfl.datasets.phantom import eyes as phantom_eyes
 
 N_PERM = 199  # p-values are multiples of 1/200
@@ -56,7 +56,9 @@ def null(population):
     found = []
     for eyes, codes, noise, rng in draws(population, 1000):
         errors = reader(codes, noise, rng)
-        found.append(gap_tests(errors, eyes["patient_id"], eyes, n_perm=N_PERM))
+        found.append(
+            gap_tests(errors, eyes["patient_id"], eyes, resampling=Resampling(n_perm=N_PERM))
+        )
     return found
 
 
@@ -83,7 +85,9 @@ def test_eyes_as_if_they_were_patients_would_raise_false_alarms(population):
     alarms = 0
     for eyes, codes, noise, rng in draws(population, 300, seed=1):
         errors = reader(codes, noise, rng)
-        alarms += gap_tests(errors, eyes["eye_id"], eyes, n_perm=N_PERM)["alarm"].any()
+        alarms += gap_tests(errors, eyes["eye_id"], eyes, resampling=Resampling(n_perm=N_PERM))[
+            "alarm"
+        ].any()
     assert alarms > stats.binom.ppf(0.999, 300, 0.05)
 
 
@@ -98,7 +102,11 @@ def test_groups_seen_with_one_eye_more_often_raise_no_false_alarm(population):
         woman = rng.random(codes.max() + 1)[codes] < np.where(single, 0.8, 0.4)
         eyes = eyes.assign(sex=np.where(woman, "F", "M"))
         errors = reader(codes, noise, rng) + 3.0 * single
-        p.append(gap_tests(errors, eyes["patient_id"], eyes, ["sex"], n_perm=N_PERM)["p"][0])
+        p.append(
+            gap_tests(
+                errors, eyes["patient_id"], eyes, ["sex"], resampling=Resampling(n_perm=N_PERM)
+            )["p"][0]
+        )
         naive.append(p_of_free_exchange(errors, codes, woman, rng))
     assert np.mean(np.array(p) <= 0.05) <= stats.binom.ppf(0.99, 400, 0.05) / 400
     assert stats.kstest(p, "uniform").pvalue > 0.001
@@ -122,20 +130,22 @@ def test_three_micrometres_in_one_group_are_found(population, attribute, group):
     found, right = [], []
     for eyes, codes, noise, rng in draws(population, 60, seed=3, n_patients=300):
         errors = reader(codes, noise, rng) + 3.0 * (eyes[attribute] == group)
-        tests = gap_tests(errors, eyes["patient_id"], eyes, n_perm=N_PERM).set_index("attribute")
+        tests = gap_tests(
+            errors, eyes["patient_id"], eyes, resampling=Resampling(n_perm=N_PERM)
+        ).set_index("attribute")
         found.append(tests.loc[attribute, "alarm"])
         right.append(tests["alarm"].drop(attribute).any())
     assert np.mean(found) >= 0.95
     assert np.mean(right) <= stats.binom.ppf(0.999, 60, 0.05) / 60  # and only there
 
 
-def cell_of(eyes, codes, errors, protocol="naive"):
-    """Return a cell of two angles whose MAE at each eye is ``errors``."""
+def condition_of(eyes, codes, errors, protocol="naive"):
+    """Return a condition of two angles whose MAE at each eye is ``errors``."""
     target = np.full((len(eyes), 2), 90.0)
     prediction = target + np.asarray(errors)[:, None] * [1.0, -1.0]
     patients = np.unique(eyes["patient_id"])
     run = Run(protocol, 42, eyes["eye_id"].to_numpy(), patients, codes, prediction, target)
-    return Cell({"backbone": "b", "protocol": protocol}, (run,))
+    return Condition({"backbone": "b", "protocol": protocol}, (run,))
 
 
 @pytest.mark.parametrize("planted", [0.0, 3.0])
@@ -145,7 +155,9 @@ def test_intervals_of_the_gap_hold_the_truth(population, planted):
     held = []
     for eyes, codes, noise, rng in draws(population, 200, seed=4):
         errors = reader(codes, noise, rng) + planted * (eyes["race"] == "Black")
-        rows = fairness.cell_rows(cell_of(eyes, codes, errors), eyes, ["race"], 200, 1, 0)
+        rows = fairness.condition_rows(
+            condition_of(eyes, codes, errors), eyes, ["race"], Resampling(200, 1)
+        )
         gap = only(pd.DataFrame(rows), metric="gap", attribute="race")
         assert gap["low"] <= gap["estimate"] <= gap["high"]
         held.append(gap["low"] <= planted <= gap["high"])
@@ -160,10 +172,12 @@ def test_differences_of_gaps_hold_the_truth(population, widening):
         black = (eyes["race"] == "Black").to_numpy()
         one = reader(codes, noise, rng) + black
         other = one + rng.normal(0.5, 0.8, len(eyes)) + widening * black
-        found = gap_differences.compare_cells(
-            cell_of(eyes, codes, other, "gradient_loss"), cell_of(eyes, codes, one, "aggressive"),
-            eyes, ["race"], 200, N_PERM, 0,
-        )  # fmt: skip
+        pair = [
+            condition_of(eyes, codes, errors, name)
+            for name, errors in (("gradient_loss", other), ("aggressive", one))
+        ]
+        resampling = Resampling(200, N_PERM)
+        found = gap_differences.compare_conditions(*pair, eyes, ["race"], resampling)
         row = only(pd.DataFrame(found), attribute="race")
         held.append(row["low"] <= widening <= row["high"])
         p.append(row["p"])
@@ -176,7 +190,7 @@ def test_differences_of_gaps_hold_the_truth(population, widening):
 
 def test_a_study_without_effects_has_few_alarms_after_its_own_correction():
     predictions, samples, runs = study(n_patients=40)
-    table = fairness.fairness_table(predictions, samples, runs, n_boot=20, n_perm=200)
+    table = fairness.fairness_table(predictions, samples, runs, Resampling(20, 200))
     alarms = fairness.alarms(table)
     assert set(alarms["protocol"]) == {"naive", "structured"}  # no yardsticks
     assert (alarms["p_study"] >= alarms["p_holm"] - 1e-12).all()

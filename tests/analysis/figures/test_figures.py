@@ -16,11 +16,12 @@ from synthetic_tables import eyes, profiles, study
 from analysis import agreement, collapse, fairness, figures, published, tables
 from analysis.accuracy import performance
 from analysis.accuracy.learning import YARDSTICK
-from analysis.accuracy.quadrants import paired_quadrants
+from analysis.accuracy.quadrants import paired_quadrants, quadrant_table
 from analysis.agreement import thinning
 from analysis.fairness import group_effects
 from analysis.presentation import style
 from analysis.published import audit
+from analysis.resampling import Resampling
 from rnfl.core import schema
 from rnfl.storage import provenance
 from rnfl.storage.paths import project_root
@@ -50,12 +51,12 @@ def calibration(folder):
 
 
 def fairness_tables(folder, predictions, samples, runs):
-    table = fairness.fairness_table(predictions, samples, runs, n_boot=20, n_perm=20)
+    table = fairness.fairness_table(predictions, samples, runs, Resampling(20, 20))
     provenance.write_csv(folder / "fairness.csv", table)
     _, labels = profiles(samples)
-    found = group_effects.label_effects(samples, labels, n_boot=20, planted=True)
+    found = group_effects.label_effects(samples, labels, resampling=Resampling(20), planted=True)
     provenance.write_csv(folder / "labels.csv", found)
-    effects = group_effects.group_effects(predictions, samples, runs, n_boot=20, planted=True)
+    effects = group_effects.group_effects(predictions, samples, runs, Resampling(20), planted=True)
     provenance.write_csv(folder / "effects.csv", effects)
 
 
@@ -73,9 +74,9 @@ def agreement_tables(folder, predictions, runs):
     healthy, _ = profiles(eyes(60, seed=9), seed=9)
     made = {
         "points": agreement.points_table(predictions, runs, shown),
-        "agreement": agreement.agreement_table(predictions, runs, n_boot=20),
-        "thickness": agreement.thickness_table(predictions, runs, n_boot=20),
-        "thinning": thinning.thinning_table(predictions, healthy, runs, n_boot=20),
+        "agreement": agreement.agreement_table(predictions, runs, Resampling(20)),
+        "thickness": agreement.thickness_table(predictions, runs, Resampling(20)),
+        "thinning": thinning.thinning_table(predictions, healthy, runs, Resampling(20)),
     }
     for name, table in made.items():
         provenance.write_csv(folder / f"{name}.csv", table)
@@ -84,9 +85,9 @@ def agreement_tables(folder, predictions, runs):
 def learning_tables(folder, quadrants):
     ways = {name: quadrants for name in (*style.LOOKS,) if name.startswith(("fine", "readout"))}
     frames = {"constant": quadrants, YARDSTICK: quadrants.copy()} | ways
-    table = performance.quadrant_table(frames, "phantom", n_boot=20)
+    table = quadrant_table(frames, "phantom", Resampling(20))
     provenance.write_csv(folder / "quadrants.csv", table)
-    paired = paired_quadrants(frames, YARDSTICK, n_boot=20, n_perm=20)
+    paired = paired_quadrants(frames, YARDSTICK, Resampling(20, 20))
     provenance.write_csv(folder / "paired.csv", paired)
 
 
@@ -98,16 +99,16 @@ def results(tmp_path_factory):
     quickstart(root / "00_quickstart", predictions, samples)
     folder = root / "01_visualize_predictions"
     provenance.write_parquet(folder / "curves.parquet", collapse.curves_table(predictions, runs))
-    stats = collapse.collapse_table(predictions, runs, n_boot=20)
+    stats = collapse.collapse_table(predictions, runs, Resampling(20))
     provenance.write_csv(folder / "collapse.csv", stats)
     folder = root / "02_protocols"
-    table = performance.table1(predictions, samples, runs, n_boot=20, n_perm=20)
+    table = performance.table1(predictions, samples, runs, Resampling(20, 20))
     provenance.write_csv(folder / "table1.csv", table)
     history = runs.merge(pd.DataFrame({"epoch": [0, 1, 2], "val_mae": [9.0, 6.0, np.nan]}), "cross")
     provenance.write_csv(folder / "history.csv", history)
     quadrants = schema.quadrant_frame(predictions[predictions.run_id == runs.run_id[0]], samples)
     methods = {"constant": quadrants, "mine": quadrants, "oracle floor": quadrants}
-    table = performance.quadrant_table(methods, "phantom CFP", n_boot=20)
+    table = quadrant_table(methods, "phantom CFP", Resampling(20))
     absent = table.iloc[:1].assign(domain="GRAPE", method="not evaluated", n=0)
     absent[["estimate", "low", "high"]] = np.nan
     provenance.write_csv(root / "06_cross_modality" / "quadrants.csv", pd.concat([table, absent]))

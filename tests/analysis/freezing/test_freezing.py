@@ -8,9 +8,18 @@ from planted_ablations import SHARES, freezing, planted
 from scipy import optimize, stats
 from synthetic_tables import eyes
 
-from analysis.freezing import compare, goodness, linear, linear_band, saturating, slopes, step
-from analysis.freezing.saturation import saturating_band
+from analysis.freezing import (
+    aicc,
+    compare,
+    linear,
+    linear_band,
+    saturating,
+    saturating_band,
+    slopes,
+    step,
+)
 from analysis.published import ablations as published_ablations
+from analysis.resampling import Resampling
 from analysis.resampling.bootstrap import mean_interval
 from rnfl.study import ablations
 
@@ -179,7 +188,7 @@ def test_bands_are_those_of_statsmodels_and_hold_the_truth():
     assert np.column_stack(linear_band(data, at)) == pytest.approx(oracle)
     hits = []
     for seed in range(40):
-        low, high = saturating_band(noisy("saturating", seed), at, n_boot=200)
+        low, high = saturating_band(noisy("saturating", seed), at, resampling=Resampling(200))
         hits.append((low <= CURVES["saturating"](at)) & (CURVES["saturating"](at) <= high))
     assert 0.88 <= np.mean(hits) <= 1  # 120 correlated checks of a nominal 95 %
 
@@ -248,7 +257,7 @@ def test_patient_interval_covers_planted_slopes_of_patients():
         samples = eyes(40)
         errors = np.stack([error(samples, one) for one in x])
         of_eyes = 10 * slopes.slope_weights(x) @ errors
-        _, low, high = mean_interval(of_eyes, samples.patient_id, 400, draw)
+        _, low, high = mean_interval(of_eyes, samples.patient_id, Resampling(400, seed=draw))
         hits.append(low <= 0.2 <= high)
     assert np.mean(hits) >= 0.82  # 95 % nominal, 40 draws: SD 3.4 %
 
@@ -289,12 +298,12 @@ def test_one_seed_or_three_runs_degrade_to_nan():
     mixed = table[(table.model == "mixed") & (table.metric == "slope_per_10")]
     assert mixed.estimate.isna().all() and (mixed.note == "one seed: not possible").all()
     assert table[table.metric == "weight"].estimate.isna().all()
-    curves = slopes.curves(points, n_boot=20)
+    curves = slopes.curves(points, resampling=Resampling(20))
     assert curves.groupby("model").size().to_dict() == {"line": 61, "saturating": 61}
     assert slopes.influence(points).leverage.sum() == pytest.approx(2)
 
 
 def test_goodness_has_no_likelihood_for_an_exact_fit():
     y = np.array([1.0, 2, 4, 5, 7])
-    assert np.isnan(goodness.aicc(0.0, y, 2)) and np.isnan(goodness.aicc(1.0, y[:4], 2))
-    assert np.isfinite(goodness.aicc(1.0, y, 2))
+    assert np.isnan(aicc(0.0, y, 2)) and np.isnan(aicc(1.0, y[:4], 2))
+    assert np.isfinite(aicc(1.0, y, 2))

@@ -1,4 +1,4 @@
-"""Ablations on planted studies: dials, comparisons, wide tables, sentences and figures."""
+"""Ablations on planted studies: settings, comparisons, wide tables, sentences and figures."""
 
 import re
 from functools import partial
@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
-from planted_ablations import CELLS, crossed, freezing, losses, noise, planted, rates, write_tables
+from planted_ablations import FOUR, crossed, freezing, losses, noise, planted, rates, write_tables
 from synthetic_tables import only
 
 from analysis import conclusions, figures, tables
@@ -14,6 +14,7 @@ from analysis.accuracy import ablation, performance
 from analysis.freezing import slopes
 from analysis.presentation import style
 from analysis.published import ablations as published_ablations
+from analysis.resampling import Resampling
 from rnfl.core import metrics
 from rnfl.study import ablations
 
@@ -23,20 +24,20 @@ LOSS = ["lambda_pearson", "lambda_gradient"]
 RATES = ["lr_encoder", "lr_effective", "layer_decay"]
 
 
-def stats(study, dials, n_perm=N):
-    return ablation.statistics(*study, dials, BOOT, n_perm)
+def stats(study, hyperparameters, n_perm=N):
+    return ablation.statistics(*study, hyperparameters, Resampling(BOOT, n_perm))
 
 
-def errors_alone(study, dials):
+def errors_alone(study, hyperparameters):
     """Return what ablation.statistics does, for the MAE alone."""
     predictions, samples, runs = study
     mae = {"mae": metrics.mae}
-    table = performance.performance_table(predictions, samples, runs, n_boot=BOOT, definitions=mae)
-    options = {"metrics": ("mae",), "n_boot": BOOT, "n_perm": N}
+    resampling = Resampling(BOOT, N)
+    table = performance.performance_table(predictions, samples, runs, resampling, mae)
     compared = performance.paired_comparisons(
-        predictions, runs, ("aggressive", "template"), **options
+        predictions, runs, ("aggressive", "template"), ("mae",), resampling=resampling
     )
-    return tuple(ablation.attach(one, runs, dials) for one in (table, compared))
+    return tuple(ablation.attach(one, runs, hyperparameters) for one in (table, compared))
 
 
 def freezing_results(cost, how=errors_alone, **options):
@@ -79,7 +80,7 @@ def test_settings_are_read_from_the_runs_and_must_agree():
         ablation.settings(runs, ["percent_frozen"])
 
 
-def test_dials_stand_beside_planted_errors_and_differences(costly):
+def test_hyperparameters_stand_beside_planted_errors_and_differences(costly):
     table, comparisons, _ = costly
     mae = table[(table.metric == "mae") & (table.backbone == "phantom_mae")]
     expected = 4 + 0.03 * mae.percent_frozen
@@ -94,19 +95,19 @@ def test_dials_stand_beside_planted_errors_and_differences(costly):
 
 def test_factorial_finds_the_planted_parts_and_pairs_them_by_seed():
     predictions, _, runs = crossed(freezing=0.5, pearson=-0.3, extra=0.2)
-    parts = ablation.factorial(predictions, runs, CELLS, N, N).set_index("protocol")
+    parts = ablation.factorial(predictions, runs, FOUR, Resampling(N, N)).set_index("protocol")
     planted_parts = {"freezing": 0.5, "pearson": -0.3, "both": 0.4, "interaction": 0.2}
     for name, value in planted_parts.items():
         assert parts.estimate[name] == pytest.approx(value, abs=0.01)
         assert parts.low[name] <= parts.estimate[name] <= parts.high[name]
     assert (parts.n_seeds == 3).all() and (parts.p_holm < 0.05).all()
     some = runs[(runs.protocol != "structured") | (runs.seed == 43)]
-    assert (ablation.factorial(predictions, some, CELLS, 50, 50).n_seeds == 1).all()
+    assert (ablation.factorial(predictions, some, FOUR, Resampling(50, 50)).n_seeds == 1).all()
     with pytest.raises(ValueError, match="structured"):
-        ablation.factorial(predictions, runs[runs.protocol != "structured"], CELLS)
+        ablation.factorial(predictions, runs[runs.protocol != "structured"], FOUR)
     apart = runs.assign(seed=range(len(runs)))
     with pytest.raises(ValueError, match="share no seed"):
-        ablation.factorial(predictions, apart, CELLS)
+        ablation.factorial(predictions, apart, FOUR)
 
 
 def test_factorial_interval_is_that_of_patients():
@@ -122,7 +123,7 @@ def test_factorial_interval_is_that_of_patients():
     twin = runs[runs.protocol == "pearson_10"].assign(protocol="structured", run_id="twin")
     copy = predictions[predictions.run_id == runs.run_id[1]].assign(run_id="twin")
     parts = ablation.factorial(
-        pd.concat([predictions, copy]), pd.concat([runs, twin]), CELLS, 4000, 400
+        pd.concat([predictions, copy]), pd.concat([runs, twin]), FOUR, Resampling(4000, 400)
     )
     row = only(parts, protocol="freezing")
     effect = samples.patient_id.map(cost).to_numpy()
@@ -235,7 +236,7 @@ def test_a_collapse_under_the_pearson_term_is_seen(loss):
 )
 def test_structured_is_taken_apart_in_words(extra, words):
     predictions, _, runs = crossed(freezing=0.5, pearson=0.3, extra=extra)
-    parts = ablation.factorial(predictions, runs, CELLS, N, N)
+    parts = ablation.factorial(predictions, runs, FOUR, Resampling(N, N))
     assert words in conclusions.structured_parts(parts)
     assert len(tables.factorial_wide(parts)) == 4
 

@@ -13,6 +13,7 @@ from synthetic_tables import eyes, profiles, study
 from analysis import agreement, collapse
 from analysis.accuracy import performance
 from analysis.agreement import thinning
+from analysis.resampling import Resampling
 
 STORED = Path(__file__).with_suffix(".csv")
 KEYS = ["table", "backbone", "protocol", "metric", "attribute", "group"]
@@ -22,13 +23,13 @@ NUMBERS = ["estimate", "low", "high", "p_value"]
 def measured():
     """Return rows of every kind of table: errors, gaps, differences, collapse, agreement."""
     predictions, samples, runs = study(n_patients=48)
-    options, (_, reference) = {"n_boot": 100}, profiles(eyes(60, seed=1), seed=1)
+    resampling, (_, reference) = Resampling(100, 100), profiles(eyes(60, seed=1), seed=1)
     tables = {
-        "table1": performance.table1(predictions, samples, runs, n_perm=100, **options),
-        "comparisons": performance.paired_comparisons(predictions, runs, n_perm=100, **options),
-        "collapse": collapse.collapse_table(predictions, runs, **options),
-        "agreement": agreement.agreement_table(predictions, runs, **options),
-        "thinning": thinning.thinning_table(predictions, reference, runs, **options),
+        "table1": performance.table1(predictions, samples, runs, resampling),
+        "comparisons": performance.paired_comparisons(predictions, runs, resampling=resampling),
+        "collapse": collapse.collapse_table(predictions, runs, resampling),
+        "agreement": agreement.agreement_table(predictions, runs, resampling),
+        "thinning": thinning.thinning_table(predictions, reference, runs, resampling),
     }
     long = pd.concat([table.assign(table=name) for name, table in tables.items()])
     return long.reindex(columns=[*KEYS, *NUMBERS]).reset_index(drop=True)

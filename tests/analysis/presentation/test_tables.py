@@ -8,11 +8,12 @@ from synthetic_tables import study
 from analysis import tables
 from analysis.accuracy import performance
 from analysis.presentation import text as printed
+from analysis.resampling import Resampling
 
 
 @pytest.fixture(scope="module")
 def table():
-    return performance.table1(*study(), n_boot=50, n_perm=50)
+    return performance.table1(*study(), Resampling(50, 50))
 
 
 def test_table1_has_a_row_per_cell_with_both_baselines(table):
@@ -78,7 +79,7 @@ def test_table2_and_comparisons():
     row = tables.table2_wide(quadrants).iloc[0]
     assert row["S (µm)"] == "9.0 [8.0, 10.0]" and row["R global"] == "—" and row["Eyes"] == "95"
     predictions, _, runs = study()
-    compared = performance.paired_comparisons(predictions, runs, n_boot=50, n_perm=100)
+    compared = performance.paired_comparisons(predictions, runs, resampling=Resampling(50, 100))
     wide = tables.comparisons_wide(compared)
     assert len(wide) == len(compared) and wide["Against"].unique().tolist() == ["naive", "template"]
     assert set(wide["Metric"]) == {"MAE (µm)", "σ between (µm)"}

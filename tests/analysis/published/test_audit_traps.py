@@ -6,6 +6,7 @@ import pytest
 from synthetic_tables import eyes, frame, profiles
 
 from analysis import fairness
+from analysis.resampling import Resampling
 from rnfl.core import schema
 
 GAP = 15.0  # µm, planted between black eyes and all others
@@ -27,7 +28,7 @@ def group_gap(error, race):
 
 def table_of(predictions, samples):
     named = predictions.assign(backbone="b", protocol="naive")
-    return fairness.fairness_table(named, samples, n_boot=20, n_perm=20)
+    return fairness.fairness_table(named, samples, Resampling(20, 20))
 
 
 def test_tiled_demographics_lose_a_gap_that_a_join_by_key_keeps(planted):

@@ -8,6 +8,7 @@ from synthetic_tables import study
 from analysis import published
 from analysis.accuracy import performance
 from analysis.collapse import DEFINITIONS
+from analysis.resampling import Resampling
 from analysis.tables import beside
 
 AUGUST, SUBMISSION = "Published, August (FairFedMed)", "Published, submission (FairFedMed)"
@@ -16,10 +17,10 @@ AUGUST, SUBMISSION = "Published, August (FairFedMed)", "Published, submission (F
 @pytest.fixture(scope="module")
 def obtained():
     predictions, samples, runs = study(backbones=("phantom_mae",))
-    options = {"n_boot": 100, "definitions": DEFINITIONS}
-    table = performance.performance_table(predictions, samples, runs, **options)
+    resampling = Resampling(100, 20)
+    table = performance.performance_table(predictions, samples, runs, resampling, DEFINITIONS)
     compared = performance.paired_comparisons(
-        predictions, runs, against=["naive"], metrics=beside.METRICS, n_boot=100, n_perm=20
+        predictions, runs, ["naive"], beside.METRICS, resampling=resampling
     )
     return table, compared
 

@@ -16,6 +16,7 @@ from analysis.accuracy import performance
 from analysis.presentation.staleness import stale
 from analysis.reports import evaluation
 from analysis.reports import study as report
+from analysis.resampling import Resampling
 from rnfl.core import metrics
 from rnfl.storage import provenance
 
@@ -94,13 +95,13 @@ def test_statistics_are_those_of_the_direct_path(evaluated):
     names = list(predictions)
     runs = pd.DataFrame({"run_id": names, "backbone": "imported", "protocol": names})
     given = (direct.reset_index(drop=True), samples, runs)
-    expected = performance.performance_table(
-        *given, n_boot=FEW["n_boot"], definitions=collapse.DEFINITIONS
+    expected = performance.performance_table(*given, Resampling(**FEW), collapse.DEFINITIONS)
+    expected = pd.concat(
+        [expected, fairness.fairness_table(*given, Resampling(**FEW))], ignore_index=True
     )
-    expected = pd.concat([expected, fairness.fairness_table(*given, **FEW)], ignore_index=True)
     found = table(output)
     pd.testing.assert_frame_equal(found, expected, check_dtype=False, rtol=1e-12)
-    measured = collapse.collapse_table(given[0], runs, n_boot=FEW["n_boot"])
+    measured = collapse.collapse_table(given[0], runs, Resampling(**FEW))
     stored = table(output, "01_visualize_predictions/collapse")
     keys = ["backbone", "protocol", "metric"]
     merged = measured.merge(stored, on=keys, suffixes=("", "_stored"), validate="one_to_one")

@@ -6,7 +6,7 @@ from scipy import stats
 from synthetic_tables import eyes, profiles
 
 from analysis.collapse import DEFINITIONS
-from analysis.resampling import bootstrap
+from analysis.resampling import Resampling, bootstrap
 from analysis.resampling.patient_sums import VALUES, PatientSums, Totals, replicates
 
 
@@ -85,9 +85,9 @@ def test_the_order_of_eyes_does_not_matter():
     values[3] = np.nan
     shuffled = np.random.default_rng(1).permutation(len(values))
     ids = samples["patient_id"].to_numpy()
-    first = bootstrap.mean_interval(values, ids, n_boot=200)
+    first = bootstrap.mean_interval(values, ids, Resampling(200))
     assert first == pytest.approx(
-        bootstrap.mean_interval(values[shuffled], ids[shuffled], n_boot=200)
+        bootstrap.mean_interval(values[shuffled], ids[shuffled], resampling=Resampling(200))
     )
     assert first[0] == pytest.approx(np.nanmean(values))
 
@@ -102,7 +102,7 @@ def test_clustered_intervals_cover_and_eye_level_ones_do_not():
         shared = np.repeat(rng.normal(size=n_patients), 2)
         errors = mean + np.sqrt(0.73) * shared + np.sqrt(0.27) * rng.normal(size=2 * n_patients)
         for name, ids in (("patients", patients), ("eyes", separate)):
-            _, low, high = bootstrap.mean_interval(errors, ids, n_boot=300)
+            _, low, high = bootstrap.mean_interval(errors, ids, Resampling(300))
             covered[name] += low <= mean <= high
     assert 0.91 <= covered["patients"] / trials <= 0.98
     assert covered["eyes"] / trials <= 0.90

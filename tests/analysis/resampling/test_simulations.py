@@ -11,10 +11,11 @@ import pytest
 import simulated_studies as simulated
 from scipy import stats
 
-from analysis.accuracy.significance import compare, holm
+from analysis.accuracy.performance import compare
 from analysis.collapse import DEFINITIONS
-from analysis.resampling import bootstrap
-from analysis.resampling.conditions import Cell, Run, row
+from analysis.resampling import DEFAULT, Resampling, bootstrap
+from analysis.resampling.conditions import Condition, Run, row
+from analysis.resampling.holm import holm
 from analysis.resampling.patient_sums import VALUES, PatientSums, Totals
 from analysis.resampling.scales import LOG, REFLECTED, SCALES, calibrated
 from rnfl.storage.paths import project_root
@@ -97,7 +98,9 @@ def test_the_simulated_interval_is_the_one_that_tables_get():
         x, y = predictions["a"][own], target[own]
         estimate = DEFINITIONS[metric](x, y)
         replicates = VALUES[metric](Totals(counts, PatientSums(x, y, codes[own] - 40)))
-        made = row({}, metric, [estimate], [calibrated(metric, estimate, replicates, 40)], 1, 0)
+        made = row(
+            {}, metric, [estimate], [calibrated(metric, estimate, replicates, 40)], 1, DEFAULT
+        )
         low, high = found["a", metric]
         assert (made["low"], made["high"]) == pytest.approx((low[1], high[1]))
 
@@ -118,16 +121,16 @@ def test_intervals_over_three_seeds_cover_at_least_93_percent(patients, own, see
         replicates = (
             runs[:, None] + patients * rng.normal(size=399) + own * rng.normal(size=(3, 399))
         )
-        made = row({}, "mae", runs, replicates, n=1, seed=int(rng.integers(2**31)))
+        made = row({}, "mae", runs, replicates, 1, Resampling(seed=int(rng.integers(2**31))))
         held += made["low"] <= 0 <= made["high"]
     assert 0.93 <= held / n <= most
 
 
-def cells_of(models, target, codes):
-    """Return one cell per model from predictions (seeds, n, k), on the same eyes."""
+def conditions_of(models, target, codes):
+    """Return one condition per model from predictions (seeds, n, k), on the same eyes."""
     patients, eye_ids = np.unique(codes).astype(str), np.arange(len(codes)).astype(str)
     return [
-        Cell(
+        Condition(
             {"protocol": name},
             tuple(
                 Run(f"{name}{seed}", seed, eye_ids, patients, codes, prediction, target)
@@ -150,8 +153,8 @@ def null_p_values(n_seeds, run_sd, n, seed, n_patients=60):
                 size=(n_seeds, *target.shape)
             )
             models[name] = target + size * own
-        pair = cells_of(models, target, codes)
-        found.append(compare(*pair, "mae", n_boot=2, n_perm=199, seed=trial)["p"])
+        pair = conditions_of(models, target, codes)
+        found.append(compare(*pair, "mae", resampling=Resampling(2, 199, trial))["p"])
     return np.array(found)
 
 
@@ -243,7 +246,11 @@ def test_permutation_agrees_with_scipy_on_a_paired_mean():
     rng, n = np.random.default_rng(12), 9  # 512 exchanges: SciPy takes them all
     target = np.zeros((n, 6))
     a, b = rng.normal(0, 10, (2, n, 6)) * np.array([1.0, 0.7])[:, None, None]
-    found = compare(*cells_of({"a": [a], "b": [b]}, target, np.arange(n)), "mae", n_perm=20_000)
+    found = compare(
+        *conditions_of({"a": [a], "b": [b]}, target, np.arange(n)),
+        "mae",
+        resampling=Resampling(n_perm=20_000),
+    )
     errors = np.abs(a).mean(axis=1), np.abs(b).mean(axis=1)
     exact = stats.permutation_test(
         errors, lambda x, y, axis: np.mean(x - y, axis=axis), permutation_type="samples"
