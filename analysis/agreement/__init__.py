@@ -46,7 +46,7 @@ WIDTH = 1.96  # SDs from the bias to a limit of agreement
 TINY = 1e-9  # a variance below this share of the mean square is rounding, not spread
 
 
-def _moments(pred: np.ndarray, true: np.ndarray) -> Sums:
+def _columns(pred: np.ndarray, true: np.ndarray) -> Sums:
     there = np.isfinite(pred) & np.isfinite(true)
     d, t = (np.where(there, values, 0.0) for values in (pred - true, true))
     return {"n": there.astype(float), "d": d, "t": t, "dd": d * d, "tt": t * t, "dt": d * t,
@@ -117,7 +117,7 @@ def agreement_table(
         means = [region_means(run, BY_QUADRANT) for run in condition.runs]
         for j, region in enumerate(BY_QUADRANT):
             sums = [
-                weighted_sums(run, weights, _moments(pred[:, j], true[:, j]))
+                weighted_sums(run, weights, _columns(pred[:, j], true[:, j]))
                 for run, (pred, true) in zip(condition.runs, means, strict=True)
             ]
             n = int(sums[0]["n"][0])

@@ -200,15 +200,15 @@ def saturating(points: pd.DataFrame) -> Saturating:
     n = len(x)
     if len(np.unique(x)) < 3:
         return Saturating(*(NAN,) * 5, False, *(NAN,) * 4, n)
-    grid = scales(x)
-    rss = profile(grid, x, y)[0]
+    grid = tried_scales(x)
+    rss = fit_at_scales(grid, x, y)[0]
     best = int(np.argmin(rss))
     near = np.log(grid[[max(best - 1, 0), min(best + 1, N_GRID - 1)]])
     refined = optimize.minimize_scalar(
-        lambda t: profile(np.exp([t]), x, y)[0][0], bounds=near, method="bounded"
+        lambda t: fit_at_scales(np.exp([t]), x, y)[0][0], bounds=near, method="bounded"
     )
     c = float(np.exp(refined.x)) if refined.fun < rss[best] else float(grid[best])
-    (smallest,), (a,), (b,) = profile(np.array([c]), x, y)
+    (smallest,), (a,), (b,) = fit_at_scales(np.array([c]), x, y)
     low, high = 0.0, np.inf
     if n > 3 and not exact(smallest, y):
         limit = smallest * (1 + stats.f.ppf(LEVEL, 1, n - 3) / (n - 3))
@@ -223,12 +223,12 @@ def saturating(points: pd.DataFrame) -> Saturating:
     return Saturating(*fitted, *quality, n)
 
 
-def scales(x: np.ndarray) -> np.ndarray:
+def tried_scales(x: np.ndarray) -> np.ndarray:
     """Return the scales c (N_GRID,) in % that are tried for shares x."""
     return np.geomspace(0.15 * x[x > 0].min(), 10 * x.max(), N_GRID)
 
 
-def profile(c: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
+def fit_at_scales(c: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
     """Return the least sum of squares at each scale c (k,), and the a (k,), b (k,) that give it."""
     rise = -np.expm1(-x / np.asarray(c, float)[:, None])
     deviation, error = rise - rise.mean(axis=1, keepdims=True), y - y.mean()
@@ -257,7 +257,7 @@ def saturating_band(
     noise = rng.standard_normal((n_boot, len(x)))
     again = fit.at(x) + np.sqrt(fit.rss / rng.chisquare(len(x) - 3, (n_boot, 1))) * noise
     mean = again.mean(axis=1, keepdims=True)
-    grid = scales(x)[:, None]
+    grid = tried_scales(x)[:, None]
     rise = -np.expm1(-x / grid)
     deviation = rise - rise.mean(axis=1, keepdims=True)
     length = np.sqrt(np.sum(deviation**2, axis=1))

@@ -63,7 +63,7 @@ def beside_table1(
     table : DataFrame
         Long, from :func:`analysis.accuracy.performance.performance_table` or ``table1``.
     comparisons : DataFrame, optional
-        From :func:`analysis.accuracy.significance.paired_comparisons` against *naive* with metrics
+        From :func:`analysis.accuracy.performance.paired_comparisons` against *naive* with metrics
         :data:`METRICS`; gives the intervals. Changes without their comparison have none.
     obtained : str
         Which eyes the obtained numbers are from, as the column heads are to say.

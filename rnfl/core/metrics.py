@@ -192,6 +192,18 @@ def template_profile(profiles: np.ndarray) -> np.ndarray:
     return mean(np.asarray(profiles, dtype=float), axis=0)
 
 
+def template_predictions(profiles: np.ndarray, n: int) -> np.ndarray:
+    """Return what the baseline 'template' predicts for n eyes (n, 360), µm: one profile for all.
+
+    It is :func:`template_profile`; angles at which no eye was measured get the mean of the others.
+    """
+    template = template_profile(profiles)
+    known = np.isfinite(template)
+    if known.any():
+        template = np.where(known, template, np.nanmean(template))
+    return np.tile(template, (n, 1))
+
+
 def _spread(function: Callable[[np.ndarray], float], which: int) -> Callable[..., float]:
     """Return a spread of the predictions (0) or targets (1) as a function of both."""
     return lambda pred, target: function(pair(pred, target)[which])

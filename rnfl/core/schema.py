@@ -244,21 +244,49 @@ def join_samples(predictions: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFra
     return predictions.merge(samples[["eye_id", *others]], on="eye_id", how="left")
 
 
-def quadrant_frame(predictions: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
-    """Return predicted and true quadrant means, one row per run and eye, µm.
+def true_quadrants(samples: pd.DataFrame, profiles: np.ndarray) -> np.ndarray:
+    """Return the true quadrant means (n, 4), µm, in the order S, N, I, T, NaN where missing.
 
-    The truth is ``rnfl_S`` ... ``rnfl_T`` of ``samples`` where an eye has them (measured
-    quadrants, as in GRAPE), else the quadrant means of the target profile.
+    They are ``rnfl_S`` ... ``rnfl_T`` of ``samples`` where an eye has them (measured quadrants, as
+    in GRAPE), else the quadrant means of its profile.
+
+    Parameters
+    ----------
+    samples : DataFrame
+        One row per eye.
+    profiles : ndarray (n, 360), µm
+        In the same order.
+    """
+    truth, columns = quadrant_means(profiles).to_numpy(), list(RNFL_COLUMNS[1:])
+    if not set(columns) <= set(samples):
+        return truth
+    measured = samples[columns].to_numpy(dtype=float)
+    return np.where(np.isfinite(measured), measured, truth)
+
+
+def quadrant_pairs(eyes: pd.DataFrame, predicted: np.ndarray, truth: np.ndarray) -> pd.DataFrame:
+    """Return predicted beside true quadrant means (n, 4), S N I T, one row per run and eye, µm.
+
+    Parameters
+    ----------
+    eyes : DataFrame
+        run_id, eye_id and patient_id, in the order of the quadrants.
 
     Returns
     -------
     DataFrame
         run_id, eye_id, patient_id, pred_S, pred_N, pred_I, pred_T, true_S, true_N, true_I, true_T.
     """
+    keys = eyes[["run_id", "eye_id", "patient_id"]].reset_index(drop=True)
+    sides = {"pred_": predicted, "true_": truth}
+    values = [
+        pd.DataFrame(q, columns=list(QUADRANTS)).add_prefix(side) for side, q in sides.items()
+    ]
+    return pd.concat([keys, *values], axis=1)
+
+
+def quadrant_frame(predictions: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
+    """Return the :func:`quadrant_pairs` of a predictions table and its eyes' samples."""
     joined = join_samples(predictions, samples)
-    truth = quadrant_means(matrix(joined, "target"))
-    if set(RNFL_COLUMNS[1:]) <= set(joined):
-        truth = joined[list(RNFL_COLUMNS[1:])].set_axis(list(QUADRANTS), axis=1).fillna(truth)
-    predicted = quadrant_means(matrix(joined, "prediction"))
-    keys = joined[KEYS["predictions"] + ["patient_id"]]
-    return pd.concat([keys, predicted.add_prefix("pred_"), truth.add_prefix("true_")], axis=1)
+    predicted = quadrant_means(matrix(joined, "prediction")).to_numpy()
+    return quadrant_pairs(joined, predicted, true_quadrants(joined, matrix(joined, "target")))

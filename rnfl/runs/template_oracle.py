@@ -16,9 +16,9 @@ def rows_of(prepared: Prepared, split: str | None) -> np.ndarray:
 def template_predictions(dataset: str, split: str | None = "test") -> pd.DataFrame:
     """Baseline 'template': the training split's mean profile, predicted for every eye."""
     prepared = datasets.load(dataset)
-    template = metrics.template_profile(prepared.profiles[prepared.subset("train")])
     rows = rows_of(prepared, split)
-    return _baseline("template", prepared, rows, np.tile(template, (len(rows), 1)))
+    learnt = prepared.profiles[prepared.subset("train")]
+    return _baseline("template", prepared, rows, metrics.template_predictions(learnt, len(rows)))
 
 
 def oracle_predictions(dataset: str, split: str | None = "test") -> pd.DataFrame:

@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from rnfl.core.geometry import QUADRANTS, quadrant_means
-from rnfl.core.schema import RNFL_COLUMNS
+from rnfl.core import schema
 from rnfl.core.splits import folds_by_patient
 from rnfl.datasets.prepared import Prepared
 
@@ -45,7 +44,7 @@ def constant(prepared: Prepared, k: int = FOLDS, seed: int = 0) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A quadrant frame (see :func:`rnfl.core.schema.quadrant_frame`) with run_id 'constant', µm.
+        Its :func:`rnfl.core.schema.quadrant_pairs`, with run_id 'constant', µm.
 
     Raises
     ------
@@ -104,7 +103,8 @@ def _cross_validate(
     seed: int,
 ) -> pd.DataFrame:
     """Return the quadrant frame of predictions by what ``fit`` learns from the other folds."""
-    patients, truth = prepared.samples["patient_id"].to_numpy(), _quadrants(prepared)
+    patients = prepared.samples["patient_id"].to_numpy()
+    truth = schema.true_quadrants(prepared.samples, prepared.profiles)
     complete = np.isfinite(truth).all(axis=1)
     predicted = np.empty_like(truth)
     for others, test in _folds(patients, k, seed):
@@ -115,7 +115,7 @@ def _cross_validate(
                 f"quadrants to learn from"
             )
         predicted[test] = fit(features[train], truth[train], patients[train])(features[test])
-    return _frame(run_id, prepared.samples, predicted, truth)
+    return schema.quadrant_pairs(prepared.samples.assign(run_id=run_id), predicted, truth)
 
 
 def _choose(
@@ -159,24 +159,3 @@ def _pixels(images: np.ndarray, mode: str | None = None) -> np.ndarray:
     asked = [Image.fromarray(i).convert(mode) for i in images]
     small = [i.resize((SIDE, SIDE), Image.Resampling.BOX) for i in asked]
     return np.stack([np.asarray(i, dtype=np.float32).ravel() for i in small])
-
-
-def _quadrants(prepared: Prepared) -> np.ndarray:
-    """Return the true quadrants (n, 4), µm, in the order S, N, I, T, NaN where missing."""
-    truth = quadrant_means(prepared.profiles).to_numpy()
-    columns = list(RNFL_COLUMNS[1:])
-    if not set(columns) <= set(prepared.samples):
-        return truth
-    measured = prepared.samples[columns].to_numpy(dtype=float)
-    return np.where(np.isfinite(measured), measured, truth)
-
-
-def _frame(
-    run_id: str, samples: pd.DataFrame, predicted: np.ndarray, truth: np.ndarray
-) -> pd.DataFrame:
-    keys = samples[["eye_id", "patient_id"]].reset_index(drop=True)
-    keys.insert(0, "run_id", run_id)
-    columns = list(QUADRANTS)
-    pred = pd.DataFrame(predicted, columns=columns).add_prefix("pred_")
-    true = pd.DataFrame(truth, columns=columns).add_prefix("true_")
-    return pd.concat([keys, pred, true], axis=1)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from rnfl import datasets
 from rnfl.core import schema
-from rnfl.core.geometry import QUADRANTS
+from rnfl.core.geometry import QUADRANTS, quadrant_means
 from rnfl.datasets.prepared import Prepared
 from rnfl.inference import trained
 from rnfl.runs import restore, results
@@ -39,7 +39,7 @@ class Comparison:
     ----------
     dataset : str
     frames : dict of method to quadrant frame
-        See :func:`rnfl.core.schema.quadrant_frame`, µm; runs that differ in their seed alone are
+        See :func:`rnfl.core.schema.quadrant_pairs`, µm; runs that differ in their seed alone are
         one method.
     constant : list of str
         The methods that predict the same for every eye.
@@ -134,8 +134,8 @@ def compare(
     """
     prepared = datasets.load(dataset)
     every = np.arange(len(prepared))
-    truth = _frame("truth", prepared, every)[[f"true_{name}" for name in QUADRANTS]]
-    if truth.isna().all(axis=None):
+    truth = schema.true_quadrants(prepared.samples, prepared.profiles)
+    if np.isnan(truth).all():
         raise ValueError(
             f"{prepared.name}: no quadrant of its {len(prepared)} eyes was measured, so there is "
             f"nothing to compare with; 'rnfl predict' reads eyes without labels"
@@ -150,18 +150,19 @@ def compare(
         )
     yardsticks = YARDSTICKS if yardsticks is None else yardsticks
     teachers = {(one.config.dataset, one.config.split): None for one in found}
-    frames, constant = {}, []
+    frames, constant, samples, truth = {}, [], prepared.samples.iloc[rows], truth[rows]
     for teacher, split in teachers:
         lesson = _lesson(results.divided(datasets.load(teacher), split))
         for name, yardstick in yardsticks.items():
             label = name if len(teachers) == 1 else f"{name} of {teacher}, {split}"
             quadrants = yardstick(*lesson)(prepared.images[rows])
-            frames[label] = _frame(label, prepared, rows, quadrants=quadrants)
+            frames[label] = schema.quadrant_pairs(samples.assign(run_id=label), quadrants, truth)
             constant += [label] if name == "constant" else []
     for one in found:
         label = _label(one)
         profiles = trained.load(one.folder).predict(prepared.images[rows])
-        frame = _frame(one.run_id, prepared, rows, profiles=profiles)
+        quadrants = quadrant_means(profiles).to_numpy()
+        frame = schema.quadrant_pairs(samples.assign(run_id=one.run_id), quadrants, truth)
         frames[label] = pd.concat([frames[label], frame]) if label in frames else frame
     return Comparison(prepared.name, frames, constant, len(shared))
 
@@ -175,26 +176,8 @@ def _label(result: RunResult) -> str:
 def _lesson(learnt: Prepared) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return images, quadrants and patients that are not tested on and have all quadrants."""
     rows = np.flatnonzero(learnt.samples["split"] != "test")
-    frame = _frame("truth", learnt, rows)
-    truth = frame[[f"true_{name}" for name in QUADRANTS]].to_numpy()
+    samples = learnt.samples.iloc[rows]
+    truth = schema.true_quadrants(samples, np.asarray(learnt.profiles)[rows])
     complete = np.isfinite(truth).all(axis=1)
-    patients = frame["patient_id"].to_numpy()[complete]
+    patients = samples["patient_id"].to_numpy()[complete]
     return learnt.images[rows[complete]], truth[complete], patients
-
-
-def _frame(
-    run_id: str,
-    prepared: Prepared,
-    rows: np.ndarray,
-    profiles: np.ndarray | None = None,
-    quadrants: np.ndarray | None = None,
-) -> pd.DataFrame:
-    """Return the quadrant frame of predicted profiles, or of predicted quadrants."""
-    samples = prepared.samples.iloc[rows]
-    eyes, patients = (samples[name].tolist() for name in ("eye_id", "patient_id"))
-    target = np.asarray(prepared.profiles)[rows]
-    shape = np.zeros(target.shape) if profiles is None else profiles
-    table = schema.predictions_frame(run_id, eyes, patients, shape, target)
-    frame = schema.quadrant_frame(table, samples)
-    given = {} if quadrants is None else dict(zip(QUADRANTS, quadrants.T, strict=True))
-    return frame.assign(**{f"pred_{name}": values for name, values in given.items()})

@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from analysis import figures
@@ -145,15 +144,10 @@ def check_output(output: Path) -> None:
 
 
 def template_of(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Return the baseline 'template': the evaluated eyes' mean measured profile, for each of them.
-
-    Angles at which no eye was measured count nowhere; they get the mean of the others.
-    """
+    """Return the baseline 'template': the evaluated eyes' mean measured profile."""
     rows = predictions[predictions["run_id"] == predictions["run_id"].iloc[0]]
     target = schema.matrix(rows, "target")
-    mean = metrics.template_profile(target)
-    mean = np.where(np.isfinite(mean), mean, np.nanmean(mean))
-    repeated = np.tile(mean, (len(rows), 1))
+    repeated = metrics.template_predictions(target, len(rows))
     return schema.predictions_frame(
         "template", rows["eye_id"].tolist(), rows["patient_id"].tolist(), repeated, target
     )

@@ -124,7 +124,7 @@ def test_intervals_cover_the_planted_limits():
     for i in range(studies):
         deviation = alike(15, 0.7)
         difference = 1 - 0.3 * deviation + alike(np.sqrt(49 - 4.5**2), 0.6)
-        columns = agreement._moments(85 + deviation + difference, 85 + deviation)
+        columns = agreement._columns(85 + deviation + difference, 85 + deviation)
         by_patient = bootstrap.patient_sums(np.column_stack(list(columns.values())), codes)
         weights = np.vstack([np.ones(patients), bootstrap.patient_counts(patients, 300, i)])
         sums = dict(zip(columns, (weights @ by_patient).T, strict=True))

@@ -188,7 +188,7 @@ def test_bands_are_those_of_statsmodels_and_hold_the_truth():
     assert np.column_stack(linear_band(data, at)) == pytest.approx(oracle)
     hits = []
     for seed in range(40):
-        low, high = saturating_band(noisy("saturating", seed), at, resampling=Resampling(200))
+        low, high = saturating_band(noisy("saturating", seed), at, n_boot=200)
         hits.append((low <= CURVES["saturating"](at)) & (CURVES["saturating"](at) <= high))
     assert 0.88 <= np.mean(hits) <= 1  # 120 correlated checks of a nominal 95 %
 
@@ -234,7 +234,9 @@ def views(table, span=None):
 
 def test_views_share_the_slope_and_differ_in_what_they_cover():
     predictions, _, runs = freezing(sd=0.3)
-    slope = views(slopes.regressions(slopes.run_points(predictions, runs), predictions, 300))
+    slope = views(
+        slopes.regressions(slopes.run_points(predictions, runs), predictions, Resampling(300))
+    )
     assert slope.estimate.to_numpy() == pytest.approx([slope.estimate.iloc[0]] * 4)
     # each eye has the same error here, so that patients add nothing and runs are everything
     assert slope.high["patients"] - slope.low["patients"] == pytest.approx(0, abs=1e-6)
@@ -272,14 +274,14 @@ def test_eyes_of_one_patient_do_not_count_twice():
     wide = {}
     for name, table in {"both": predictions, "one": one_eye}.items():
         points = slopes.run_points(table, runs)
-        row = views(slopes.regressions(points, table, 400)).loc["patients"]
+        row = views(slopes.regressions(points, table, Resampling(400))).loc["patients"]
         wide[name] = row.high - row.low
     assert wide["both"] > 0.8 * wide["one"]
 
 
 def test_regressions_have_the_papers_span_and_all_shares():
     predictions, _, runs = freezing(lambda x: 0.0 if x <= 50 else 5.0, backbones=("a", "b"), sd=0)
-    table = slopes.regressions(slopes.run_points(predictions, runs), predictions, 50)
+    table = slopes.regressions(slopes.run_points(predictions, runs), predictions, Resampling(50))
     assert list(dict.fromkeys(table.span)) == ["0 to 50 %", "0 to 100 %"]
     assert set(table.backbone) == {"a", "b"}
     here = table[table.backbone == "a"]
@@ -294,11 +296,11 @@ def test_regressions_have_the_papers_span_and_all_shares():
 def test_one_seed_or_three_runs_degrade_to_nan():
     predictions, _, runs = freezing(shares=(0, 1 / 2, 1), seeds=(42,))
     points = slopes.run_points(predictions, runs)
-    table = slopes.regressions(points, predictions, 50)
+    table = slopes.regressions(points, predictions, Resampling(50))
     mixed = table[(table.model == "mixed") & (table.metric == "slope_per_10")]
     assert mixed.estimate.isna().all() and (mixed.note == "one seed: not possible").all()
     assert table[table.metric == "weight"].estimate.isna().all()
-    curves = slopes.curves(points, resampling=Resampling(20))
+    curves = slopes.curves(points, n_boot=20)
     assert curves.groupby("model").size().to_dict() == {"line": 61, "saturating": 61}
     assert slopes.influence(points).leverage.sum() == pytest.approx(2)
 

@@ -44,7 +44,7 @@ def freezing_results(cost, how=errors_alone, **options):
     predictions, samples, runs = freezing(cost, **{"n_patients": 12, **options})
     table, comparisons = how((predictions, samples, runs), ["percent_frozen"])
     points = slopes.run_points(predictions, runs)
-    return table, comparisons, slopes.regressions(points, predictions, N)
+    return table, comparisons, slopes.regressions(points, predictions, Resampling(N))
 
 
 @pytest.fixture(scope="module")
@@ -137,12 +137,12 @@ def test_factorial_interval_is_that_of_patients():
 
 def test_decay_is_compared_at_the_same_rate():
     predictions, _, runs = rates(decay_gain=0.1)
-    effects = ablation.decay_effect(predictions, runs, N, N)
+    effects = ablation.decay_effect(predictions, runs, Resampling(N, N))
     assert list(effects.lr_encoder) == [1e-6, 5e-5, 1e-3] and set(effects.layer_decay) == {0.75}
     assert effects.estimate.to_numpy() == pytest.approx([-0.1] * 3, abs=0.01)
     plain = runs[runs.layer_decay == 1]
     shown = predictions[predictions.run_id.isin(plain.run_id)]
-    assert ablation.decay_effect(shown, plain, 50, 50).empty
+    assert ablation.decay_effect(shown, plain, Resampling(50, 50)).empty
 
 
 def test_wide_tables_have_a_row_per_cell(costly, loss):
@@ -252,7 +252,7 @@ def test_learning_rate_sentences_name_the_best_rate_and_the_edge():
     assert "0.001 (effective 0.008), no decay" in edge[0] and "edge of the grid" in edge[0]
     for gain, words in ((0.1, "helps at 3 of 3 rates and harms at 0"), (-0.1, "helps at 0 of 3")):
         predictions, _, runs = rates(decay_gain=gain, **few)
-        text = conclusions.layer_decay(ablation.decay_effect(predictions, runs, N, N))
+        text = conclusions.layer_decay(ablation.decay_effect(predictions, runs, Resampling(N, N)))
         assert words in text
     assert "not tried" in conclusions.layer_decay(pd.DataFrame())
 

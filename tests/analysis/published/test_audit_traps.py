@@ -28,7 +28,7 @@ def group_gap(error, race):
 
 def table_of(predictions, samples):
     named = predictions.assign(backbone="b", protocol="naive")
-    return fairness.fairness_table(named, samples, Resampling(20, 20))
+    return fairness.fairness_table(named, samples, resampling=Resampling(20, 20))
 
 
 def test_tiled_demographics_lose_a_gap_that_a_join_by_key_keeps(planted):
