@@ -79,10 +79,10 @@ def train(
 def transfer(
     models: Annotated[list[str], typer.Argument(help="finished runs: ids or folders")],
     on: Annotated[str, typer.Option(help="prepared dataset that the models have not seen")],
-    drop_shared: Annotated[bool, typer.Option(help="leave out patients that taught them")] = False,
+    drop_shared: Annotated[bool, typer.Option(help="leave out patients seen in training")] = False,
     output: Annotated[Path | None, typer.Option(help="folder for the tables")] = None,
 ) -> None:
-    """Measure models on another dataset, beside yardsticks fitted to their training dataset."""
+    """Measure models on another dataset, beside baselines fitted to their training dataset."""
     import pandas as pd
 
     from analysis.accuracy import quadrants

@@ -120,13 +120,7 @@ def load(name_or_path: str | Path, verify: bool = False) -> Prepared:
     folder = Path(name_or_path)
     if len(folder.parts) == 1 and not folder.is_absolute():
         folder = prepared_root() / folder
-    manifest = _read_manifest(folder)
-    for file, size in manifest["bytes"].items():
-        path = folder / file
-        found = path.stat().st_size if path.is_file() else None
-        if found != size or (verify and provenance.sha256_file(path) != manifest["files"][file]):
-            what = "is missing" if found is None else f"is damaged ({found} bytes, wrote {size})"
-            raise ValueError(f"{path} {what}: delete {folder} and prepare it again")
+    manifest = _whole(folder, verify)
     samples = pd.read_parquet(folder / "samples.parquet")
     samples = schema.validate(samples, "samples", str(folder / "samples.parquet"))
     if len(samples) != manifest["n"]:
@@ -143,6 +137,18 @@ def manifest_of(name: str) -> dict[str, Any]:
         return _read_manifest(prepared_root() / name)
     except ValueError:
         return {}
+
+
+def _whole(folder: Path, verify: bool = False) -> dict[str, Any]:
+    """Return the manifest of a dataset whose files are all there, or raise a ValueError."""
+    manifest = _read_manifest(folder)
+    for file, size in manifest["bytes"].items():
+        path = folder / file
+        found = path.stat().st_size if path.is_file() else None
+        if found != size or (verify and provenance.sha256_file(path) != manifest["files"][file]):
+            what = "is missing" if found is None else f"is damaged ({found} bytes, wrote {size})"
+            raise ValueError(f"{path} {what}: delete {folder} and prepare it again")
+    return manifest
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -382,7 +388,7 @@ def check_unchanged(prepared: Prepared, kept: str) -> None:
     """
     was = prepared.hash
     try:
-        now = load(prepared.folder).manifest["hash"]
+        now = _whole(prepared.folder)["hash"]
     except (ValueError, OSError) as error:
         raise ValueError(
             f"dataset {prepared.name} was deleted, moved or damaged during the run ({error}); "

@@ -1,4 +1,4 @@
-"""Ablations: protocols that differ from *aggressive* in one dial only.
+"""Ablations: protocols that differ from *aggressive* in one hyperparameter only.
 
 A setting that is one of the presets is that preset, so that a cell which several tables share is
 one run: nothing frozen, no Pearson term and the rate 5e-5 are all *aggressive*.
@@ -38,9 +38,9 @@ def losses(pearson: Iterable[float] = (), gradient: Iterable[float] = ()) -> lis
     >>> [protocol.name for protocol in losses([0, 0.5], [0, 0.2, 1])]
     ['aggressive', 'pearson_0.5', 'gradient_loss', 'gradient_1']
     """
-    dialled = [_named(f"pearson_{weight:g}", lambda_pearson=weight) for weight in pearson]
-    dialled += [_named(f"gradient_{weight:g}", lambda_gradient=weight) for weight in gradient]
-    return list(dict.fromkeys(dialled))
+    changed = [_named(f"pearson_{weight:g}", lambda_pearson=weight) for weight in pearson]
+    changed += [_named(f"gradient_{weight:g}", lambda_gradient=weight) for weight in gradient]
+    return list(dict.fromkeys(changed))
 
 
 def learning_rates(

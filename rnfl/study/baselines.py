@@ -2,7 +2,7 @@
 
 ``constant`` predicts the training folds' means for every eye, ``pca_ridge`` is a linear model of
 the disc crop's pixels. Both learn from the very dataset they are measured on, which a network
-transferred from elsewhere does not: they are its yardstick, not its equals. **Ours**.
+transferred from elsewhere does not: they are what it is measured by, not its equals. **Ours**.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Quadrants predicted across modalities: the models and yardsticks of Table 2, on each domain.
+"""Quadrants predicted across modalities: the models and baselines of Table 2, on each domain.
 
 A quadrant frame holds predicted and measured means of the four quadrants (see
 :func:`rnfl.core.schema.quadrant_frame`). A model is always shown eyes it was not trained on: on the

@@ -1,4 +1,4 @@
-"""Models measured on a dataset they have not seen, beside yardsticks fitted to the one they have.
+"""Models measured on a dataset they have not seen, beside baselines fitted to the one they have.
 
 All see the same training eyes (those that trained or validated the network) and the same test
 eyes, and none knows the level of the other dataset.
@@ -22,10 +22,10 @@ from rnfl.runs.results import RunResult
 from rnfl.study import baselines
 
 # (images (n, H, W[, 3]), quadrants (n, 4) µm, patients (n,)) -> (images (m, ...) -> (m, 4) µm)
-Yardstick = Callable[[np.ndarray, np.ndarray, np.ndarray], baselines.Predictor]
+Baseline = Callable[[np.ndarray, np.ndarray, np.ndarray], baselines.Predictor]
 
-LINEAR = "PCA + ridge"  # the yardstick that models are compared with, eye by eye
-YARDSTICKS: dict[str, Yardstick] = {
+LINEAR = "PCA + ridge"  # the baseline that models are compared with, eye by eye
+BASELINES: dict[str, Baseline] = {
     "constant": baselines.fit_constant,
     LINEAR: baselines.fit_pca_ridge,
 }
@@ -33,7 +33,7 @@ YARDSTICKS: dict[str, Yardstick] = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """Models and yardsticks on the eyes of a dataset that they have not seen.
+    """Models and baselines on the eyes of a dataset that they have not seen.
 
     Attributes
     ----------
@@ -111,18 +111,18 @@ def _cell(row: pd.Series) -> str:
 def compare(
     found: Sequence[RunResult],
     dataset: str,
-    yardsticks: Mapping[str, Yardstick] | None = None,
+    fitted: Mapping[str, Baseline] | None = None,
     drop_shared: bool = False,
 ) -> Comparison:
-    """Predict all eyes of a dataset with models trained elsewhere, and with yardsticks.
+    """Predict all eyes of a dataset with models trained elsewhere, and with baselines.
 
     Parameters
     ----------
     found : sequence of RunResult
     dataset : str
         Prepared dataset to predict.
-    yardsticks : mapping of str to Yardstick, optional
-        By default :data:`YARDSTICKS`; fitted once to each dataset that the runs were trained on.
+    fitted : mapping of str to Baseline, optional
+        By default :data:`BASELINES`; fitted once to each dataset that the runs were trained on.
     drop_shared : bool
         Leave out patients that a model has learnt from, in place of refusing.
 
@@ -144,18 +144,18 @@ def compare(
     rows = np.flatnonzero(~prepared.samples["patient_id"].isin(shared))
     if shared and (not drop_shared or not len(rows)):
         raise ValueError(
-            f"{len(shared)} of {prepared.samples['patient_id'].nunique()} patients of "
-            f"{prepared.name} have taught these models: measure on other patients, or leave the "
-            f"shared ones out with --drop-shared where some remain"
+            f"these models were trained on {len(shared)} of "
+            f"{prepared.samples['patient_id'].nunique()} patients of {prepared.name}: measure on "
+            f"other patients, or leave the shared ones out with --drop-shared where some remain"
         )
-    yardsticks = YARDSTICKS if yardsticks is None else yardsticks
-    teachers = {(one.config.dataset, one.config.split): None for one in found}
+    fitted = BASELINES if fitted is None else fitted
+    sources = {(one.config.dataset, one.config.split): None for one in found}
     frames, constant, samples, truth = {}, [], prepared.samples.iloc[rows], truth[rows]
-    for teacher, split in teachers:
-        lesson = _lesson(results.divided(datasets.load(teacher), split))
-        for name, yardstick in yardsticks.items():
-            label = name if len(teachers) == 1 else f"{name} of {teacher}, {split}"
-            quadrants = yardstick(*lesson)(prepared.images[rows])
+    for source, split in sources:
+        trained_on = _trained_on(results.divided(datasets.load(source), split))
+        for name, fit in fitted.items():
+            label = name if len(sources) == 1 else f"{name} of {source}, {split}"
+            quadrants = fit(*trained_on)(prepared.images[rows])
             frames[label] = schema.quadrant_pairs(samples.assign(run_id=label), quadrants, truth)
             constant += [label] if name == "constant" else []
     for one in found:
@@ -173,7 +173,7 @@ def _label(result: RunResult) -> str:
     return result.config.slug.replace(f"-{protocol}-s{result.config.seed}", f"-{protocol}", 1)
 
 
-def _lesson(learnt: Prepared) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _trained_on(learnt: Prepared) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return images, quadrants and patients that are not tested on and have all quadrants."""
     rows = np.flatnonzero(learnt.samples["split"] != "test")
     samples = learnt.samples.iloc[rows]

@@ -1,8 +1,8 @@
-"""Ways to learn from a few dozen eyes, cross-validated by patient: networks, readouts, yardsticks.
+"""Methods for a few dozen eyes, cross-validated by patient: networks, readouts, baselines.
 
-Every way sees the same folds. A **readout** leaves a backbone as it is and solves for a linear map;
-a **fine-tuned** network changes all of it by gradient; either begins with the packaged backbone or
-with one that has already learnt from phantoms.
+Every method sees the same folds. A **readout** leaves a backbone as it is and solves for a linear
+map; a **fine-tuned** network changes all of it by gradient; either begins with the packaged
+backbone or with one that has already learnt from phantoms.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EPOCHS, BATCH, RATE = 20, 16, 4.0  # of fine-tuning (ours)
 
 
 def configs(study: Preset, dataset: str, start: RunResult) -> dict[str, RunConfig]:
-    """Return one configuration per way of learning, by its name in tables and figures.
+    """Return one configuration per method, by its name in tables and figures.
 
     Parameters
     ----------
@@ -66,18 +66,18 @@ def start_config(study: Preset) -> RunConfig:
 
 
 def frames(study: Preset, dataset: str, start: RunResult) -> dict[str, pd.DataFrame]:
-    """Return out-of-fold quadrant frames of every way, one run per fold seed, trained where absent.
+    """Return out-of-fold quadrant frames of every method, one run per fold seed; trains if absent.
 
     First come the constant and PCA + ridge, then :func:`configs` in order. Parameters as there;
     folds and their seeds are those of ``study``.
     """
     prepared, k, seeds = datasets.load(dataset), study.folds, study.fold_seeds
-    yardsticks = {"constant": baselines.constant, "PCA + ridge": baselines.pca_ridge}
+    simple = {"constant": baselines.constant, "PCA + ridge": baselines.pca_ridge}
     made = {
         name: pd.concat(
             [predict(prepared, k, seed).assign(run_id=f"{name}, folds {seed}") for seed in seeds]
         )
-        for name, predict in yardsticks.items()
+        for name, predict in simple.items()
     }
     for name, config in configs(study, dataset, start).items():
         made[name] = pd.concat(crossval.out_of_fold(config, k, seeds).values())

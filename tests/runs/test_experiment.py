@@ -90,18 +90,18 @@ def test_asking_again_neither_trains_nor_imports_torch(result):
 
 
 def test_dataset_and_address_are_resolved_once(root, monkeypatch):
-    opened, addressed = [], []
+    read, addressed = [], []
 
-    def counted(made, function):
-        return lambda *args: made.append(args) or function(*args)
+    def counted(calls, function):
+        return lambda *args, **kwargs: calls.append(args[0]) or function(*args, **kwargs)
 
-    monkeypatch.setattr(datasets, "open_dataset", counted(opened, datasets.open_dataset))
+    monkeypatch.setattr(pd, "read_parquet", counted(read, pd.read_parquet))
     monkeypatch.setattr(address, "run_id", counted(addressed, address.run_id))
     unfinished = replace(CONFIG, seed=99, epochs=1)
     for config in (unfinished, unfinished):
         run(config, silent)
-        assert len(opened) == len(addressed) == 1
-        opened.clear(), addressed.clear()
+        assert [path.name for path in read] == ["samples.parquet"] and len(addressed) == 1
+        read.clear(), addressed.clear()
 
 
 def test_saved_weights_give_the_saved_predictions(result):

@@ -1,4 +1,4 @@
-"""Ablations turn one dial, and a setting that is a preset is that preset's run."""
+"""Ablations change one hyperparameter, and a setting that is a preset is that preset's run."""
 
 from dataclasses import asdict
 

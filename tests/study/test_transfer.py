@@ -1,4 +1,4 @@
-"""Table 2's models and yardsticks: the same eyes for all, and an absent dataset is an answer."""
+"""Table 2's models and baselines: the same eyes for all, and an absent dataset is an answer."""
 
 from dataclasses import replace
 
