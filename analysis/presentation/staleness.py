@@ -30,8 +30,9 @@ def stale(results_dir: str | Path, figures_dir: str | Path) -> list[str]:
     found = [problem for folder in folders for problem in _stale_tables(folder)]
     drawn = {path.stem for path in figures_dir.iterdir()}
     for stem in sorted(drawn | {folder.name for folder in folders} & set(FIGURES)):
-        found += [f"figure {stem}: {problem}" for problem in _stale_figure(
-            stem, results_dir, figures_dir)]  # fmt: skip
+        found += [
+            f"figure {stem}: {problem}" for problem in _stale_figure(stem, results_dir, figures_dir)
+        ]
     return found
 
 

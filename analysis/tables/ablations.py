@@ -38,8 +38,10 @@ def loss_wide(table: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:
 def learning_rates_wide(table: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:
     """Return the learning rates, one row per encoder rate and layer-wise decay."""
     columns = {
-        "Rate": "lr_encoder", "Effective rate": "lr_effective", "Layer decay": "layer_decay",
-    }  # fmt: skip
+        "Rate": "lr_encoder",
+        "Effective rate": "lr_effective",
+        "Layer decay": "layer_decay",
+    }
     caption = (
         "Learning rate of the encoder, with and without layer-wise decay (each block's rate is the "
         "next one's times the decay). Rate: as the protocol states it; effective rate: after the "
@@ -62,18 +64,22 @@ def _wide(
     for key, names, cell in cells(table):
         other = against.loc[key] if key in against.index else None
         settings = {head: cell.rows[one].iloc[0] for head, one in hyperparameters.items()}
-        wide.append({
-            **names,
-            **{head: f"{value:{form}}" if np.isfinite(value) else MISSING
-               for head, value in settings.items()},
-            "MAE (µm)": cell.error,
-            "Difference (µm)": MISSING if other is None else with_interval(other),
-            "p (Holm)": MISSING if other is None else p_value(other["p_holm"]),
-            "R between eyes": cell.level("pearson_between_eyes", 3),
-            "σ between (µm)": cell.level("sigma_between", 1),
-            "σ flat (µm)": cell.number("sigma_flat", 1),
-            **cell.size,
-        })  # fmt: skip
+        wide.append(
+            {
+                **names,
+                **{
+                    head: f"{value:{form}}" if np.isfinite(value) else MISSING
+                    for head, value in settings.items()
+                },
+                "MAE (µm)": cell.error,
+                "Difference (µm)": MISSING if other is None else with_interval(other),
+                "p (Holm)": MISSING if other is None else p_value(other["p_holm"]),
+                "R between eyes": cell.level("pearson_between_eyes", 3),
+                "σ between (µm)": cell.level("sigma_between", 1),
+                "σ flat (µm)": cell.number("sigma_flat", 1),
+                **cell.size,
+            }
+        )
     return captioned(
         wide,
         f"{caption} Difference: from aggressive, the cell all ablations share, on the same eyes, "
@@ -93,23 +99,25 @@ def regressions_wide(regressions: pd.DataFrame) -> pd.DataFrame:
     for (backbone, span), rows in regressions.groupby(["backbone", "span"], sort=False):
         get = fit_of(rows)
         half, both, slope = get("saturating", "half_life"), "patients and seeds", "slope_per_10"
-        wide.append({
-            "Backbone": look(backbone).label,
-            "Span": span,
-            "Runs": str(int(get("line", slope)["n"])),
-            "Slope over runs (µm per 10 %)": with_interval(get("line", slope), 3),
-            "R²": number(get("line", "r_squared")["estimate"]),
-            "Slope over patients and seeds (µm per 10 %)": with_interval(get(both, slope), 3),
-            "the same (% per 10 %)": with_interval(get(both, "relative_per_10")),
-            "Mixed slope (µm per 10 %)": with_interval(get("mixed", slope), 3),
-            "Mixed fit": get("mixed", slope)["note"].split(";")[0],
-            **{
-                f"Weight {name}": number(get(name, "weight")["estimate"])
-                for name in ("constant", "line", "step", "saturating")
-            },
-            "Half-life (%)": with_interval(half, 0) if half["note"] == "c is identified"
-            else "not identified",
-        })  # fmt: skip
+        known = half["note"] == "c is identified"
+        wide.append(
+            {
+                "Backbone": look(backbone).label,
+                "Span": span,
+                "Runs": str(int(get("line", slope)["n"])),
+                "Slope over runs (µm per 10 %)": with_interval(get("line", slope), 3),
+                "R²": number(get("line", "r_squared")["estimate"]),
+                "Slope over patients and seeds (µm per 10 %)": with_interval(get(both, slope), 3),
+                "the same (% per 10 %)": with_interval(get(both, "relative_per_10")),
+                "Mixed slope (µm per 10 %)": with_interval(get("mixed", slope), 3),
+                "Mixed fit": get("mixed", slope)["note"].split(";")[0],
+                **{
+                    f"Weight {name}": number(get(name, "weight")["estimate"])
+                    for name in ("constant", "line", "step", "saturating")
+                },
+                "Half-life (%)": with_interval(half, 0) if known else "not identified",
+            }
+        )
     return captioned(
         wide,
         "MAE against the frozen share. Slope over runs: OLS, 95 % t interval (the test eyes taken "

@@ -41,10 +41,14 @@ def collapse_wide(stats: pd.DataFrame) -> pd.DataFrame:
 
 def agreement_wide(table: pd.DataFrame) -> pd.DataFrame:
     """Return the Bland-Altman statistics of :func:`analysis.agreement.agreement_table`, by cell."""
-    wide, columns = [], {
-        "Bias": ("bias", 1), "Lower limit": ("limit_low", 1), "Upper limit": ("limit_high", 1),
-        "Slope on label": ("slope_on_label", 2), "Slope on mean": ("slope_on_mean", 2),
-    }  # fmt: skip
+    wide = []
+    columns = {
+        "Bias": ("bias", 1),
+        "Lower limit": ("limit_low", 1),
+        "Upper limit": ("limit_high", 1),
+        "Slope on label": ("slope_on_label", 2),
+        "Slope on mean": ("slope_on_mean", 2),
+    }
     for _, names, cell in cells(table):
         made = {head: cell.level(*how, "region", GLOBAL) for head, how in columns.items()}
         for region in cell.rows["group"].drop_duplicates():

@@ -77,14 +77,16 @@ def groups_wide(
     wide = []
     for row in cell.rows[cell.rows.metric == "mae"].to_dict("records"):
         place = row["attribute"], row["group"]
-        wide.append({
-            "Attribute": row["attribute"],
-            "Group": ", ".join(NAMES.get(part, part) for part in row["group"].split(", ")),
-            "Eyes": str(int(row["n"])),
-            "Patients": cell.number("patients", 0, *place),
-            "MAE (µm)": with_interval(row),
-            "Bias (µm)": cell.level("bias", 2, *place),
-        })  # fmt: skip
+        wide.append(
+            {
+                "Attribute": row["attribute"],
+                "Group": ", ".join(NAMES.get(part, part) for part in row["group"].split(", ")),
+                "Eyes": str(int(row["n"])),
+                "Patients": cell.number("patients", 0, *place),
+                "MAE (µm)": with_interval(row),
+                "Bias (µm)": cell.level("bias", 2, *place),
+            }
+        )
     sizes = f"10 eyes or {min_patients} patients" if min_patients else "10 eyes"
     return captioned(
         wide,
@@ -123,16 +125,18 @@ def effects_wide(
     wide = []
     for row in labels[labels.eyes == "all"].to_dict("records"):
         place = row["attribute"], row["group"]
-        wide.append({
-            "Difference": f"age, {row['group']}" if row["attribute"] == "age" else row["group"],
-            "Planted": number(row["planted"], 1),
-            "Labels, all eyes": with_interval(row),
-            "Labels, healthy eyes": healthy.level("thickness", 2, *place),
-            "Labels, test eyes": cell.level("thickness", 2, *place),
-            "Predicted": cell.level("predicted", 2, *place),
-            "Bias": cell.level("bias", 2, *place),
-            "MAE": cell.level("error", 2, *place),
-        })  # fmt: skip
+        wide.append(
+            {
+                "Difference": f"age, {row['group']}" if row["attribute"] == "age" else row["group"],
+                "Planted": number(row["planted"], 1),
+                "Labels, all eyes": with_interval(row),
+                "Labels, healthy eyes": healthy.level("thickness", 2, *place),
+                "Labels, test eyes": cell.level("thickness", 2, *place),
+                "Predicted": cell.level("predicted", 2, *place),
+                "Bias": cell.level("bias", 2, *place),
+                "MAE": cell.level("error", 2, *place),
+            }
+        )
     return captioned(
         wide,
         "Differences between groups in mean thickness (µm), adjusted for sex, race, age and "

@@ -24,14 +24,16 @@ def learning_wide(quadrants: pd.DataFrame, paired: pd.DataFrame) -> pd.DataFrame
     against, wide = paired.set_index("method"), []
     for way, rows in quadrants.groupby("method", sort=False):
         cell, found = Cell(rows), against.loc[way] if way in against.index else None
-        wide.append({
-            "Way": look(way).label,
-            **{f"{name} (µm)": cell.number("mae", 1, "quadrant", name) for name in "SNIT"},
-            "Mean (µm)": cell.level("mae", 2, "quadrant", "mean"),
-            f"Against {YARDSTICK} (µm)": MISSING if found is None else with_interval(found),
-            "p (Holm)": p_value(np.nan if found is None else found["p_holm"]),
-            "R global": cell.level("r", 2, "quadrant", "global"),
-        })  # fmt: skip
+        wide.append(
+            {
+                "Way": look(way).label,
+                **{f"{name} (µm)": cell.number("mae", 1, "quadrant", name) for name in "SNIT"},
+                "Mean (µm)": cell.level("mae", 2, "quadrant", "mean"),
+                f"Against {YARDSTICK} (µm)": MISSING if found is None else with_interval(found),
+                "p (Holm)": p_value(np.nan if found is None else found["p_holm"]),
+                "R global": cell.level("r", 2, "quadrant", "global"),
+            }
+        )
     return captioned(
         wide,
         "Ways to learn from few eyes, cross-validated by patient on the same folds: mean absolute "

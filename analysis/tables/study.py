@@ -54,16 +54,18 @@ def table2_wide(quadrants: pd.DataFrame) -> pd.DataFrame:
     wide = []
     for (domain, method), rows in quadrants.groupby(["domain", "method"], sort=False):
         cell = Cell(rows)
-        wide.append({
-            "Domain": domain,
-            "Method": look(method).label,
-            **{f"{name} (µm)": cell.level("mae", 1, "quadrant", name) for name in "SNIT"},
-            "Mean (µm)": cell.level("mae", 2, "quadrant", "mean"),
-            "Global (µm)": cell.level("mae", 1, "quadrant", "global"),
-            "Bias (µm)": cell.level("bias", 1, "quadrant", "global"),
-            "R global": cell.level("r", 2, "quadrant", "global"),
-            "Eyes": str(int(cell.row("mae", "quadrant", "global").get("n", 0))),
-        })  # fmt: skip
+        wide.append(
+            {
+                "Domain": domain,
+                "Method": look(method).label,
+                **{f"{name} (µm)": cell.level("mae", 1, "quadrant", name) for name in "SNIT"},
+                "Mean (µm)": cell.level("mae", 2, "quadrant", "mean"),
+                "Global (µm)": cell.level("mae", 1, "quadrant", "global"),
+                "Bias (µm)": cell.level("bias", 1, "quadrant", "global"),
+                "R global": cell.level("r", 2, "quadrant", "global"),
+                "Eyes": str(int(cell.row("mae", "quadrant", "global").get("n", 0))),
+            }
+        )
     return captioned(
         wide,
         "Error of quadrant means by domain and method. Mean: average of the four quadrants' MAE. "
