@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rnfl.models.registry import BackboneSpec
 
 # Raised by whoever changes what training or a readout gives for the same configuration;
-# tests/runs/test_versions.py trains two tiny runs and says when that is.
+# tests/runs/test_training_version.py trains two tiny runs and says when that is.
 TRAINING_VERSION = 1
 
 # Of a registered backbone; its licence or a sentence about it decide nothing.
