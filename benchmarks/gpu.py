@@ -30,7 +30,7 @@ import synthetic
 import throughput
 import torch
 
-from rnfl.training import devices, loop
+from rnfl.training import devices, finetuning
 
 BUDGET = 7.5  # minutes
 BOUNDS = {"ViT-L/16 of matmul": 0.5, "ViT-L/16 ratio": 5.0}
@@ -101,7 +101,7 @@ def micro_batch(sizes: Sizes, device: torch.device) -> dict:
         if device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-        progress = loop.fit(
+        progress = finetuning.fit(
             model, *data.values(), config.protocol, config, folder, report=lambda row: None
         )
     row = {"backbone": "ViT-L/16", "effective batch": batch, "at once": progress.micro_batch}
@@ -130,7 +130,7 @@ def resume(sizes: Sizes, device: torch.device) -> dict:
                 model, data = throughput.ready(config, 64, device)
                 parts = model, *data.values(), config.protocol, config, Path(folder)
                 try:
-                    loop.fit(*parts, report=report)
+                    finetuning.fit(*parts, report=report)
                 except _Stopped:
                     continue
         return model.state_dict()

@@ -4,10 +4,10 @@
 
 Four jobs, each through the door that users take. **prepare**: FairFedMed's raw files (npz of
 512 × 664 px, attributes, a profile CSV) to a prepared dataset. **epoch**:
-``rnfl.training.loop.fit`` for one epoch of the smallest phantom encoder, frozen, with augmentation,
-so that every image passes through it; loading counts. **evaluation**: every statistic of ``rnfl
-evaluate`` for one model and the template, with 500 resamples and permutations. **figures**: the
-figures of that evaluation.
+``rnfl.training.finetuning.fit`` for one epoch of the smallest phantom encoder, frozen, with
+augmentation, so that every image passes through it; loading counts. **evaluation**: every statistic
+of ``rnfl evaluate`` for one model and the template, with 500 resamples and permutations.
+**figures**: the figures of that evaluation.
 
 CPU time is that of all cores and is what to look at when the machine was not left alone.
 Memory is the peak beyond what the process held before. Each exponent is the slope of a straight
@@ -36,7 +36,7 @@ from analysis.resampling import Resampling
 from rnfl import datasets
 from rnfl.core import schema
 from rnfl.runs import restore
-from rnfl.training import batches, loop, protocols
+from rnfl.training import batches, finetuning, protocols
 
 SIZES = (1000, 10_000, 100_000)
 BOUND = 1.1  # of the exponents of prepare, epoch and evaluation
@@ -65,7 +65,7 @@ def epoch_job(n: int, folder: Path) -> Iterator[tuple[str, Callable]]:
             for split in ("train", "val")
         ]
         model.set_targets(data[0].labels)
-        loop.fit(model, *data, config.protocol, config, folder, report=lambda row: None)
+        finetuning.fit(model, *data, config.protocol, config, folder, report=lambda row: None)
 
     yield "epoch", epoch
 

@@ -2,7 +2,7 @@
 
     python benchmarks/prefix.py
 
-ViT-B/16 at 224 px through ``rnfl.training.loop.fit``, with 0, 25, 50 and 100 % of the blocks
+ViT-B/16 at 224 px through ``rnfl.training.finetuning.fit``, with 0, 25, 50 and 100 % of the blocks
 frozen.
 *Cached* runs have no augmentation: their first epoch computes the frozen blocks once, and later
 ones start behind them. *Uncached* runs have the usual augmentation, which comes before the blocks,
@@ -24,7 +24,7 @@ import torch
 from throughput import BACKBONES, SMOKE, configured, ready
 from torch import nn
 
-from rnfl.training import loop
+from rnfl.training import finetuning
 from rnfl.training.batches import Batches
 from rnfl.training.config import RunConfig
 from rnfl.training.protocols import Protocol
@@ -48,7 +48,7 @@ def epochs(
     ends = []
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
-        loop.fit(
+        finetuning.fit(
             model,
             train_data,
             data["val"],

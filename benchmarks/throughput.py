@@ -4,7 +4,7 @@
     python benchmarks/throughput.py --quick    two of them: ViT-S and B, in smaller batches
 
 Full fine-tuning of ViT-S/16, B/16 and L/16 at 224 px from random weights. All loops train the same
-model in turns: ours, ``rnfl.training.loop.fit`` itself, in fp32, in bf16 where the CPU has
+model in turns: ours, ``rnfl.training.finetuning.fit`` itself, in fp32, in bf16 where the CPU has
 instructions for it, and in what ``auto`` chooses; and two plain ones (``reference_loop.py``), fed
 from files and from memory. Times run from the beginning of one batch to that of the next, so that
 feeding counts; what comes once per epoch, validation and the checkpoint, is timed by itself. The
@@ -31,8 +31,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from rnfl.runs import restore
-from rnfl.training import batches, devices, protocols, state
-from rnfl.training import loop as train
+from rnfl.training import batches, devices, finetuning, protocols, state
 from rnfl.training.batches import Batches
 from rnfl.training.checkpointing import Checkpoints
 from rnfl.training.config import RunConfig
@@ -103,7 +102,7 @@ def ours(model: nn.Module, data: dict[str, Batches], config: RunConfig, skip: in
     noted = Clocked(**vars(data["train"]), clock=clock)
     with tempfile.TemporaryDirectory() as folder:
         parts = model, noted, data["val"]
-        train.fit(*parts, config.protocol, config, Path(folder), report=lambda row: None)
+        finetuning.fit(*parts, config.protocol, config, Path(folder), report=lambda row: None)
     return clock.seconds_per_image(skip)
 
 

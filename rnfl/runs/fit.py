@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from rnfl.datasets.prepared import Prepared
+from rnfl.datasets.prepared import Prepared, check_unchanged
 from rnfl.runs import restore
-from rnfl.training import batches, devices, distributed, readout
-from rnfl.training import loop as training
+from rnfl.training import batches, devices, distributed, finetuning, readout
 from rnfl.training.config import RunConfig
 from rnfl.training.state import Progress
 
@@ -33,11 +33,11 @@ class Fitted:
         return self.progress.precision["precision"]
 
 
-def train(
+def by_gradient(
     config: RunConfig,
     prepared: Prepared,
     rows: dict[str, np.ndarray],
-    partial: Path,
+    folder: Path,
     report: Callable[[dict], None] | None,
 ) -> Fitted:
     """Train by gradient, or go on where an interrupted training stopped."""
@@ -52,11 +52,12 @@ def train(
     else:
         model.set_level(data["train"].labels)
     parts = model, data["train"], data["val"]
-    progress = training.fit(*parts, config.protocol, config, partial, report)
+    check = partial(check_unchanged, prepared, f"what is trained so far is kept in {folder}")
+    progress = finetuning.fit(*parts, config.protocol, config, folder, report, check)
     return Fitted(model, progress, data["val"].target)
 
 
-def solve(config: RunConfig, prepared: Prepared, rows: dict[str, np.ndarray]) -> Fitted:
+def by_ridge(config: RunConfig, prepared: Prepared, rows: dict[str, np.ndarray]) -> Fitted:
     """Solve for a readout of frozen backbones."""
     if distributed.size() > 1:
         raise ValueError(f"{config.slug}: a readout is solved for by one process, not by torchrun")

@@ -117,10 +117,10 @@ def _learn(
     rows = batches.rows_by_split(prepared, () if config.split == "all" else ("test",))
     if config.protocol.solver == "ridge":
         rows = readout.learning_rows(prepared, rows)
-        fitted = fit.solve(config, prepared, rows)
+        fitted = fit.by_ridge(config, prepared, rows)
         prepared = _without_validation(prepared)
     else:
-        fitted = fit.train(config, prepared, rows, results.partial_folder(run_id), report)
+        fitted = fit.by_gradient(config, prepared, rows, results.partial_folder(run_id), report)
     device = next(fitted.model.parameters()).device
     table = predict.predictions_table(
         fitted.model, prepared, rows["test"], run_id, device, fitted.precision

@@ -1,27 +1,21 @@
-"""What is kept when training is interrupted: rotating checkpoints, and a stop at the next step."""
+"""Rotating checkpoints with check sums, copied at once and written while training goes on."""
 
 import os
-import signal
-import sys
-import threading
 import warnings
-from collections.abc import Iterator, Mapping
+import zipfile
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, NoReturn
+from types import TracebackType
+from typing import Any
 
 import torch
-from tqdm import tqdm
+from torch import Tensor
 
 from rnfl.storage import errors, provenance
 from rnfl.storage.locks import clear_aside
-from rnfl.training import snapshots
 
 NEWEST, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Checkpoints:
@@ -56,16 +50,13 @@ class Checkpoints:
         """
         clear_aside(self.newest)
         damaged = {}
-        for path in (self.newest, self.previous):
-            if not path.exists():
-                continue
-            if flaw := snapshots.flaw(path):
-                damaged[path] = flaw
+        for path in filter(Path.exists, (self.newest, self.previous)):
+            if what := flaw(path):
+                damaged[path] = what
                 continue
             for other, what in damaged.items():
-                other.unlink(
-                    missing_ok=True
-                )  # else the next save would let it take the place of the whole one
+                # Else the next save would let it take the place of the whole one.
+                other.unlink(missing_ok=True)
                 warnings.warn(
                     f"{other} was damaged ({what}) and is removed; training goes on from {path}",
                     stacklevel=2,
@@ -96,7 +87,13 @@ class Checkpoints:
             If a value could not be read again.
         """
         self._wait()
-        self._writing = self._writer.submit(self._write, snapshots.snapshot(state))
+        self._writing = self._writer.submit(self._write, snapshot(state))
+
+    def last(self) -> Path | None:
+        """Return the file to go on from, once what is being written is written."""
+        if self._writing is not None:
+            wait([self._writing])
+        return self._last()
 
     def close(self) -> None:
         """Wait for what is being written.
@@ -140,86 +137,82 @@ class Checkpoints:
                 if self.newest.exists():
                     os.replace(self.newest, self.previous)
         except Exception as error:
-            cause = snapshots.system_error(error)
+            cause = system_error(error)
             if cause is None:
                 raise
-            what = f"a checkpoint of {snapshots.size(state) / 2**20:.1f} MiB"
+            what = f"a checkpoint of {size(state) / 2**20:.1f} MiB"
             raise errors.unwritten(what, self.folder, cause, self._kept()) from error
 
     def _kept(self) -> str:
-        for path in (self.newest, self.previous):
-            if path.exists():
-                return f"the run then goes on from {path}, which is whole"
+        if path := self._last():
+            return f"the run then goes on from {path}, which is whole"
         return "the run then begins anew, for it has no checkpoint yet"
 
-
-@dataclass
-class Stop:
-    """Whether the process was asked to end.
-
-    Attributes
-    ----------
-    requested : int or None
-        Number of the signal that came.
-    """
-
-    requested: int | None = None
-
-    def leave(self, where: str) -> NoReturn:
-        """End the process as the signal asks, saying in one line what is saved.
-
-        Parameters
-        ----------
-        where : str
-            How far training has come and where that is kept: 'after epoch 3, step 5 in <folder>'.
-
-        Raises
-        ------
-        KeyboardInterrupt
-            For SIGINT; uncaught, the exit status is 130.
-        SystemExit
-            For any other signal, with the exit status 128 + its number: 143 for SIGTERM.
-        """
-        number = self.requested or signal.SIGTERM
-        self.requested = None
-        text = (
-            f"{signal.Signals(number).name}: training is saved {where}; "
-            "ask for the same run again to go on from there"
-        )
-        tqdm.write(text, file=sys.stderr)
-        raise KeyboardInterrupt(text) if number == signal.SIGINT else SystemExit(128 + number)
+    def _last(self) -> Path | None:
+        return next(filter(Path.exists, (self.newest, self.previous)), None)
 
 
-@contextmanager
-def interruptible() -> Iterator[Stop]:
-    """Let SIGTERM and SIGINT only be noted, so that the body can save and then leave.
+def snapshot(value: Any) -> Any:
+    """Return a copy of a state in host memory, to the bit.
 
-    A second SIGINT interrupts at once. A signal that the process ignores, as a job in a shell's
-    background does SIGINT, stays ignored. Outside the main thread, where Python takes no signals,
-    nothing changes. A signal that the body did not act on before it ended is delivered then.
+    Copies from a GPU are queued together into pinned memory and waited for once.
 
-    Yields
+    Raises
     ------
-    Stop
+    TypeError
+        For a value that is neither tensor, number, text, None nor a container of such.
     """
-    stop = Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
+    devices: set[torch.device] = set()
+    copied = _copy(value, devices, "state")
+    for device in devices:
+        torch.cuda.synchronize(device)
+    return copied
 
-    def note(number: int, frame: FrameType | None) -> None:
-        if stop.requested == number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.requested = number
 
-    heard = [one for one in SIGNALS if signal.getsignal(one) != signal.SIG_IGN]
-    before = {number: signal.signal(number, note) for number in heard}
+def _copy(value: Any, devices: set[torch.device], where: str) -> Any:
+    if isinstance(value, Tensor):
+        value = value.detach()
+        if value.device.type != "cuda":
+            return value.to("cpu", copy=True)
+        devices.add(value.device)
+        host = torch.empty_like(value, device="cpu", pin_memory=True)
+        return host.copy_(value, non_blocking=True)
+    if isinstance(value, Mapping):
+        return {
+            _copy(k, devices, where): _copy(v, devices, f"{where}[{k!r}]") for k, v in value.items()
+        }
+    if isinstance(value, list | tuple):
+        items = (_copy(v, devices, f"{where}[{i}]") for i, v in enumerate(value))
+        return tuple(items) if isinstance(value, tuple) else list(items)
+    for kind in (bool, int, float, str, bytes):  # NumPy's float64 is a float that torch refuses
+        if isinstance(value, kind):
+            return kind(value)
+    if value is not None:
+        raise TypeError(f"{where} is a {type(value).__name__}, which no checkpoint can hold")
+    return None
+
+
+def flaw(path: Path) -> str | None:
+    """Return what is wrong with a file that torch wrote, by its directory and check sums."""
     try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-    if stop.requested is not None:
-        if before[stop.requested] == signal.SIG_DFL:  # which would end the process on the spot
-            raise SystemExit(128 + stop.requested)
-        signal.raise_signal(stop.requested)
+        with zipfile.ZipFile(path) as archive:
+            bad = archive.testzip()
+    # The last is zipfile's own answer to a damaged header.
+    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
+        return f"{path.stat().st_size} bytes: {error}"
+    return f"{bad} does not fit its check sum" if bad else None
+
+
+def size(state: Any) -> int:
+    """Bytes that the tensors of a state take."""
+    if isinstance(state, Tensor):
+        return state.nbytes
+    items = state.values() if isinstance(state, Mapping) else state
+    return sum(map(size, items)) if isinstance(state, Mapping | list | tuple) else 0
+
+
+def system_error(error: BaseException | None) -> OSError | None:
+    """Return the system's error behind one of torch's writer, which reports a consequence."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__context__
+    return error

@@ -26,6 +26,8 @@ def joined() -> Iterator[None]:
     ------
     ValueError
         If there are more processes on this machine than GPUs.
+    RuntimeError
+        If another process has ended while this one was waiting for it.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
         yield
@@ -38,11 +40,23 @@ def joined() -> Iterator[None]:
                 "--nproc-per-node up to that, or hide them for CPUs (CUDA_VISIBLE_DEVICES=)"
             )
         torch.cuda.set_device(place)
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    # Host values, such as a signal, go through Gloo on GPUs as well.
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield
+    except RuntimeError as error:
+        if not _has_lost_another(error):
+            raise
+        raise RuntimeError(
+            f"process {rank() + 1} of {size()}: another one has ended and said why; what it saved "
+            "is kept: start all of them again to go on from there"
+        ) from error
     finally:
         dist.destroy_process_group()
+
+
+def _has_lost_another(error: RuntimeError) -> bool:
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 
 def size() -> int:
@@ -72,6 +86,15 @@ def agreed(value: object) -> object:
     if size() > 1:
         dist.broadcast_object_list(values)
     return values[0]
+
+
+def any_signal(number: int | None) -> int | None:
+    """Return the signal that any of the processes was sent, so that all end at the same step."""
+    if size() == 1:
+        return number
+    heard = torch.tensor(number or 0)  # in host memory: no process waits for its GPU here
+    dist.all_reduce(heard, dist.ReduceOp.MAX)
+    return int(heard) or None
 
 
 def wrap(model: nn.Module) -> nn.Module:

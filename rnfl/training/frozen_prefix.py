@@ -12,8 +12,8 @@ one that is asked to end (SIGTERM, SIGINT) while it computes them ends after the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +25,8 @@ from rnfl.models.backbone import Backbone
 from rnfl.training import distributed, memory
 from rnfl.training.augmentation import augmented, seeded_generator
 from rnfl.training.batches import Batches
-from rnfl.training.checkpointing import Stop, interruptible
 from rnfl.training.devices import autocast
+from rnfl.training.signals import Stop
 
 if TYPE_CHECKING:
     from rnfl.training.config import RunConfig
@@ -46,6 +46,7 @@ def behind(
     config: RunConfig,
     precision: str,
     folder: Path,
+    stop: Stop,
 ) -> tuple[list[Batches], Batches]:
     """Return training images, one item per view, and validation images as tokens of the prefix.
 
@@ -62,13 +63,15 @@ def behind(
     precision : {'fp32', 'bf16'}
     folder : Path
         Of the unfinished run.
+    stop : Stop
+        Looked at after every batch.
 
     Raises
     ------
     ValueError
         If views are asked for, and there is no frozen prefix to keep them behind or no room.
     KeyboardInterrupt, SystemExit
-        If the process is asked to end meanwhile, as :meth:`~rnfl.training.checkpointing.Stop.leave`
+        If the process is asked to end meanwhile, as :meth:`~rnfl.training.signals.Stop.leave`
         has it.
     """
     if config.views and not backbone.n_prefix:
@@ -83,6 +86,8 @@ def behind(
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     with torch.no_grad(), autocast(train.device, precision):
         shape = backbone.prefix(train.take(torch.tensor([0]))[0]).shape[1:]
+    # What each part becomes, and where it has room: the views of the training images, then the
+    # validation images, which are never augmented.
     parts = [train] * count + [val]
     files = [folder / f"prefix-{distributed.rank()}-{i}.bin" for i in range(len(parts))]
     room: list[Tensor | None] = []
@@ -99,58 +104,54 @@ def behind(
             raise ValueError(f"{text}: free some, or ask for fewer views than {config.views}")
         tqdm.write(f"{text}: every epoch computes these blocks again")
         return [train], val
+
     try:
-        with interruptible() as stop:
-            fill = _Fill(backbone, config, precision, folder, stop)
-            for view, (part, tokens) in enumerate(zip(parts, room, strict=True)):
-                fill(tokens, part, config.augment if view < count else None, view)
+        at_once = BATCH_SIZE
+        for view, (part, tokens) in enumerate(zip(parts, room, strict=True)):
+            name = config.augment if view < count else None
+            random = seeded_generator(config.seed, view, 2)
+            for place, images in _in_turn(part, tokens, name, random):
+                with torch.no_grad(), autocast(part.device, precision):
+                    at_once = _compute(backbone, images, place, at_once, config.slug)
+                if stop.requested:
+                    text = "training is saved as it was before frozen blocks were computed, in"
+                    stop.leave(f"{text} {folder}")
     except BaseException:
         for file in files:
             with suppress(OSError):  # some systems keep a file that is still mapped
                 file.unlink()
         raise
-    moved = [_replaced(part, tokens) for part, tokens in zip(parts, room, strict=True)]
+    moved = [
+        Batches(tokens, part.profiles, part.device, part.quadrants)
+        for part, tokens in zip(parts, room, strict=True)
+    ]
     return moved[:-1], moved[-1]
 
 
-class _Fill:
-    """Computes prefixes: a callable that keeps how many images memory holds at once."""
+def _in_turn(
+    data: Batches, tokens: Tensor, augment: str | None, random: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield room for tokens and the images they come from, augmented, batch by batch.
 
-    def __init__(
-        self, backbone: Backbone, config: RunConfig, precision: str, folder: Path, stop: Stop
-    ):
-        self.backbone, self.config, self.precision = backbone, config, precision
-        self.folder, self.stop, self.at_once = folder, stop, BATCH_SIZE
-
-    def __call__(self, tokens: Tensor, data: Batches, augment: str | None, view: int) -> None:
-        """Compute the prefix of all images, in order, in evaluation mode.
-
-        What is random is drawn for a whole batch, so that it does not depend on its parts.
-        """
-        random = seeded_generator(self.config.seed, view, 2)
-        batches = zip(tokens.split(BATCH_SIZE), data.in_order(BATCH_SIZE), strict=True)
-        bar = {"desc": "frozen blocks", "leave": False, "disable": not distributed.is_first()}
-        for room, (images, *_) in tqdm(batches, total=-(-len(data) // BATCH_SIZE), **bar):
-            with torch.no_grad(), autocast(data.device, self.precision):
-                compute = partial(self._compute, room, augmented(images, augment, random))
-                _, self.at_once = memory.halve_until_it_fits(
-                    compute, self.at_once, len(images), self._halved
-                )
-            if self.stop.requested:
-                self.stop.leave(f"as it was before frozen blocks were computed, in {self.folder}")
-        if data.device.type == "cuda":
-            torch.cuda.synchronize(data.device)
-
-    def _compute(self, room: Tensor, images: Tensor, at_once: int) -> None:
-        for tokens, part in zip(room.split(at_once), images.split(at_once), strict=True):
-            tokens.copy_(self.backbone.prefix(part), non_blocking=True)
-
-    def _halved(self, too_many: int, at_once: int) -> None:
-        tqdm.write(
-            f"{self.config.slug}: memory ran out at {too_many} images at once in frozen blocks; "
-            f"from here on {at_once}"
-        )
+    What is random is drawn for a whole batch, so that it does not depend on its parts.
+    """
+    batches = zip(tokens.split(BATCH_SIZE), data.in_order(BATCH_SIZE), strict=True)
+    bar = {"desc": "frozen blocks", "leave": False, "disable": not distributed.is_first()}
+    for room, (images, *_) in tqdm(batches, total=-(-len(data) // BATCH_SIZE), **bar):
+        yield room, augmented(images, augment, random)
+    if data.device.type == "cuda":  # copies to host memory may still be under way
+        torch.cuda.synchronize(data.device)
 
 
-def _replaced(data: Batches, tokens: Tensor) -> Batches:
-    return Batches(tokens, data.profiles, data.device, data.quadrants)
+def _compute(backbone: Backbone, images: Tensor, room: Tensor, at_once: int, name: str) -> int:
+    """Fill ``room`` with the prefix of images; return how many at once memory holds."""
+
+    def compute(size: int) -> None:
+        for tokens, part in zip(room.split(size), images.split(size), strict=True):
+            tokens.copy_(backbone.prefix(part), non_blocking=True)
+
+    def halved(too_many: int, size: int) -> None:
+        text = f"{name}: memory ran out at {too_many} images at once in frozen blocks"
+        tqdm.write(f"{text}; from here on {size}")
+
+    return memory.halve_until_it_fits(compute, at_once, len(images), halved)[1]

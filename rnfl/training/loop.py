@@ -1,182 +1,213 @@
-"""Train a regressor: one loop, resumable to the bit on the CPU, with early stopping."""
+"""The one training loop, of fine-tuning as of pretraining: resumable to the bit on the CPU."""
 
 import math
 import time
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from rnfl.core import metrics
 from rnfl.storage import malloc
-from rnfl.training import distributed, frozen_prefix, protocols
-from rnfl.training.augmentation import epoch_order
-from rnfl.training.batches import Batches
-from rnfl.training.checkpointing import Checkpoints, interruptible
-from rnfl.training.devices import decide_precision
-from rnfl.training.predict import mean_quadrant_mae, predict
-from rnfl.training.protocols import Protocol
-from rnfl.training.state import Progress, collected, learnt, restore, resume
-from rnfl.training.step import Step
-
-if TYPE_CHECKING:
-    from rnfl.training.config import RunConfig
+from rnfl.training import distributed
+from rnfl.training.checkpointing import Checkpoints
+from rnfl.training.signals import Stop, interruptible
+from rnfl.training.state import Progress, collected, resume
 
 
-def fit(
-    model: nn.Module,
-    train: Batches,
-    val: Batches,
-    protocol: Protocol,
-    config: "RunConfig",
-    folder: Path,
-    report: Callable[[dict], None] | None = None,
+class Training(ABC):
+    """What the loop does not know of the kinds of training.
+
+    An epoch is what ends with a row of the history. All that is random must be a function of the
+    seed and of the number of the epoch or step, so that training goes on as if nothing had been.
+
+    Attributes
+    ----------
+    name : str
+        What messages call it.
+    model : nn.Module
+    optimizer : torch.optim.Optimizer
+    device : torch.device
+    decided : dict
+        In which precision to begin, as :func:`~rnfl.training.devices.decide_precision` says.
+    precision : {'fp32', 'bf16'}
+        In which it goes on: set by the loop, before :meth:`begin`.
+    n_steps : int
+        Steps in all, unless training stops early.
+    checkpoint_seconds : float
+        Time between checkpoints within an epoch (s).
+    watched : str
+        The column of the history that diverges with the loss.
+    remedy : str
+        What to do where it diverges.
+    """
+
+    name: str
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    device: torch.device
+    decided: dict
+    precision: str
+    n_steps: int
+    checkpoint_seconds: float
+    watched: str
+    remedy: str
+
+    def begin(self, progress: Progress, folder: Path, stop: Stop) -> None:  # noqa: B027
+        """Prepare what only a training needs that is not over yet."""
+
+    @abstractmethod
+    def steps_before(self, epoch: int) -> int:
+        """Return the steps of all epochs before this one."""
+
+    @abstractmethod
+    def is_over(self, progress: Progress) -> bool:
+        """Whether nothing is left to do."""
+
+    @abstractmethod
+    def batches(self, progress: Progress) -> Iterator[Any]:
+        """Yield the batches of the epoch that are left."""
+
+    @abstractmethod
+    def step(self, batch: Any, number: int, progress: Progress) -> Tensor:
+        """Take a step; return what it adds to the epoch's loss, a scalar on ``device``."""
+
+    @abstractmethod
+    def row(self, progress: Progress, loss: float) -> dict[str, Any]:
+        """Validate after the last step of an epoch; return its row of the history."""
+
+    def place(self, progress: Progress) -> str:
+        """Say how far training has come."""
+        return f"epoch {progress.epoch}, step {progress.step}"
+
+
+def train(
+    training: Training, folder: Path, report: Callable[[dict], None] | None = None
 ) -> Progress:
-    """Fine-tune a model, leaving it with the weights of its best validation epoch.
+    """Train, or go on exactly from the checkpoint in ``folder``.
 
-    Eyes with a profile teach it through the protocol's loss, eyes with quadrant means alone
-    through the quadrant means of the predicted profile (``losses.supervised``).
-
-    Training continues exactly from the checkpoint in ``folder``, which is written after every
-    epoch, every ``config.checkpoint_seconds`` between, and when the process is asked to end
-    (SIGTERM, SIGINT). What frozen blocks give is computed once where
-    :mod:`rnfl.training.frozen_prefix` can.
+    A checkpoint is written after every epoch, every ``checkpoint_seconds`` between, and when the
+    process is asked to end (SIGTERM, SIGINT).
 
     Parameters
     ----------
-    model : RNFLRegressor
-        With its targets' mean and SD set.
-    train, val : Batches
-    protocol : Protocol
-    config : RunConfig
+    training : Training
     folder : Path
+        For checkpoints; of this training alone.
     report : callable, optional
         Receives the history row of each epoch, in place of a progress bar.
 
-    Returns
-    -------
-    Progress
-
     Raises
     ------
-    ValueError
-        If the protocol has a term on profiles and no eye has a profile.
     FloatingPointError
-        If the loss is no longer finite; checkpoints stay.
+        If the loss is no longer finite; a checkpoint from before stays.
+    KeyboardInterrupt, SystemExit
+        If SIGINT or SIGTERM came; all is saved before.
     """
-    protocols.check_labels(protocol, train.target)
-    device = train.device
-    decided = decide_precision(config.precision, device, model.backbone.embed_dim)
-    optimizer = torch.optim.AdamW(protocols.apply(model, protocol, config.lr_scale), fused=True)
-    per_epoch = -(-len(train) // config.batch_size)
     with (
+        interruptible() as stop,  # outermost: checkpoints are whole before a signal is delivered
         Checkpoints(folder) as checkpoints,
         malloc.freed_pages_kept(),
         torch.random.fork_rng(),
     ):
-        progress = resume(checkpoints, model, optimizer, device)
-        # A run ends in the precision it began in, and that is the same in all processes.
-        progress.precision = progress.precision or distributed.agreed(decided)
-        precision = progress.precision["precision"]
-        views, clock = [train], time.monotonic()
-        saved = clock
-        if not progress.is_over(config.epochs, config.patience):
-            views, val = frozen_prefix.behind(model.backbone, train, val, config, precision, folder)
-        step = Step(model, optimizer, protocol, config, precision, progress.micro_batch)
-        loss = torch.tensor(progress.loss, device=device)
-
-        def save() -> None:
-            nonlocal clock, saved
-            progress.loss = _finite(loss.item(), config, progress, folder)
-            progress.seconds += time.monotonic() - clock
-            if distributed.is_first():
-                checkpoints.save(collected(model, optimizer, progress))
-            clock = saved = time.monotonic()
-
-        done = progress.epoch * per_epoch + progress.step
-        shown = report is None and distributed.is_first()
-        options = {"initial": done, "disable": not shown, "unit": "step"}
-        with interruptible() as stop, tqdm(total=config.epochs * per_epoch, **options) as bar:
-            while not progress.is_over(config.epochs, config.patience):
-                model.train()
-                data = views[progress.epoch % len(views)]
-                order = epoch_order(len(train), config.seed, progress.epoch)
-                indices = order.split(config.batch_size)[progress.step :]
-                shares = data.stream(map(distributed.share, indices))
-                for index, batch in zip(indices, shares, strict=True):
-                    number = progress.epoch * per_epoch + progress.step
-                    _set_rates(optimizer, number, per_epoch, config)
-                    loss += step(batch, len(index), number)
-                    progress.step, progress.micro_batch = progress.step + 1, step.micro_batch
-                    bar.update()
-                    if stop.requested and distributed.is_first():
-                        save()
-                        checkpoints.close()
-                        stop.leave(
-                            f"after epoch {progress.epoch}, step {progress.step} in {folder}"
-                        )
-                    if time.monotonic() - saved > config.checkpoint_seconds:
-                        save()
-                mean_loss = _finite(loss.item(), config, progress, folder) / len(train)
-                val_mae = validation_mae(step.compiled, val, precision)
-                row = {
-                    "epoch": progress.epoch,
-                    "step": (progress.epoch + 1) * per_epoch,
-                    "train_loss": mean_loss,
-                    "val_mae": _finite(val_mae, config, progress, folder),
-                    **_rates(optimizer),
-                    "seconds": progress.seconds + time.monotonic() - clock,
-                }
-                progress.history.append(row)
-                if progress.best_row is row:
-                    progress.best = {k: v.detach().clone() for k, v in learnt(model).items()}
-                progress.epoch, progress.step = progress.epoch + 1, 0
-                loss.zero_()
-                save()
-                bar.set_postfix(epoch=progress.epoch, val_mae=f"{val_mae:.2f}")
+        progress = resume(checkpoints, training.model, training.optimizer, training.device)
+        # It ends in the precision it began in, and that is the same in all processes.
+        progress.precision = progress.precision or distributed.agreed(training.decided)
+        training.precision = progress.precision["precision"]
+        run = _Run(training, progress, checkpoints, stop)
+        if not training.is_over(progress):
+            training.begin(progress, folder, stop)
+        with run.bar(shown=report is None) as bar:
+            while not training.is_over(progress):
+                row = run.epoch(bar)
                 if report and distributed.is_first():
                     report(row)
-    restore(model, progress.best)
+                run.leave_if_asked()
     return progress
 
 
-def validation_mae(model: nn.Module, val: Batches, precision: str) -> float:
-    """Mean absolute error (µm) on the validation split; NaN if a prediction is not finite.
+class _Run:
+    """A training under way: how far it is, its loss and its clocks."""
 
-    Of profiles, or of quadrant means where no eye has a profile.
-    """
-    own = val if distributed.size() == 1 else val.select(distributed.share(torch.arange(len(val))))
-    prediction = distributed.gathered(predict(model, own, precision), len(val)).cpu().numpy()
-    if not np.isfinite(prediction).all():
-        return float("nan")
-    if val.target == "quadrants":
-        return mean_quadrant_mae(prediction, val.quadrants.cpu().numpy())
-    return metrics.mae(prediction, val.profiles.cpu().numpy())
+    def __init__(
+        self, training: Training, progress: Progress, checkpoints: Checkpoints, stop: Stop
+    ):
+        self.training, self.progress = training, progress
+        self.checkpoints, self.stop = checkpoints, stop
+        # It stays on the device: reading it at every step would wait for the GPU.
+        self.loss = torch.tensor(progress.loss, device=training.device)
+        self.clock = self.saved = time.monotonic()
 
+    @property
+    def number(self) -> int:
+        return self.training.steps_before(self.progress.epoch) + self.progress.step
 
-def _set_rates(
-    optimizer: torch.optim.Optimizer, step: int, per_epoch: int, config: "RunConfig"
-) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = protocols.learning_rate(
-            step, config.epochs * per_epoch, config.warmup_epochs * per_epoch, group["peak_lr"]
-        )
+    def bar(self, shown: bool) -> tqdm:
+        hidden = not (shown and distributed.is_first())
+        return tqdm(total=self.training.n_steps, initial=self.number, disable=hidden, unit="step")
 
+    def epoch(self, bar: tqdm) -> dict[str, Any]:
+        """Do what is left of an epoch and save; return its row of the history."""
+        training, progress = self.training, self.progress
 
-def _rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
-    rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
-    return {"lr_encoder": rates.get("encoder", 0.0), "lr_head": rates["head"]}
+        # Train
+        training.model.train()
+        for batch in training.batches(progress):
+            self.loss += training.step(batch, self.number, progress)
+            progress.step += 1
+            bar.update()
+            self.leave_if_asked()
+            if time.monotonic() - self.saved > training.checkpoint_seconds:
+                self.save()
 
+        # Validate
+        loss = self.finite(self.loss.item())
+        self.count_seconds()
+        row = training.row(progress, loss)
+        self.finite(row[training.watched])
 
-def _finite(value: float, config: "RunConfig", progress: Progress, folder: Path) -> float:
-    if not math.isfinite(value):
+        # Save
+        progress.history.append(row)
+        progress.epoch, progress.step = progress.epoch + 1, 0
+        self.loss.zero_()
+        self.save()
+        bar.set_postfix(epoch=progress.epoch, **{training.watched: f"{row[training.watched]:.4g}"})
+        return row
+
+    def save(self) -> None:
+        self.progress.loss = self.finite(self.loss.item())  # what has diverged is not worth keeping
+        self.count_seconds()
+        if distributed.is_first():
+            state = collected(self.training.model, self.training.optimizer, self.progress)
+            self.checkpoints.save(state)
+        self.clock = self.saved = time.monotonic()
+
+    def count_seconds(self) -> None:
+        now = time.monotonic()
+        self.progress.seconds, self.clock = self.progress.seconds + now - self.clock, now
+
+    def leave_if_asked(self) -> None:
+        """Save and end if this process was asked to, or one of those that train with it."""
+        self.stop.requested = distributed.any_signal(self.stop.requested)
+        if not self.stop.requested:
+            return
+        place = f"after {self.training.place(self.progress)} in {self.checkpoints.folder}"
+        said = f"process {distributed.rank() + 1} ends with the first, which saves {place}"
+        if distributed.is_first():
+            said = f"training is saved {place}"
+            self.save()
+            self.checkpoints.close()
+        self.stop.leave(said)
+
+    def finite(self, value: float) -> float:
+        if math.isfinite(value):
+            return value
+        last = self.checkpoints.last()
+        kept = f"the last checkpoint is kept in {last}" if last else "no checkpoint was written yet"
         raise FloatingPointError(
-            f"{config.slug}: loss or validation MAE is {value} in epoch {progress.epoch}, "
-            f"step {progress.step}; checkpoints are kept in {folder}. "
-            f"Lower lr_scale (now {config.lr_scale:g}) or look for bad labels"
+            f"{self.training.name}: loss or {self.training.watched} is {value} in "
+            f"{self.training.place(self.progress)}; {kept}. {self.training.remedy}"
         )
-    return value

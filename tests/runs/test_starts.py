@@ -102,7 +102,7 @@ def test_a_start_is_the_whole_model_with_the_level_of_the_new_labels(root, phant
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("rnfl.training.loop.fit", stop)
+        patch.setattr("rnfl.training.finetuning.fit", stop)
         with raises(KeyboardInterrupt):
             run(replace(REAL, start=phantom.run_id), silent)
     saved = load_file(phantom.model_path)

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from pytest import MonkeyPatch, fixture, mark, raises, warns
 
-from rnfl.training import checkpointing, snapshots
-from rnfl.training.checkpointing import Checkpoints, Stop, interruptible
+from rnfl.training.checkpointing import Checkpoints, snapshot
+from rnfl.training.signals import SIGNALS, Stop, interruptible
 
 CPU = torch.device("cpu")
 
@@ -212,33 +212,33 @@ def test_what_could_not_be_read_again_is_refused_at_once(tmp_path):
 @mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_snapshot_of_a_gpu_is_of_its_moment():
     weights = [torch.full((1 << 20,), float(i), device="cuda") for i in range(20)]
-    kept = snapshots.snapshot(weights)
+    kept = snapshot(weights)
     for weight in weights:
         weight.zero_()
     assert all((one == i).all() and one.is_pinned() for i, one in enumerate(kept))
 
 
 def test_a_signal_is_only_noted_until_the_body_leaves(capsys):
-    before = [signal.getsignal(number) for number in checkpointing.SIGNALS]
+    before = [signal.getsignal(number) for number in SIGNALS]
     with raises(SystemExit) as caught, interruptible() as stop:
         assert stop.requested is None
         signal.raise_signal(signal.SIGTERM)
         assert stop.requested == signal.SIGTERM
-        stop.leave("after epoch 3, step 5 in here")
+        stop.leave("training is saved after epoch 3, step 5 in here")
     assert caught.value.code == 143
     assert capsys.readouterr().err.splitlines() == [
         "SIGTERM: training is saved after epoch 3, step 5 in here; "
         "ask for the same run again to go on from there"
     ]
-    assert [signal.getsignal(number) for number in checkpointing.SIGNALS] == before
+    assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
 def test_a_second_interrupt_does_not_wait():
     steps = []
-    with raises(KeyboardInterrupt, match="is saved here"), interruptible() as stop:
+    with raises(KeyboardInterrupt, match="SIGINT: all is saved; ask"), interruptible() as stop:
         signal.raise_signal(signal.SIGINT)
         steps.append(stop.requested)
-        stop.leave("here")
+        stop.leave("all is saved")
     with raises(KeyboardInterrupt), interruptible():
         signal.raise_signal(signal.SIGINT)
         steps.append("first")

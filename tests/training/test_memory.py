@@ -10,7 +10,7 @@ from training_data import make_dataset
 from rnfl.models import backbone
 from rnfl.models.regressor import RNFLRegressor
 from rnfl.storage import malloc
-from rnfl.training import batches, distributed, loop, memory
+from rnfl.training import batches, distributed, finetuning, memory
 from rnfl.training.config import RunConfig
 from rnfl.training.protocols import PROTOCOLS
 from rnfl.training.step import Step
@@ -36,7 +36,7 @@ def fit(data, folder, config):
     model = RNFLRegressor(backbone.build("phantom_scratch"), dropout=0.0)
     model.set_targets(data[0].labels)
     folder.mkdir()
-    return model, loop.fit(model, *data, PROTOCOLS["naive"], config, folder, lambda row: None)
+    return model, finetuning.fit(model, *data, PROTOCOLS["naive"], config, folder, lambda row: None)
 
 
 def only(n, monkeypatch):

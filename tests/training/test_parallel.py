@@ -1,6 +1,7 @@
 """Two processes that share every batch train as one process does."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -49,14 +50,14 @@ def root(tmp_path_factory):
         yield patch
 
 
-def in_two_processes(config):
+def in_two_processes(config, script=SCRIPT, ends=(0, 0)):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", SCRIPT.format(config=config)],
+            [sys.executable, "-c", script.format(config=config)],
             env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -65,7 +66,7 @@ def in_two_processes(config):
         for rank in range(2)
     ]
     said = [process.communicate(timeout=120) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], said
+    assert tuple(process.returncode for process in processes) == ends, said
     return said
 
 
@@ -98,6 +99,48 @@ def test_same_loss_curve_at_the_same_effective_batch(root, tmp_path):
     assert all(torch.allclose(weights[k], v, atol=1e-4) for k, v in reference.items())
     assert first[0].split() == ["0", "0", "0", "1", "0", "2"] and second[0] == ""
     assert not list(results.runs_root().glob(".partial/*/checkpoint*"))
+
+
+ONE_IS_SIGNALLED = """
+import os, signal, sys
+from rnfl import cli
+from rnfl.training import losses
+supervised, calls = losses.supervised, iter(range(100))
+def signalled(*args):
+    if next(calls) == 4 and os.environ["RANK"] == {rank!r}:
+        os.kill(os.getpid(), {number})
+    return supervised(*args)
+losses.supervised = signalled
+sys.argv = ["rnfl", "train", "tiny-slo", "phantom_cls", "--epochs", "3", "--warmup-epochs", "0"]
+sys.argv += ["--batch-size", "5"]
+cli.main()
+"""
+
+
+def with_signal(number, rank, ends):
+    """Signal one of two processes in its fifth step; return what both say on standard error."""
+    script = ONE_IS_SIGNALLED.format(rank=str(rank), number=int(number))
+    said = [errors for _, errors in in_two_processes(None, script, ends)]
+    assert not any("Traceback" in text or "gloo" in text for text in said), said
+    return said
+
+
+def test_processes_end_together_in_words_whichever_is_signalled(tmp_path, monkeypatch):
+    monkeypatch.setenv("RNFL_DATA", str(tmp_path))
+    make_dataset(n=22)
+    first, second = with_signal(signal.SIGTERM, 1, (143, 143))
+    assert "SIGTERM: training is saved after epoch 1, step 2 in" in first
+    assert "SIGTERM: process 2 ends with the first, which saves after epoch 1, step 2" in second
+    (checkpoint,) = results.runs_root().glob(".partial/*/checkpoint.pt")
+    progress = torch.load(checkpoint, weights_only=True)["progress"]
+    assert (progress["epoch"], progress["step"]) == (1, 2)
+
+
+def test_who_loses_the_others_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("RNFL_DATA", str(tmp_path))
+    make_dataset(n=22)
+    _, second = with_signal(signal.SIGKILL, 0, (-signal.SIGKILL, 1))
+    assert "error: process 2 of 2: another one has ended" in second
 
 
 def test_one_process_is_left_as_it_is(monkeypatch):

@@ -11,9 +11,10 @@ from rnfl.models import backbone as backbones
 from rnfl.models.backbone import Backbone
 from rnfl.models.registry import BackboneSpec
 from rnfl.models.regressor import RNFLRegressor
-from rnfl.training import batches, frozen_prefix, loop, memory, protocols
+from rnfl.training import batches, finetuning, frozen_prefix, memory, protocols
 from rnfl.training.config import RunConfig
 from rnfl.training.protocols import Protocol
+from rnfl.training.signals import Stop
 
 CPU = torch.device("cpu")
 CONFIG = RunConfig(
@@ -44,7 +45,7 @@ def fit(data, folder, config, protocol):
     folder.mkdir(exist_ok=True)
     model = new_model(data)
     given = *data, protocols.get(protocol), config, folder
-    progress = loop.fit(model, *given, report=lambda row: None)
+    progress = finetuning.fit(model, *given, report=lambda row: None)
     return model, progress
 
 
@@ -147,7 +148,7 @@ def test_augmentation_before_the_prefix_needs_views(data, tmp_path):
 
 
 def args(model, data, config, folder):
-    return model.backbone, *data, config, "fp32", folder
+    return model.backbone, *data, config, "fp32", folder, Stop()
 
 
 def test_views_take_turns(data, tmp_path, monkeypatch):
@@ -159,7 +160,7 @@ def test_views_take_turns(data, tmp_path, monkeypatch):
             return super().stream(indices)
 
     monkeypatch.setattr(frozen_prefix, "Batches", Seen)
-    monkeypatch.setattr(loop, "validation_mae", lambda *args: 1.0)
+    monkeypatch.setattr(finetuning, "validation_mae", lambda *args: 1.0)
     fit(data, tmp_path / "run", replace(CONFIG, augment="intensity", views=3), EVERYTHING)
     assert len(set(seen)) == 3 and seen[3] == seen[0]
 

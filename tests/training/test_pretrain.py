@@ -1,3 +1,6 @@
+import json
+import signal
+
 import numpy as np
 import timm
 import torch
@@ -5,9 +8,11 @@ from pytest import fixture, mark, raises
 from safetensors.torch import load_file
 
 from rnfl.models import backbone
-from rnfl.training import pretraining, pretraining_tasks
+from rnfl.storage.paths import runs_root
+from rnfl.training import pretraining
 from rnfl.training.augmentation import seeded_generator
-from rnfl.training.pretraining_tasks import TASKS, MaskedAutoencoder, augment
+from rnfl.training.pretraining import Pretraining
+from rnfl.training.pretraining.tasks import TASKS, MaskedAutoencoder, augment
 
 
 @fixture(scope="module")
@@ -54,36 +59,65 @@ def test_a_finished_recipe_returns_at_once_and_a_changed_one_does_not(eyes, tmp_
     images, _ = eyes
     first = pretraining.pretrain("mae", images, out_dir=tmp_path, **SMALL)
     with monkeypatch.context() as patch:
-        patch.setattr(pretraining._Fit, "run", None)
+        patch.setattr(pretraining, "Pretraining", None)
         assert pretraining.pretrain("mae", images, out_dir=tmp_path, **SMALL) == first
     second = pretraining.pretrain("mae", images[::-1].copy(), out_dir=tmp_path, **SMALL)
     assert second["curve"] != first["curve"]
 
 
-def test_an_interrupted_recipe_resumes_exactly(eyes, tmp_path, monkeypatch):
+def stops(patch, number, stop):
+    """Let pretraining meet something in the middle of its step of this number."""
+    step = Pretraining.step
+
+    def interrupted(self, batch, k, progress):
+        if k == number:
+            stop()
+        return step(self, batch, k, progress)
+
+    patch.setattr(Pretraining, "step", interrupted)
+
+
+def killed():
+    raise ZeroDivisionError
+
+
+STOPS = {
+    "killed": (killed, ZeroDivisionError, 49),
+    "SIGTERM": (lambda: signal.raise_signal(signal.SIGTERM), SystemExit, 50),
+    "SIGINT": (lambda: signal.raise_signal(signal.SIGINT), KeyboardInterrupt, 50),
+}
+
+
+@mark.parametrize("how", STOPS)
+@mark.parametrize("kind", sorted(TASKS))
+def test_an_interrupted_recipe_resumes_exactly(kind, how, eyes, tmp_path, monkeypatch, capsys):
+    """In the middle of two points of the curve, which are three steps apart."""
     images, targets = eyes
-    arguments = ("cls", images, targets["cls"])
-    options = SMALL | {"checkpoint_seconds": -1.0}
-    whole = pretraining.pretrain(*arguments, out_dir=tmp_path / "whole", **options)
-    update = pretraining._Fit._update
-
-    def interrupted(self, *args):
-        if self.step == 4:
-            raise KeyboardInterrupt
-        return update(self, *args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(pretraining._Fit, "_update", interrupted)
-        with raises(KeyboardInterrupt):
-            pretraining.pretrain(*arguments, out_dir=tmp_path / "parts", **options)
+    arguments = (kind, images[:30], None if kind == "mae" else firsts(targets[kind]))
+    options = {"steps": 120, "batch_size": 2, "checkpoint_seconds": -1.0}
+    stop, error, done = STOPS[how]
+    if not (whole := tmp_path.parent / f"whole-{kind}").exists():
+        pretraining.pretrain(*arguments, out_dir=whole, **options)
+    with monkeypatch.context() as patch, raises(error):
+        stops(patch, 49, stop)
+        pretraining.pretrain(*arguments, out_dir=tmp_path, **options)
+    (unfinished,) = runs_root().glob(f".partial/pretraining-phantom_{kind}-*/")
+    if how != "killed":
+        assert f"{how}: training is saved after step 50 in {unfinished}" in capsys.readouterr().err
     steps = []
-    monkeypatch.setattr(
-        pretraining._Fit, "_update", lambda self, *args: steps.append(0) or update(self, *args)
-    )
-    parts = pretraining.pretrain(*arguments, out_dir=tmp_path / "parts", **options)
-    assert len(steps) == 2 and parts["curve"] == whole["curve"]
-    files = (tmp_path / part / "phantom_cls.safetensors" for part in ("whole", "parts"))
-    assert len({file.read_bytes() for file in files}) == 1
+    stops(monkeypatch, done, lambda: steps.append(done))
+    pretraining.pretrain(*arguments, out_dir=tmp_path, **options)
+    assert steps == [done] and not unfinished.exists()
+    assert content(tmp_path, kind) == content(whole, kind)
+
+
+def firsts(targets):
+    return {k: v[:30] for k, v in targets.items()} if isinstance(targets, dict) else targets[:30]
+
+
+def content(folder, kind):
+    record = json.loads((folder / f"phantom_{kind}.json").read_text())
+    return record["curve"], (folder / f"phantom_{kind}.safetensors").read_bytes()
 
 
 def test_the_encoder_never_sees_hidden_patches():
@@ -137,4 +171,4 @@ def test_mistaken_inputs_are_refused(eyes, tmp_path):
             pretraining.pretrain(kind, images, given, out_dir=tmp_path)
     with raises(ValueError, match="uint8"):
         pretraining.pretrain("mae", images.astype(float), out_dir=tmp_path)
-    assert not list(tmp_path.iterdir()) and pretraining_tasks.TASKS
+    assert not list(tmp_path.iterdir())

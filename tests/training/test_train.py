@@ -6,7 +6,7 @@ from training_data import make_dataset
 
 from rnfl.models import backbone
 from rnfl.models.regressor import RNFLRegressor
-from rnfl.training import batches, loop, losses, state
+from rnfl.training import batches, finetuning, losses, state
 from rnfl.training.config import RunConfig
 from rnfl.training.protocols import PROTOCOLS
 
@@ -32,7 +32,7 @@ def fit(data, folder, config=CONFIG, protocol="naive", **options):
     model = RNFLRegressor(backbone.build("phantom_scratch"), **options)
     model.set_targets(data[0].labels)
     rows = []
-    progress = loop.fit(model, *data, PROTOCOLS[protocol], config, folder, report=rows.append)
+    progress = finetuning.fit(model, *data, PROTOCOLS[protocol], config, folder, report=rows.append)
     assert rows == progress.history[len(progress.history) - len(rows) :]
     return model, progress
 
@@ -62,7 +62,7 @@ def test_training_leaves_the_global_random_state_alone(data, tmp_path):
     model = RNFLRegressor(backbone.build("phantom_scratch"))
     state = torch.get_rng_state()
     model.set_targets(data[0].profiles)
-    loop.fit(model, *data, PROTOCOLS["naive"], CONFIG, tmp_path, report=print)
+    finetuning.fit(model, *data, PROTOCOLS["naive"], CONFIG, tmp_path, report=print)
     assert torch.equal(state, torch.get_rng_state())
 
 
@@ -121,7 +121,7 @@ def test_stops_early_and_keeps_the_best_weights(data, tmp_path, monkeypatch):
         seen.append({key: value.clone() for key, value in model.state_dict().items()})
         return next(maes)
 
-    monkeypatch.setattr(loop, "validation_mae", validation_mae)
+    monkeypatch.setattr(finetuning, "validation_mae", validation_mae)
     model, progress = fit(data, tmp_path, replace(CONFIG, epochs=10))
     assert len(progress.history) == 5 and progress.best_row["epoch"] == 1
     assert all(torch.equal(value, seen[1][key]) for key, value in model.state_dict().items())
@@ -141,6 +141,13 @@ def test_divergence_is_an_error_that_keeps_the_checkpoint(data, tmp_path, monkey
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert state["progress"]["epoch"] == 1
     assert all(value.isfinite().all() for value in state["model"].values())
+
+
+def test_divergence_before_the_first_checkpoint_promises_none(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(losses, "combined", lambda prediction, *args: prediction.sum() * torch.nan)
+    with raises(FloatingPointError, match=r"nan in epoch 0, step 3; no checkpoint was written yet"):
+        fit(data, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_missing_labels_do_not_reach_the_loss(data, tmp_path):

@@ -1,0 +1,164 @@
+"""Fine-tune a regressor by gradient, with early stopping."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rnfl.core import metrics
+from rnfl.training import distributed, frozen_prefix, loop, protocols
+from rnfl.training.augmentation import epoch_order
+from rnfl.training.batches import Batch, Batches
+from rnfl.training.devices import decide_precision
+from rnfl.training.predict import mean_quadrant_mae, predict
+from rnfl.training.protocols import Protocol
+from rnfl.training.signals import Stop
+from rnfl.training.state import Progress, learnt, restore
+from rnfl.training.step import Step
+
+if TYPE_CHECKING:
+    from rnfl.training.config import RunConfig
+
+
+def fit(
+    model: nn.Module,
+    train: Batches,
+    val: Batches,
+    protocol: Protocol,
+    config: "RunConfig",
+    folder: Path,
+    report: Callable[[dict], None] | None = None,
+    check: Callable[[], None] | None = None,
+) -> Progress:
+    """Fine-tune a model, leaving it with the weights of its best validation epoch.
+
+    Eyes with a profile teach it through the protocol's loss, eyes with quadrant means alone
+    through the quadrant means of the predicted profile (``losses.supervised``). What frozen blocks
+    give is computed once where :mod:`rnfl.training.frozen_prefix` can.
+
+    Parameters
+    ----------
+    model : RNFLRegressor
+        With its targets' mean and SD set.
+    train, val : Batches
+    protocol : Protocol
+    config : RunConfig
+    folder : Path
+        For checkpoints; training goes on from those in it (:func:`rnfl.training.loop.train`).
+    report : callable, optional
+        Receives the history row of each epoch, in place of a progress bar.
+    check : callable, optional
+        Called before every epoch; what it raises ends training, with its checkpoints kept.
+
+    Returns
+    -------
+    Progress
+
+    Raises
+    ------
+    ValueError
+        If the protocol has a term on profiles and no eye has a profile.
+    FloatingPointError
+        If the loss is no longer finite; a checkpoint from before stays.
+    """
+    protocols.check_labels(protocol, train.target)
+    training = FineTuning(model, train, val, protocol, config, check)
+    progress = loop.train(training, folder, report)
+    restore(model, progress.best)
+    return progress
+
+
+class FineTuning(loop.Training):
+    """A run by gradient: see :func:`fit`."""
+
+    watched = "val_mae"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train: Batches,
+        val: Batches,
+        protocol: Protocol,
+        config: "RunConfig",
+        check: Callable[[], None] | None = None,
+    ):
+        self.model, self.train, self.val = model, train, val
+        self.protocol, self.config, self.check = protocol, config, check
+        self.name, self.checkpoint_seconds = config.slug, config.checkpoint_seconds
+        self.remedy = f"Lower lr_scale (now {config.lr_scale:g}) or look for bad labels"
+        self.device = train.device
+        self.decided = decide_precision(config.precision, self.device, model.backbone.embed_dim)
+        groups = protocols.apply(model, protocol, config.lr_scale)
+        self.optimizer = torch.optim.AdamW(groups, fused=True)
+        self.per_epoch = -(-len(train) // config.batch_size)
+        self.n_steps = config.epochs * self.per_epoch
+
+    def begin(self, progress: Progress, folder: Path, stop: Stop) -> None:
+        given = self.model.backbone, self.train, self.val, self.config, self.precision
+        self.views, self.val = frozen_prefix.behind(*given, folder, stop)
+        self.take_step = Step(
+            self.model,
+            self.optimizer,
+            self.protocol,
+            self.config,
+            self.precision,
+            progress.micro_batch,
+        )
+
+    def steps_before(self, epoch: int) -> int:
+        return epoch * self.per_epoch
+
+    def is_over(self, progress: Progress) -> bool:
+        return progress.is_over(self.config.epochs, self.config.patience)
+
+    def batches(self, progress: Progress) -> Iterator[tuple[int, Batch]]:
+        """Yield the size of each batch and this process's share of it."""
+        if self.check:
+            self.check()
+        view = self.views[progress.epoch % len(self.views)]
+        order = epoch_order(len(self.train), self.config.seed, progress.epoch)
+        indices = order.split(self.config.batch_size)[progress.step :]
+        return zip(map(len, indices), view.stream(map(distributed.share, indices)), strict=True)
+
+    def step(self, batch: tuple[int, Batch], number: int, progress: Progress) -> Tensor:
+        n, share = batch
+        warmup = self.config.warmup_epochs * self.per_epoch
+        for group in self.optimizer.param_groups:
+            group["lr"] = protocols.learning_rate(number, self.n_steps, warmup, group["peak_lr"])
+        loss = self.take_step(share, n, number)
+        progress.micro_batch = self.take_step.micro_batch
+        return loss
+
+    def row(self, progress: Progress, loss: float) -> dict[str, Any]:
+        clock = time.monotonic()
+        val_mae = validation_mae(self.take_step.compiled, self.val, self.precision)
+        if progress.best_row is None or val_mae < progress.best_row["val_mae"]:
+            progress.best = {k: v.detach().clone() for k, v in learnt(self.model).items()}
+        rates = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
+        return {
+            "epoch": progress.epoch,
+            "step": self.steps_before(progress.epoch + 1),
+            "train_loss": loss / len(self.train),
+            "val_mae": val_mae,
+            "lr_encoder": rates.get("encoder", 0.0),
+            "lr_head": rates["head"],
+            "seconds": progress.seconds + time.monotonic() - clock,
+        }
+
+
+def validation_mae(model: nn.Module, val: Batches, precision: str) -> float:
+    """Mean absolute error (µm) on the validation split; NaN if a prediction is not finite.
+
+    Of profiles, or of quadrant means where no eye has a profile.
+    """
+    own = val if distributed.size() == 1 else val.select(distributed.share(torch.arange(len(val))))
+    prediction = distributed.gathered(predict(model, own, precision), len(val)).cpu().numpy()
+    if not np.isfinite(prediction).all():
+        return float("nan")
+    if val.target == "quadrants":
+        return mean_quadrant_mae(prediction, val.quadrants.cpu().numpy())
+    return metrics.mae(prediction, val.profiles.cpu().numpy())
