@@ -82,28 +82,36 @@ def killed():
 
 
 STOPS = {
-    "killed": (killed, ZeroDivisionError, 49),
-    "SIGTERM": (lambda: signal.raise_signal(signal.SIGTERM), SystemExit, 50),
-    "SIGINT": (lambda: signal.raise_signal(signal.SIGINT), KeyboardInterrupt, 50),
+    "killed": (killed, ZeroDivisionError, 61),
+    "SIGTERM": (lambda: signal.raise_signal(signal.SIGTERM), SystemExit, 62),
+    "SIGINT": (lambda: signal.raise_signal(signal.SIGINT), KeyboardInterrupt, 62),
 }
 
 
-@mark.parametrize("how", STOPS)
-@mark.parametrize("kind", sorted(TASKS))
+@mark.parametrize(
+    "kind, how",
+    [
+        ("cls", "killed"),
+        ("depth", "killed"),
+        ("mae", "killed"),
+        ("mae", "SIGTERM"),
+        ("mae", "SIGINT"),
+    ],
+)
 def test_an_interrupted_recipe_resumes_exactly(kind, how, eyes, tmp_path, monkeypatch, capsys):
-    """In the middle of two points of the curve, which are three steps apart."""
+    """In the middle of two points of the curve, which are two steps apart."""
     images, targets = eyes
     arguments = (kind, images[:30], None if kind == "mae" else firsts(targets[kind]))
-    options = {"steps": 120, "batch_size": 2, "checkpoint_seconds": -1.0}
+    options = {"steps": 80, "batch_size": 2, "checkpoint_seconds": -1.0}
     stop, error, done = STOPS[how]
     if not (whole := tmp_path.parent / f"whole-{kind}").exists():
         pretraining.pretrain(*arguments, out_dir=whole, **options)
     with monkeypatch.context() as patch, raises(error):
-        stops(patch, 49, stop)
+        stops(patch, 61, stop)
         pretraining.pretrain(*arguments, out_dir=tmp_path, **options)
     (unfinished,) = runs_root().glob(f".partial/pretraining-phantom_{kind}-*/")
     if how != "killed":
-        assert f"{how}: training is saved after step 50 in {unfinished}" in capsys.readouterr().err
+        assert f"{how}: training is saved after step 62 in {unfinished}" in capsys.readouterr().err
     steps = []
     stops(monkeypatch, done, lambda: steps.append(done))
     pretraining.pretrain(*arguments, out_dir=tmp_path, **options)
