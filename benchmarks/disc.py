@@ -22,9 +22,9 @@ from scipy import ndimage
 from rnfl.datasets import grape
 from rnfl.datasets.grape.files import find_files
 from rnfl.datasets.grape.regions import find_region
-from rnfl.imaging import fundus
-from rnfl.imaging.crops import shrink
+from rnfl.imaging import crops
 from rnfl.imaging.disc import PRIOR_CENTRE, WORKING_WIDTH, locate
+from rnfl.imaging.pixels import shrink
 from rnfl.storage.progress import progress
 
 LONGEST = 800  # px of the width of a photograph that is looked at
@@ -180,7 +180,7 @@ def cases(source: Path, most: int | None = None) -> Iterator[Case]:
         whole = files.of(path.name)[0]
         if whole is None:
             continue
-        photo, region = fundus.read(whole), fundus.read(path)
+        photo, region = crops.read(whole), crops.read(path)
         at = corner(photo, region)
         if at is None:
             continue

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from statsmodels.stats.multitest import multipletests
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
@@ -18,8 +17,11 @@ def holm(p: Sequence[float]) -> np.ndarray:
     >>> holm([0.01, 0.04, 0.03]).round(2).tolist()
     [0.03, 0.06, 0.06]
     """
+    # statsmodels' multipletests, the oracle of its test, runs the garbage collector in every call:
+    # tens of milliseconds, which thousands of simulated studies would wait for.
     p = np.asarray(p, float)
-    adjusted, known = np.full(len(p), np.nan), np.isfinite(p)
-    if known.any():  # statsmodels would count a NaN, and refuses an empty family
-        adjusted[known] = multipletests(p[known], method="holm")[1]
+    adjusted = np.full(len(p), np.nan)
+    rank = np.argsort(p)[: np.isfinite(p).sum()]
+    scaled = p[rank] * np.arange(len(rank), 0, -1)
+    adjusted[rank] = np.minimum(np.maximum.accumulate(scaled), 1.0)
     return adjusted

@@ -17,8 +17,6 @@ from analysis.tables.agreement import (
     thickness_wide,
 )
 from analysis.tables.audit import audit_wide
-from analysis.tables.beside import METRICS as BESIDE_METRICS
-from analysis.tables.beside import beside_freezing, beside_grape, beside_loss, beside_table1
 from analysis.tables.fairness import (
     effects_wide,
     equity_wide,
@@ -27,4 +25,11 @@ from analysis.tables.fairness import (
     groups_wide,
 )
 from analysis.tables.learning import learning_note, learning_wide
+from analysis.tables.published_and_ours import METRICS as BESIDE_METRICS
+from analysis.tables.published_and_ours import (
+    beside_freezing,
+    beside_grape,
+    beside_loss,
+    beside_table1,
+)
 from analysis.tables.study import comparisons_wide, table1_wide, table2_wide

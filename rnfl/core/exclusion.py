@@ -9,7 +9,7 @@ class Excluded(Exception):
     Attributes
     ----------
     reason : str
-        One of a fixed list of the dataset's, or of :mod:`rnfl.imaging.fundus`.
+        One of a fixed list of the dataset's, or of :mod:`rnfl.imaging.crops`.
     detail : str
         What was found.
     facts : dict

@@ -28,7 +28,7 @@ from scipy.signal import fftconvolve
 
 from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import LATERALITIES
-from rnfl.imaging.crops import shrink
+from rnfl.imaging.pixels import shrink
 
 PHOTOGRAPH_MM = 13.0  # width of retina on a 45° photograph: 45 · 0.288 mm (ours)
 #: Disc radius as a fraction of the width of a 45° photograph (0.91 mm of 13.0 mm).

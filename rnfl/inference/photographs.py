@@ -15,7 +15,7 @@ from pathlib import Path
 from rnfl.core.demographics import SPELLINGS
 from rnfl.core.geometry import LATERALITIES
 from rnfl.datasets.folder.table import SAME
-from rnfl.imaging.fundus import MM_PER_DEGREE, PHOTOGRAPH_MM
+from rnfl.imaging.crops import MM_PER_DEGREE, PHOTOGRAPH_MM
 from rnfl.storage.tables import listed, read_table
 
 FROM_NAME = "from-name"

@@ -13,7 +13,6 @@ import pandas as pd
 
 from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import ANGLES, CLOCK_HOURS, QUADRANTS, SECTORS, sector_means
-from rnfl.imaging import fundus
 from rnfl.imaging.disc import Disc
 from rnfl.inference.photographs import Request
 from rnfl.storage import provenance
@@ -83,11 +82,11 @@ def read(
 
     def attempt(request: Request) -> tuple[np.ndarray, Disc] | str:
         try:
-            photo = fundus.read(request.path)
+            photo = crops.read(request.path)
             if crops:
-                return fundus.prepare_crop(photo, request.laterality)
+                return crops.prepare_crop(photo, request.laterality)
             eye = request.laterality, request.centre, request.width_mm
-            return fundus.prepare(photo, *eye, framing)
+            return crops.prepare(photo, *eye, framing)
         except Excluded as excluded:
             return str(excluded)
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from rnfl import datasets
 from rnfl.core.geometry import ANGLES, mirror_profile
-from rnfl.imaging import fundus
+from rnfl.imaging import crops
 
 PROFILE = 80 + 20 * np.sin(np.deg2rad(ANGLES)) + 5 * np.cos(np.deg2rad(ANGLES))
 
@@ -138,7 +138,7 @@ def test_discs_stated_or_outside_or_halved(data, folder, drawn):
     }
     with Image.open(folder / "b_OS.png") as file:
         photo = np.asarray(file)
-    crop = fundus.crop(photo, 100.5, 240, 6.5)[:, ::-1]
+    crop = crops.crop(photo, 100.5, 240, 6.5)[:, ::-1]
     assert (prepared.images[1] == crop).all()
 
 
@@ -150,7 +150,7 @@ def test_exif_turns_the_photograph(data, folder, drawn):
     turned.save(folder / "a_OD.jpg", exif=exif, quality=95)
     write_csv(folder, {"image": ["a_OD.jpg"], "eye": ["OD"]})
     prepared = datasets.prepare("folder-mine", source=folder)
-    upright, _ = fundus.prepare(drawn["OD"], "OD")
+    upright, _ = crops.prepare(drawn["OD"], "OD")
     assert np.abs(prepared.images[0].astype(float) - upright).mean() < 2
 
 

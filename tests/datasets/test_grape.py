@@ -24,7 +24,7 @@ from rnfl.datasets import grape
 from rnfl.datasets.grape.annotations import read_annotation
 from rnfl.datasets.grape.regions import find_region
 from rnfl.datasets.grape.workbook import mean_sensitivity, read_baseline, read_visits
-from rnfl.imaging import fundus as photographs
+from rnfl.imaging import crops as photographs
 from rnfl.storage.paths import project_root
 
 REAL = project_root().parent / "shared" / "data" / "grape"

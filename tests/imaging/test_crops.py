@@ -5,11 +5,11 @@ import pytest
 from PIL import Image
 
 from rnfl.core.exclusion import Excluded
-from rnfl.imaging import crops, fundus
+from rnfl.imaging import crops, pixels
 
 CUTS = {
-    "whole pixels": lambda image, x, y, side: crops.cut(image, x, y, side, crops.BILINEAR),
-    "parts of pixels": crops.cut_exactly,
+    "whole pixels": lambda image, x, y, side: pixels.cut(image, x, y, side, pixels.BILINEAR),
+    "parts of pixels": pixels.cut_exactly,
 }
 
 
@@ -20,9 +20,9 @@ def test_the_centre_comes_to_the_middle_and_beyond_the_border_it_is_black(cut, s
     x, y = 289.5, 310.5
     spot = 255 * np.exp(-0.5 * ((u - x) ** 2 + (v - y) ** 2) / 6**2)
     seen = cut(spot.astype(np.uint8), x, y, side).astype(float)
-    assert seen.shape == (crops.SIZE,) * 2
-    middle = [np.average(axis, weights=seen) for axis in np.mgrid[: crops.SIZE, : crops.SIZE]]
-    np.testing.assert_allclose(middle, (crops.SIZE - 1) / 2, atol=0.1)
+    assert seen.shape == (pixels.SIZE,) * 2
+    middle = [np.average(axis, weights=seen) for axis in np.mgrid[: pixels.SIZE, : pixels.SIZE]]
+    np.testing.assert_allclose(middle, (pixels.SIZE - 1) / 2, atol=0.1)
     bright = cut(np.full((400, 400), 200, np.uint8), 399.5, 199.5, side)
     assert (bright[:, :110] == 200).all() and (bright[:, 114:] == 0).all()
 
@@ -34,14 +34,14 @@ def test_only_the_exact_cut_heeds_parts_of_a_pixel():
         assert np.mean(far - near) == pytest.approx(step, abs=0.1)
 
 
-@pytest.mark.parametrize("enlarging", [crops.REPEATED, crops.BICUBIC])
+@pytest.mark.parametrize("enlarging", [pixels.REPEATED, pixels.BICUBIC])
 def test_a_smaller_square_is_enlarged_as_asked_and_a_larger_one_averaged(enlarging):
     edge = np.repeat([[50, 150]], 56, axis=1).repeat(112, axis=0).astype(np.uint8)
     repeated = edge.repeat(2, axis=0).repeat(2, axis=1)
-    assert (crops.fit(edge, enlarging) == repeated).all() == (enlarging == crops.REPEATED)
+    assert (pixels.fit(edge, enlarging) == repeated).all() == (enlarging == pixels.REPEATED)
     noise = np.random.default_rng(0).integers(0, 256, (448, 448), dtype=np.uint8)
     mean = noise.reshape(224, 2, 224, 2).mean(axis=(1, 3))
-    np.testing.assert_allclose(crops.fit(noise, enlarging), mean, atol=1)  # rounded twice
+    np.testing.assert_allclose(pixels.fit(noise, enlarging), mean, atol=1)  # rounded twice
 
 
 def test_what_no_crop_can_be_made_of_is_said(tmp_path):
@@ -52,10 +52,10 @@ def test_what_no_crop_can_be_made_of_is_said(tmp_path):
         (blank, None, "no field of view"),
     ):
         with pytest.raises(Excluded, match=said):
-            fundus.prepare(picture, "OD", centre)
+            crops.prepare(picture, "OD", centre)
     for picture, said in ((blank[:200], "not square: 300x200"), (blank[:50, :50], "50x50 px")):
         with pytest.raises(Excluded, match=said):
-            fundus.prepare_crop(picture, "OD")
+            crops.prepare_crop(picture, "OD")
     Image.fromarray(np.zeros((9, 9), np.uint16)).save(tmp_path / "deep.png")
     with pytest.raises(Excluded, match=r"deep\.png cannot be read as an image: .*8 bits"):
-        fundus.read(tmp_path / "deep.png")
+        crops.read(tmp_path / "deep.png")

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from rnfl import cli
 from rnfl.cli import predict
 from rnfl.core import geometry
-from rnfl.imaging import fundus
+from rnfl.imaging import crops
 from rnfl.inference import photographs as requests
 from rnfl.inference import readings, trained
 from rnfl.storage import provenance
@@ -92,10 +92,10 @@ def test_the_table_agrees_with_its_own_angles(photos, model):
 
 
 def test_a_crop_is_read_as_its_photograph(photos, model, tmp_path):
-    photo = fundus.read(photos / "7_OS_1.png")
+    photo = crops.read(photos / "7_OS_1.png")
     found, _ = requests.collect([photos / "7_OS_1.png"], eye="OS")
     whole = readings.read(found, model)
-    crop = fundus.crop(photo, whole.discs[0].x, whole.discs[0].y)
+    crop = crops.crop(photo, whole.discs[0].x, whole.discs[0].y)
     Image.fromarray(crop).save(tmp_path / "crop.png")
     wanted, _ = requests.collect([tmp_path / "crop.png"], eye="OS")
     done = readings.read(wanted, model, crops=True)
@@ -133,7 +133,7 @@ def test_a_table_gives_eyes_discs_and_widths(photos, tmp_path):
     )
     wanted, excluded = requests.collect([photos], table=table)
     assert [(r.laterality, r.centre, r.width_mm) for r in wanted] == [
-        ("OD", (300.0, 200.0), fundus.PHOTOGRAPH_MM), ("OS", None, 11.5),
+        ("OD", (300.0, 200.0), crops.PHOTOGRAPH_MM), ("OS", None, 11.5),
     ]  # fmt: skip
     assert {(e["image"].split("/")[-1], e["reason"]) for e in excluded} == {
         ("extra.png", "no row in the table of eyes"),
@@ -156,7 +156,7 @@ def test_the_table_of_a_folder_dataset_serves_here_too(photos, tmp_path):
                                                   table=table)[1]] == [
         "named in samples.csv, but not among the photographs given"
     ]  # fmt: skip
-    widths = [50 * fundus.MM_PER_DEGREE, fundus.PHOTOGRAPH_MM]
+    widths = [50 * crops.MM_PER_DEGREE, crops.PHOTOGRAPH_MM]
     assert [r.width_mm for r in wanted] == widths
     table.write_text("image,eye,fov,width_mm\nlink.png,OD,50,13\n")
     with pytest.raises(ValueError, match="columns width_mm and field_degrees: keep one"):

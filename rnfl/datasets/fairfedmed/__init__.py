@@ -31,7 +31,7 @@ from rnfl.datasets.npz.base import NpzDataset
 from rnfl.datasets.npz.files import UNREADABLE, Entry
 from rnfl.datasets.npz.tables import NAMES
 from rnfl.datasets.reading import KeptEye
-from rnfl.imaging import crops, thickness_map
+from rnfl.imaging import pixels, thickness_map
 from rnfl.storage.provenance import sha256_bytes, sha256_json
 from rnfl.storage.tables import listed
 
@@ -65,7 +65,7 @@ class FairFedMed(NpzDataset):
     def method(cls, options: Options) -> dict[str, Any]:
         return {
             "version": VERSION,
-            "size_px": crops.SIZE,
+            "size_px": pixels.SIZE,
             "fractions": FRACTIONS,
             "options": asdict(options),
             "depth_um": targets.DEPTH_UM,

@@ -16,7 +16,7 @@ import numpy as np
 
 from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import FIELD_MM, centre
-from rnfl.imaging import crops
+from rnfl.imaging import pixels
 
 SHORT_SIDE_MM = FIELD_MM * 512 / 300  # 8.436
 
@@ -79,4 +79,4 @@ def crop(image: np.ndarray, x: float, y: float, short_side_mm: float = SHORT_SID
     ``short_side_mm`` is the retina over its short side.
     """
     side = round(FIELD_MM / short_side_mm * min(image.shape))
-    return crops.cut(image, x, y, side, crops.BILINEAR)
+    return pixels.cut(image, x, y, side, pixels.BILINEAR)

@@ -26,7 +26,7 @@ from rnfl.datasets.folder.options import Options
 from rnfl.datasets.folder.photos import read_eye
 from rnfl.datasets.folder.table import Row, Table, find_table, read_rows
 from rnfl.datasets.reading import KeptEye, file_stamp
-from rnfl.imaging import disc, fundus
+from rnfl.imaging import crops, disc
 from rnfl.storage.provenance import sha256_file, sha256_json
 from rnfl.storage.tables import listed
 
@@ -51,7 +51,7 @@ class Folder(RawDataset):
     def method(cls, options: Options) -> dict[str, Any]:
         return {
             "version": VERSION,
-            "size_px": fundus.SIZE,
+            "size_px": crops.SIZE,
             "field_mm": FIELD_MM,
             "fractions": FRACTIONS,
             "disc": disc.SETTINGS,

@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from rnfl.imaging.fundus import PHOTOGRAPH_MM
+from rnfl.imaging.crops import PHOTOGRAPH_MM
 
 
 @dataclass(frozen=True)

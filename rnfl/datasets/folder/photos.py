@@ -12,7 +12,7 @@ from rnfl.core.schema import RNFL_COLUMNS
 from rnfl.datasets.eye import THICKEST, Eye, check_profile
 from rnfl.datasets.folder.options import Options
 from rnfl.datasets.folder.table import Row
-from rnfl.imaging import disc, fundus
+from rnfl.imaging import crops, disc
 from rnfl.storage.provenance import sha256_bytes
 
 NO_LABEL = "no RNFL label, which other rows have"
@@ -41,14 +41,14 @@ def read_eye(row: Row, options: Options, labels: str, label: str, found: dict[st
     profile, means = _labels(row, options, labels)
     data = row.path.read_bytes()
     found["hashes"][label] = sha256_bytes(data)
-    photo = fundus.read(row.path, data)
+    photo = crops.read(row.path, data)
     height, width = photo.shape[:2]
     lies = row.eye if options.left_eyes == "as taken" else "OD"
     if options.images == "crops":
-        image, place = fundus.prepare_crop(photo, lies)
+        image, place = crops.prepare_crop(photo, lies)
         how, scale = "crop", {}
     else:
-        image, place = fundus.prepare(photo, lies, row.centre, row.width_mm, options.framing)
+        image, place = crops.prepare(photo, lies, row.centre, row.width_mm, options.framing)
         how = "stated" if row.centre else "located"
         scale = {"width_mm": row.width_mm, "field_share": _field_share(photo)}
     columns: dict[str, Any] = {

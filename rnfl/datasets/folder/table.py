@@ -17,7 +17,7 @@ import pandas as pd
 from rnfl.core.demographics import OLDEST, UNKNOWN, spelt
 from rnfl.core.geometry import N_ANGLES
 from rnfl.core.schema import RNFL_COLUMNS, profile_columns
-from rnfl.imaging.fundus import MM_PER_DEGREE
+from rnfl.imaging.crops import MM_PER_DEGREE
 from rnfl.storage.tables import identifiers, listed, numbers, read_table
 
 TABLE = "samples.csv"

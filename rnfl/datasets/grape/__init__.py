@@ -30,7 +30,7 @@ from rnfl.datasets.grape.files import PHOTOGRAPHS, WORKBOOK, find_files
 from rnfl.datasets.grape.regions import find_region
 from rnfl.datasets.grape.workbook import VISIT_COLUMNS, read_baseline, read_visits
 from rnfl.datasets.reading import KeptEye, file_stamp
-from rnfl.imaging import disc, fundus
+from rnfl.imaging import crops, disc
 from rnfl.storage.paths import prepared_root, project_root
 from rnfl.storage.provenance import sha256_bytes, sha256_file, sha256_json
 from rnfl.storage.tables import listed
@@ -91,8 +91,8 @@ class Grape(RawDataset):
     def method(cls, options: Any) -> dict[str, Any]:
         return {
             "version": VERSION,
-            "size_px": fundus.SIZE,
-            "crop_width": fundus.CROP_WIDTH,
+            "size_px": crops.SIZE,
+            "crop_width": crops.CROP_WIDTH,
             "disc": disc.SETTINGS,
         }
 
@@ -164,7 +164,7 @@ class Grape(RawDataset):
                 centre, ratio = (drawn.x, drawn.y), drawn.cup_disc_ratio
             except ValueError as error:
                 found["fault"] = str(error).replace(str(outlines), outlines.name)
-        image, place = fundus.prepare(photo, item.laterality, centre)
+        image, place = crops.prepare(photo, item.laterality, centre)
         columns = item._asdict()
         for column in ("Index", "photograph"):
             columns.pop(column)
@@ -254,7 +254,7 @@ def _read(path: Path, found: dict[str, Any]) -> np.ndarray:
     """Return a picture and note the hash of its file, which is read once for both."""
     data = path.read_bytes()
     found["hashes"][_label(path)] = sha256_bytes(data)
-    return fundus.read(path, data)
+    return crops.read(path, data)
 
 
 def _what_is_there(named: str | None, region: Path | None) -> str:

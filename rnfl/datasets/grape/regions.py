@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from scipy.signal import fftconvolve
 
-from rnfl.imaging.crops import shrink
+from rnfl.imaging.pixels import shrink
 
 WIDTH = 192  # px, at which they are compared
 ALIKE = 0.9  # least correlation of a region that was cut from this photograph (ours)

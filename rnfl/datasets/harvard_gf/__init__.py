@@ -31,7 +31,7 @@ from rnfl.datasets.npz.base import NpzDataset
 from rnfl.datasets.npz.files import Entry
 from rnfl.datasets.npz.labels import severity
 from rnfl.datasets.reading import KeptEye, file_stamp
-from rnfl.imaging import crops, thickness_map
+from rnfl.imaging import pixels, thickness_map
 from rnfl.storage.provenance import sha256_array, sha256_file, sha256_json
 
 VERSION = 1  # of this preparation; raise it when the same files would give other output
@@ -68,7 +68,7 @@ class HarvardGF(NpzDataset):
     def method(cls, options: Options) -> dict[str, Any]:
         return {
             "version": VERSION,
-            "size_px": crops.SIZE,
+            "size_px": pixels.SIZE,
             "map": thickness_map.SETTINGS,
             "options": asdict(options),
         }
@@ -120,7 +120,7 @@ class HarvardGF(NpzDataset):
             "invalid": thickness_map.invalid_share(thickness),
             "measured": float(np.isfinite(profile).sum() / N_ANGLES),
         }
-        crop = crops.cut_exactly(seen, x, y, FIELD_MM / field_mm * seen.shape[1])
+        crop = pixels.cut_exactly(seen, x, y, FIELD_MM / field_mm * seen.shape[1])
         return Eye(to_right_eye(crop, lies), profile, row)
 
     @cached_property

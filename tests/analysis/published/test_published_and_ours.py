@@ -9,7 +9,7 @@ from analysis import published
 from analysis.accuracy import performance
 from analysis.collapse import DEFINITIONS
 from analysis.resampling import Resampling
-from analysis.tables import beside
+from analysis.tables import published_and_ours
 
 AUGUST, SUBMISSION = "Published, August (FairFedMed)", "Published, submission (FairFedMed)"
 
@@ -20,7 +20,7 @@ def obtained():
     resampling = Resampling(100, 20)
     table = performance.performance_table(predictions, samples, runs, resampling, DEFINITIONS)
     compared = performance.paired_comparisons(
-        predictions, runs, ["naive"], beside.METRICS, resampling=resampling
+        predictions, runs, ["naive"], published_and_ours.METRICS, resampling=resampling
     )
     return table, compared
 
@@ -44,7 +44,7 @@ def labelled(wide, n_keys):
 
 
 def test_published_changes_are_those_the_paper_states(obtained):
-    wide = beside.beside_table1(*obtained)
+    wide = published_and_ours.beside_table1(*obtained)
     labelled(wide, 3)
     stated = published.load("table1").query("metric == 'delta_percent'")
     assert len(stated) == 7
@@ -61,7 +61,7 @@ def test_published_changes_are_those_the_paper_states(obtained):
 
 def test_obtained_changes_have_the_interval_of_the_paired_difference(obtained):
     table, compared = obtained
-    wide = beside.beside_table1(table, compared)
+    wide = published_and_ours.beside_table1(table, compared)
     row = only(wide[wide["Backbone (published)"] == "RETFound ViT-L/16"], Protocol="structured")
     mae = table[(table.metric == "mae") & (table.attribute == "all")].set_index("protocol")
     start, end = mae.loc["naive", "estimate"], mae.loc["structured", "estimate"]
@@ -69,7 +69,7 @@ def test_obtained_changes_have_the_interval_of_the_paired_difference(obtained):
     values = [100 * (end - start) / start, 100 * paired.low / start, 100 * paired.high / start]
     expected = "{:+.1f} [{:+.1f}, {:+.1f}]".format(*values).replace("-", "−")
     assert row["Obtained (phantom): MAE (%)"] == expected
-    without = beside.beside_table1(table)
+    without = published_and_ours.beside_table1(table)
     row = only(
         without[without["Backbone (published)"] == "RETFound ViT-L/16"], Protocol="structured"
     )
@@ -77,7 +77,7 @@ def test_obtained_changes_have_the_interval_of_the_paired_difference(obtained):
 
 
 def test_missing_counterparts_are_dashes_and_no_row_is_dropped(obtained):
-    wide = beside.beside_table1(*obtained)
+    wide = published_and_ours.beside_table1(*obtained)
     assert len(wide) == 3 + 3 + 4  # every published cell
     imagenet = wide[wide["Backbone (published)"] == "ImageNet ViT-B/16"]
     assert (imagenet["Backbone (phantom)"] == "—").all()
@@ -86,7 +86,7 @@ def test_missing_counterparts_are_dashes_and_no_row_is_dropped(obtained):
     mine = obtained[0].assign(
         backbone=obtained[0]["backbone"].replace("phantom_mae", "dinov2_vits14")
     )
-    wide = beside.beside_table1(mine)
+    wide = published_and_ours.beside_table1(mine)
     own = wide[wide["Backbone (phantom)"] == "DINOv2 ViT-S/14"]
     assert len(own) == 2 and (own["Backbone (published)"] == "—").all()
     assert (own.filter(like="Published") == "—").all(axis=None)
@@ -95,7 +95,7 @@ def test_missing_counterparts_are_dashes_and_no_row_is_dropped(obtained):
 
 def test_the_real_backbone_stands_beside_the_published_one_itself(obtained):
     mine = obtained[0].replace({"backbone": {"phantom_mae": "imagenet_vitb16"}})
-    wide = beside.beside_table1(mine, obtained="own images")
+    wide = published_and_ours.beside_table1(mine, obtained="own images")
     row = only(wide[wide["Backbone (own images)"] == "ImageNet ViT-B/16"], Protocol="structured")
     assert row["Backbone (published)"] == "ImageNet ViT-B/16"
     assert row[f"{SUBMISSION}: MAE (%)"] == "+24.7" and row["Obtained (own images): MAE (%)"] != "—"
@@ -104,7 +104,7 @@ def test_the_real_backbone_stands_beside_the_published_one_itself(obtained):
 
 def test_freezing_is_matched_by_share(obtained):
     names = {"naive": "aggressive", "structured": "freeze_33pct"}
-    wide = beside.beside_freezing(renamed(obtained[0], names))
+    wide = published_and_ours.beside_freezing(renamed(obtained[0], names))
     labelled(wide, 3)
     rows = wide[wide["Backbone (published)"] == "RETFound ViT-L/16"]
     rows = rows.set_index("Frozen (%)")
@@ -113,19 +113,21 @@ def test_freezing_is_matched_by_share(obtained):
     assert rows[f"{AUGUST}: σ (%)"].tolist() == ["reference", "−2.4", "−4.9", "−61.0"]
     mine = rows["Obtained (phantom): MAE (%)"]
     assert mine["0"] == "reference" and mine["17"] == "—" and float(mine["33"]) > 0
-    more = beside.beside_freezing(renamed(obtained[0], {**names, "structured": "freeze_100pct"}))
+    more = published_and_ours.beside_freezing(
+        renamed(obtained[0], {**names, "structured": "freeze_100pct"})
+    )
     assert only(more, **{"Frozen (%)": "100"})[f"{AUGUST}: MAE (%)"] == "—"
 
 
 def test_loss_is_matched_by_weight(obtained):
     names = {"naive": "aggressive", "structured": "pearson_10"}
-    wide = beside.beside_loss(renamed(obtained[0], names)).set_index("Weight")
+    wide = published_and_ours.beside_loss(renamed(obtained[0], names)).set_index("Weight")
     assert wide.index.tolist() == ["λp 0", "λp 0.5", "λp 10", "λp 30", "λg 0.2"]
     assert wide[f"{AUGUST}: MAE (%)"].tolist() == ["reference", "+25.5", "+27.6", "+30.6", "−1.1"]
     assert wide[f"{SUBMISSION}: MAE (%)"].tolist() == ["—", "—", "—", "—", "−1.1"]
     mine = wide["Obtained (phantom): MAE (%)"].tolist()
     assert mine[0] == "reference" and mine[1] == mine[3] == mine[4] == "—" and mine[2][0] == "+"
-    empty = beside.beside_loss(obtained[0].iloc[:0])
+    empty = published_and_ours.beside_loss(obtained[0].iloc[:0])
     assert len(empty) == 5 and (empty.filter(like="Obtained") == "—").all(axis=None)
 
 
@@ -136,7 +138,7 @@ def test_grape_levels_stand_beside_each_other_with_their_eyes():
         for domain, method in (("GRAPE", "constant"), ("phantom CFP", "template"))
         for group in (*"SNIT", "mean")
     ]  # fmt: skip
-    wide = beside.beside_grape(pd.DataFrame(rows))
+    wide = published_and_ours.beside_grape(pd.DataFrame(rows))
     labelled(wide, 1)
     wide = wide.set_index("GRAPE")
     assert wide.loc["Mean (µm)", "Published, edition unstated (GRAPE): L1 only"] == "20.12"
@@ -147,10 +149,10 @@ def test_grape_levels_stand_beside_each_other_with_their_eyes():
     assert eyes["Obtained (GRAPE): constant"] == "95"
     assert eyes["Published, edition unstated (GRAPE): L1 only"] == "243"
     assert "template" not in " ".join(wide)
-    caption = beside.beside_grape(pd.DataFrame(rows)).attrs["caption"]
+    caption = published_and_ours.beside_grape(pd.DataFrame(rows)).attrs["caption"]
     assert "243 eyes published, 95 obtained" in caption
     none = pd.DataFrame(rows).assign(domain="phantom CFP")
-    wide = beside.beside_grape(none)
+    wide = published_and_ours.beside_grape(none)
     assert (wide["Obtained (GRAPE): not evaluated"] == "—").all()
     assert "none obtained" in wide.attrs["caption"]
 
@@ -162,6 +164,6 @@ def test_changing_a_published_cell_changes_the_table(obtained, monkeypatch):
         return rows.assign(value=np.where(one & (rows.metric == "mae"), 19.79, rows["value"]))
 
     monkeypatch.setattr(published, "load", changed)
-    wide = beside.beside_table1(*obtained)
+    wide = published_and_ours.beside_table1(*obtained)
     row = only(wide[wide["Backbone (published)"] == "ImageNet ViT-B/16"], Protocol="structured")
     assert row[f"{SUBMISSION}: MAE (%)"] == "0.0"
