@@ -59,7 +59,7 @@ def predict(
 def _draw_pages(done, reference, card: dict, folder: Path) -> None:
     """Draw the page of each eye; its file is named after the photograph, the page is not."""
     from analysis.reports import eye as eye_report
-    from rnfl.imaging import crops
+    from rnfl.imaging.crops import read as read_picture
     from rnfl.storage.progress import progress
 
     number = len(str(len(done.requests)))
@@ -67,7 +67,7 @@ def _draw_pages(done, reference, card: dict, folder: Path) -> None:
     for i, (request, disc, profile) in enumerate(
         progress(items, "drawing pages", total=len(done.requests)), start=1
     ):
-        photo = crops.read(request.path)
+        photo = read_picture(request.path)
         eye = eye_report.Eye(photo, request.laterality, disc, request.width_mm, profile)
         title = f"eye {i} of {len(done.requests)}"
         page = eye_report.draw(eye, reference, card, title)

@@ -13,6 +13,7 @@ import pandas as pd
 
 from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import ANGLES, CLOCK_HOURS, QUADRANTS, SECTORS, sector_means
+from rnfl.imaging import crops as pictures  # a parameter says whether they are crops already
 from rnfl.imaging.disc import Disc
 from rnfl.inference.photographs import Request
 from rnfl.storage import provenance
@@ -82,11 +83,11 @@ def read(
 
     def attempt(request: Request) -> tuple[np.ndarray, Disc] | str:
         try:
-            photo = crops.read(request.path)
+            photo = pictures.read(request.path)
             if crops:
-                return crops.prepare_crop(photo, request.laterality)
+                return pictures.prepare_crop(photo, request.laterality)
             eye = request.laterality, request.centre, request.width_mm
-            return crops.prepare(photo, *eye, framing)
+            return pictures.prepare(photo, *eye, framing)
         except Excluded as excluded:
             return str(excluded)
 

@@ -88,7 +88,7 @@ class FineTuning(loop.Training):
     ):
         self.model, self.train, self.val = model, train, val
         self.protocol, self.config, self.check = protocol, config, check
-        self.name, self.checkpoint_seconds = config.slug, config.checkpoint_seconds
+        self.checkpoint_seconds = config.checkpoint_seconds
         self.remedy = f"Lower lr_scale (now {config.lr_scale:g}) or look for bad labels"
         self.device = train.device
         self.decided = decide_precision(config.precision, self.device, model.backbone.embed_dim)
@@ -96,6 +96,10 @@ class FineTuning(loop.Training):
         self.optimizer = torch.optim.AdamW(groups, fused=True)
         self.per_epoch = -(-len(train) // config.batch_size)
         self.n_steps = config.epochs * self.per_epoch
+
+    @property
+    def name(self) -> str:  # only when there is something to say of it
+        return self.config.slug
 
     def begin(self, progress: Progress, folder: Path, stop: Stop) -> None:
         given = self.model.backbone, self.train, self.val, self.config, self.precision

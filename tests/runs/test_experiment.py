@@ -342,7 +342,7 @@ def test_a_deleted_dataset_is_a_clear_error(result):
     name = "phantom-slo-9"
     with raises(ValueError, match=rf"'{name}' is not in .*rnfl\.prepare\('{name}'\)"):
         run(replace(CONFIG, dataset=name), silent)
-    with raises(ValueError, match=r"'gone' is unknown.*rnfl\.write"):
+    with raises(ValueError, match=r"'gone' is not in .*expected phantom.*rnfl\.write"):
         run_grid([replace(CONFIG, dataset="gone")])
 
 
