@@ -67,6 +67,13 @@ def test_throughput_compares_precisions_and_feeds(tmp_path, monkeypatch):
         assert_positive(values)
 
 
+def test_retrained(tmp_path):
+    record = smoke("retrained", tmp_path)
+    assert_says_where_it_comes_from(record)
+    (row,) = record["rows"]
+    assert row["here"] > 0 and row["committed"] is None  # a smoke run is in no committed table
+
+
 def test_growth(tmp_path, monkeypatch):
     import growth
 
