@@ -193,6 +193,19 @@ def measured(name):
     return record
 
 
+def test_another_machine(results):
+    record = measured("retrained")
+    greatest = dict(record["greatest"])
+    classifier = greatest.pop("phantom_cls, freeze_33pct")
+    assert f"within {classifier:.2f} µm where a classifier was the start" in results
+    assert f"and within {max(greatest.values()):.2f} µm otherwise" in results
+    colour = [row["here"] for row in record["rows"] if "-cfp-" in row["run"]]
+    worst, *others = sorted(colour, reverse=True)
+    assert f"there: {worst:.1f} µm, the other two seeds" in results
+    assert f"{others[0]:.1f} and {others[1]:.1f}." in results
+    assert abs(worst - record["template"]) < 0.5  # "never left the template"
+
+
 def test_speed(readme):
     ratios = measured("throughput")["ratios"]
     shown = " / ".join(f"{ratios[f'ViT-{size}/16']:.1f}" for size in "SBL")
