@@ -217,6 +217,19 @@ def test_speed(readme):
     assert feed["waiting"][0]["waiting %"] < 0.1 and "under 0.1 % of a training step" in readme
 
 
+def test_auto_precision_is_as_fast_as_the_better_one(readme):
+    record = measured("throughput-quick")
+    assert "amx_bf16" not in record["machine"]["extensions"]
+    fp32, auto = (
+        " / ".join(f"{row[f'{kind} img/s']:.1f}" for row in record["rows"])
+        for kind in ("fp32", "ours")
+    )
+    best = [row["auto of best"] for row in record["rows"]]
+    assert min(best) >= 0.95
+    shown = " / ".join(f"{ratio:.2f}" for ratio in best)
+    assert f"{fp32} and {auto}; `auto` against the faster of fp32 and bf16: {shown}" in readme
+
+
 def test_bootstrap_is_as_fast_as_said(readme):
     record = measured("bootstrap")
     sums, others = (record["ratios"][f"{kind}, first"] for kind in ("sums", "non-linear"))
