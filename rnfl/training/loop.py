@@ -56,6 +56,7 @@ class Training(ABC):
     watched: str
     remedy: str
 
+    # Not abstract: pretraining has nothing to begin with.
     def begin(self, progress: Progress, folder: Path, stop: Stop) -> None:  # noqa: B027
         """Prepare what only a training needs that is not over yet."""
 
