@@ -10,7 +10,8 @@ from rnfl.storage.paths import project_root
 
 ROOT = project_root()
 MODULES = sorted(p for package in ("rnfl", "analysis") for p in (ROOT / package).rglob("*.py"))
-FOLDERS = ("rnfl", "analysis", "notebooks", "tests", "figures", "data/published", "data/results")
+FOLDERS = ("rnfl", "analysis", "notebooks", "tests", "figures", "data/published", "data/external",
+           "data/results")  # fmt: skip
 TEXT = {".py", ".md", ".ipynb", ".toml", ".yml", ".yaml", ".cff", ".json", ".csv", ".tex", ""}
 LEFT_BEHIND = re.compile(r"/(?:home|root|Users|work|tmp)/\w|\b(?:TODO|FIXME)\b")
 
