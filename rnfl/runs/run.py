@@ -127,7 +127,7 @@ def _learn(
     )
     outcome = {
         "val_target": fitted.target,
-        **predict.mean_error(table, prepared, rows["test"]),
+        **predict.reported_error(table, prepared, rows["test"]),
         **{f"n_{split}": len(rows[split]) for split in schema.SPLITS},
         "n_unlabelled": len(prepared) - sum(map(len, rows.values())),
     }

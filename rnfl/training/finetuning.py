@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rnfl.core import metrics
 from rnfl.training import distributed, frozen_prefix, loop, protocols
 from rnfl.training.augmentation import epoch_order
 from rnfl.training.batches import Batch, Batches
 from rnfl.training.devices import decide_precision
-from rnfl.training.predict import mean_quadrant_mae, predict
+from rnfl.training.predict import mean_error, predict
 from rnfl.training.protocols import Protocol
 from rnfl.training.signals import Stop
 from rnfl.training.state import Progress, learnt, restore
@@ -163,6 +162,4 @@ def validation_mae(model: nn.Module, val: Batches, precision: str) -> float:
     prediction = distributed.gathered(predict(model, own, precision), len(val)).cpu().numpy()
     if not np.isfinite(prediction).all():
         return float("nan")
-    if val.target == "quadrants":
-        return mean_quadrant_mae(prediction, val.quadrants.cpu().numpy())
-    return metrics.mae(prediction, val.profiles.cpu().numpy())
+    return mean_error(prediction, val.labels.cpu().numpy())

@@ -1,4 +1,11 @@
-"""Losses on profiles and quadrant means in µm: pure functions that ignore missing (NaN) targets."""
+"""Losses on profiles and quadrant means in µm: pure functions that ignore missing (NaN) targets.
+
+The mean loss of a batch is the sum over its valid entries, divided once by how many there are. A
+part of a batch, be it a micro-batch or what one of several processes computes, cannot know that
+number: it is told by ``counts``, so that an angle weighs the same in whichever part it falls.
+"""
+
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,18 +17,43 @@ from rnfl.core.geometry import QUADRANTS
 AVERAGES = torch.tensor(np.stack([m / m.sum() for m in QUADRANTS.values()], 1)).float()
 
 
-def l1(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute error (µm) over the valid entries of profiles (B, 360) or quadrants (B, 4)."""
+class Counts(NamedTuple):
+    """What the sums of a batch are divided by, each a Tensor ()."""
+
+    angles: Tensor
+    differences: Tensor  # from one valid angle to the next
+    shapes: Tensor  # eyes with a correlation: two valid angles or more
+    quadrants: Tensor
+    with_profile: Tensor  # eyes
+    with_quadrants: Tensor
+
+
+def count_valid(profiles: Tensor, quadrants: Tensor | None = None) -> Counts:
+    """Count what is valid in profiles (B, 360) and quadrants (B, 4)."""
+    valid = ~profiles.isnan()
+    measured = valid[:, :0] if quadrants is None else ~quadrants.isnan()
+    differences, shapes = (valid & valid.roll(1, 1)).sum(), (valid.sum(1) >= 2).sum()
+    eyes = (labels.any(1).sum() for labels in (valid, measured))
+    return Counts(valid.sum(), differences, shapes, measured.sum(), *eyes)
+
+
+def l1(prediction: Tensor, target: Tensor, n: Tensor | None = None) -> Tensor:
+    """Mean absolute error (µm) over the valid entries of profiles (B, 360) or quadrants (B, 4).
+
+    ``n`` is what to divide by, where it is not the number of these entries.
+    """
     valid = ~target.isnan()
     error = (prediction - torch.where(valid, target, prediction.detach())).abs()
-    return error.sum() / valid.sum().clamp(min=1)
+    return _divided(error.sum(), valid.sum() if n is None else n)
 
 
-def pearson(prediction: Tensor, target: Tensor, eps: float = 1e-6) -> Tensor:
+def pearson(
+    prediction: Tensor, target: Tensor, n: Tensor | None = None, eps: float = 1e-6
+) -> Tensor:
     """Mean over eyes of 1 - r between the predicted and the true profile of an eye.
 
     A flat profile has no correlation and counts as r = 0; an eye with fewer than two valid
-    angles is left out.
+    angles is left out. ``n`` is what to divide by, where it is not the number of eyes left.
     """
     valid = ~target.isnan()
     count = valid.sum(1, keepdim=True)
@@ -30,21 +62,21 @@ def pearson(prediction: Tensor, target: Tensor, eps: float = 1e-6) -> Tensor:
     # eps under the root keeps the gradient finite for a flat profile.
     r = (x * y).sum(1) / ((x.square().sum(1) + eps) * (y.square().sum(1) + eps)).sqrt()
     counted = count.squeeze(1) >= 2
-    return ((1 - r) * counted).sum() / counted.sum().clamp(min=1)
+    return _divided(((1 - r) * counted).sum(), counted.sum() if n is None else n)
 
 
-def gradient_l1(prediction: Tensor, target: Tensor) -> Tensor:
+def gradient_l1(prediction: Tensor, target: Tensor, n: Tensor | None = None) -> Tensor:
     """L1 (µm/degree) between the circular derivatives ∇T(θ) = T(θ) - T(θ-1)."""
-    return l1(prediction - prediction.roll(1, 1), target - target.roll(1, 1))
+    return l1(prediction - prediction.roll(1, 1), target - target.roll(1, 1), n)
 
 
-def quadrant_l1(prediction: Tensor, quadrants: Tensor) -> Tensor:
+def quadrant_l1(prediction: Tensor, quadrants: Tensor, n: Tensor | None = None) -> Tensor:
     """L1 (µm) between the quadrant means of predicted profiles (B, 360) and measured ones (B, 4).
 
     Any shape with these means is as good as any other: a network that learns from nothing else has
     its shape within a quadrant from where it started.
     """
-    return l1(prediction @ AVERAGES.to(prediction, non_blocking=True), quadrants)
+    return l1(prediction @ AVERAGES.to(prediction, non_blocking=True), quadrants, n)
 
 
 def supervised(
@@ -53,29 +85,40 @@ def supervised(
     quadrants: Tensor | None,
     lambda_pearson: float = 0.0,
     lambda_gradient: float = 0.0,
+    counts: Counts | None = None,
 ) -> Tensor:
-    """``combined`` for eyes with a profile, ``quadrant_l1`` for the others; each eye counts once.
+    """``combined`` for eyes with a profile, ``quadrant_l1`` for the others, averaged over eyes.
 
     ``quadrants`` (B, 4) are NaN for eyes with a profile, None where no eye has them in its place.
     """
-    on_profiles = combined(prediction, profiles, lambda_pearson, lambda_gradient)
+    counts = counts or count_valid(profiles, quadrants)
+    on_profiles = combined(prediction, profiles, lambda_pearson, lambda_gradient, counts)
     if quadrants is None:
         return on_profiles
-    with_profile, with_quadrants = ((~t.isnan()).any(1).sum() for t in (profiles, quadrants))
-    total = with_profile * on_profiles + with_quadrants * quadrant_l1(prediction, quadrants)
-    return total / (with_profile + with_quadrants).clamp(min=1)
+    on_quadrants = quadrant_l1(prediction, quadrants, counts.quadrants)
+    total = counts.with_profile * on_profiles + counts.with_quadrants * on_quadrants
+    return _divided(total, counts.with_profile + counts.with_quadrants)
 
 
 def combined(
-    prediction: Tensor, target: Tensor, lambda_pearson: float = 0.0, lambda_gradient: float = 0.0
+    prediction: Tensor,
+    target: Tensor,
+    lambda_pearson: float = 0.0,
+    lambda_gradient: float = 0.0,
+    counts: Counts | None = None,
 ) -> Tensor:
     """L1 + λp·(1 - Pearson) + λg·L1(∇T): the loss of every protocol (paper, Methods)."""
-    loss = l1(prediction, target)
+    counts = counts or count_valid(target)
+    loss = l1(prediction, target, counts.angles)
     if lambda_pearson:
-        loss = loss + lambda_pearson * pearson(prediction, target)
+        loss = loss + lambda_pearson * pearson(prediction, target, counts.shapes)
     if lambda_gradient:
-        loss = loss + lambda_gradient * gradient_l1(prediction, target)
+        loss = loss + lambda_gradient * gradient_l1(prediction, target, counts.differences)
     return loss
+
+
+def _divided(total: Tensor, n: Tensor) -> Tensor:
+    return total / torch.where(n > 0, n, 1)
 
 
 def _centred(values: Tensor, valid: Tensor, count: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rnfl.core import metrics, schema
-from rnfl.core.geometry import N_ANGLES, quadrant_means
+from rnfl.core.geometry import N_ANGLES, QUADRANTS, quadrant_means
 from rnfl.datasets.prepared import Prepared
 from rnfl.training import batches
 from rnfl.training.batches import Batches
@@ -66,25 +66,31 @@ def predictions_table(
     )
 
 
-def mean_quadrant_mae(prediction: np.ndarray, quadrants: np.ndarray) -> float:
-    """Return the mean of the four quadrants' errors, µm; quadrants nobody measured do not count.
+def mean_error(prediction: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean absolute error over valid labels, µm, as the training loss has it.
+
+    Each measured angle or quadrant counts once, so an eye counts by what was measured of it.
+    Published errors give eyes the same weight instead (:mod:`rnfl.core.metrics`).
 
     Parameters
     ----------
     prediction : ndarray (n, 360), µm
-        Predicted profiles.
-    quadrants : ndarray (n, 4), µm, NaN where missing
-        Measured means of S, N, I, T.
+    labels : ndarray (n, 360) or (n, 4), µm, NaN where missing
+        Profiles, or quadrant means S, N, I, T.
     """
-    errors = metrics.quadrant_mae(quadrant_means(prediction), quadrants)
-    return float(np.nanmean(errors)) if np.isfinite(errors).any() else np.nan
+    if labels.shape[1] == len(QUADRANTS):
+        errors, axis = metrics.quadrant_mae(quadrant_means(prediction), labels), 0
+    else:
+        errors, axis = metrics.mae_per_eye(prediction, labels), 1
+    measured = np.isfinite(labels).mean(axis=axis)
+    return float(np.average(np.nan_to_num(errors), weights=measured)) if measured.any() else np.nan
 
 
-def mean_error(table: pd.DataFrame, prepared: Prepared, rows: np.ndarray) -> dict:
+def reported_error(table: pd.DataFrame, prepared: Prepared, rows: np.ndarray) -> dict:
     """Return ``test_mae`` (µm) of a predictions table of ``rows`` and its ``target``.
 
-    The target is 'profile', or 'quadrants' where no eye has a profile; both are None where there is
-    nothing to compare with.
+    The target is 'profile', or 'quadrants' where no eye has a profile: then the error is the mean
+    of the four quadrants' errors. Both are None where there is nothing to compare with.
     """
     prediction, profiles = (schema.matrix(table, name) for name in ("prediction", "target"))
     if np.isfinite(profiles).any():
@@ -92,4 +98,5 @@ def mean_error(table: pd.DataFrame, prepared: Prepared, rows: np.ndarray) -> dic
     quadrants = batches.measured_quadrants(prepared, rows)
     if quadrants is None:
         return {"target": None, "test_mae": None}
-    return {"target": "quadrants", "test_mae": mean_quadrant_mae(prediction, quadrants)}
+    errors = metrics.quadrant_mae(quadrant_means(prediction), quadrants)
+    return {"target": "quadrants", "test_mae": float(np.nanmean(errors))}

@@ -81,26 +81,36 @@ class Step:
         # Dropout draws from the global state, so that is what a step must set.
         place = (distributed.rank(),) if distributed.rank() else ()
         random = torch.manual_seed(mixed_seed(self.config.seed, number, 1, *place))
+        counts = distributed.total(torch.stack(losses.count_valid(*batch[1:]))).double()
         total = torch.zeros((), device=batch[1].device)
         parts = list(_split(batch, at_once))
         for part in parts[:-1]:
             with distributed.gradients_stay(self.network):
-                total += self._part(part, n, random)
-        return total + self._part(parts[-1], n, random)
+                total += self._part(part, n, random, counts)
+        return total + self._part(parts[-1], n, random, counts)
 
-    def _part(self, part: Batch, n: int, random: torch.Generator) -> Tensor:
-        loss = len(part[1]) * self._mean_loss(self.network, part, random)
+    def _part(self, part: Batch, n: int, random: torch.Generator, counts: Tensor) -> Tensor:
+        # Sums over the part are divided by its even share of the batch's counts, then weighted by
+        # that share: together once by the counts, to the last bit as a mean where none is missing.
+        share = losses.Counts(*(counts * len(part[1]) / n).float())
+        loss = len(part[1]) * self._mean_loss(self.network, part, random, share)
         (loss * distributed.size() / n).backward()
         return loss.detach()
 
-    def _mean_loss(self, network: nn.Module, part: Batch, random: torch.Generator) -> Tensor:
+    def _mean_loss(
+        self,
+        network: nn.Module,
+        part: Batch,
+        random: torch.Generator,
+        counts: losses.Counts | None = None,
+    ) -> Tensor:
         images, profiles, quadrants = as_float(part)
         if images.ndim == 4:  # tokens of a prefix are augmented already
             images = augmented(images, self.config.augment, random)
         with autocast(images.device, self.precision):
             prediction = network(images)
         weights = self.protocol.lambda_pearson, self.protocol.lambda_gradient
-        return losses.supervised(prediction, profiles, quadrants, *weights)
+        return losses.supervised(prediction, profiles, quadrants, *weights, counts)
 
     def _first_size(self, batch: Batch) -> int:
         if self.config.micro_batch != "auto":

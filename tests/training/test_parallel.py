@@ -7,9 +7,10 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import torch
-from pytest import MonkeyPatch, approx, fixture, raises
+from pytest import MonkeyPatch, approx, fixture, mark, raises
 from safetensors.torch import load_file
 from training_data import make_dataset
 
@@ -70,7 +71,7 @@ def in_two_processes(config, script=SCRIPT, ends=(0, 0)):
     return said
 
 
-def alone(config, patch):
+def alone(config):
     from rnfl.models import regressor as model
 
     original = model.RNFLRegressor.__init__
@@ -83,13 +84,20 @@ def alone(config, patch):
         return rnfl.run(config, report=lambda row: None)
 
 
-def test_same_loss_curve_at_the_same_effective_batch(root, tmp_path):
-    expected = alone(CONFIG, root)
+# Eyes that lack no angle, a few, or almost all.
+UNEVEN = np.linspace(0, 0.99, 22)[:, None] ** 0.3
+
+
+@mark.parametrize(("dataset", "missing"), [("tiny-slo", 0.0), ("tiny-gaps", UNEVEN)])
+def test_same_loss_curve_at_the_same_effective_batch(root, tmp_path, dataset, missing):
+    make_dataset(dataset, n=22, missing=missing)
+    config = replace(CONFIG, dataset=dataset)
+    expected = alone(config)
     with MonkeyPatch.context() as patch:
         patch.setenv("RNFL_DATA", str(tmp_path))
-        make_dataset(n=22)
-        first, second = in_two_processes(CONFIG)
-        result = results.find_run(CONFIG)
+        make_dataset(dataset, n=22, missing=missing)
+        first, second = in_two_processes(config)
+        result = results.find_run(config)
     assert result.run_id == expected.run_id and result.folder != expected.folder
     columns = ["epoch", "step", "train_loss", "val_mae", "lr_encoder", "lr_head"]
     pd.testing.assert_frame_equal(

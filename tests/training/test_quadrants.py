@@ -144,10 +144,10 @@ def test_eyes_without_any_label_are_left_out_and_counted(root):
 def test_validation_leaves_out_quadrants_that_nobody_measured(labels):
     prediction, _, quadrants = labels
     error = np.abs(geometry.quadrant_means(prediction).to_numpy() - quadrants)
-    expected = np.nanmean(error, axis=0).mean()
-    assert predict.mean_quadrant_mae(prediction, quadrants) == approx(expected, rel=1e-5)
+    assert predict.mean_error(prediction, quadrants) == approx(np.nanmean(error), rel=1e-5)
     quadrants[:, 1] = np.nan
-    assert np.isfinite(predict.mean_quadrant_mae(prediction, quadrants))
+    assert np.isfinite(predict.mean_error(prediction, quadrants))
+    assert np.isnan(predict.mean_error(prediction, quadrants * np.nan))
 
 
 def test_continues_exactly_with_quadrants(root, tmp_path, monkeypatch):
