@@ -191,6 +191,17 @@ def flip_profile(profile: np.ndarray) -> np.ndarray:
     return _check_profile(profile)[..., -ANGLES % N_ANGLES]
 
 
+def flip_quadrants(quadrants: np.ndarray) -> np.ndarray:
+    """Return quadrant means (..., 4) of eyes turned upside down: superior is inferior.
+
+    Examples
+    --------
+    >>> flip_quadrants(np.array([1, 2, 3, 4]))
+    array([3, 2, 1, 4])
+    """
+    return quadrants[..., [2, 1, 0, 3]]
+
+
 def rotate_profile(profile: np.ndarray, degrees: int) -> np.ndarray:
     """Return profiles (..., 360) with what lay at θ moved to θ + ``degrees``.
 

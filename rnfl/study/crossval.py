@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from rnfl import datasets
 from rnfl.core import schema, splits
+from rnfl.runs.results import RunResult
 from rnfl.runs.tables import predictions_of
 from rnfl.study.baselines import FOLDS
 from rnfl.study.grid import run_grid
@@ -39,7 +41,9 @@ def out_of_fold(
     -------
     dict of int to DataFrame
         By fold seed, a quadrant frame (:func:`rnfl.core.schema.quadrant_frame`, µm) of all eyes in
-        the order of the dataset; ``run_id`` is ``<slug>-<k>-folds-s<seed>``.
+        the order of the dataset; ``run_id`` is ``<slug>-<k>-folds-s<seed>``. ``fold`` holds an
+        eye; ``inner_error`` is the mean absolute error (µm, of quadrants) in the cross-validation
+        within the eyes its readout learnt from, and NaN for networks, which validate otherwise.
 
     Raises
     ------
@@ -53,8 +57,38 @@ def out_of_fold(
     results = iter(run_grid([one for folds in configs.values() for one in folds], engine))
     frames = {}
     for seed, folds in configs.items():
-        table = predictions_of([next(results) for _ in folds])
+        made = [next(results) for _ in folds]
+        table = predictions_of(made)
+        sizes = [len(one.predictions) for one in made]
+        inner = pd.DataFrame(
+            {
+                "fold": np.repeat(range(k), sizes),
+                "inner_error": np.repeat([_inner_error(one) for one in made], sizes),
+            },
+            index=table["eye_id"],
+        )
         table["run_id"] = f"{replace(config, split='own').slug}-{k}-folds-s{seed}"
         table = table.set_index("eye_id").loc[samples["eye_id"]].reset_index()
-        frames[seed] = schema.quadrant_frame(table, samples)
+        frames[seed] = schema.quadrant_frame(table, samples).join(inner, on="eye_id")
     return frames
+
+
+def _inner_error(result: RunResult) -> float:
+    """Return what ``inner_error`` is for the eyes that a run was tested on.
+
+    Raises
+    ------
+    ValueError
+        For a readout of profiles that did not record it.
+    """
+    if result.config.protocol.solver != "ridge":
+        return np.nan
+    row = result.history.iloc[0]
+    if "val_quadrant_mae" in row:
+        return row["val_quadrant_mae"]
+    if result.summary["val_target"] == "quadrants":  # then the two are one number
+        return row["val_mae"]
+    raise ValueError(
+        f"{result.folder}: its history has no val_quadrant_mae, by which methods are chosen; "
+        f"remove the folder, and it is solved again"
+    )

@@ -6,7 +6,7 @@ eyes, and none knows the level of the other dataset.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,11 +21,8 @@ from rnfl.runs import restore, results
 from rnfl.runs.results import RunResult
 from rnfl.study import baselines
 
-# (images (n, H, W[, 3]), quadrants (n, 4) µm, patients (n,)) -> (images (m, ...) -> (m, 4) µm)
-Baseline = Callable[[np.ndarray, np.ndarray, np.ndarray], baselines.Predictor]
-
 LINEAR = "PCA + ridge"  # the baseline that models are compared with, eye by eye
-BASELINES: dict[str, Baseline] = {
+BASELINES: dict[str, baselines.Fit] = {
     "constant": baselines.fit_constant,
     LINEAR: baselines.fit_pca_ridge,
 }
@@ -111,7 +108,7 @@ def _cell(row: pd.Series) -> str:
 def compare(
     found: Sequence[RunResult],
     dataset: str,
-    fitted: Mapping[str, Baseline] | None = None,
+    fitted: Mapping[str, baselines.Fit] | None = None,
     drop_shared: bool = False,
 ) -> Comparison:
     """Predict all eyes of a dataset with models trained elsewhere, and with baselines.
@@ -121,7 +118,7 @@ def compare(
     found : sequence of RunResult
     dataset : str
         Prepared dataset to predict.
-    fitted : mapping of str to Baseline, optional
+    fitted : mapping of str to baselines.Fit, optional
         By default :data:`BASELINES`; fitted once to each dataset that the runs were trained on.
     drop_shared : bool
         Leave out patients that a model has learnt from, in place of refusing.

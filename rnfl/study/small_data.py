@@ -73,9 +73,11 @@ def frames(study: Preset, dataset: str, start: RunResult) -> dict[str, pd.DataFr
     """
     prepared, k, seeds = datasets.load(dataset), study.folds, study.fold_seeds
     simple = {"constant": baselines.constant, "PCA + ridge": baselines.pca_ridge}
+    inner = study.seeds[0]  # the readouts' inner folds too
     made = {
         name: pd.concat(
-            [predict(prepared, k, seed).assign(run_id=f"{name}, folds {seed}") for seed in seeds]
+            predict(prepared, k, seed, inner).assign(run_id=f"{name}, folds {seed}")
+            for seed in seeds
         )
         for name, predict in simple.items()
     }

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from rnfl.core.geometry import QUADRANTS, flip_profile, quadrant_means
+from rnfl.core.geometry import flip_profile, flip_quadrants, quadrant_means
 from rnfl.datasets.phantom.eyes import population
 from rnfl.datasets.prepared import Prepared
 from rnfl.models.backbone import Backbone
@@ -69,8 +69,7 @@ def encode(data: Batches) -> Code:
         profiles = np.stack([eye.profile for eye in population(SHAPES)])
         known = np.column_stack([np.ones(SHAPES), quadrant_means(profiles)])
         solution = np.linalg.lstsq(known, profiles, rcond=None)[0]
-        order = [list(QUADRANTS).index({"S": "I", "I": "S"}.get(q, q)) for q in QUADRANTS]
-        return Code(labels, labels[:, order], solution[1:], solution[0], exact=True)
+        return Code(labels, flip_quadrants(labels), solution[1:], solution[0], exact=True)
     mean = labels.mean(axis=0)
     k = min(COMPONENTS, len(labels) - 1)
     components = np.linalg.svd(labels - mean, full_matrices=False)[2][:k]
@@ -103,16 +102,26 @@ def learning_rows(prepared: Prepared, rows: dict[str, np.ndarray]) -> dict[str, 
 
 
 def progress(model: Readout, solved: ridge.Ridge, data: Batches, seconds: float) -> Progress:
-    """Return a readout's fit as the one epoch of a history: errors in µm, no learning rates."""
+    """Return a readout's fit as the one epoch of a history: errors in µm, no learning rates.
+
+    ``val_quadrant_mae`` is the error of quadrant means in the inner cross-validation, whatever the
+    labels are.
+    """
     predicted = predict(model, data).cpu().numpy()
     labels = data.labels.cpu().numpy()
+    quadrants = float(solved.errors.min())
     if data.target == "quadrants":
         predicted = quadrant_means(predicted).to_numpy()
+    else:
+        decoder, offset = (part.cpu().numpy() for part in (model.decoder, model.offset))
+        held_out = quadrant_means(solved.held_out @ decoder + offset)
+        quadrants = float((held_out - quadrant_means(labels)).abs().to_numpy().mean())
     row = {
         "epoch": 0,
         "step": 0,
         "train_loss": float(np.abs(predicted - labels).mean()),
         "val_mae": float(solved.errors.min()),
+        "val_quadrant_mae": quadrants,
         "lr_encoder": 0.0,
         "lr_head": 0.0,
         "seconds": seconds,

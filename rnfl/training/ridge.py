@@ -40,6 +40,8 @@ class Ridge:
         The one chosen.
     errors : ndarray (penalties,)
         Mean absolute error in the inner cross-validation, in the unit of what was measured.
+    held_out : ndarray (n, k)
+        Each training eye's label as the other inner folds predict it, under the penalty chosen.
     """
 
     level: np.ndarray
@@ -47,6 +49,7 @@ class Ridge:
     weights: list[np.ndarray]
     penalty: float
     errors: np.ndarray
+    held_out: np.ndarray
 
     def predict(self, blocks: Sequence[np.ndarray]) -> np.ndarray:
         """Return labels (m, k) of features, each block (m, d)."""
@@ -107,12 +110,13 @@ def fit(
     decode, truth = measured or (np.asarray, labels)
     everyone = np.arange(n)
     fold = folds_by_patient(list(patients), k, seed)
-    errors = np.zeros(len(penalties))
+    errors, held_out = np.zeros(len(penalties)), np.empty((len(penalties), *labels.shape))
     for i in range(k):
         train, held = everyone[fold != i], everyone[fold == i]
-        predicted = _predict(grams, both, n, train, held, penalties)
+        held_out[:, held] = predicted = _predict(grams, both, n, train, held, penalties)
         errors += np.abs(decode(predicted) - truth[held]).sum(axis=(1, 2))
-    penalty = float(penalties[np.argmin(errors)])
+    best = np.argmin(errors)
+    penalty = float(penalties[best])
 
     means, weights = [], []
     centre = _centring(n, len(both), everyone)
@@ -122,7 +126,7 @@ def fit(
         means.append(x.mean(axis=0))
         parts = [(part.T @ shares).astype(np.float32) for part in _parts(x, y)]
         weights.append(np.concatenate(parts))
-    return Ridge(labels.mean(axis=0), means, weights, penalty, errors / truth.size)
+    return Ridge(labels.mean(axis=0), means, weights, penalty, errors / truth.size, held_out[best])
 
 
 def bytes_needed(n: int, widths: Sequence[int], k: int, mirrored: bool = True) -> int:
@@ -181,7 +185,7 @@ def _dual(
     gram: np.ndarray, labels: np.ndarray, penalty: float | np.ndarray
 ) -> tuple[np.ndarray, float]:
     """Return the dual weights (…, rows, k) for each penalty, and the gram's mean diagonal."""
-    scale = max(np.trace(gram) / len(gram), np.finfo(float).tiny)
+    scale = np.trace(gram) / len(gram) or 1.0  # 0: features that are the same for every eye
     values, vectors = np.linalg.eigh(gram / scale)
     shrunk = 1 / (np.maximum(values, 0) + np.asarray(penalty)[..., None])
     return vectors @ (shrunk[..., None] * (vectors.T @ labels)), scale

@@ -18,7 +18,6 @@ from rnfl.core.splits import (
     nested_fraction,
     patient_split,
 )
-from rnfl.study import baselines
 
 
 @pytest.fixture
@@ -109,12 +108,6 @@ def test_a_run_of_a_fold_tests_on_it_and_validates_on_the_next(eyes):
         assert set(folds[label == "train"]) == set(range(5)) - {fold, (fold + 1) % 5}
         patients = [set(eyes["patient_id"][label == name]) for name in ("train", "val", "test")]
         assert sum(map(len, patients)) == len(set.union(*patients)) == 600
-
-
-def test_folds_of_runs_are_those_of_the_baselines(eyes):
-    for fold, (_, test) in enumerate(baselines._folds(eyes["patient_id"].to_numpy(), 10, 2)):
-        label = divide(eyes, fold_name(fold, 10, 2))
-        assert np.flatnonzero(label == "test").tolist() == test.tolist()
 
 
 def test_all_trains_on_everybody_but_some_to_validate(eyes):

@@ -169,7 +169,8 @@ def test_each_eye_is_predicted_by_the_run_that_has_not_seen_its_patient(root):
             one = schema.quadrant_frame(result.predictions, prepared.samples).set_index("eye_id")
             of_all = frame.set_index("eye_id").loc[eyes, PRED]
             pd.testing.assert_frame_equal(of_all, one[PRED])
-    assert list(frames[1]) == list(constant)
+    assert list(frames[1]) == list(constant) and frames[1]["inner_error"].isna().all()
+    np.testing.assert_array_equal(frames[1]["fold"], constant["fold"])
     np.testing.assert_allclose(frames[1][TRUE], constant[TRUE])
     assert not np.allclose(frames[0][PRED], frames[1][PRED])
 

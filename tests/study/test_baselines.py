@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from rnfl import datasets
-from rnfl.core.splits import folds_by_patient
+from rnfl.core.splits import divide, fold_name, folds_by_patient
 from rnfl.study import baselines
 
 TRUE = ["true_S", "true_N", "true_I", "true_T"]
@@ -61,9 +61,50 @@ def test_constant_is_the_mean_of_the_other_folds():
 
 def test_quadrant_frame_columns():
     frame = baselines.pca_ridge(make(), k=4)
-    assert list(frame) == ["run_id", "eye_id", "patient_id", *PRED, *TRUE]
+    assert list(frame) == ["run_id", "eye_id", "patient_id", *PRED, *TRUE, "fold", "inner_error"]
     assert set(frame["run_id"]) == {"pca_ridge"} and not frame.isna().any().any()
     assert set(baselines.constant(make(), k=4)["run_id"]) == {"constant"}
+
+
+@pytest.mark.parametrize("baseline", [baselines.constant, baselines.pca_ridge])
+def test_folds_are_those_of_runs(baseline):
+    prepared = make(20)
+    fold = baseline(prepared, k=5, seed=2)["fold"]
+    for i in range(5):
+        label = divide(prepared.samples, fold_name(i, 5, 2))
+        assert ((label == "test").to_numpy() == (fold == i)).all()
+
+
+def test_the_inner_error_is_that_of_folds_within_the_training_eyes():
+    prepared = make(20)
+    truth = prepared.samples[["rnfl_S", "rnfl_N", "rnfl_I", "rnfl_T"]].to_numpy()
+    patients = prepared.samples["patient_id"].to_numpy()
+    inner = folds_by_patient(patients, 5, 7)
+    off = [np.abs(truth[inner == i] - truth[inner != i].mean(0)).sum() for i in range(5)]
+    learnt = baselines.fit_constant(prepared.images, truth, patients, seed=7)
+    assert learnt.error == pytest.approx(sum(off) / truth.size)
+    better = baselines.fit_pca_ridge(prepared.images, truth, patients, seed=7)
+    assert better.error < 0.5 * learnt.error
+    frame = baselines.constant(prepared, k=4, seed=1, inner_seed=7)
+    for i, rows in frame.groupby("fold"):
+        train = (frame["fold"] != i).to_numpy()
+        fitted = baselines.fit_constant(
+            prepared.images[train], truth[train], patients[train], seed=7
+        )
+        assert rows["inner_error"].unique() == pytest.approx([fitted.error])
+
+
+def test_an_eye_upside_down_is_another_example():
+    prepared = make()
+    truth = prepared.samples[["rnfl_S", "rnfl_N", "rnfl_I", "rnfl_T"]].to_numpy()
+    patients = prepared.samples["patient_id"].to_numpy()
+    taught = np.array(prepared.images)
+    taught[:, 28:] = 100  # of these eyes the upper half alone says something, of S alone
+    quadrants = truth * [1, 0, 0, 0] + [0, 70, 90, 65]
+    shown = np.array(prepared.images)
+    shown[:, :28] = 100
+    predicted = baselines.fit_pca_ridge(taught, quadrants, patients)(shown)
+    assert np.corrcoef(predicted[:, 2], truth[:, 2])[0, 1] > 0.9
 
 
 def test_pca_ridge_finds_a_linear_signal_that_the_constant_cannot():
@@ -134,7 +175,7 @@ def test_too_few_patients_are_named():
     with pytest.raises(ValueError, match="30 folds"):
         baselines.constant(prepared, k=30)
     images, one = np.asarray(prepared.images[:2]), np.array(["p0", "p0"])
-    with pytest.raises(ValueError, match="2 eyes of one patient or none: folds need 2 patients"):
+    with pytest.raises(ValueError, match="2 eyes of 1 patients to learn from: expected 2"):
         baselines.fit_pca_ridge(images, np.full((2, 4), 90.0), one)
 
 

@@ -15,7 +15,7 @@ from rnfl.core.geometry import QUADRANTS, flip_profile, quadrant_means
 from rnfl.models.backbone import build
 from rnfl.models.readout import Readout, tokens
 from rnfl.training import batches, ridge
-from rnfl.training.readout import encode, fit
+from rnfl.training.readout import encode, fit, progress
 
 CPU = torch.device("cpu")
 SWAPPED = [2, 1, 0, 3]
@@ -137,6 +137,24 @@ def test_a_readout_predicts_profiles_with_the_quadrants_of_its_regression(data):
     # A phantom's double hump within quadrants: not four flat steps.
     assert np.abs(np.diff(profiles, axis=1)).max() < 8
     assert profiles[:, QUADRANTS["S"]].std(axis=1).min() > 3
+
+
+@pytest.mark.parametrize("labels", ["quadrants", "profile"])
+def test_the_error_within_the_training_eyes_is_of_quadrants_whatever_the_labels(labels):
+    rows = range(24) if labels == "quadrants" else ()
+    eyes = make_dataset(labels, 24, colour=True, quadrants=rows)
+    patients = eyes.samples["patient_id"].to_numpy()
+    data = batches.load(eyes, np.arange(24), 112, CPU)
+    model, solved = fit([build("phantom_depth")], data, patients)
+    row = progress(model, solved, data, 1.0).history[0]
+    code, truth = encode(data), data.labels.numpy()
+    found, told = code.measure(solved.held_out), truth
+    if labels == "profile":
+        assert row["val_mae"] == pytest.approx(np.abs(found - truth).mean(), rel=1e-6)
+        found, told = quadrant_means(found).to_numpy(), quadrant_means(truth).to_numpy()
+    else:
+        assert row["val_mae"] == row["val_quadrant_mae"]
+    assert row["val_quadrant_mae"] == pytest.approx(np.abs(found - told).mean(), rel=1e-5)
 
 
 def test_it_learns_and_leaves_the_backbone_alone(data):
