@@ -3,7 +3,9 @@
 The published spread ``sigma_flat`` is large for any double hump, so a model that repeats one
 template looks healthy. ``sigma_between`` is what collapses then, and ``response_slope`` says how
 much of a true difference between eyes arrives in the prediction. Both miss a collapse to a few
-templates; ``template_distance`` (:mod:`analysis.collapse.templates`) does not.
+templates; ``template_distance`` (:mod:`analysis.collapse.templates`) does not. :func:`verdicts` is
+the one place that says, from intervals of both, whether a model has collapsed; beside it stands the
+rotation response (:mod:`analysis.collapse.rotation`).
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from analysis.collapse.templates import FEW, K, estimate_distance, true_distances
+from analysis.collapse.templates import FEW, MANY, K, estimate_distance, true_distances
 from analysis.resampling import DEFAULT, Resampling
 from analysis.resampling.conditions import (
     BY,
@@ -27,7 +29,16 @@ from analysis.resampling.conditions import (
 )
 from analysis.resampling.patient_sums import MetricFunction
 from rnfl.core import metrics
-from rnfl.core.nanstats import co_deviations, pair
+from rnfl.core.nanstats import co_deviations, divide, pair
+
+SPREAD = 0.5  # share of the labels' spread between eyes below which predictions are one template
+#: The distance to the nearest template, in units of the model's own spread and as a share of the
+#: same for the labels, below which predictions repeat a few shapes (ours). Of a trained phantom
+#: model's predictions that keep only one number per eye (their first component) it is 0.34 with 4
+#: templates and 0.11 with 16, of two numbers 0.54 and 0.33, of three 0.65 and 0.49; of 4, 8 or 16
+#: planted templates 0 with 16, of 4 or 8 with noise of 2 µm at each angle about 0.25 at the least.
+REPEATED = 1 / 3
+ONE, REPEATS, DIVERSE, UNDECIDED = "one template", "few templates", "diverse", "undecided"
 
 TARGET = "target"  # protocol of the rows that describe the measured profiles themselves
 
@@ -104,7 +115,7 @@ def collapse_table(
     predictions: pd.DataFrame,
     runs: pd.DataFrame | None = None,
     resampling: Resampling = DEFAULT,
-    k: int = K,
+    ks: Sequence[int] = (K, MANY),
 ) -> pd.DataFrame:
     """Return the measures of collapse of each condition, of the baselines and of the targets.
 
@@ -112,8 +123,10 @@ def collapse_table(
     ----------
     predictions, runs
         As in :func:`analysis.resampling.conditions.conditions`.
-    k : int
-        Templates that ``template_distance`` allows a model, see :mod:`analysis.collapse.templates`.
+    ks : sequence of int
+        Templates that a model is allowed: ``template_distance`` and its ratio to the labels' are
+        given for the first number, ``distance_share_<k>`` (that ratio over ``sigma_ratio``) for
+        each, see :mod:`analysis.collapse.templates`.
 
     Returns
     -------
@@ -126,16 +139,43 @@ def collapse_table(
     filled = np.where(np.isfinite(truth.target), truth.target, 0.0)  # masked again by the target
     key = {**dict.fromkeys(BY, NO_BACKBONE), "protocol": TARGET}
     table.append(Condition(key, (replace(truth, prediction=filled),)))
-    return pd.DataFrame(
-        [
+    true = [true_distances(table, k) for k in ks]
+    rows = []
+    for i, condition in enumerate(table):
+        found = estimate(condition, COLLAPSE, resampling)
+        for k, distances in zip(ks, true, strict=True):
+            near = estimate_distance(condition, distances[i], k, resampling)
+            share = zip(near["template_distance_ratio"], found["sigma_ratio"], strict=True)
+            found[f"distance_share_{k}"] = tuple(divide(*both) for both in share)
+            found |= near if k == ks[0] else {}
+        rows += [
             row(condition.key, metric, *values, condition.n, resampling)
-            for condition, true in zip(table, true_distances(table, k), strict=True)
-            for metric, values in (
-                *estimate(condition, COLLAPSE, resampling).items(),
-                *estimate_distance(condition, true, k, resampling).items(),
-            )
+            for metric, values in found.items()
         ]
-    )
+    return pd.DataFrame(rows)
+
+
+def verdicts(stats: pd.DataFrame) -> pd.Series:
+    """Return the verdict on each cell of :func:`collapse_table`, by backbone and protocol.
+
+    ``one template``: the spread between eyes is below half of the labels'. ``few templates``: the
+    distance to the nearest of 4 or of 16 templates is below a third of what the spread would make
+    of it. ``diverse``: neither can be. ``undecided``: the intervals allow both, or there are none.
+    A spread alone never makes a model diverse: four planted templates keep 66 % of the truth's.
+    """
+    wide = {
+        end: stats.pivot_table(
+            end, ["backbone", "protocol"], "metric", aggfunc="first", sort=False, dropna=False
+        ).reindex(columns=["sigma_ratio", f"distance_share_{K}", f"distance_share_{MANY}"])
+        for end in ("low", "high")
+    }
+    bound = np.array([SPREAD, REPEATED, REPEATED])
+    below, above = wide["high"] < bound, wide["low"] >= bound
+    out = pd.Series(UNDECIDED, wide["low"].index)
+    out[above.all(axis=1)] = DIVERSE
+    out[below.iloc[:, 1:].any(axis=1)] = REPEATS
+    out[below.iloc[:, 0]] = ONE
+    return out.drop(TARGET, level="protocol", errors="ignore")
 
 
 def curves_table(

@@ -29,6 +29,7 @@ from rnfl.core.metrics import template_profile
 from rnfl.core.nanstats import BLOCK, divide, mean, pair
 
 K = 4  # templates, as many as the phantom has severities (ours)
+MANY = 16  # templates that still are few for the hundreds of eyes of a test set (ours)
 FEW = "few templates"  # run_id and protocol of the planted collapse
 STARTS = 4  # k-means runs where eyes are many; the one with the least squared distance counts
 #: With fewer eyes, starts end in more different templates (1 to 8 % apart in distance with four

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from analysis.collapse import SPREAD
 from analysis.conclusions.claims import (
-    COLLAPSED,
+    MARGIN,
     arises,
     count,
     difference,
+    equivalent,
     level,
     listed,
     shown,
@@ -23,7 +25,7 @@ def loss_terms(table: pd.DataFrame, comparisons: pd.DataFrame) -> list[str]:
     ``table`` and ``comparisons`` are those of :func:`analysis.accuracy.ablation.statistics`, with
     ``lambda_pearson`` and ``lambda_gradient``.
     """
-    ratio = table[table["metric"] == "sigma_ratio"].groupby("protocol")["estimate"].mean()
+    ratio = table[table["metric"] == "sigma_ratio"].groupby("protocol")[["estimate", "high"]].mean()
     compared, out = comparisons[comparisons["against"] == "aggressive"], []
     for weight, term in (("lambda_pearson", "Pearson"), ("lambda_gradient", "gradient")):
         here = compared[compared[weight] > 0].sort_values(weight).set_index("protocol")
@@ -32,7 +34,7 @@ def loss_terms(table: pd.DataFrame, comparisons: pd.DataFrame) -> list[str]:
             out.append(
                 f"{term[0].upper()}{term[1:]} weight {row[weight]:g} against aggressive: MAE "
                 f"{difference(row)}; σ_between {difference(spread.loc[protocol])}, "
-                f"{100 * ratio[protocol]:.0f} % of the labels' spread."
+                f"{100 * ratio.estimate[protocol]:.0f} % of the labels' spread."
             )
         if mae.empty:
             out.append(f"The {term} term was not varied here.")
@@ -41,25 +43,28 @@ def loss_terms(table: pd.DataFrame, comparisons: pd.DataFrame) -> list[str]:
     return out
 
 
-def _gradient(mae: pd.DataFrame, spread: pd.DataFrame, ratio: pd.Series) -> str:
+def _gradient(mae: pd.DataFrame, spread: pd.DataFrame, ratio: pd.DataFrame) -> str:
     up, down = (shown(mae, sign) for sign in (1, -1))
     return (
-        f"The paper's claim that the gradient term helps a little {arises(down)} here: MAE is "
+        f"The paper's claim that the gradient term helps a little "
+        f"{arises(down, (mae['low'] >= 0).all())} here: MAE is "
         f"clearly lower at {count(down, mae)} weights, clearly higher at {count(up, mae)}."
     )
 
 
-def _pearson(mae: pd.DataFrame, spread: pd.DataFrame, ratio: pd.Series) -> str:
+def _pearson(mae: pd.DataFrame, spread: pd.DataFrame, ratio: pd.DataFrame) -> str:
     up, down, smaller = shown(mae, 1), shown(mae, -1), shown(spread, -1)
-    collapsed = [protocol for protocol in smaller if ratio[protocol] < COLLAPSED]
+    collapsed = [protocol for protocol in smaller if ratio.high[protocol] < SPREAD]
+    # A spread alone excludes no collapse: few templates keep most of it.
     verdict = arises(collapsed)
-    if ratio.get("aggressive", np.nan) < COLLAPSED:
+    if "aggressive" in ratio.index and ratio.high["aggressive"] < SPREAD:
         verdict = "cannot be judged, the predictions being alike without the term already"
     return (
-        f"The paper's claim that the Pearson penalty raises MAE {arises(up)} here: clearly higher "
+        f"The paper's claim that the Pearson penalty raises MAE "
+        f"{arises(up, (mae['high'] <= 0).all())} here: clearly higher "
         f"at {count(up, mae)} weights, clearly lower at {count(down, mae)}. That it collapses the "
         f"spread {verdict}: σ_between is clearly smaller at {count(smaller, spread)}, and then "
-        f"below {100 * COLLAPSED:.0f} % of the labels' at {len(collapsed)}."
+        f"below {100 * SPREAD:.0f} % of the labels' at {len(collapsed)}."
     )
 
 
@@ -71,9 +76,11 @@ def structured_parts(table: pd.DataFrame) -> str:
     """
     rows = table.set_index("protocol")
     extra = rows.loc["interaction"]
-    together = "no sign that they do more or less together than their sum"
+    together = "whether they do more or less together than their sum is not shown"
     if not np.isfinite(extra.low):
         together = "the two cannot be told apart"
+    elif equivalent(extra):
+        together = f"the two add up within ±{MARGIN:g} µm"
     elif extra.low > 0 or extra.high < 0:
         together = f"together they cost {'more' if extra.low > 0 else 'less'} than their sum"
     both, freezing, pearson = (

@@ -17,6 +17,8 @@ from analysis.conclusions.claims import (
 )
 from analysis.presentation.text import number, percent
 
+ONE_IN_FIVE = 0.2  # of thinned eyes, the least that is called of use (ours)
+
 
 def limits(table: pd.DataFrame) -> str:
     """Say how far one eye's mean thickness may be off in the best cell, and by the template.
@@ -67,11 +69,11 @@ def floor_effect(thickness: pd.DataFrame, backbone: str, protocol: str) -> str:
     if len(bias) < 2:
         return f"{backbone} with {protocol}: too few eyes by thickness to see a floor effect."
     thin, thick = bias.iloc[0], bias.iloc[-1]
-    verdict = (
-        "regression to the mean, so that thin places look healthier than they are"
-        if thin.low > 0 and thick.high < 0
-        else "no regression to the mean at both ends"
-    )
+    verdict = "regression to the mean is not shown at both ends"
+    if thin.low > 0 and thick.high < 0:
+        verdict = "regression to the mean, so that thin places look healthier than they are"
+    elif thin.high <= 0 and thick.low >= 0:
+        verdict = "the reverse of regression to the mean"
     return (
         f"{backbone} with {protocol}: where the label is {thin.group} µm the prediction is off by "
         f"{_off(thin)}, where it is {thick.group} µm by {_off(thick)}: {verdict}."
@@ -97,7 +99,7 @@ def thinning(table: pd.DataFrame, backbone: str, protocol: str) -> list[str]:
             f"in {least.name}, {percent(least, ' %')}."
         )
         if blind := list(auc.index[auc["low"] <= 0.5]):
-            out.append(f"No better than chance (AUC 0.5) in: {', '.join(blind)}.")
+            out.append(f"Not shown to be better than chance (AUC 0.5) in: {', '.join(blind)}.")
     rare = found[found.estimate.isna()].rename(index={"global": "circle"})
     if len(rare):
         sizes = ", ".join(f"{group} ({int(n)})" for group, n in rare["n"].items())
@@ -108,16 +110,20 @@ def thinning(table: pd.DataFrame, backbone: str, protocol: str) -> list[str]:
 def as_read(table: pd.DataFrame, backbone: str, protocol: str) -> str:
     """Say what is found when predictions are read against the healthy limit as measurements are."""
     found = _cell(table, backbone, protocol).query("metric == 'sensitivity_as_read'")
-    found = found.dropna(subset="estimate").set_index("group")["estimate"]
+    found = found.dropna(subset="estimate").set_index("group")
     start = f"{backbone} with {protocol}, read against the healthy limit as a measurement would be,"
     if found.empty:
         return f"{start} cannot be judged: too few thinned eyes."
-    missed = [
-        f"{group} ({100 * share:.0f} % found)" for group, share in found.items() if share < 0.2
-    ]
-    if missed:
-        return f"{start} misses more than four in five thinned eyes in: {', '.join(missed)}."
-    return f"{start} finds at least one in five thinned eyes everywhere."
+    if missed := _found(found[found["high"] < ONE_IN_FIVE]):
+        return f"{start} misses more than four in five thinned eyes in: {missed}."
+    if (found["low"] >= ONE_IN_FIVE).all():
+        return f"{start} finds at least one in five thinned eyes everywhere."
+    unsure = _found(found[~(found["low"] >= ONE_IN_FIVE)])
+    return f"{start} may find fewer than one in five thinned eyes in: {unsure}."
+
+
+def _found(rows: pd.DataFrame) -> str:
+    return ", ".join(f"{group} ({percent(row, ' %')} found)" for group, row in rows.iterrows())
 
 
 def _cell(table: pd.DataFrame, backbone: str, protocol: str) -> pd.DataFrame:

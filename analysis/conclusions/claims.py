@@ -1,6 +1,9 @@
 """The kinds of claim that conclusions are made of: a level, a difference, a count, a verdict.
 
 A level comes with its interval, a difference says whether it is shown, a count of how many it is.
+A difference that is not shown is no equality: *equivalent* needs the whole interval within a margin
+stated beforehand, and at least ten seeds where training is what is compared; a claim is *excluded*
+only by intervals that leave no room for it. Everything between is *not shown*.
 Sentences add what they are about; they follow from the numbers, whichever way these fall.
 """
 
@@ -15,7 +18,8 @@ from analysis.presentation import text
 from analysis.resampling.conditions import NO_BACKBONE
 
 ALPHA = 0.05  # Holm-corrected p below which a difference is shown
-COLLAPSED = 0.5  # share of the labels' value below which a model repeats itself (ours)
+MARGIN = 1.0  # µm of MAE that do not matter (ours)
+MIN_SEEDS = 10  # below which equivalence of ways to train is not claimed (ours)
 FLOOR, TEMPLATE = (NO_BACKBONE, "oracle floor"), (NO_BACKBONE, "template")
 
 
@@ -85,13 +89,25 @@ def difference(row: Mapping[str, float], interval: bool = False) -> str:
     >>> row = {"estimate": 1.5, "low": -0.5, "high": 3.5, "p_holm": 0.01}
     >>> difference(row), difference(row, interval=True)[:24]
     ('higher, +1.50 [−0.50, +3.50] µm', "higher by Holm's p alone")
+    >>> difference({"estimate": 0.2, "low": -0.5, "high": 0.9, "p_holm": 0.6, "n_seeds": 10})
+    'equivalent within ±1 µm, +0.20 [−0.50, +0.90] µm'
     """
     small = row["p_holm"] < ALPHA
     apart = row["low"] > 0 or row["high"] < 0 if interval else small
     word = "higher" if row["estimate"] > 0 else "lower"
     if apart != small:
         word += " by its interval alone" if apart else " by Holm's p alone"
-    return f"{word if apart or small else 'not distinguishable'}, {signed(row)} µm"
+    if not apart and not small:
+        word = f"equivalent within ±{MARGIN:g} µm" if equivalent(row) else "not distinguishable"
+    return f"{word}, {signed(row)} µm"
+
+
+def equivalent(row: Mapping[str, float], margin: float = MARGIN) -> bool:
+    """Whether a difference lies within ± a margin, by its interval and over enough seeds.
+
+    The 95 % interval makes this two one-sided tests at 2.5 % each.
+    """
+    return bool(max(-row["low"], row["high"]) < margin and row.get("n_seeds", 0) >= MIN_SEEDS)
 
 
 def listed(rows: pd.DataFrame, interval: bool = False) -> str:
@@ -122,6 +138,6 @@ def named(chosen: Sequence[str], separator: str = ", ") -> str:
     return f" ({separator.join(chosen)})" if chosen else ""
 
 
-def arises(found: object) -> str:
-    """Say whether a claim of the paper arises here."""
-    return "arises" if found else "does not arise"
+def arises(found: object, excluded: object = False) -> str:
+    """Say whether a claim of the paper arises here, is excluded, or is neither shown."""
+    return "arises" if found else "is excluded" if excluded else "is not shown"

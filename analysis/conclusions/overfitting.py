@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.collapse.templates import FEW
+from analysis.collapse import DIVERSE, ONE, REPEATED, REPEATS, SPREAD, UNDECIDED, verdicts
+from analysis.collapse.templates import FEW, MANY, K
 from analysis.conclusions.claims import (
-    COLLAPSED,
     FLOOR,
     TEMPLATE,
     arises,
@@ -21,10 +21,16 @@ from analysis.presentation.text import number, percent
 from analysis.resampling.conditions import NO_BACKBONE
 
 PLANTED = (NO_BACKBONE, FEW)
+WORDS = {
+    ONE: "collapsed towards one template",
+    REPEATS: "collapsed towards few templates",
+    DIVERSE: f"diverse, by its spread and its distance from {K} and {MANY} templates",
+    UNDECIDED: "a collapse is neither shown nor excluded",
+}
 
 
 def collapse(stats: pd.DataFrame) -> list[str]:
-    """Say, for each cell, how much of the true spread between eyes its predictions keep.
+    """Say, for each cell, how much of the true spread its predictions keep, and the verdict.
 
     ``stats`` is that of :func:`analysis.collapse.collapse_table`, here and below.
     """
@@ -36,14 +42,14 @@ def collapse(stats: pd.DataFrame) -> list[str]:
         f"True profiles differ between eyes by σ_between {spread[target]:.1f} µm; their σ_flat is "
         f"{flat[target]:.1f} µm."
     ]
+    judged = verdicts(stats)
     for key in (key for key in spread.index if key[0] != NO_BACKBONE):
-        kept = ratio.get(key, np.nan)
-        verdict = "collapsed towards a template" if kept < COLLAPSED else "no collapse"
-        share = f"{100 * kept:.0f} % of the truth ({verdict})"
-        if not np.isfinite(kept):
+        share = f"{100 * ratio[key]:.0f} % of the truth"
+        if not np.isfinite(ratio[key]):
             share = "not to be judged, as the true profiles do not differ"
         out.append(
-            f"{name_of(key)}: σ_between {spread[key]:.1f} µm, {share}; σ_flat {flat[key]:.1f} µm."
+            f"{name_of(key)}: σ_between {spread[key]:.1f} µm, {share}; σ_flat {flat[key]:.1f} µm; "
+            f"{WORDS[judged[key]]}."
         )
     return out
 
@@ -74,7 +80,7 @@ def response(stats: pd.DataFrame) -> str:
         text += f", {number(10 * least.estimate, 1)} µm in {name_of(least.name)} "
         text += f"({level(least, '')})"
     if FLOOR in rows.index:
-        text += f"; with these labels a perfect model would reach {rows.loc[FLOOR].estimate:.2f}"
+        text += f"; the truth without the noise of these labels has {rows.loc[FLOOR].estimate:.2f}"
     return text + "; a template has 0."
 
 
@@ -84,22 +90,20 @@ def few_templates(stats: pd.DataFrame) -> list[str]:
     cells = trained(ratio)
     if cells.empty:
         return ["Nearest templates: too few eyes, or no trained model, to judge."]
-    near, more = (cells.high < COLLAPSED).sum(), (cells.low >= COLLAPSED).sum()
-    between = ((cells.low < COLLAPSED) & (cells.high >= COLLAPSED)).sum()
-    rest = len(cells) - near - between - more
-    least = ends(cells)[1]
+    judged, least = verdicts(stats).loc[cells.index], ends(cells)[1]
+    counts = ", ".join(f"{word} {(judged == word).sum()}" for word in WORDS)
     out = [
         f"Closest to a few templates: {name_of(least.name)}, on average "
         f"{level(distance.loc[least.name], '', 1)} µm from the nearest of four, {percent(least)} % "
-        f"of what the labels have. Of {len(cells)} cells, {near} have less than half of the "
-        f"labels' distance, {between} may have, {more} have more"
-        f"{f', {rest} cannot be told' if rest else ''}."
+        f"of what the labels have. Verdicts on {len(cells)} cells, by intervals: {counts} (one: "
+        f"below {100 * SPREAD:.0f} % of the labels' spread; few: nearest of {K} or {MANY} within "
+        f"{100 * REPEATED:.0f} % of what the spread would make of it)."
     ]
     if PLANTED in ratio.index:
         spread = rows_of(stats, "sigma_ratio").loc[PLANTED].estimate
         out.append(
             f"A model made to know four profiles keeps {100 * spread:.0f} % of the true spread "
-            f"between eyes, so σ_between {'does not see' if spread >= COLLAPSED else 'sees'} it; "
+            f"between eyes, so σ_between {'misses' if spread >= SPREAD else 'sees'} it; "
             f"its distance to the nearest template is {distance.loc[PLANTED].estimate:.1f} µm."
         )
     return out
@@ -108,25 +112,28 @@ def few_templates(stats: pd.DataFrame) -> list[str]:
 def template_claim(stats: pd.DataFrame, protocol: str = "structured", other: str = "naive") -> str:
     """Say whether the paper's claim arises here, that one protocol collapses and another does not.
 
-    It arises in a backbone when the protocol's spread between eyes is below half of the truth and
-    its interval lies below the other's. Where both are below half, neither has learnt the eye.
+    It arises in a backbone when the protocol's verdict is a collapse and the other's is not, or
+    when its spread lies below the other's by both intervals. It is excluded where it is judged and
+    the protocol is diverse in every backbone.
     """
-    spread, ratio = rows_of(stats, "sigma_between"), rows_of(stats, "sigma_ratio").estimate
-    found, both, parts = 0, 0, []
+    spread, judged = rows_of(stats, "sigma_between"), verdicts(stats)
+    parts, words = [], []
     for backbone in dict.fromkeys(stats["backbone"]):
         pair = [(backbone, protocol), (backbone, other)]
         if not set(pair) <= set(spread.index):
             continue
-        (one, two), low = (
-            (spread.loc[key] for key in pair),
-            [ratio[key] < COLLAPSED for key in pair],
-        )
-        found += low[0] and one.high < two.low
-        both += all(low)
+        one, two = (spread.loc[key] for key in pair)
+        words.append((*judged[pair], one["high"] < two["low"]))
         parts.append(f"{backbone} {level(one, '', 1)} against {level(two, '', 1)} µm")
     claim = f"The paper's claim that {protocol} training, unlike {other}, collapses to a template"
     if not parts:
         return f"{claim} cannot be judged: {protocol} and {other} were not both trained."
+    fallen = (ONE, REPEATS)
+    found = sum(a in fallen and (b == DIVERSE or apart) for a, b, apart in words)
+    both = sum(a in fallen and b in fallen for a, b, _ in words)
     where = f" in {found} of {len(parts)} backbones" if found else ""
-    text = f"{claim} {arises(found)}{where} here; σ_between: {'; '.join(parts)}."
-    return f"{text} In {both} of {len(parts)} both are below half of the truth." if both else text
+    text = (
+        f"{claim} {arises(found, all(a == DIVERSE for a, *_ in words))}{where} here; σ_between: "
+        f"{'; '.join(parts)}."
+    )
+    return f"{text} In {both} of {len(parts)} both have collapsed." if both else text

@@ -10,6 +10,7 @@ import pandas as pd
 from analysis.conclusions.claims import level, listed, name_of, rows_of, trained
 from analysis.presentation.text import number, percent
 
+REAL = (0.54, 0.83)  # r of the mean thickness that real photographs allow, see difficulty
 FLAT = 0.02  # share of the validation MAE below which a further change does not matter (ours)
 
 
@@ -27,9 +28,15 @@ def calibration(table: pd.DataFrame) -> str:
 
 
 def label_noise(profiles: np.ndarray, profiles_true: np.ndarray) -> str:
-    """Say how far labels (n, 360) lie from the truth (n, 360), µm: no model can do better."""
+    """Say how far labels (n, 360) lie from the truth (n, 360), µm: the label-noise floor.
+
+    Knowing the truth itself would leave that error; no model that sees only images reaches it.
+    """
     error = np.nanmean(np.abs(np.asarray(profiles, float) - np.asarray(profiles_true, float)))
-    return f"Labels differ from the true profiles by {error:.2f} µm on average."
+    return (
+        f"Labels differ from the true profiles by {error:.2f} µm on average: the label-noise "
+        "floor, the error of the truth itself and not of what an image could tell."
+    )
 
 
 def pretraining(losses: pd.DataFrame) -> list[str]:
@@ -48,7 +55,8 @@ def convergence(history: pd.DataFrame, protocol: str = "naive") -> list[str]:
     """Say, by backbone, whether the reference protocol's validation curve is flat at its end.
 
     Flat means that the best MAE of the last quarter of the epochs is less than 2 % below the best
-    before it (ours).
+    before it (ours). The rate decays to nothing there, so that a flat end is no convergence: what
+    a longer schedule gains (:func:`longer_schedule`) says more.
     """
     out = []
     chosen = history[history["protocol"] == protocol]
@@ -58,9 +66,10 @@ def convergence(history: pd.DataFrame, protocol: str = "naive") -> list[str]:
             out.append(f"{backbone}: {len(curve)} epochs are too few to judge convergence.")
             continue
         before, end = curve.iloc[-1 - len(curve) // 4], curve.iloc[-1]
-        verdict = "has converged" if before - end < FLAT * end else "has not converged"
+        flat = before - end < FLAT * end
+        verdict = "is flat, as any curve is when its rate decays to nothing" if flat else "falls"
         out.append(
-            f"{backbone}: {protocol} {verdict}; its best validation MAE went from "
+            f"{backbone}: {protocol} {verdict} at the end; its best validation MAE went from "
             f"{before:.2f} to {end:.2f} µm in the last quarter of {len(curve)} epochs."
         )
     return out
@@ -90,7 +99,7 @@ def best_cell(table: pd.DataFrame) -> str:
     text = f"Best MAE: {name_of(best)}, {level(mae.loc[best])}"
     if best not in covered.index:
         return f"{text}."
-    way = "of the way from the template to the oracle floor"
+    way = "of the way from the template to the label-noise floor"
     return f"{text}; that is {percent(covered.loc[best], ' %')} {way}."
 
 
@@ -103,11 +112,13 @@ def difficulty(table: pd.DataFrame) -> str:
     """
     every = table[table["attribute"] == "all"]
     best = trained(rows_of(every, "mae"))["estimate"].idxmin()
-    r, error = (rows_of(every, name).loc[best, "estimate"] for name in ("global_r", "global_mae"))
-    place = "easier than" if r > 0.83 else "harder than" if r < 0.54 else "within"
+    r, error = (rows_of(every, name).loc[best] for name in ("global_r", "global_mae"))
+    place = "within, or not told apart from,"
+    if r["low"] > REAL[1] or r["high"] < REAL[0]:
+        place = "easier than" if r["low"] > REAL[1] else "harder than"
     return (
-        f"Mean thickness of an eye, best cell: r {r:.2f}, error {error:.1f} µm; {place} what real "
-        "photographs allow (r 0.54 to 0.83, 7.4 µm at the upper end)."
+        f"Mean thickness of an eye, best cell: r {level(r, '')}, error {level(error, ' µm', 1)}; "
+        f"{place} what real photographs allow (r {REAL[0]} to {REAL[1]}, 7.4 µm at the upper end)."
     )
 
 
@@ -142,7 +153,9 @@ def sectors(table: pd.DataFrame, reference: Sequence[str]) -> list[str]:
         best = models.loc[models["estimate"].idxmin()]
         text = f"{domain} ({int(models.n.max())} eyes): {best.name} {level(best)}"
         for name, row in rows[rows.index.isin(reference)].iterrows():
-            word = "below" if best.estimate < row.estimate else "not below"
+            word = "not told apart by its interval from"
+            if best.high < row.low or best.low > row.high:
+                word = "below" if best.high < row.low else "above"
             text += f", {word} {name} {level(row)}"
         out.append(f"{text}.")
     return out

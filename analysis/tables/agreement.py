@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.presentation.text import captioned, with_interval
+from analysis.collapse import verdicts
+from analysis.collapse.templates import MANY
+from analysis.presentation.text import MISSING, captioned, with_interval
 from analysis.resampling.conditions import NO_BACKBONE
 from analysis.resampling.regions import GLOBAL
 from analysis.tables.cells import cells
@@ -12,6 +14,7 @@ from analysis.tables.cells import cells
 
 def collapse_wide(stats: pd.DataFrame) -> pd.DataFrame:
     """Return the measures of collapse of :func:`analysis.collapse.collapse_table`, by cell."""
+    judged = verdicts(stats)
     wide = [
         {
             **names,
@@ -23,9 +26,11 @@ def collapse_wide(stats: pd.DataFrame) -> pd.DataFrame:
             "Calibration": cell.level("calibration_slope"),
             "Distance (µm)": cell.level("template_distance", 1),
             "Distance ratio": cell.level("template_distance_ratio"),
+            f"Share of {MANY}": cell.level(f"distance_share_{MANY}"),
+            "Verdict": judged.get(key, MISSING),
             "Eyes": str(int(cell.rows["n"].max())),
         }
-        for _, names, cell in cells(stats)
+        for key, names, cell in cells(stats)
     ]
     return captioned(
         wide,
@@ -33,7 +38,10 @@ def collapse_wide(stats: pd.DataFrame) -> pd.DataFrame:
         "as published. σ between: SD across eyes at each angle. Response: slope of predicted on "
         "true deviations from the mean profile, 0 for a template. Calibration: slope of true on "
         "predicted deviations. Distance: mean RMS distance to the nearest of four templates that "
-        "suit the model best, with its ratio to the labels'. Few templates: one trained model's "
+        "suit the model best, with its ratio to the labels'; share of 16: that ratio with 16 "
+        "templates over the σ ratio. Verdict, by intervals: one template, σ ratio below 0.5; few "
+        "templates, share of 4 or of 16 below a third; diverse, none of these; undecided, the "
+        "intervals allow both. Protocol few templates: one trained model's "
         "predictions replaced by the nearest of four profiles. Square brackets: 95 % intervals, "
         "patients resampled (templates held fixed), and seeds where there are several.",
     )

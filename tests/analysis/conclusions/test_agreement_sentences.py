@@ -14,34 +14,51 @@ def row(backbone, protocol, metric, value, half=0.1, group="all", n=100):
             "n_seeds": 1, "seed_sd": np.nan}  # fmt: skip
 
 
-def collapsed(structured, naive=1.0, few=0.7):
+def collapsed(structured, naive=1.0, few=0.7, half=0.1, share=1.0):
+    """Cells by their share of the labels' spread; ``share``: distance from templates over it."""
     cells = {("b", "naive"): naive, ("b", "structured"): structured, ("—", "few templates"): few}
     made = []
     for key, ratio in cells.items():
-        near = 0.0 if key[0] == "—" else ratio
+        near = 0.0 if key[0] == "—" else share
         for metric, value in (
             ("sigma_between", 20 * ratio), ("sigma_ratio", ratio), ("response_slope", ratio**2),
-            ("template_distance", 15 * near), ("template_distance_ratio", near),
+            ("template_distance", 15 * near * ratio), ("template_distance_ratio", near * ratio),
+            ("distance_share_4", near), ("distance_share_16", near), ("sigma_flat", 30.0),
         ):  # fmt: skip
-            made.append(row(*key, metric, value))
-    return pd.DataFrame([*made, row("—", "oracle floor", "response_slope", 0.96)])
+            made.append(row(*key, metric, value, half))
+    truth = [row("—", "target", name, 20.0) for name in ("sigma_between", "sigma_flat")]
+    return pd.DataFrame([*made, *truth, row("—", "oracle floor", "response_slope", 0.96)])
 
 
 def test_the_claim_of_collapse_arises_only_where_it_does():
     assert "arises in 1 of 1 backbones" in conclusions.template_claim(collapsed(0.2))
     healthy = conclusions.template_claim(collapsed(0.9))
-    assert "does not arise here" in healthy and "both" not in healthy
+    assert "is excluded here" in healthy and "both" not in healthy
     assert "18.0 [17.9, 18.1] against 20.0 [19.9, 20.1] µm" in healthy
     neither = conclusions.template_claim(collapsed(0.2, naive=0.2))
-    assert "does not arise here" in neither and "In 1 of 1 both are below half" in neither
+    assert "is not shown here" in neither and "In 1 of 1 both have collapsed" in neither
+    assert "is not shown here" in conclusions.template_claim(collapsed(0.9, half=0.8))
+    few = conclusions.template_claim(collapsed(0.9, share=0.0))  # as spread as the truth, yet few
+    assert "In 1 of 1 both have collapsed" in few and "excluded" not in few
     lone = collapsed(0.2).query("protocol != 'structured'")
     assert "cannot be judged" in conclusions.template_claim(lone)
+
+
+def test_a_verdict_takes_spread_and_distance_and_needs_their_intervals():
+    def said(**how):
+        return conclusions.collapse(collapsed(**how))[2]
+
+    assert "18.0 µm, 90 % of the truth; σ_flat 30.0 µm; diverse" in said(structured=0.9)
+    assert "20 % of the truth" in said(structured=0.2) and "one template" in said(structured=0.2)
+    assert "collapsed towards few templates" in said(structured=0.9, share=0.1)
+    for unsure in ({"half": 0.6}, {"share": 0.35}, {"half": np.nan}):
+        assert "neither shown nor excluded" in said(structured=0.9, **unsure)
 
 
 def test_response_names_the_most_and_the_least():
     text = conclusions.response(collapsed(0.5))
     assert "10.0 µm arrive in b with naive (response slope 1.00 [0.90, 1.10])" in text
-    assert "2.5 µm in b with structured" in text and "would reach 0.96" in text
+    assert "2.5 µm in b with structured" in text and "noise of these labels has 0.96" in text
     none = collapsed(0.5).query("backbone == '—'")
     assert "no trained model" in conclusions.response(none)
 
@@ -49,13 +66,13 @@ def test_response_names_the_most_and_the_least():
 def test_few_templates_counts_who_repeats_them():
     text, planted = conclusions.few_templates(collapsed(0.2))
     assert text.startswith("Closest to a few templates: b with structured, on average 3.0")
-    assert "Of 2 cells, 1 have less than half" in text and "1 have more" in text
-    assert "so σ_between does not see it" in planted and "is 0.0 µm" in planted
+    assert "on 2 cells, by intervals: one template 1, few templates 0, diverse 1" in text
+    assert "so σ_between misses it" in planted and "is 0.0 µm" in planted
     assert "so σ_between sees it" in conclusions.few_templates(collapsed(0.2, few=0.1))[1]
     none = collapsed(0.2).assign(estimate=np.nan)
     assert "too few eyes" in conclusions.few_templates(none)[0]
     unknown = conclusions.few_templates(collapsed(0.2).assign(low=np.nan, high=np.nan))[0]
-    assert "0 have more, 2 cannot be told." in unknown
+    assert "diverse 0, undecided 2" in unknown
 
 
 def agreed(sd=8.0, slope=-0.3, template_sd=16.0):
@@ -100,8 +117,8 @@ def test_floor_effect_needs_both_ends():
     text = conclusions.floor_effect(table(9.0, -8.0), "b", "p")
     assert "is <40 µm the prediction is off by +9.0 µm [+8.9, +9.1]" in text
     assert ": regression to the mean" in text
-    for other in (table(-9.0, 8.0), table(9.0, 0.05)):
-        assert "no regression to the mean at both ends" in conclusions.floor_effect(other, "b", "p")
+    assert "reverse of regression" in conclusions.floor_effect(table(-9.0, 8.0), "b", "p")
+    assert "is not shown at both ends" in conclusions.floor_effect(table(9.0, 0.05), "b", "p")
     assert "too few eyes" in conclusions.floor_effect(table(np.nan, np.nan), "b", "p")
 
 
@@ -123,7 +140,7 @@ def test_thinning_names_the_best_the_worst_the_blind_and_the_rare():
     assert "finds 60 % [50, 70] of eyes with a thinned circle at 90 % specificity" in whole
     assert "most in TS, 70 % [60, 80], and fewest in N, 20 % [10, 30]" in sectors
     assert rare.endswith("to judge: T (3).")
-    assert any("No better than chance (AUC 0.5) in: N" in one
+    assert any("Not shown to be better than chance (AUC 0.5) in: N" in one
                for one in conclusions.thinning(detected(auc_n=0.55), "b", "p"))  # fmt: skip
     (nothing,) = conclusions.thinning(detected(np.nan, np.nan, np.nan, np.nan), "b", "p")
     assert "circle (50)" in nothing and "TS (60)" in nothing
@@ -131,8 +148,10 @@ def test_thinning_names_the_best_the_worst_the_blind_and_the_rare():
 
 def test_as_read_names_where_thin_is_not_read_as_thin():
     assert "at least one in five" in conclusions.as_read(detected(), "b", "p")
-    text = conclusions.as_read(detected(as_read=0.1), "b", "p")
-    assert "misses more than four in five" in text and "TS (10 % found)" in text
+    text = conclusions.as_read(detected(as_read=0.05), "b", "p")
+    assert "misses more than four in five" in text and "TS (5 % [−5, 15] found)" in text
+    text = conclusions.as_read(detected(as_read=0.25), "b", "p")
+    assert "may find fewer than one in five" in text and "TS (25 % [15, 35] found)" in text
     rare = detected(as_read=np.nan)
     assert "too few thinned eyes" in conclusions.as_read(rare, "b", "p")
 
