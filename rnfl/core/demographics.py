@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from rnfl.core import schema
-from rnfl.storage.tables import MISSING, identifiers, listed, numbers, read_table
+from rnfl.storage.tables import MISSING, identifiers, listed, numbers, read_table, unused
 
 OLDEST = 120  # years
 SAME = {"sample_id": "eye_id", "eye": "laterality", "gender": "sex"}
@@ -53,12 +53,12 @@ def read_demographics(path: str | Path) -> pd.DataFrame:
         Naming the file and listing the identifiers or values at fault, and valid ones.
     """
     path = Path(path)
-    frame = read_table(path, SAME, None, EXPECTED)
+    frame = read_table(path, SAME, None, EXPECTED, needed=("eye_id", "patient_id"))
     if "eye_id" not in frame:
         raise ValueError(f"{path}: no column sample_id or eye_id; found {listed(frame, 12)}")
     known = ["eye_id", "patient_id", "age", *SPELLINGS]
     out = frame[[name for name in known if name in frame]].copy()
-    out.attrs["ignored"] = [name for name in frame if name not in known]
+    out.attrs["ignored"] = unused(frame, known, path)
     for name in ("eye_id", "patient_id"):
         if name in out:
             out[name] = identifiers(out[name], f"{path}: {name}")

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from rnfl.core import identity
 from rnfl.core.geometry import LATERALITIES, N_ANGLES, QUADRANTS, quadrant_means
-from rnfl.core.splits import refuse_shared_patients
 from rnfl.storage.tables import listed
 
 MODALITIES = ("SLO", "CFP")
@@ -123,7 +123,7 @@ def validate(frame: pd.DataFrame, table: str, source: str = "") -> pd.DataFrame:
     if table in KEYS:
         _refuse_duplicates(frame, KEYS[table], where)
     if table == "samples":
-        refuse_shared_patients(frame, where)
+        identity.check(frame, where)
     return frame
 
 

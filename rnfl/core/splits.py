@@ -17,8 +17,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from rnfl.storage.tables import listed
-
 FRACTIONS = {"train": 0.70, "val": 0.10, "test": 0.20}
 VALIDATION = 0.15  # share of patients that the split 'all' keeps for validation
 
@@ -75,33 +73,6 @@ def patient_split(
     if empty:
         raise ValueError(f"{len(place)} patients leave {empty} empty: give more, or another seed")
     return samples["patient_id"].map(label).rename("split")
-
-
-def refuse_shared_patients(samples: pd.DataFrame, where: str) -> None:
-    """Refuse a split that tests on a patient it trains on.
-
-    Parameters
-    ----------
-    samples : DataFrame with eye_id, patient_id and split; where one is missing, nothing is known
-    where : str
-        How the error begins.
-
-    Raises
-    ------
-    ValueError
-        Listing patients with eyes in more than one split.
-    """
-    known = samples.dropna(subset=["patient_id", "split"])
-    shared = known[known.groupby("patient_id")["split"].transform("nunique") > 1]
-    if shared.empty:
-        return
-    eyes = shared.sort_values(["patient_id", "split"], kind="stable")
-    eyes = eyes.assign(told=eyes["eye_id"] + " " + eyes["split"])
-    each = [f"{who} ({', '.join(of)})" for who, of in eyes.groupby("patient_id")["told"]]
-    raise ValueError(
-        f"{where}: {len(each)} patients are in more than one split: {listed(each)}; "
-        "put all eyes of a patient into the same split"
-    )
 
 
 def folds_by_patient(patient_ids: Sequence[str], k: int, seed: int = 0) -> np.ndarray:

@@ -18,9 +18,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 
+from rnfl.core import identity
 from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import FIELD_MM
-from rnfl.core.splits import patient_split, refuse_shared_patients
+from rnfl.core.splits import patient_split
 from rnfl.datasets.eye import Eye
 from rnfl.datasets.options import NoOptions, read_options
 from rnfl.datasets.prepared import Prepared, manifest_of, write
@@ -246,10 +247,11 @@ class RawDataset(ABC):
         if not eyes:
             raise ValueError(f"{self.place}: {self.none_left()}")
         samples = self.samples(eyes)
-        refuse_shared_patients(samples, str(self.place))
+        identity.check(samples, str(self.place))
         profiles = np.stack([eye.profile for eye in eyes])
         known = {file: value for of in self.found.values() for file, value in of["hashes"].items()}
         about = self.about(samples, profiles)
+        about["findings"] = [*about.get("findings", []), *identity.doubts(samples)]
         fields = {
             "dataset": self.dataset,
             "modality": samples["modality"].iloc[0],

@@ -7,6 +7,7 @@ all photographs, or in a table, or taken from file names when the user says that
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from rnfl.core.demographics import SPELLINGS
 from rnfl.core.geometry import LATERALITIES
 from rnfl.datasets.folder.table import SAME
 from rnfl.imaging.crops import MM_PER_DEGREE, PHOTOGRAPH_MM
-from rnfl.storage.tables import listed, read_table
+from rnfl.storage.tables import listed, named_file, near_names, read_table
 
 FROM_NAME = "from-name"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
@@ -88,8 +89,9 @@ def collect(
     rows = _read_table(table) if table else {}
     if not images and table is None:
         raise ValueError("no photograph is given: name files or a folder")
-    rows_by_path = {(table.parent / name).resolve(): name for name in rows}
-    paths, exclusions = _files(images) if images else ([table.parent / name for name in rows], [])
+    named = {name: named_file(table.parent / name) for name in rows}
+    rows_by_path = {path.resolve(): name for name, path in named.items()}
+    paths, exclusions = _files(images) if images else (list(named.values()), [])
     if table:  # which may lie among the photographs
         exclusions = [e for e in exclusions if Path(e["image"]).resolve() != table.resolve()]
     if centre and len(paths) != 1:
@@ -97,7 +99,7 @@ def collect(
 
     requests, used = [], set()
     for path in paths:
-        name = rows_by_path.get(path.resolve(), path.name)
+        name = rows_by_path.get(path.resolve(), unicodedata.normalize("NFC", path.name))
         used.add(name)
         try:
             requests.append(_request(path, eye, rows.get(name), centre, width_mm))
@@ -110,7 +112,10 @@ def collect(
 
 
 def _absence(path: Path) -> str:
-    return "not among the photographs given" if path.is_file() else "no such file"
+    if path.is_file():
+        return "not among the photographs given"
+    near = near_names(path)
+    return "no such file" + (f"; the folder has {listed(near)}" if near else "")
 
 
 def _check(eye: str | None, table: Path | None, width_mm: float) -> None:
@@ -152,14 +157,14 @@ def _files(images: Sequence[Path]) -> tuple[list[Path], list[dict[str, str]]]:
 
 def _read_table(path: Path) -> dict[str, dict[str, str]]:
     """Return the rows of a table of eyes by image, as text."""
-    frame = read_table(path, SAME, None, EXPECTED)
+    frame = read_table(path, SAME, None, EXPECTED, needed=COLUMNS[:2])
     absent = [name for name in COLUMNS[:2] if name not in frame]
     if absent:
         raise ValueError(f"{path}: columns {absent} are missing; found {listed(frame, 12)}")
     if {"width_mm", DEGREES} <= set(frame):
         raise ValueError(f"{path}: columns width_mm and {DEGREES}: keep one of them")
     frame = frame[[name for name in (*COLUMNS, DEGREES) if name in frame]]
-    frame = frame.apply(lambda column: column.str.strip())
+    frame = frame.apply(lambda column: column.str.strip().str.normalize("NFC"))
     repeated = frame.loc[frame["image"].duplicated(), "image"]
     if len(repeated) or (frame["image"] == "").any():
         raise ValueError(f"{path}: image must name each photograph once; see {listed(repeated)}")
@@ -170,7 +175,7 @@ def _request(path: Path, eye: str | None, row: dict | None, centre, width_mm: fl
     if eye is None and row is None:
         raise ValueError("no row in the table of eyes")
     if not path.is_file():
-        raise ValueError("no such file")
+        raise ValueError(_absence(path))
     row = row or {"eye": _side_in(path.stem) if eye == FROM_NAME else eye}
     side = SPELLINGS["laterality"].get(row["eye"].lower(), row["eye"].upper())
     if side not in LATERALITIES:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from rnfl import datasets
+from rnfl.core.identity import bare
 from rnfl.datasets.prepared import Prepared
 from rnfl.models.backbone import Backbone, build
 from rnfl.models.readout import Readout
@@ -87,20 +88,34 @@ def shared_patients(result: RunResult, prepared: Prepared, rows: np.ndarray) -> 
     """Return the patients of ``rows`` that a model was trained or validated on.
 
     Patients are compared within one source alone (the manifest's ``dataset``): elsewhere, the same
-    id is another person. Two folders prepared from one source are one source.
+    id is another person. Two folders prepared from one source are one source. Ids that differ in
+    spelling alone (:func:`rnfl.core.identity.bare`) are one patient.
 
     Raises
     ------
     ValueError
         If a dataset that the model learnt from is not there to be compared, or has changed since.
     """
-    patients, shared = set(prepared.samples["patient_id"].iloc[rows]), set()
+    patients = {one: bare(one) for one in prepared.samples["patient_id"].iloc[rows]}
+    seen: set[str] = set()
+    for learnt, known in learnt_from(result):
+        if learnt.manifest["dataset"] == prepared.manifest["dataset"]:
+            seen |= set(learnt.samples["patient_id"].iloc[known].map(bare))
+    return {one for one, plain in patients.items() if plain in seen}
+
+
+def learnt_from(result: RunResult) -> Iterator[tuple[Prepared, np.ndarray]]:
+    """Yield each dataset that a model was trained or validated on, and the rows of it.
+
+    Raises
+    ------
+    ValueError
+        If a dataset is not there, or has changed since.
+    """
     for run in ancestry(result):
         learnt = _trained_on(run)
-        if learnt.manifest["dataset"] == prepared.manifest["dataset"]:
-            samples = results.divided(learnt, run.config.split).samples
-            shared |= patients & set(samples.loc[samples["split"] != "test", "patient_id"])
-    return shared
+        split = results.divided(learnt, run.config.split).samples["split"]
+        yield learnt, np.flatnonzero(split != "test")
 
 
 def _trained_on(run: RunResult) -> Prepared:

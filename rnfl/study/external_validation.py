@@ -6,8 +6,9 @@ eyes, and none knows the level of the other dataset.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -15,10 +16,12 @@ import pandas as pd
 from rnfl import datasets
 from rnfl.core import schema
 from rnfl.core.geometry import QUADRANTS, quadrant_means
+from rnfl.core.identity import bare
 from rnfl.datasets.prepared import Prepared
 from rnfl.inference import trained
 from rnfl.runs import restore, results
 from rnfl.runs.results import RunResult
+from rnfl.storage.tables import listed
 from rnfl.study import baselines
 
 LINEAR = "PCA + ridge"  # the baseline that models are compared with, eye by eye
@@ -42,12 +45,15 @@ class Comparison:
         The methods that predict the same for every eye.
     n_shared : int
         Patients that were left out because a model has learnt from them.
+    doubts : list of str
+        Patients that may be the same people as those of another source that a model learnt from.
     """
 
     dataset: str
     frames: dict[str, pd.DataFrame]
     constant: list[str]
     n_shared: int
+    doubts: list[str] = field(default_factory=list)
 
     @property
     def predictions(self) -> pd.DataFrame:
@@ -60,7 +66,8 @@ class Comparison:
         """How many eyes of how many patients were measured, in words."""
         frame = next(iter(self.frames.values()))
         text = f"{self.dataset}: {len(frame)} eyes of {frame['patient_id'].nunique()} patients"
-        return text + (f", {self.n_shared} patients left out" if self.n_shared else "")
+        text += f", {self.n_shared} patients left out" if self.n_shared else ""
+        return "\n".join([text, *self.doubts])
 
 
 def describe(table: pd.DataFrame) -> str:
@@ -113,6 +120,9 @@ def compare(
 ) -> Comparison:
     """Predict all eyes of a dataset with models trained elsewhere, and with baselines.
 
+    A patient is one that a model has learnt from by the id, however it is spelt, where both
+    datasets are of one source, and by the image, pixel for pixel, everywhere.
+
     Parameters
     ----------
     found : sequence of RunResult
@@ -138,12 +148,14 @@ def compare(
             f"nothing to compare with; 'rnfl predict' reads eyes without labels"
         )
     shared = set().union(*(restore.shared_patients(one, prepared, every) for one in found))
+    shared |= set().union(*(_seen_again(one, prepared) for one in found))
     rows = np.flatnonzero(~prepared.samples["patient_id"].isin(shared))
     if shared and (not drop_shared or not len(rows)):
         raise ValueError(
             f"these models were trained on {len(shared)} of "
-            f"{prepared.samples['patient_id'].nunique()} patients of {prepared.name}: measure on "
-            f"other patients, or leave the shared ones out with --drop-shared where some remain"
+            f"{prepared.samples['patient_id'].nunique()} patients of {prepared.name}, by ids "
+            f"(zeros, case and spaces do not count) or photographs: {listed(sorted(shared))}; "
+            f"measure on other patients, or leave these out with --drop-shared where some remain"
         )
     fitted = BASELINES if fitted is None else fitted
     sources = {(one.config.dataset, one.config.split): None for one in found}
@@ -161,7 +173,38 @@ def compare(
         quadrants = quadrant_means(profiles).to_numpy()
         frame = schema.quadrant_pairs(samples.assign(run_id=one.run_id), quadrants, truth)
         frames[label] = pd.concat([frames[label], frame]) if label in frames else frame
-    return Comparison(prepared.name, frames, constant, len(shared))
+    doubts = [text for one in found for text in _namesakes(one, prepared, rows)]
+    return Comparison(prepared.name, frames, constant, len(shared), list(dict.fromkeys(doubts)))
+
+
+def _seen_again(result: RunResult, prepared: Prepared) -> set[str]:
+    """Return the patients with an image that a model has learnt from, whatever their names."""
+    digests = [_digest(image) for image in prepared.images]
+    seen = {
+        _digest(learnt.images[row])
+        for learnt, rows in restore.learnt_from(result)
+        if learnt.images.shape[1:] == prepared.images.shape[1:]
+        for row in rows
+    }
+    again = [digest in seen for digest in digests]
+    return set(prepared.samples.loc[again, "patient_id"])
+
+
+def _digest(image: np.ndarray) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(image)).digest()
+
+
+def _namesakes(result: RunResult, prepared: Prepared, rows: np.ndarray) -> Iterator[str]:
+    """Say which patients have the id of one of another source, in whatever spelling."""
+    patients = set(prepared.samples["patient_id"].iloc[rows])
+    for learnt, known in restore.learnt_from(result):
+        ids = {bare(one): one for one in learnt.samples["patient_id"].iloc[known]}
+        pairs = sorted(f"{one} (there {ids[bare(one)]})" for one in patients if bare(one) in ids)
+        if pairs:
+            yield (
+                f"WARNING: {len(pairs)} patients have ids of {learnt.name}, which was trained on: "
+                f"{listed(pairs)}; if they are the same people, leave them out"
+            )
 
 
 def _label(result: RunResult) -> str:

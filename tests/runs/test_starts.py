@@ -33,11 +33,12 @@ def silent(row):
     """Report nothing, in place of a progress bar."""
 
 
-def write_again(prepared, name, source, **changes):
+def write_again(prepared, name, source, images=None, **changes):
     """Write a dataset under another name and source, as quadrants alone, all eyes to test on."""
+    images = prepared.images if images is None else images
     samples = prepared.samples.assign(split="test", **changes)
     fields = {"dataset": source, "modality": "SLO", "phantom": False, "settings": {}}
-    return datasets.write(name, prepared.images, prepared.profiles, samples, fields)
+    return datasets.write(name, images, prepared.profiles, samples, fields)
 
 
 @fixture(scope="module")
@@ -47,7 +48,7 @@ def root(tmp_path_factory):
         folder = tmp_path_factory.mktemp("data")
         patch.setenv("RNFL_DATA", str(folder))
         make_dataset(n=32)
-        two_eyes = {"patient_id": [f"real{i // 2}" for i in range(14)]}
+        two_eyes = {"patient_id": [f"real{i // 2}" for i in range(14)], "sex": None}
         for seed, name in ((1, "a"), (2, "b")):
             made = make_dataset("made", n=14, seed=seed, quadrants=np.arange(14))
             changes = two_eyes if name == "a" else {"patient_id": [f"b{i}" for i in range(14)]}
@@ -204,14 +205,31 @@ def test_models_and_baselines_meet_unseen_eyes(root, trained_on_a):
 def test_eyes_that_trained_a_model_do_not_measure_it(root, trained_on_a):
     with raises(ValueError, match=r"were trained on 7 of 7 patients of tiny-a") as caught:
         external_validation.compare([trained_on_a], "tiny-a", drop_shared=True)
-    assert "real" not in str(caught.value)
+    assert "real0, real1, real2, real3, real4 and 2 more" in str(caught.value)
     a = datasets.load("tiny-a")
     owners = a.samples["patient_id"].where(a.samples.index < 4, "new" + a.samples["eye_id"])
-    write_again(a, "tiny-half", "eyes", patient_id=owners)
+    fresh = np.where(np.arange(14)[:, None, None] < 4, a.images, a.images + 1)
+    write_again(a, "tiny-half", "eyes", fresh, patient_id=owners)
     with raises(ValueError, match=r"2 of 12 patients of tiny-half.*--drop-shared"):
         external_validation.compare([trained_on_a], "tiny-half")
     compared = external_validation.compare([trained_on_a], "tiny-half", {}, drop_shared=True)
     assert compared.heading == "tiny-half: 10 eyes of 10 patients, 2 patients left out"
+
+
+def test_a_patient_is_known_under_another_spelling_and_by_the_photograph(root, trained_on_a):
+    a = datasets.load("tiny-a")
+    other, spelt = a.images + 1, " REAL 00" + a.samples["patient_id"].str[4:]
+    write_again(a, "tiny-spelt", "eyes", other, patient_id=spelt)
+    with raises(ValueError, match=r"7 of 7 patients of tiny-spelt.*:  REAL 000,  REAL 001"):
+        external_validation.compare([trained_on_a], "tiny-spelt")
+    write_again(a, "tiny-elsewhere", "another clinic", other, patient_id=spelt)
+    compared = external_validation.compare([trained_on_a], "tiny-elsewhere", {})
+    assert "7 patients have ids of tiny-a, which was trained on:" in compared.heading
+    assert " REAL 000 (there real0)" in compared.heading
+    renamed = "q" + a.samples["patient_id"]
+    write_again(a, "tiny-renamed", "another clinic", patient_id=renamed)
+    with raises(ValueError, match=r"7 of 7 patients of tiny-renamed.*photographs: qreal0"):
+        external_validation.compare([trained_on_a], "tiny-renamed")
 
 
 def test_eyes_without_labels_measure_nothing(root, trained_on_a):
@@ -267,7 +285,7 @@ def test_the_documented_commands(root, phantom, tmp_path):
     assert run_id in (output / "about.json").read_text()
     assert "exists already" in str(command(*asked).exception)
     refused = command("transfer", run_id, "--on", "tiny-a").exception
-    assert "7 of 7 patients of tiny-a: measure on other" in str(refused)
+    assert "7 of 7 patients of tiny-a, by ids" in str(refused)
 
 
 @mark.parametrize("change", [{"split": "half"}, {"split": "fold-0-of-2-s0"}])

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.reports.evaluation.predictions import Imported
-from rnfl.core import geometry, metrics, schema
+from rnfl.core import geometry, identity, metrics, schema
 from rnfl.core.demographics import spelt
 from rnfl.storage.tables import listed
 
@@ -64,6 +64,7 @@ def join(
         notes += _unpredicted(keys, table, demographics, allow_unpredicted, source)
         if ignored := demographics.attrs.get("ignored"):
             notes.append(f"Columns of {source} that were not used: {listed(ignored, 8)}.")
+        notes += identity.doubts(demographics)
     if one_eye_per_patient and "patient_id" in table:
         raise ValueError(f"{source}: patients are named, so one eye per patient cannot be assumed")
     if "patient_id" not in table:
@@ -78,6 +79,8 @@ def join(
             f"Each sample counts as a patient of its own, {word}: if two are eyes of one person, "
             "intervals are too narrow."
         )
+    if demographics is None:
+        notes += identity.doubts(table)
     return _validated(table, source), notes
 
 
@@ -87,12 +90,9 @@ def _matched(
     """Return the demographics of the predicted eyes, in the order of the keys."""
     absent = keys.loc[~keys["eye_id"].isin(demographics["eye_id"]), "eye_id"]
     if len(absent):
-        bare = set(demographics["eye_id"].str.lstrip("0")) - {""}
-        alike = absent.str.lstrip("0").isin(bare).sum()
-        hint = f" {alike} of them match once leading zeros are dropped." if alike else ""
         raise ValueError(
             f"{source}: {len(absent)} of {len(keys)} samples of {predictions} are absent: "
-            f"{listed(absent)}.{hint}"
+            f"{listed(absent)}.{_spelt_otherwise(absent, demographics['eye_id'])}"
         )
     table = keys.merge(demographics, on="eye_id", how="left", suffixes=("", "_other"))
     for name in ("patient_id", "laterality"):
@@ -100,14 +100,27 @@ def _matched(
         if other not in table:
             continue
         both = table[name].notna() & table[other].notna()
-        differ = table.loc[both & (table[name] != table[other]), "eye_id"]
+        differ = table.loc[both & (table[name] != table[other])]
         if len(differ):
             raise ValueError(
                 f"{source}: {name} of {len(differ)} samples differs from {predictions}: "
-                f"{listed(differ)}"
+                f"{listed(differ['eye_id'])}.{_spelt_otherwise(differ[name], differ[other])}"
             )
         table[name] = table[name].fillna(table.pop(other))
     return table
+
+
+def _spelt_otherwise(ids: pd.Series, others: pd.Series) -> str:
+    """Say which ids are found once zeros, case, spaces, '.0' or lost digits do not count."""
+    for key in (identity.bare, identity.rounded):
+        known = dict(zip(others.map(key), others, strict=True))
+        pairs = [f"{one} is {known[key(one)]}" for one in ids if key(one) in known]
+        if pairs:
+            return (
+                f" {len(pairs)} of them match once leading zeros, case, spaces, '.0' and lost "
+                f"digits do not count: {listed(pairs)}. Spell ids in one way in both files"
+            )
+    return ""
 
 
 def _unpredicted(
@@ -127,7 +140,8 @@ def _unpredicted(
             notes.append(f"The predicted eyes are of split {listed(splits)}, not of test.")
         twice = set()
         if "patient_id" in demographics:
-            twice = set(table["patient_id"]) & set(rest.loc[elsewhere, "patient_id"])
+            others = set(rest.loc[elsewhere, "patient_id"].map(identity.bare))
+            twice = {one for one in table["patient_id"] if identity.bare(one) in others}
         if twice:
             notes.append(
                 f"WARNING: {len(twice)} predicted patients also have eyes in another split: "

@@ -81,7 +81,7 @@ def read_predictions(path: str | Path) -> Imported:
     """
     path = Path(path)
     text = ("sample_id", "model", "patient_id", "laterality")
-    frame = read_table(path, SAME, text, LAYOUTS)
+    frame = read_table(path, SAME, text, LAYOUTS, needed=("sample_id",))
     wide, long = any(map(NUMBERED.fullmatch, frame)), "angle" in frame
     lists = path.suffix == ".parquet" and "prediction" in frame and not long
     absent = {"sample_id"} | ({"prediction", "ground_truth"} if long else set())

@@ -7,6 +7,7 @@ leaves out that photograph; what is wrong with a column is an error that lists i
 from __future__ import annotations
 
 import os
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,7 +19,15 @@ from rnfl.core.demographics import OLDEST, UNKNOWN, spelt
 from rnfl.core.geometry import N_ANGLES
 from rnfl.core.schema import RNFL_COLUMNS, profile_columns
 from rnfl.imaging.crops import MM_PER_DEGREE
-from rnfl.storage.tables import identifiers, listed, numbers, read_table
+from rnfl.storage.tables import (
+    identifiers,
+    listed,
+    named_file,
+    near_names,
+    numbers,
+    read_table,
+    unused,
+)
 
 TABLE = "samples.csv"
 SAME = {
@@ -110,7 +119,7 @@ def read_rows(path: Path, width_mm: float) -> Table:
         Naming the file, and listing what is missing, repeated, misspelt or out of range.
     """
     path = path.absolute()
-    frame = read_table(path, SAME, None, EXPECTED)
+    frame = read_table(path, SAME, None, EXPECTED, needed=("image", "eye"))
     absent = [name for name in ("image", "eye") if name not in frame]
     if absent or not len(frame):
         fault = f"columns {absent} are missing" if absent else "no rows"
@@ -118,7 +127,7 @@ def read_rows(path: Path, width_mm: float) -> Table:
     frame, labels = _name_labels(frame, path)
     known = {"image", "eye", "eye_id", "patient_id", "disc_x", "disc_y", *WORDS, *RANGES}
     known |= {*RNFL_COLUMNS, *ANGLES}
-    ignored = [name for name in frame if name not in known]
+    ignored = unused(frame, known, path, {*"snit", "mean"})
     frame = frame.drop(columns=ignored)
     for name in set(frame) - {"image", "eye", *WORDS, "eye_id", "patient_id"}:
         frame[name] = _within(frame[name], name, path)
@@ -146,7 +155,7 @@ def read_rows(path: Path, width_mm: float) -> Table:
     for i, columns in enumerate(frame[kept].to_dict("records")):
         centre = tuple(float(frame[axis].iloc[i]) for axis in ("disc_x", "disc_y") if axis in frame)
         known_centre = len(centre) == 2 and bool(np.isfinite(centre).all())
-        place = Path(os.path.normpath(path.parent / names[i]))
+        place = named_file(Path(os.path.normpath(path.parent / names[i])))
         fault = _fault(names[i], place, path.parent, eyes.iloc[i])
         if fault is None and not known_centre and np.isfinite(centre).any():
             fault = HALF_A_DISC, str(centre)
@@ -187,7 +196,7 @@ def _within(series: pd.Series, name: str, path: Path) -> np.ndarray:
 
 
 def _tidy(name: Any) -> str:
-    return str(name).strip().replace("\\", "/")
+    return unicodedata.normalize("NFC", str(name)).strip().replace("\\", "/")
 
 
 def _eye_ids(frame: pd.DataFrame, names: list[str], path: Path) -> list[str]:
@@ -217,5 +226,6 @@ def _fault(name: str, place: Path, folder: Path, eye: str | None) -> tuple[str, 
     if not place.is_relative_to(os.path.normpath(folder)):
         return OUTSIDE, name
     if not os.path.isfile(place):
-        return NO_FILE, name
+        near = near_names(place)
+        return NO_FILE, name + (f"; the folder has {listed(near)}" if near else "")
     return (NO_EYE, "expected OD or OS") if eye is None else None

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from rnfl.core.demographics import spelt
+from rnfl.core.identity import refuse_shared_patients
 from rnfl.core.schema import profile_columns
-from rnfl.core.splits import refuse_shared_patients
 from rnfl.datasets.npz.files import Entry, Source, key_of
 from rnfl.storage.provenance import sha256_bytes
 from rnfl.storage.tables import identifiers, listed, numbers

@@ -242,7 +242,7 @@ def test_what_is_no_known_layout_is_refused(small, long, tmp_path):
     refused(long.iloc[:0], tmp_path, "no rows")
     bars = tmp_path / "bars.csv"
     bars.write_text("sample_id;angle;prediction;ground_truth\n1;0;1,5;2\n")
-    with pytest.raises(ValueError, match="expected commas"):
+    with pytest.raises(ValueError, match="1 samples have fewer than 360 angles"):
         imported.read_predictions(bars)
     for name in ("absent.csv", "notes.md"):
         (tmp_path / "notes.md").write_text("not a table")
@@ -288,6 +288,7 @@ def test_keys_in_one_table_only_are_listed(small, read, tmp_path):
 
 def test_eyes_of_other_splits_need_no_prediction(small, read, tmp_path):
     more = pd.concat([small[0], small[0].iloc[:2].assign(eye_id=["x1", "x2"], patient_id="x")])
+    more["age"] = 60.0
     split = np.where(more["patient_id"] == "x", "Train", "test")
     found, notes = joined.join(read, people(more, tmp_path, split=split))
     assert len(found) == 14 and not notes
