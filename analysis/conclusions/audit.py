@@ -6,20 +6,22 @@ import pandas as pd
 
 from analysis.conclusions.claims import count, named
 from analysis.published.audit.cells import CONTRADICTION, DOUBTFUL, FAILS, HOLDS, OPEN
-from analysis.published.audit.text import quantity
+from analysis.published.audit.text import WORDS, counted, quantity
 
-VERDICTS = {
-    HOLDS: "hold",
-    FAILS: "do not hold",
-    CONTRADICTION: "contradict each other",
-    DOUBTFUL: "are doubtful",
-    OPEN: "cannot be checked",
-}
 # Checks whose findings are a sentence each: check, verdict (None: any), sentence.
 SINGLE = {
     "eyes": ("count", None, "Eyes: {claim} are stated; {verdict}, {detail}."),
-    "doubtful": ("printed twice", DOUBTFUL, "Doubtful: {detail}; {reading}."),
+    "doubtful": ("printed twice", DOUBTFUL, "Doubtful: {claim}; {reading}."),
     "best": ("best", FAILS, "Printed as best: {claim} {verdict}; {detail}."),
+    "ranges": ("range", None, "“{claim}” {verdict}: recomputed {reading}."),
+    "collapse": ("collapse", None, "“{claim}” {verdict}: {detail}. Reading: {reading}."),
+    "gap": ("gap", FAILS, "Fairness: “{claim}” {verdict}; {detail} ({reading})."),
+    "constant": (
+        "GRAPE spread",
+        DOUBTFUL,
+        "Doubtful: {claim}: {detail}; the quadrants are {recomputed:.2f} µm from any constant's. "
+        "Reading: {reading}.",
+    ),
 }
 
 
@@ -29,18 +31,21 @@ def audit_findings(findings: pd.DataFrame) -> list[str]:
     ``findings`` are those of :func:`analysis.published.audit.audit`. A check without findings gives
     no sentence.
     """
-    n = findings["verdict"].value_counts()
-    counts = ", ".join(f"{n[name]} {words}" for name, words in VERDICTS.items() if name in n)
     return [
-        f"Audit of {len(findings)} statements: {counts or 'none'}.",
+        *counted(findings),
         *_freezing(findings),
         *_percentages(_of(findings, "percentage")),
+        *_each(findings, "ranges"),
+        *_each(findings, "collapse"),
         *_bound(_of(findings, "constant bound")),
         *_grape(_of(findings, "GRAPE constant")),
         *_each(findings, "eyes"),
         *_contradictions(_of(findings, "printed twice")),
         *_each(findings, "doubtful"),
         *_each(findings, "best"),
+        *_ties(_of(findings, "best", HOLDS)),
+        *_each(findings, "gap"),
+        *_each(findings, "constant"),
         *_spread(_of(findings, "sigma", OPEN)),
     ]
 
@@ -52,7 +57,8 @@ def _of(findings: pd.DataFrame, check: str, verdict: str | None = None) -> pd.Da
 
 def _each(findings: pd.DataFrame, kind: str) -> list[str]:
     check, verdict, sentence = SINGLE[kind]
-    return [sentence.format(**row) for row in _of(findings, check, verdict).to_dict("records")]
+    rows = _of(findings, check, verdict).to_dict("records")
+    return [sentence.format(**{**row, "verdict": WORDS[row["verdict"]][0]}) for row in rows]
 
 
 def _told(row: pd.Series) -> str:
@@ -64,7 +70,8 @@ def _found(row: pd.Series, unit: str = "") -> str:
 
 
 def _freezing(findings: pd.DataFrame) -> list[str]:
-    lines, out = _of(findings, "line"), []
+    lines = findings[findings["check"].isin(["line", "line value"])]
+    out = []
     for (edition, _, cell), rows in lines.groupby(["edition", "table", "cell"], sort=False):
         stated = rows["claim"].str.contains("stated line")
         unit = {row["unit"]: row for _, row in rows[~stated].iterrows()}
@@ -101,6 +108,14 @@ def _percentages(rows: pd.DataFrame) -> list[str]:
             for _, row in fails.iterrows()
         ),
     ]
+
+
+def _ties(rows: pd.DataFrame) -> list[str]:
+    if rows.empty:
+        return []
+    tied = rows[rows["detail"].str.startswith("a tie")]
+    said = "".join(f"; {row['claim']} is {row['detail']}" for _, row in tied.iterrows())
+    return [f"Printed as best and so: {len(rows)}{said}."]
 
 
 def _bound(rows: pd.DataFrame) -> list[str]:

@@ -5,6 +5,8 @@ Published numbers on real data throughout; nothing here is phantom.
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -18,18 +20,20 @@ CAPTION = (
     "against the share of its encoder that is frozen: the published points of both editions, the "
     "line that the submission states, and the lines that least squares put through the points; a "
     "dot inside a square is a number that both editions print. "
-    "(b) Every published MAE against a constant: the SD of the labels (σ_true), above which "
-    "predicting one and the same for every eye is at least as good (if σ_true is the flat or the "
-    "between-eye SD), and on GRAPE the error of predicting its own mean, averaged over quadrants."
+    "(b) Every published MAE against a constant, our yardstick: the SD of the labels (σ_true), "
+    "above which predicting one and the same for every eye is at least as good, and on GRAPE the "
+    "error of predicting its own mean, averaged over quadrants. Below: what each comparison rests "
+    "on; if σ_true is the SD of each eye's mean thickness, its bound says nothing."
 )
 EDITIONS = {  # colour, marker, face, size, line: a dot inside a square is a number of both editions
     "submission": ("#0b3c6f", "o", "#0b3c6f", 3.0, "-"),
     "august": ("#c2477f", "s", "none", 6.0, (0, (1.2, 0.9))),
-    "unstated": (style.GREY, "D", "none", 5.0, "-"),
 }
+OTHER = (style.GREY, "D", "none", 5.0, "-")
 TABLES = {"table1": "Table 1", "freezing": "Freezing", "loss_complexity": "Loss complexity",
-          "grape": "GRAPE"}  # fmt: skip
+          "grape": "GRAPE", "quick_start": "GRAPE, quick start"}  # fmt: skip
 ROW = 0.128  # inches
+READING = 132  # characters of a line below the panels
 
 
 def draw(points: pd.DataFrame, lines: pd.DataFrame, errors: pd.DataFrame) -> Figure:
@@ -43,15 +47,18 @@ def draw(points: pd.DataFrame, lines: pd.DataFrame, errors: pd.DataFrame) -> Fig
         From :func:`analysis.published.audit.errors`.
     """
     layout = _layout(errors.fillna({"edition": "", "backbone": "", "protocol": ""}))
-    figure = style.new_figure(style.PAGE, max(ROW * len(layout) + 0.55, 2.6))
+    figure = style.new_figure(style.PAGE, max(ROW * len(layout) + 1.1, 3.1))
     grid = figure.add_gridspec(1, 2, width_ratios=[1, 1])
     _freezing(figure.add_subplot(grid[0]), points, lines)
     _errors(figure.add_subplot(grid[1]), layout)
+    readings = dict.fromkeys(errors.dropna(subset="constant")["reading"])
+    text = "\n".join(textwrap.fill(f"Reading: {one}.", READING) for one in readings)
+    figure.supxlabel(text, fontsize=6.5, color=style.GREY, x=0.01, ha="left", linespacing=1.3)
     return figure
 
 
 def _look(edition: str) -> dict:
-    colour, marker, face, size, _ = EDITIONS.get(edition, EDITIONS["unstated"])
+    colour, marker, face, size, _ = EDITIONS.get(edition, OTHER)
     return {"color": colour, "marker": marker, "mfc": face, "mec": colour, "mew": 0.9, "ms": size,
             "ls": "none"}  # fmt: skip
 
@@ -64,7 +71,7 @@ def _freezing(axes: Axes, points: pd.DataFrame, lines: pd.DataFrame) -> None:
     end = points["percent_frozen"].max()
     x = np.array([0.0, end])
     for row in lines.itertuples():
-        colour, *_, dashes = EDITIONS.get(row.edition, EDITIONS["unstated"])
+        colour, *_, dashes = EDITIONS.get(row.edition, OTHER)
         if row.kind == "stated":
             colour, dashes = style.INK, (0, (5, 1.5))
         axes.plot(x, _line(row, x), color=colour, lw=1.1, ls=dashes, zorder=1)
@@ -104,7 +111,7 @@ def _name_lines(axes: Axes, lines: pd.DataFrame, end: float) -> None:
         axes.annotate(
             f"{_edition(row.edition) or 'results'}: {_equation(row)}", (0.985, 0.03 + 0.065 * i),
             xycoords="axes fraction", ha="right", va="bottom", fontsize=6.5, fontweight="bold",
-            color=EDITIONS.get(row.edition, EDITIONS["unstated"])[0],
+            color=EDITIONS.get(row.edition, OTHER)[0],
         )  # fmt: skip
     if len(refitted):
         axes.annotate(
@@ -165,14 +172,15 @@ def _errors(axes: Axes, layout: list[tuple[str, pd.DataFrame | None]]) -> None:
 
 def _constant(axes: Axes, constant: float, layout: list, rows: list[int], high: float) -> None:
     """Draw a constant's error beside its rows; to the right of it a constant is as good."""
-    grape = layout[rows[0]][1]["table"].iloc[0] == "grape"
+    grape = layout[rows[0]][1]["table"].iloc[0] in ("grape", "quick_start")
     top, bottom = (min(rows) - 1.4 if grape else min(rows) - 1.5), max(rows) + 0.5
     axes.plot([constant] * 2, [top, bottom], color=style.INK, lw=0.9, zorder=1)
     axes.fill_between([constant, high], top, bottom, color="#f2f2f2", lw=0, zorder=-1)
     if grape:
-        text, place, align = f"GRAPE's own mean, {constant:.1f} µm", (constant, top), "left"
+        text = f"GRAPE's own mean, {constant:.1f} µm, as read below"
+        place, align = (constant, top), "left"
     else:
-        text = f"from σ$_{{true}}$ = {constant:.1f} µm on, a constant is as good"
+        text = f"from σ$_{{true}}$ = {constant:.1f} µm on, a constant is as good, as read below"
         place, align = (high, top), "right"
     axes.annotate(
         text, place, xytext=(2, -1.5) if grape else (0, 1.5), textcoords="offset points",
@@ -181,7 +189,7 @@ def _constant(axes: Axes, constant: float, layout: list, rows: list[int], high: 
 
 
 def _edition(name: str) -> str:
-    return {"august": "August edition", "unstated": "edition not stated"}.get(name, name)
+    return {"august": "August edition"}.get(name, name)
 
 
 def _has(cell: pd.DataFrame | None, edition: str) -> bool:

@@ -13,8 +13,11 @@ from pathlib import Path
 import pandas as pd
 
 FOLDER = Path(__file__).resolve().parents[2] / "data" / "published"
-COLUMNS = ["edition", "table", "backbone", "protocol", "metric", "value", "plus_minus"]
-TABLES = ("table1", "freezing", "loss_complexity", "grape")
+COLUMNS = [
+    *("edition", "table", "backbone", "protocol", "metric"),
+    *("value", "plus_minus", "place", "quote"),
+]
+TABLES = ("table1", "freezing", "loss_complexity", "grape", "quick_start")
 EDITIONS = ("submission", "august", "unstated")
 
 
@@ -23,17 +26,18 @@ def load(table: str | None = None, edition: str | None = None) -> pd.DataFrame:
 
     Parameters
     ----------
-    table : {'table1', 'freezing', 'loss_complexity', 'grape'}, optional
-        One table; by default all of them.
-    edition : {'submission', 'august', 'unstated'}, optional
-        One edition; by default all of them.
+    table : str, optional
+        One of :data:`TABLES`; by default all of them.
+    edition : str, optional
+        One of :data:`EDITIONS`; by default all of them.
 
     Returns
     -------
     DataFrame
-        Columns ``edition, table, backbone, protocol, metric, value, plus_minus``; µm for MAE, gap
-        and σ. ``plus_minus`` is NaN where the paper printed none. ``digits`` is the number of
-        decimals that were printed: 24.80 has two, which a float would not remember.
+        :data:`COLUMNS`; µm for MAE, gap and σ. ``plus_minus`` is NaN where the paper printed none,
+        ``place`` says where the number stands and ``quote`` is the row or sentence it is read
+        from. ``digits`` is the number of decimals that were printed: 24.80 has two, which a float
+        would not remember.
 
     Raises
     ------

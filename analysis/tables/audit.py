@@ -5,17 +5,18 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.presentation.text import MISSING, captioned
-from analysis.published.audit.cells import CONTRADICTION, VERDICTS
-from analysis.published.audit.text import condense, quantity_range
+from analysis.published.audit.cells import CONTRADICTION, VERDICTS, YARDSTICK
+from analysis.published.audit.text import KINDS, condense, quantity_range
 
 
 def audit_wide(findings: pd.DataFrame) -> pd.DataFrame:
-    """Return the findings of :func:`analysis.published.audit.audit`, what does not hold first and
-    like findings as one row."""
+    """Return the findings of :func:`analysis.published.audit.audit`, claims before consistency
+    and our yardsticks, in each what does not hold first, and like findings as one row."""
     rows = condense(findings)
-    rank = rows["verdict"].map(VERDICTS.index)
+    rank = rows["kind"].map(list(KINDS).index) * len(VERDICTS) + rows["verdict"].map(VERDICTS.index)
     wide = [
         {
+            "Kind": "our yardstick" if row["kind"] == YARDSTICK else row["kind"],
             "Verdict": row["verdict"],
             "Edition": row["edition"] or MISSING,
             "Table": row["table"] or MISSING,
@@ -25,14 +26,15 @@ def audit_wide(findings: pd.DataFrame) -> pd.DataFrame:
         }
         for _, row in rows.loc[rank.sort_values(kind="stable").index].iterrows()
     ]
-    heads = ["Verdict", "Edition", "Table", "Claim", "Published", "Recomputed", "Reading"]
+    heads = ["Kind", "Verdict", "Edition", "Table", "Claim", "Published", "Recomputed", "Reading"]
     return captioned(
         wide or {head: [] for head in heads},
         "Audit of the published numbers (real data, not the phantom): each claim that the numbers "
         "printed beside it can confirm or refute. It holds when the recomputed number agrees with "
         "the printed one within the rounding of the printed digits. Contradictions give both "
-        "printed numbers. That an error should beat a constant is our yardstick, not a claim of "
-        "the paper. Reading: the assumption that the verdict rests on.",
+        "printed numbers. A number that both editions print counts once. Kind: a claim of the "
+        "paper; the consistency of its numbers; or a yardstick of ours, which it does not claim to "
+        "pass. Reading: the assumption that the verdict rests on.",
     )
 
 

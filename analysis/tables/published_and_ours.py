@@ -20,7 +20,7 @@ from analysis.presentation.text import MISSING, captioned, number, with_interval
 from analysis.resampling.conditions import NO_BACKBONE
 from analysis.tables.cells import Cell
 
-EDITIONS = {"submission": "submission", "august": "August", "unstated": "edition unstated"}
+EDITIONS = {"submission": "submission", "august": "August"}
 COUNTERPARTS = {  # obtained with -> published with: the same backbone, or the same pretraining
     "imagenet_vitb16": "ImageNet ViT-B/16",
     "phantom_cls": "ImageNet ViT-B/16",
@@ -255,21 +255,27 @@ def beside_grape(quadrants: pd.DataFrame, domain: str = "GRAPE") -> pd.DataFrame
     ``quadrants`` is long, from :func:`analysis.accuracy.quadrants.quadrant_table`; only ``domain``
     is used.
     """
-    theirs = published.load("grape")
+    theirs = pd.concat([published.load(table) for table in ("grape", "quick_start")])
+    eyes = theirs[theirs["metric"] == "n_eyes"].set_index(["edition", "table"])["value"]
     groups = {"Mean (µm)": "mean", **{f"{name} (µm)": name for name in "SNIT"}}
     wide = {"GRAPE": [*groups, "σ (µm)", "Eyes"]}
     # The published global figure is the average of the quadrants, our mean.
     metrics = [f"mae_{'global' if group == 'mean' else group}" for group in groups.values()]
-    for edition, name in EDITIONS.items():
-        rows = theirs[theirs["edition"] == edition]
-        eyes = rows.loc[rows["metric"] == "n_eyes", "value"]
-        for method in dict.fromkeys(rows.loc[rows["protocol"] != "", "protocol"]):
-            cells = rows[rows["protocol"] == method].drop_duplicates("metric").set_index("metric")
-            label = "L1 only" if method == "l1_only" else look(method).label
-            wide[f"Published, {name} (GRAPE): {label}"] = [
-                *(number(cells["value"].get(metric, np.nan)) for metric in (*metrics, "sigma")),
-                number(eyes.iloc[0], 0) if len(eyes) else MISSING,
+    for (table, method), cells in theirs[theirs["protocol"] != ""].groupby(
+        ["table", "protocol"], sort=False
+    ):
+        label = "L1 only" if method == "l1_only" else look(method).label
+        printed = {
+            EDITIONS[edition] + ", quick start" * (table == "quick_start"): [
+                *(number(rows["value"].get(metric, np.nan)) for metric in (*metrics, "sigma")),
+                number(eyes.get((edition, table), np.nan), 0),
             ]
+            for edition, rows in cells.set_index("metric").groupby("edition", sort=False)
+        }
+        if len(printed) > 1 and len(set(map(tuple, printed.values()))) == 1:
+            printed = {"both editions": next(iter(printed.values()))}
+        for name, column in printed.items():
+            wide[f"Published, {name} (GRAPE): {label}"] = column
     mine = quadrants[quadrants["domain"] == domain]
     for method in dict.fromkeys(mine["method"]) or ["not evaluated"]:
         cell = Cell(mine[mine["method"] == method])
@@ -278,9 +284,8 @@ def beside_grape(quadrants: pd.DataFrame, domain: str = "GRAPE") -> pd.DataFrame
             MISSING,
             number(cell.row("mae", "quadrant", "mean").get("n", 0) or np.nan, 0),
         ]
-    printed = theirs.query("metric == 'n_eyes'")["value"].iloc[0]
     n = mine.loc[mine["group"] == "mean", "n"].max()
-    counted = f"{printed:.0f} eyes published, {f'{n:.0f}' if n > 0 else 'none'} obtained"
+    counted = f"{eyes.iloc[0]:.0f} eyes published, {f'{n:.0f}' if n > 0 else 'none'} obtained"
     return captioned(
         wide,
         "Mean absolute error on GRAPE (real photographs on both sides, µm), published and "

@@ -13,10 +13,10 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import published
-from analysis.published.audit import checks, workbook
-from analysis.published.audit.cells import COLUMNS, cells
+from analysis.published.audit import claims, consistency, workbook, yardsticks
+from analysis.published.audit.cells import CLAIM, COLUMNS, CONSISTENCY, YARDSTICK, cells, points
 from analysis.published.audit.input import check_results, read_results
-from analysis.published.audit.text import condense, format_audit, quantity
+from analysis.published.audit.text import condense, format_audit, quantity, together
 from rnfl.storage.provenance import sha256_file
 
 __all__ = [
@@ -47,10 +47,12 @@ def audit(results: pd.DataFrame, grape: pd.DataFrame | None = None) -> pd.DataFr
     Returns
     -------
     DataFrame
-        One row per finding: check, edition, table, cell, claim, published, recomputed, verdict
-        ('does not hold', 'contradiction', 'doubtful', 'cannot be checked', 'holds'), reading (the
-        assumption the verdict rests on), detail, low and high (what rounding of the inputs lets the
-        recomputed number be), digits and published_digits (decimals to show), unit.
+        One row per finding: kind ('claim' of the table, 'consistency' of its numbers, or
+        'yardstick' of ours), check, edition (both where both print the same), table, cell, claim,
+        published, recomputed, verdict ('does not hold', 'contradiction', 'doubtful', 'cannot be
+        checked', 'holds'), reading (the assumption the verdict rests on), detail, low and high
+        (what rounding of the inputs lets the recomputed number be), digits and published_digits
+        (decimals to show), unit.
 
     Raises
     ------
@@ -60,8 +62,23 @@ def audit(results: pd.DataFrame, grape: pd.DataFrame | None = None) -> pd.DataFr
     table = cells(check_results(results))
     if grape is None and any(cell.table == workbook.TABLE for cell in table):
         grape = workbook.workbook()
-    found = [one for check in checks.CHECKS for one in check(table)]
-    return pd.DataFrame([*found, *workbook.findings(table, grape)], columns=COLUMNS)
+    found = [
+        {**one, "kind": kind}
+        for kind, some in ((CLAIM, claims), (CONSISTENCY, consistency), (YARDSTICK, yardsticks))
+        for check in some.CHECKS
+        for one in check(table)
+    ]
+    found += [{**one, "kind": CLAIM} for one in workbook.counts(table, grape)]
+    found += [{**one, "kind": YARDSTICK} for one in workbook.constants(table, grape)]
+    return _once(pd.DataFrame(found, columns=COLUMNS))
+
+
+def _once(findings: pd.DataFrame) -> pd.DataFrame:
+    """Return one row for what several editions print alike; its ``edition`` names them all."""
+    same = [*("check", "table", "cell", "claim", "published", "recomputed", "verdict", "reading")]
+    editions = findings.groupby(same, sort=False, dropna=False)["edition"]
+    named = editions.transform(together)
+    return findings.assign(edition=named).drop_duplicates(same).reset_index(drop=True)
 
 
 def inputs() -> dict[str, str]:
@@ -98,11 +115,11 @@ def freezing_points(results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
             c.protocol,
             *(c.numbers[n].value for n in ("percent_frozen", "mae")),
         )
-        for some in checks.points(table).values()
+        for some in points(table).values()
         for c in some
     ]
     columns = ["edition", "backbone", "protocol", "percent_frozen", "mae"]
-    return pd.DataFrame(rows, columns=columns), checks.fitted(table)
+    return pd.DataFrame(rows, columns=columns), claims.fitted(table)
 
 
 def errors(results: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
@@ -111,18 +128,21 @@ def errors(results: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        edition, table, backbone, protocol, mae (µm; on GRAPE the average of the quadrants), and
-        constant (µm): σ_true, or on GRAPE the MAE of its own mean; NaN where there is neither.
+        edition, table, backbone, protocol, mae (µm; on GRAPE the average of the quadrants),
+        constant (µm): σ_true, or on GRAPE the MAE of its own mean; NaN where there is neither; and
+        the reading that the comparison rests on.
     """
     compared = findings[findings["check"].isin(["constant bound", "GRAPE constant"])]
     compared = compared.dropna(subset=["published"])
-    keys = ["edition", "table", "cell", "published"]
-    constants = compared.drop_duplicates(keys).set_index(keys)["recomputed"]
+    keys = ["table", "cell", "published"]
+    constants = (
+        compared.drop_duplicates(keys).set_index(keys)[["recomputed", "reading"]].T.to_dict("list")
+    )
     rows = []
     for cell in cells(check_results(results)):
         if mae := cell.first("mae", "mae_global"):
-            constant = constants.get((cell.edition, cell.table, cell.name, mae.value), float("nan"))
+            constant = constants.get((cell.table, cell.name, mae.value), [float("nan"), ""])
             place = cell.edition, cell.table, cell.backbone, cell.protocol
-            rows.append((*place, mae.value, constant))
-    columns = ["edition", "table", "backbone", "protocol", "mae", "constant"]
+            rows.append((*place, mae.value, *constant))
+    columns = ["edition", "table", "backbone", "protocol", "mae", "constant", "reading"]
     return pd.DataFrame(rows, columns=columns)

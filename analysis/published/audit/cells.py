@@ -19,6 +19,7 @@ from analysis.published import decimals
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be checked"
 CONTRADICTION, DOUBTFUL = "contradiction", "doubtful"
 VERDICTS = (FAILS, CONTRADICTION, DOUBTFUL, OPEN, HOLDS)
+CLAIM, CONSISTENCY, YARDSTICK = "claim", "consistency", "yardstick"
 KEYS = ["edition", "table", "backbone", "protocol"]
 EXACT = 1e-9  # slack for the rounding of the arithmetic itself
 MAX_DECIMALS = 12
@@ -30,12 +31,24 @@ ERRORS = ("mae", "rmse", "mae_global", *SECTORS, "gap", "gradient_mae")
 AGREEMENT = ("r", "pearson_per_eye", "pearson_pooled", "pearson_between_eyes", "r2", "ccc")
 SPREADS = ("sigma", "sigma_flat", "sigma_between", "sigma_template")
 TRUE_SPREADS = ("sigma_true", "sigma_true_flat", "sigma_true_between", "sigma_true_means")
-SETTINGS = ("percent_frozen", "lambda_pearson", "lambda_gradient", "n_eyes")
+DIALS = ("percent_frozen", "lambda_pearson")
+SETTINGS = (*DIALS, "lambda_gradient", "n_eyes")
 LINE = ("claimed_intercept", "claimed_slope_per_10_percent", "claimed_r_squared")
 METRICS = (
     *(*ERRORS, *AGREEMENT, *SPREADS, *TRUE_SPREADS),
-    *(*SETTINGS, *LINE, "claimed_saturating"),
+    *(*SETTINGS, *LINE, "claimed_saturating", "sigma_collapse", "proposed"),
 )
+
+# How the paper's tables belong together.
+TEST_SETS = {  # tables that report on one test set, so that their cells can be compared
+    **dict.fromkeys(("table1", "freezing", "loss_complexity"), "FairFedMed"),
+    **dict.fromkeys(("grape", "quick_start"), "GRAPE"),
+}
+#: Names that the paper's tables give to one model: L1 alone, nothing frozen, 5e-5 / 1e-4.
+SAME_MODEL = {"freeze_0": "aggressive", "lambda_0": "aggressive"}
+#: Where a table names no backbone (ours): the ablations are read as RETFound's.
+ASSUMED_BACKBONE = {"loss_complexity": "RETFound ViT-L/16"}
+UNSTATED = "unstated"  # the edition of a claim of which it is not known: it is about all of them
 
 
 def label(metric: str) -> str:
@@ -126,6 +139,7 @@ class Cell:
     protocol: str = ""
     numbers: Mapping[str, Number] = field(default_factory=dict)
     spreads: Mapping[str, Number] = field(default_factory=dict)  # the printed ±
+    printed_as: str = ""  # the name in the row that is quoted, where one is
 
     @property
     def name(self) -> str:
@@ -168,8 +182,36 @@ def cells(results: pd.DataFrame) -> list[Cell]:
         numbers = {row.metric: printed(row.value, row.digits) for row in group.itertuples()}
         known = group[group["plus_minus"].notna()]
         spreads = {row.metric: printed(row.plus_minus, row.digits) for row in known.itertuples()}
-        out.append(Cell(*key, numbers, spreads))
+        quotes = [text for text in group.get("quote", ()) if " | " in str(text)]
+        name = quotes[0].split(" | ")[0] if quotes else ""
+        out.append(Cell(*key, numbers, spreads, name))
     return out
+
+
+def test_set(cell: Cell) -> str:
+    """Return what names the eyes that a cell's table reports on."""
+    return TEST_SETS.get(cell.table, cell.table)
+
+
+def backbone(cell: Cell) -> str:
+    """Return a cell's backbone, the assumed one where its table names none."""
+    return cell.backbone or ASSUMED_BACKBONE.get(cell.table, "")
+
+
+def points(results: Iterable[Cell]) -> dict[tuple[str, str, str], list[Cell]]:
+    """Return the cells with a frozen share and an MAE by edition, table and backbone."""
+    out: dict[tuple[str, str, str], list[Cell]] = {}
+    for cell in results:
+        if cell.has("percent_frozen", "mae"):
+            out.setdefault((cell.edition, cell.table, cell.backbone), []).append(cell)
+    return out
+
+
+def frozen_share(cell: Cell) -> Number:
+    """Return the frozen share; 0 and 100 % are exact, and nothing lies beyond them."""
+    share = cell.numbers["percent_frozen"]
+    room = min(share.value, 100 - share.value)
+    return Number(share.value, min(share.half, max(room, 0.0)), share.digits)
 
 
 def tables(results: Iterable[Cell]) -> list[list[Cell]]:
@@ -188,7 +230,7 @@ def entries(results: Iterable[Cell]) -> Iterator[tuple[Cell, str, Number]]:
 
 
 COLUMNS = [
-    *("check", "edition", "table", "cell", "claim", "published", "recomputed", "verdict"),
+    *("kind", "check", "edition", "table", "cell", "claim", "published", "recomputed", "verdict"),
     *("reading", "detail", "low", "high", "digits", "published_digits", "unit"),
 ]
 Finding = dict[str, Any]
@@ -206,7 +248,7 @@ def finding(
     verdict: str | None = None,
     unit: str = "µm",
 ) -> Finding:
-    """Return one line of an audit, by the names of its ``COLUMNS``.
+    """Return one line of an audit, by the names of its ``COLUMNS``; whose it is is said later.
 
     ``published`` and ``recomputed`` are in ``unit``; an absent number is NaN. Unless a verdict is
     given, the claim holds when both agree within rounding, and cannot be checked when one of them
@@ -219,7 +261,7 @@ def finding(
         verdict = OPEN if not known else HOLDS if told.agrees(found) else FAILS
     digits = min(found.digits, SHOWN), min(told.digits, SHOWN)
     values = (
-        *(check, cell.edition, cell.table, cell.name, claim, told.value, found.value, verdict),
+        *("", check, cell.edition, cell.table, cell.name, claim, told.value, found.value, verdict),
         *(reading, detail, found.low, found.high, *digits, unit),
     )
     return dict(zip(COLUMNS, values, strict=True))

@@ -15,8 +15,10 @@ Metrics are in µm unless said otherwise:
 - settings: percent_frozen (%), lambda_pearson, lambda_gradient, n_eyes
 - claims: delta_percent (% of the MAE of *naive*, same backbone), delta_percent_vs_X,
   better_percent_vs_X, delta_vs_X (X a protocol); claimed_intercept, claimed_slope_per_10_percent,
-  claimed_r_squared, claimed_saturating (1), in a row that names no protocol; <metric>_bold (the
-  value printed as best), <metric>_arrow (1: higher is said to be better, -1: lower)
+  claimed_r_squared, claimed_saturating (1), in a row that names no protocol; delta_percent_low and
+  delta_percent_high (a range over backbones), sigma_collapse (a protocol with every σ below it is
+  said to have collapsed); <metric>_bold (the value printed as best), <metric>_arrow (1: higher is
+  said to be better, -1: lower), proposed (1: the method that is proposed)
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ import pandas as pd
 
 from analysis.published import decimals
 from analysis.published.audit.cells import KEYS, METRICS
-from analysis.published.audit.checks import COMPARISON
+from analysis.published.audit.claims import COMPARISON, RANGE
 from rnfl.storage.tables import listed
 
 LONG = ["metric", "value"]
@@ -40,7 +42,7 @@ MANY = 6
 def is_metric(name: str) -> bool:
     """Whether a metric is one that an audit knows."""
     base = re.sub(r"_(bold|arrow)$", "", name)
-    return base in METRICS or COMPARISON.fullmatch(name) is not None
+    return base in METRICS or name in RANGE or COMPARISON.fullmatch(name) is not None
 
 
 def read_results(path: str | Path) -> pd.DataFrame:
@@ -76,9 +78,10 @@ def read_results(path: str | Path) -> pd.DataFrame:
 
 
 def _long(raw: pd.DataFrame, path: Path) -> pd.DataFrame:
-    known = [*KEYS, "model", *LONG, "plus_minus"]
+    known = [*KEYS, "model", *LONG, "plus_minus", "place", "quote"]
     _refuse(path, "unknown columns", [n for n in raw if n not in (*known, "line")], known)
-    told = raw[[*LONG, "line"]].assign(plus_minus=raw.get("plus_minus", ""), column="value")
+    told = raw[[*LONG, "line", *(name for name in ("place", "quote") if name in raw)]]
+    told = told.assign(plus_minus=raw.get("plus_minus", ""), column="value")
     return _keys(raw, path).join(told)
 
 

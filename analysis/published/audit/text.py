@@ -3,17 +3,57 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
 
-from analysis.published.audit.cells import VERDICTS
+from analysis.published.audit.cells import (
+    CLAIM,
+    CONSISTENCY,
+    CONTRADICTION,
+    DOUBTFUL,
+    FAILS,
+    HOLDS,
+    OPEN,
+    VERDICTS,
+    YARDSTICK,
+)
 
 #: Checks that say the same of many cells; what they have in common is said once.
 MANY = ("constant bound", "offset")
 ENOUGH = 3  # findings alike that are worth putting together
 WIDTH = 96
+KINDS = {
+    CLAIM: "What is claimed",
+    CONSISTENCY: "Whether the numbers fit each other",
+    YARDSTICK: "Our own yardsticks, which nobody claims to pass",
+}
+WORDS = {  # of one finding, of several
+    HOLDS: ("holds", "hold"),
+    FAILS: ("does not hold", "do not hold"),
+    CONTRADICTION: ("contradicts another", "contradict each other"),
+    DOUBTFUL: ("is doubtful", "are doubtful"),
+    OPEN: ("cannot be checked", "cannot be checked"),
+}
+
+
+def counted(findings: pd.DataFrame) -> list[str]:
+    """Return how many findings of each kind came to which verdict, a sentence per kind.
+
+    Examples
+    --------
+    >>> one = {"kind": "claim", "verdict": "holds"}
+    >>> counted(pd.DataFrame([one, one, {**one, "verdict": "doubtful"}]))
+    ['What is claimed: 3, of which 2 hold, 1 is doubtful.']
+    """
+    out = []
+    for kind, name in KINDS.items():
+        n = findings.loc[findings["kind"] == kind, "verdict"].value_counts()
+        told = [f"{n[v]} {words[int(n[v] > 1)]}" for v, words in WORDS.items() if v in n]
+        if told:
+            out.append(f"{name}: {n.sum()}, of which {', '.join(told)}.")
+    return out
 
 
 def quantity(value: float, digits: int, unit: str) -> str:
@@ -30,6 +70,19 @@ def quantity(value: float, digits: int, unit: str) -> str:
     return text if unit in ("", "R²") else f"{text} {unit}"
 
 
+def together(editions: Iterable[str]) -> str:
+    """Return every edition that is named, once.
+
+    Examples
+    --------
+    >>> together(["submission", "submission and august", ""])
+    'submission and august'
+    """
+    return " and ".join(
+        dict.fromkeys(one for text in editions for one in text.split(" and ") if one)
+    )
+
+
 def condense(findings: pd.DataFrame) -> pd.DataFrame:
     """Return an audit with one row where a check says the same of three cells or more.
 
@@ -39,9 +92,9 @@ def condense(findings: pd.DataFrame) -> pd.DataFrame:
     wide = findings.assign(
         published_high=findings["published"], recomputed_high=findings["recomputed"]
     )
-    key = ["check", "edition", "table", "verdict", "reading"]
+    key = ["kind", "check", "table", "verdict", "reading"]
     parts = []
-    for (check, *_), rows in wide.groupby(key, sort=False):
+    for (_, check, *_), rows in wide.groupby(key, sort=False):
         alike = check in MANY and len(rows) >= ENOUGH and rows["published"].notna().all()
         parts.append(_together(rows) if alike else rows)
     return pd.concat(parts).sort_index(kind="stable") if parts else wide
@@ -61,6 +114,7 @@ def _together(rows: pd.DataFrame) -> pd.DataFrame:
         span = quantity_range(one.iloc[0], "recomputed")
         one["detail"] = f"mean differences of at least {span} from the labels are implied"
     one["cell"] = "; ".join(rows["cell"])
+    one["edition"] = together(rows["edition"])
     return one
 
 
@@ -89,10 +143,7 @@ def format_audit(findings: pd.DataFrame) -> str:
         for verdict in VERDICTS
         for _, row in rows[rows["verdict"] == verdict].iterrows()
     ]
-    counts = findings["verdict"].value_counts()
-    listed = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if name in counts)
-    noun = "finding" if len(findings) == 1 else "findings"
-    return "\n\n".join([*blocks, f"{len(findings)} {noun}: {listed}."])
+    return "\n\n".join([*blocks, "\n".join(counted(findings))])
 
 
 def _lines(row: pd.Series) -> Iterator[str]:

@@ -9,23 +9,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from analysis.published.audit.cells import (
+    DOUBTFUL,
     FAILS,
     HOLDS,
     OPEN,
+    SECTORS,
     Cell,
     Finding,
     Number,
     entries,
     finding,
+    test_set,
 )
 from rnfl.core.geometry import QUADRANTS
 from rnfl.datasets import grape
 from rnfl.datasets.grape.workbook import read_baseline
 
-TABLE = "grape"
+TABLE, TEST_SET = "grape", "GRAPE"
+STEP = 0.1  # µm between the constants that are tried
 ALL_EYES = 263  # eyes of the complete workbook's baseline sheet (Huang et al. 2023)
 ABSENT = "GRAPE's raw files are not at hand (RNFL_GRAPE or data/raw/grape; see data/README.md)"
 KNOWS = (
@@ -72,25 +77,29 @@ def _spread(values: pd.Series) -> float:
     return float((values - values.mean()).abs().mean())
 
 
-def findings(results: Sequence[Cell], eyes: pd.DataFrame | None) -> Iterator[Finding]:
-    """Yield what GRAPE's eyes, where they are at hand, say of the numbers published about them."""
+def counts(results: Sequence[Cell], eyes: pd.DataFrame | None) -> Iterator[Finding]:
+    """Check stated numbers of eyes: of GRAPE against the workbook, of anything else not at all."""
     for cell, metric, told in entries(results):
         if metric == "n_eyes":
             yield _count(cell, told, eyes)
-    here = [cell for cell in results if cell.table == TABLE]
-    errors = [one for one in entries(here) if one[1].startswith("mae_")]
+
+
+def constants(results: Sequence[Cell], eyes: pd.DataFrame | None) -> Iterator[Finding]:
+    """Ask what a constant makes of the numbers published about GRAPE."""
+    here = [cell for cell in results if test_set(cell) == TEST_SET]
+    errors = [one for one in entries(here) if one[1] in (*SECTORS, "mae_global")]
     if errors and eyes is None:
         claim = "the errors on GRAPE are below those of a constant"
         yield finding(Cell(table=TABLE), "GRAPE constant", claim, detail=ABSENT)
     elif errors:
         yield from _constants(errors, eyes)
+        yield from _nearly_constant(here, eyes)
 
 
 def _count(cell: Cell, told: Number, eyes: pd.DataFrame | None) -> Finding:
-    """Check a number of eyes: of GRAPE against the workbook, of anything else not at all."""
     claim = f"{cell.table or cell.name}: {told} eyes"
-    if cell.table != TABLE or eyes is None:
-        reason = ABSENT if cell.table == TABLE else "no data set to count is known for it"
+    if test_set(cell) != TEST_SET or eyes is None:
+        reason = ABSENT if test_set(cell) == TEST_SET else "no data set to count is known for it"
         return finding(cell, "count", claim, told, unit="eyes", detail=reason)
     n = Number(len(evaluable(eyes)), 0, 0)
     detail, verdict = f"{n} of the {len(eyes)} eyes in the workbook", None
@@ -117,3 +126,32 @@ def _constants(told: list[tuple[Cell, str, Number]], eyes: pd.DataFrame) -> Iter
         claim = f"{cell.name}: MAE {mae} µm, {which}, beats predicting GRAPE's mean"
         verdict = HOLDS if mae.low < found.value else FAILS
         yield finding(cell, "GRAPE constant", claim, mae, found, reading, detail, verdict=verdict)
+
+
+def _nearly_constant(results: Sequence[Cell], eyes: pd.DataFrame) -> Iterator[Finding]:
+    """Ask whether predictions of a stated flat σ can have the stated quadrant errors.
+
+    They differ from their own mean c by σ (root mean square over eyes and quadrants), so that each
+    quadrant's error differs from that of the constant c by no more than its own share of it: over
+    the quadrants, the root mean square of those differences is at most σ, for one c at least.
+    """
+    measured = evaluable(eyes)
+    truth = measured[[f"rnfl_{name}" for name in QUADRANTS]].to_numpy()
+    constants = np.arange(truth.min(), truth.max(), STEP)
+    of_constant = np.array([np.abs(truth - c).mean(axis=0) for c in constants])
+    for cell in results:
+        if not cell.has("sigma", *SECTORS):
+            continue
+        told = [cell.numbers[f"mae_{name}"].value for name in QUADRANTS]
+        off = np.sqrt(((of_constant - told) ** 2).mean(axis=1))
+        best, sigma = int(off.argmin()), cell.numbers["sigma"]
+        claim = f"{cell.name}: predictions with σ {sigma} µm can have these quadrant errors"
+        listed = ", ".join(
+            f"{name} {x:.1f}" for name, x in zip(QUADRANTS, of_constant[best], strict=True)
+        )
+        detail = f"the nearest constant, {constants[best]:.0f} µm, scores {listed}"
+        reading = f"σ flat: predictions lie {sigma} µm about one number for every eye and angle; "
+        reading += f"{len(measured)} evaluable eyes of the workbook"
+        least = Number(float(off[best]), STEP, 2)
+        verdict = HOLDS if least.low <= sigma.high else DOUBTFUL
+        yield finding(cell, "GRAPE spread", claim, sigma, least, reading, detail, verdict=verdict)

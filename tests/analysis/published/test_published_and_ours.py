@@ -52,7 +52,9 @@ def test_published_changes_are_those_the_paper_states(obtained):
         label = row.protocol.replace("_", " ")
         one = wide[(wide["Backbone (published)"] == row.backbone) & (wide["Protocol"] == label)]
         text = one[f"{SUBMISSION}: MAE (%)"].iloc[0]
-        assert float(text.replace("−", "-")) == pytest.approx(row.value)
+        mended = (row.backbone, row.protocol) == ("DepthAnything V2-S", "aggressive")
+        # The paper prints the wrong sign there; the table recomputes it from the cells.
+        assert float(text.replace("−", "-")) == pytest.approx(-row.value if mended else row.value)
     worst = wide[wide["Backbone (published)"] == "RETFound ViT-L/16"].set_index("Protocol")
     assert worst.loc["structured", f"{AUGUST}: MAE (%)"] == "+21.5"  # (23.71 - 19.52) / 19.52
     assert worst.loc["structured", f"{AUGUST}: R"] == "−0.149"
@@ -141,13 +143,13 @@ def test_grape_levels_stand_beside_each_other_with_their_eyes():
     wide = published_and_ours.beside_grape(pd.DataFrame(rows))
     labelled(wide, 1)
     wide = wide.set_index("GRAPE")
-    assert wide.loc["Mean (µm)", "Published, edition unstated (GRAPE): L1 only"] == "20.12"
+    assert wide.loc["Mean (µm)", "Published, both editions (GRAPE): L1 only"] == "20.12"
     assert wide.loc["Mean (µm)", "Obtained (GRAPE): constant"] == "16.00 [14.00, 18.00]"
     spread = wide.loc["σ (µm)"].filter(like="gradient loss").tolist()
     assert sorted(spread) == ["12.15", "22.60"]  # both numbers for one model stay
     eyes = wide.loc["Eyes"]
     assert eyes["Obtained (GRAPE): constant"] == "95"
-    assert eyes["Published, edition unstated (GRAPE): L1 only"] == "243"
+    assert eyes["Published, both editions (GRAPE): L1 only"] == "243"
     assert "template" not in " ".join(wide)
     caption = published_and_ours.beside_grape(pd.DataFrame(rows)).attrs["caption"]
     assert "243 eyes published, 95 obtained" in caption
