@@ -154,8 +154,17 @@ def test_audit(results):
     assert "slope 1.04 per 10 % frozen (µm) and R² 0.86; stated are 3.6 and 0.98" in said
     assert "slope 1.04 µm per 10 % and R² 0.86, where 3.6 and 0.98 are stated" in results
     assert "recomputed it is 23.2 %" in said and '"27 %" is 23.2 %' in results
-    assert "All 32 MAEs lie above it" in said
-    assert "all 32 errors published on FairFedMed lie above σ_true = 18.6 µm" in results
+    assert (
+        "recomputed it is −0.3 % (from 19.88 against 19.93 µm: the printed sign is wrong)" in said
+    )
+    assert "the printed +0.3 % of DepthAnything aggressive is −0.3 %" in results
+    assert (
+        "What is claimed: 25, of which 15 hold, 8 do not hold, 1 is doubtful, 1 cannot be" in said
+    )
+    assert "Of 25 claims of the paper 15 hold and 8 do not; one is doubtful" in results
+    assert "8 contradict each other" in said and "contradict each other 8 times" in results
+    assert "All 20 MAEs lie above it" in said
+    assert "all 20 errors published on FairFedMed lie above σ_true = 18.6 µm" in results
 
 
 def test_real_photographs(results):

@@ -33,7 +33,7 @@ OTHER = (style.GREY, "D", "none", 5.0, "-")
 TABLES = {"table1": "Table 1", "freezing": "Freezing", "loss_complexity": "Loss complexity",
           "grape": "GRAPE", "quick_start": "GRAPE, quick start"}  # fmt: skip
 ROW = 0.128  # inches
-READING = 132  # characters of a line below the panels
+READING = 152  # characters of a line below the panels
 
 
 def draw(points: pd.DataFrame, lines: pd.DataFrame, errors: pd.DataFrame) -> Figure:
