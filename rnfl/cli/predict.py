@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from rnfl.cli.app import app
-from rnfl.imaging.crops import PHOTOGRAPH_MM
 
 ModelOption = Annotated[str, typer.Option(help="finished run: its id or folder")]
 
@@ -25,7 +24,9 @@ def predict(
     disc: Annotated[
         tuple[float, float] | None, typer.Option(help="disc centre of the photograph, px")
     ] = None,
-    width_mm: Annotated[float, typer.Option(help="retina across a photograph")] = PHOTOGRAPH_MM,
+    width_mm: Annotated[
+        float | None, typer.Option(help="retina across a photograph; else its lit field is 13 mm")
+    ] = None,
     crops: Annotated[bool, typer.Option(help="images are disc-centred, 4.943 mm wide")] = False,
     framing: Annotated[str, typer.Option(help="middle of a photograph: macula or disc")] = "macula",
     pages: Annotated[bool, typer.Option(help="also draw a report page per eye")] = True,
@@ -63,12 +64,13 @@ def _draw_pages(done, reference, card: dict, folder: Path) -> None:
     from rnfl.storage.progress import progress
 
     number = len(str(len(done.requests)))
-    items = zip(done.requests, done.discs, done.profiles, strict=True)
-    for i, (request, disc, profile) in enumerate(
+    items = zip(done.requests, done.crops, done.profiles, strict=True)
+    for i, (request, crop, profile) in enumerate(
         progress(items, "drawing pages", total=len(done.requests)), start=1
     ):
         photo = read_picture(request.path)
-        eye = eye_report.Eye(photo, request.laterality, disc, request.width_mm, profile)
+        about = crop.disc, crop.width_mm, profile, crop.doubts
+        eye = eye_report.Eye(photo, request.laterality, *about)
         title = f"eye {i} of {len(done.requests)}"
         page = eye_report.draw(eye, reference, card, title)
         eye_report.save(page, folder / f"{i:0{number}}_{request.path.stem}")
@@ -76,7 +78,7 @@ def _draw_pages(done, reference, card: dict, folder: Path) -> None:
 
 def _say(done, card: dict, folder: Path) -> None:
     for i, row in enumerate(done.table.itertuples(), start=1):
-        unsure = "  disc unsure: look at it" if done.discs[i - 1].unsure else ""
+        unsure = f"  unsure, look at it: {row.doubts}" if row.doubts else ""
         typer.echo(f"eye {i} ({row.eye}): mean {row.rnfl_mean:.1f} µm{unsure}")
     for row in done.exclusions.itertuples():
         typer.echo(f"left out {row.image}: {row.reason}")

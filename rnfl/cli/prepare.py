@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -40,16 +41,18 @@ def _describe(folder: Path, manifest: dict) -> list[str]:
         f"{manifest['name']}: {eyes} of {counts['patients']:,} patients ({splits})",
         f"  {'folder':<14} {folder}",
     ]
-    reasons: dict[str, int] = {}
-    for one in manifest["exclusions"]:
-        reasons[one["reason"]] = reasons.get(one["reason"], 0) + 1
+    reasons = Counter(one["reason"] for one in manifest["exclusions"])
     lines.append(f"  {'left out':<14} {len(manifest['exclusions']):,}")
-    for reason, n in sorted(reasons.items(), key=lambda pair: -pair[1]):
-        lines.append(f"  {'':<14} {n:>6,} {reason}")
+    lines += [f"  {'':<14} {n:>6,} {reason}" for reason, n in reasons.most_common()]
     if "unsure" in manifest:
-        n = len(manifest["unsure"])
-        hint = ": first on the contact sheet, listed in manifest.json" if n else ""
-        lines.append(f"  {'unsure disc':<14} {n:,}{hint}")
+        hint = ": first on the contact sheet, listed in manifest.json"
+        lines.append(
+            f"  {'unsure':<14} {len(manifest['unsure']):,}{hint * bool(manifest['unsure'])}"
+        )
+        doubts = (
+            said.split(":")[0] for one in manifest["unsure"] for said in one.get("doubts", ())
+        )
+        lines += [f"  {'':<14} {n:>6,} {kind}" for kind, n in Counter(doubts).most_common()]
     for label, file in (("contact sheet", contact_sheet.FILE), ("summary", summary.MARKDOWN)):
         if (folder / file).is_file():
             lines.append(f"  {label:<14} {folder / file}")

@@ -260,6 +260,7 @@ class RawDataset(ABC):
             "settings": {**method, **self.fingerprint(known)},
             "source": str(self.place),
             "exclusions": self.exclusions,
+            "doubts": {eye: of["doubts"] for eye, of in self.found.items() if of.get("doubts")},
             **about,
             "counts": {"excluded": self.reasons, **about["counts"]},
         }

@@ -2,7 +2,7 @@
 
 Each tile shows one image with the scan circle and the letters T, S, N, I where a right eye has
 them; letters that do not fit the anatomy (arcades above and below the disc, macula image-left)
-mean that laterality or orientation is wrong. Eyes whose disc was unsure come first.
+mean that laterality or orientation is wrong. Unsure eyes come first, with the kind of their doubts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from rnfl.core.geometry import QUADRANTS, RADIUS_RATIO, SCAN_RADIUS_MM, centre, circle
-from rnfl.imaging.disc import UNSURE_BELOW
 
 FILE = "contact_sheet.png"
 MOST = 48  # eyes of a sheet
@@ -32,27 +31,26 @@ PAPER, INK, PALE = (252, 252, 250), (32, 36, 42), (112, 118, 126)
 RING, UNSURE, BADGE = (64, 224, 208), (214, 92, 20), (126, 58, 160)
 
 
-def confidence(samples: pd.DataFrame) -> np.ndarray:
-    """Return how sure each disc's place is (N,), 1 where it is known."""
-    return np.asarray(samples.get("disc_confidence", np.ones(len(samples))), dtype=float)
+def doubtful(samples: pd.DataFrame, manifest: Mapping[str, Any]) -> np.ndarray:
+    """Return the mask (N,) of the eyes that the manifest calls unsure."""
+    return samples["eye_id"].isin([one["id"] for one in manifest.get("unsure", ())]).to_numpy()
 
 
-def choose(confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def choose(doubtful: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows of a sheet: unsure ones, at most 16, and others evenly spaced, 48 in all.
 
     Parameters
     ----------
-    confidence : ndarray (N,)
-        Of the disc's place; 1 where it is known.
+    doubtful : ndarray (N,), bool
 
     Examples
     --------
-    >>> unsure, others = choose(np.where(np.arange(100) == 7, 0.6, 1.0))
+    >>> unsure, others = choose(np.arange(100) == 7)
     >>> unsure.tolist(), len(others), others[:3].tolist(), int(others[-1])
     ([7], 47, [0, 2, 4], 99)
     """
-    unsure = np.flatnonzero(confidence < UNSURE_BELOW)[:MOST_UNSURE]
-    rest = np.setdiff1d(np.arange(len(confidence)), unsure)
+    unsure = np.flatnonzero(doubtful)[:MOST_UNSURE]
+    rest = np.setdiff1d(np.arange(len(doubtful)), unsure)
     places = np.linspace(0, len(rest) - 1, min(MOST - len(unsure), len(rest)))
     return unsure, rest[np.rint(places).astype(int)]
 
@@ -114,10 +112,11 @@ def draw_sheet(
     samples : DataFrame of N rows in the same order
         Eyes are called by their row, never by an id.
     manifest : mapping
-        ``name``, ``dataset``, ``modality`` and ``phantom`` are said on the sheet.
+        ``name``, ``dataset``, ``modality`` and ``phantom`` are said on the sheet; ``unsure``, if
+        any, has ``id`` and ``doubts``.
     """
-    sure = confidence(samples)
-    unsure, others = choose(sure)
+    doubts = {one["id"]: one["doubts"] for one in manifest.get("unsure", ())}
+    unsure, others = choose(doubtful(samples, manifest))
     rows = [*unsure, *others]
     n_columns = min(COLUMNS, max(FEWEST_COLUMNS, int(np.ceil(np.sqrt(len(rows) * 4 / 3)))))
     n_lines = -(-len(rows) // n_columns)
@@ -125,8 +124,8 @@ def draw_sheet(
     height = HEADING + MARGIN + n_lines * (SIDE + CAPTION + GAP)
     sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
-    _head(draw, width, manifest, _counted(len(rows), sure, len(unsure)))
-    lateralities = samples["laterality"].to_list()
+    _head(draw, width, manifest, _counted(len(rows), len(samples), len(doubts), len(unsure)))
+    lateralities, ids = samples["laterality"].to_list(), samples["eye_id"].to_list()
     for place, row in enumerate(rows):
         line, column = divmod(place, n_columns)
         x, y = MARGIN + column * (SIDE + GAP), HEADING + line * (SIDE + CAPTION + GAP)
@@ -134,26 +133,41 @@ def draw_sheet(
         side = "OS, mirrored" if lateralities[row] == "OS" else lateralities[row]
         draw.text((x, y + SIDE + 5), f"{row}", PALE, _font(14))
         draw.text((x + _font(14).getlength(f"{row}  "), y + SIDE + 5), side, INK, _font(14))
-        if sure[row] < UNSURE_BELOW:
+        if ids[row] in doubts:
             draw.rectangle((x - 4, y - 4, x + SIDE + 3, y + SIDE + 3), outline=UNSURE, width=4)
-            words = f"unsure {sure[row]:.2f}"
-            draw.text((x + SIDE, y + SIDE + 5), words, UNSURE, _font(14), anchor="ra")
+            draw.text(
+                (x + SIDE, y + SIDE + 5), _kinds(doubts[ids[row]]), UNSURE, _font(14), anchor="ra"
+            )
     return sheet
 
 
-def _counted(shown: int, confidence: np.ndarray, n_first: int) -> str:
+def _kinds(doubts: list[str]) -> str:
+    """Return the kind of the first doubt, and how many more there are, beside the laterality.
+
+    Examples
+    --------
+    >>> _kinds(["dark margins: 65 %", "not sharp: 0.31"])
+    'dark margins +1'
+    """
+    return doubts[0].split(":")[0] + (f" +{len(doubts) - 1}" if len(doubts) > 1 else "")
+
+
+def _counted(shown: int, total: int, unsure: int, n_first: int) -> str:
     """Return in words how many eyes are shown, and what was left off.
 
     Examples
     --------
-    >>> _counted(48, np.linspace(0.5, 1, 100), 16)
-    '48 of 100 eyes: 16 of 80 with an unsure disc first, the others evenly spaced by row'
-    >>> _counted(3, np.ones(3), 0)
+    >>> _counted(48, 100, 80, 16)
+    '48 of 100 eyes: 16 of 80 unsure ones first, the others evenly spaced by row'
+    >>> _counted(3, 3, 0, 0)
     'all 3 eyes'
     """
-    total, unsure = len(confidence), int((confidence < UNSURE_BELOW).sum())
-    words = [f"{n_first:,} of {unsure:,} with an unsure disc first"] if unsure > n_first else []
-    words += [f"{unsure:,} with an unsure disc first"] if 0 < unsure == n_first else []
+    words = [f"{n_first:,} of {unsure:,} unsure ones first"] if unsure > n_first else []
+    words += (
+        [f"{unsure:,} unsure {'one' if unsure == 1 else 'ones'} first"]
+        if 0 < unsure == n_first
+        else []
+    )
     words += [f"{'the others ' if unsure else ''}evenly spaced by row"] if shown < total else []
     counted = f"{shown:,} of {total:,} eyes" if shown < total else f"all {total:,} eyes"
     return f"{counted}: {', '.join(words)}" if words else counted

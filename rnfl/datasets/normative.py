@@ -15,11 +15,13 @@ import pandas as pd
 
 from rnfl.core.geometry import ANGLES, CLOCK_HOURS, N_ANGLES, QUADRANTS, SECTORS, sector_means
 from rnfl.core.schema import RNFL_COLUMNS
+from rnfl.imaging.inspection import summarise
 
 if TYPE_CHECKING:
     from rnfl.datasets.prepared import Prepared
 
 PERCENTILES = (1, 5, 50, 95, 99)
+IMAGES = 64  # training images, at most, of which is kept what they look like
 MIN_HEALTHY = 40  # with fewer healthy eyes the band is that of all eyes (ours)
 COLUMNS = ("kind", "name", "population", "n", *(f"p{p}" for p in PERCENTILES))
 CIRCLE = {"mean": np.ones(N_ANGLES, dtype=bool)}
@@ -28,14 +30,17 @@ POSITIONS = ("below 1 %", "below 5 %", "within", "above 95 %")
 
 
 def facts(prepared: Prepared) -> dict[str, Any]:
-    """Return what a model's card says of the dataset it was trained on."""
-    train = prepared.samples.iloc[prepared.subset("train")]
+    """Return what a model's card says of the dataset it was trained on, and of its images."""
+    rows = prepared.subset("train")
+    some = rows[:: -(-len(rows) // IMAGES)] if len(rows) else rows
+    train = prepared.samples.iloc[rows]
     return {
         "dataset": prepared.name,
         "modality": prepared.manifest["modality"],
         "phantom": prepared.manifest["phantom"],
         "train_eyes": len(train),
         "train_patients": train["patient_id"].nunique(),
+        "images": summarise(prepared.images[row] for row in some),
     }
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, TypeVar, get_args, get_type_hints
+from typing import ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from rnfl.imaging.inspection import WIDTHS_MM
 
 Options = TypeVar("Options")
-MM = (1, 50)  # range of a width of retina
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,14 @@ def read_options(source: Path, options: type[Options]) -> Options:
         if name not in kinds:
             raise ValueError(f"{path}: option {name!r}: expected {', '.join(kinds)}")
         valid = get_args(kinds[name])
-        if valid and value not in valid:
+        if get_origin(kinds[name]) is Literal and value not in valid:
             raise ValueError(
                 f"{path}: {name} = {value!r}: expected {' or '.join(map(repr, valid))}"
             )
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if name.endswith("_mm") and not (number and MM[0] <= value <= MM[1]):
-            raise ValueError(f"{path}: {name} = {value!r}: expected {MM[0]} to {MM[1]} mm")
+        low, high = WIDTHS_MM
+        if name.endswith("_mm") and not (number and low <= value <= high):
+            raise ValueError(f"{path}: {name} = {value!r}: expected {low:g} to {high:g} mm")
         if name.endswith("_seed") and type(value) is not int:
             raise ValueError(f"{path}: {name} = {value!r}: expected a whole number")
     return options(**given)

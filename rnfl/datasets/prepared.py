@@ -201,7 +201,8 @@ def write(
     samples : DataFrame of N rows in the same order
     manifest_fields : mapping
         ``dataset``, ``modality``, ``phantom`` (bool), ``settings``; optionally ``exclusions``
-        (list of ``{"id", "reason"}``), ``field_mm``, further ``counts`` and more.
+        (list of ``{"id", "reason"}``), ``doubts`` (why an eye is unsure, lists by its id),
+        ``field_mm``, further ``counts`` and more.
     profiles_true : ndarray (N, 360), µm, optional
     extra : mapping of file name to DataFrame, optional
         Further tables of the dataset, such as its visits; written as parquet beside the others.
@@ -254,7 +255,8 @@ def publish(
     if clash:
         raise ValueError(f"{name}: extra table {min(clash)!r}: the dataset has such a file")
     manifest = _describe(name, samples, manifest_fields)
-    folder, rows = prepared_root() / name, contact_sheet.choose(contact_sheet.confidence(samples))
+    folder = prepared_root() / name
+    rows = contact_sheet.choose(contact_sheet.doubtful(samples, manifest))
     kept = "what was read of its eyes is kept" if kept_folders(name) else "what was there stays"
     with (
         writing(f"dataset {name}", prepared_root(), kept),
@@ -292,10 +294,27 @@ def _describe(name: str, samples: pd.DataFrame, fields: Mapping[str, Any]) -> di
     counts = {"patients": samples["patient_id"].nunique()}
     counts |= {split: (samples["split"] == split).sum() for split in schema.SPLITS}
     manifest = {"name": name, "n": len(samples), "exclusions": [], "field_mm": FIELD_MM, **fields}
-    if "disc_confidence" in samples:
-        manifest["unsure"] = disc.unsure(samples, name)
-        counts["disc_unsure"] = len(manifest["unsure"])
+    doubts = manifest.pop("doubts", {})
+    if "disc_confidence" in samples or doubts:
+        manifest["unsure"] = _unsure(samples, doubts, name)
+        counts["unsure"] = len(manifest["unsure"])
     return manifest | {"counts": counts | dict(fields.get("counts", {}))}
+
+
+def _unsure(
+    samples: pd.DataFrame, doubts: Mapping[str, list[str]], where: str
+) -> list[dict[str, Any]]:
+    """Return ``id``, ``confidence`` of the disc and ``doubts`` of eyes to be looked at."""
+    confidence = samples.get("disc_confidence", pd.Series(1.0, samples.index)).astype(float)
+    bad = confidence[~confidence.between(0, 1)].unique()
+    if len(bad):
+        raise ValueError(f"{where}: disc_confidence {bad[:3]}: expected 0 to 1 in each row")
+    eyes = zip(samples["eye_id"], confidence, strict=True)
+    return [
+        {"id": eye, "confidence": sure, "doubts": doubts.get(eye) or [disc.doubt(sure)]}
+        for eye, sure in eyes
+        if doubts.get(eye) or sure < disc.UNSURE_BELOW
+    ]
 
 
 class ImageFile:

@@ -173,9 +173,11 @@ def _sentences(summary: pd.DataFrame, manifest: Mapping[str, Any]) -> list[str]:
     if _unknown(summary):
         lines.append(f"Unknown of every eye: {', '.join(_unknown(summary))}.")
     if "unsure" in manifest:
+        kinds = Counter(said.split(":")[0] for one in manifest["unsure"] for said in one["doubts"])
+        each = ", ".join(f"{kind} {n:,}" for kind, n in kinds.most_common())
         lines.append(
-            f"The disc is unsure in {len(manifest['unsure']):,}: they come first on the contact "
-            "sheet, and `unsure` in manifest.json lists them."
+            f"Unsure are {len(manifest['unsure']):,}{f' ({each})' if each else ''}: they come "
+            "first on the contact sheet, and `unsure` in manifest.json lists them."
         )
     return lines
 

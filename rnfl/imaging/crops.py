@@ -9,6 +9,7 @@ that it would have seen in training.
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +18,16 @@ from PIL import Image, ImageOps
 from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import FIELD_MM, to_right_eye
 from rnfl.core.geometry import centre as middle
-from rnfl.imaging import disc, pixels
+from rnfl.imaging import disc, inspection, pixels
 from rnfl.imaging.disc import Disc
 from rnfl.imaging.pixels import SIZE
 
-MM_PER_DEGREE = 0.288  # of retina (ours)
 PHOTOGRAPH_MM = disc.PHOTOGRAPH_MM  # width of retina on a 45° photograph, 13.0 mm (ours)
 CROP_WIDTH = FIELD_MM / PHOTOGRAPH_MM  # 0.380 = 2 · 0.19 of the photograph's width
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
-BYTES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
+BYTES = ("L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
+PNG_DEPTH = 24  # place of the bit depth in a PNG file
+BITS_PER_SAMPLE = 258  # tag of a TIFF file
 SHORTEST = 200  # px: the shorter side of the smallest photograph that is of use (ours)
 LONGEST = 4  # times the shorter side (ours)
 SMALLEST_CROP = SIZE // 4  # px (ours)
@@ -33,30 +35,51 @@ SMALLEST_CROP = SIZE // 4  # px (ours)
 UNREADABLE = "unreadable photograph"
 TOO_SMALL = "photograph too small or too narrow"
 NOT_SQUARE = "crop that is not square"
-OFF_DISC = "disc centre outside the photograph"
 
 
 def read(path: Path, data: bytes | None = None) -> np.ndarray:
     """Return a photograph as RGB (H, W, 3) uint8, turned as its EXIF tag says.
 
-    ``data`` is what the file holds, where it was read already.
+    What alpha hides is black. ``data`` is what the file holds, where it was read already.
 
     Raises
     ------
     Excluded
-        For a file that is no readable image of 8 bits and one page, naming it.
+        For a file that is no readable image of one page with 8 bits per channel, naming it.
     """
     source = path if data is None else io.BytesIO(data)
     try:
         with Image.open(source, formats=FORMATS) as file:
-            if file.mode not in BYTES:
-                raise ValueError(f"{file.mode} pixels, expected 8 bits per channel")
+            _check_bits(file)
             if file.format == "TIFF" and file.n_frames > 1:
                 raise ValueError(f"{file.n_frames} pages, expected one")
-            return np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
+            upright = ImageOps.exif_transpose(file)
+            if upright.has_transparency_data:
+                picture = upright.convert("RGBA")
+                black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
+                upright = Image.alpha_composite(black, picture)
+            return np.asarray(upright.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         said = str(error).replace(repr(source), repr(path.name)).replace(str(path), path.name)
         raise Excluded(UNREADABLE, f"{path.name} cannot be read as an image: {said}") from error
+
+
+def _check_bits(file: Image.Image) -> None:
+    """Refuse other depths than 8 bits: of 16 Pillow would take the high byte and say nothing."""
+    bits = {8}
+    if file.format == "TIFF":
+        bits = set(file.tag_v2.get(BITS_PER_SAMPLE, (1,)))
+    elif file.format == "PNG":
+        place = file.fp.tell()
+        file.fp.seek(PNG_DEPTH)
+        depth = file.fp.read(1)[0]
+        file.fp.seek(place)
+        bits = {8} if file.mode == "P" else {depth}
+    if file.mode not in BYTES or bits != {8}:
+        raise ValueError(
+            f"{file.mode} pixels of {max(bits)} bits, expected 8 bits per channel: save it so, its "
+            "used range spread over 0 to 255"
+        )
 
 
 def crop(photo: np.ndarray, x: float, y: float, width_mm: float = PHOTOGRAPH_MM) -> np.ndarray:
@@ -74,14 +97,40 @@ def crop(photo: np.ndarray, x: float, y: float, width_mm: float = PHOTOGRAPH_MM)
     return pixels.cut(photo, x, y, side, pixels.REPEATED)
 
 
+@dataclass(frozen=True)
+class Crop:
+    """What a model is shown of a photograph, and what is to be known of it.
+
+    Attributes
+    ----------
+    image : ndarray (224, 224, 3), uint8
+        4.943 mm round the disc, in right-eye orientation.
+    disc : Disc
+        In px of the photograph.
+    width_mm : float
+        Width of retina on the photograph, margins included (mm).
+    field_share : float
+        Diameter of the lit field over the photograph's width; NaN where there is none.
+    doubts : list of str
+        Why it is unsure, if it is; of the disc and of :mod:`rnfl.imaging.inspection`.
+    """
+
+    image: np.ndarray
+    disc: Disc
+    width_mm: float
+    field_share: float
+    doubts: list[str]
+
+
 def prepare(
     photo: np.ndarray,
     laterality: str,
     centre: tuple[float, float] | None = None,
-    width_mm: float = PHOTOGRAPH_MM,
+    width_mm: float | None = None,
     framing: str = "macula",
-) -> tuple[np.ndarray, Disc]:
-    """Return the crop (224, 224, 3) of a photograph in right-eye orientation, and its disc.
+    modality: str | None = "CFP",
+) -> Crop:
+    """Return the crop of a photograph, after a look at what the photograph is.
 
     Parameters
     ----------
@@ -89,53 +138,78 @@ def prepare(
         As taken, not mirrored.
     laterality : {'OD', 'OS'}
     centre : (x, y), optional
-        Disc centre in px where it is known (confidence 1); otherwise it is looked for.
-    width_mm : float
-        Width of retina on the photograph (mm).
+        Disc centre in px where it is known (confidence 1 unless another disc is seen); otherwise
+        it is looked for.
+    width_mm : float, optional
+        Width of retina on the photograph, margins included (mm); otherwise its lit field is taken
+        as 13.0 mm wide.
     framing : {'macula', 'disc'}
         What the middle of the photograph shows, as for :func:`rnfl.imaging.disc.locate`.
+    modality : {'CFP', 'SLO', None}
+        What the model or dataset is of, None where that is not known.
 
     Raises
     ------
     Excluded
-        For a photograph too small or too narrow, a centre outside it, or, where the centre is not
-        known, a picture without a field of view.
+        For a photograph too small, too narrow or of too few grey levels, a centre outside it or
+        its lit field, or, where the centre is not known, a picture without a field of view.
     ValueError
-        For an unknown laterality or framing, or an array that is not such a photograph.
+        For an unknown laterality or framing, a width beyond 1 to 50 mm, or an array that is not
+        such a photograph.
     """
     height, width = photo.shape[:2]
     short, long = sorted((height, width))
     if short < SHORTEST or long > LONGEST * short:
         raise Excluded(TOO_SMALL, f"{width}x{height} px")
-    if centre is None:
-        found = disc.locate(photo, laterality, width_mm, framing)
-    else:
-        found = Disc(*map(float, centre), 1.0)
-    if not (-0.5 <= found.x <= width - 0.5 and -0.5 <= found.y <= height - 0.5):
-        raise Excluded(OFF_DISC, f"{found.x:g}, {found.y:g} on {width}x{height} px")
-    return to_right_eye(crop(photo, found.x, found.y, width_mm), laterality), found
+    photo, doubts = inspection.blacken_margins(photo)
+    field = _field(photo, needed=centre is None)
+    width_mm, doubtful = inspection.choose_width(field, width_mm)
+    doubts += doubtful
+    place, corner = None, (0, 0)
+    if field:
+        left, top, right, bottom = inspection.frame(field, photo)
+        part_mm = width_mm * (right - left) / width
+        seen = disc.locate(photo[top:bottom, left:right], laterality, part_mm, framing)
+        place, corner = Disc(seen.x + left, seen.y + top, seen.confidence), (left, top)
+    if centre is not None:
+        stated, size = tuple(map(float, centre)), (width, height)
+        place, doubtful = inspection.judge_centre(stated, place, field, size, width_mm, corner)
+        doubts += doubtful
+    elif place.unsure:
+        doubts.append(disc.doubt(place.confidence))
+    inspection.check_levels(photo)
+    if field:
+        small = disc.to_working_width(photo)
+        doubts += inspection.judge_levels(small[field.mask], modality)
+    image = to_right_eye(crop(photo, place.x, place.y, width_mm), laterality)
+    doubts += inspection.judge_crop(image, FIELD_MM / width_mm * width)
+    return Crop(image, place, width_mm, field.share if field else np.nan, doubts)
 
 
-def prepare_crop(picture: np.ndarray, laterality: str) -> tuple[np.ndarray, Disc]:
-    """Return a picture that is a crop already in the common size and orientation, and its disc.
+def _field(photo: np.ndarray, needed: bool) -> inspection.Field | None:
+    try:
+        return inspection.find_field(photo)
+    except Excluded:
+        if needed:
+            raise
+        return None
+
+
+def prepare_crop(picture: np.ndarray, laterality: str, modality: str | None = "CFP") -> Crop:
+    """Return a picture that is a crop already in the common size and orientation.
 
     Parameters
     ----------
     picture : ndarray (S, S, 3), uint8
-        4.943 mm wide, centred on the disc, not mirrored.
+        4.943 mm wide, centred on the disc, not mirrored; area-averaged to 224 px where it is
+        larger, interpolated where it is smaller.
     laterality : {'OD', 'OS'}
-
-    Returns
-    -------
-    ndarray (224, 224, 3), uint8
-        Area-averaged from a larger picture, interpolated from a smaller one.
-    Disc
-        The middle of the picture, in its px.
+    modality : {'CFP', 'SLO', None}
 
     Raises
     ------
     Excluded
-        For a picture that is not square, or smaller than 56 px.
+        For a picture that is not square, smaller than 56 px, or of too few grey levels.
     ValueError
         For an unknown laterality.
     """
@@ -144,5 +218,9 @@ def prepare_crop(picture: np.ndarray, laterality: str) -> tuple[np.ndarray, Disc
         raise Excluded(NOT_SQUARE, f"{width}x{height} px")
     if width < SMALLEST_CROP:
         raise Excluded(TOO_SMALL, f"{width}x{height} px")
-    square = pixels.fit(picture, pixels.BICUBIC)
-    return to_right_eye(square, laterality), Disc(*middle(height, width), 1.0)
+    inspection.check_levels(picture)
+    image = to_right_eye(pixels.fit(picture, pixels.BICUBIC), laterality)
+    lit = image[image.max(axis=-1) > inspection.BRIGHT].astype(float)
+    doubts = inspection.judge_levels(lit if len(lit) else image.reshape(-1, 3), modality)
+    doubts += inspection.judge_crop(image, width)
+    return Crop(image, Disc(*middle(height, width), 1.0), FIELD_MM, np.nan, doubts)

@@ -19,10 +19,8 @@ differently is not refused. The method and its constants are **ours**.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pandas as pd
 from scipy import ndimage
 from scipy.signal import fftconvolve
 
@@ -77,6 +75,11 @@ class Disc:
         return self.confidence < UNSURE_BELOW
 
 
+def doubt(confidence: float) -> str:
+    """Say that a disc is unsure."""
+    return f"disc unsure: confidence {confidence:.2f}"
+
+
 def locate(
     photo: np.ndarray, laterality: str, width_mm: float = PHOTOGRAPH_MM, framing: str = "macula"
 ) -> Disc:
@@ -103,7 +106,7 @@ def locate(
         raise ValueError(f"laterality {laterality!r}: expected one of {', '.join(LATERALITIES)}")
     if framing not in FRAMINGS:
         raise ValueError(f"framing {framing!r}: expected {' or '.join(FRAMINGS)}")
-    small = _shrink(photo)
+    small = to_working_width(photo)
     height, width = small.shape[:2]
     field = field_of_view(small)
     log = np.log(small + 8.0)  # +8 grey levels: keeps sensor noise in the dark from mattering
@@ -135,7 +138,12 @@ def locate(
 
 
 def field_of_view(photo: np.ndarray) -> np.ndarray:
-    """Return the mask (H, W) of the illuminated field of a photograph (H, W, 3), rim eroded.
+    """Return the mask (H, W) of :func:`lit_field`, its rim eroded."""
+    return ndimage.binary_erosion(lit_field(photo), iterations=round(0.02 * photo.shape[1]))
+
+
+def lit_field(photo: np.ndarray) -> np.ndarray:
+    """Return the mask (H, W) of the illuminated field of a photograph (H, W, 3).
 
     Raises
     ------
@@ -154,28 +162,10 @@ def field_of_view(photo: np.ndarray) -> np.ndarray:
             f"the largest region brighter than {edge:.0f} grey levels covers "
             f"{sizes.max() / labels.size:.0%} of the picture, at least {MIN_FIELD:.0%} expected",
         )
-    field = ndimage.binary_fill_holes(labels == sizes.argmax())
-    return ndimage.binary_erosion(field, iterations=_rim(photo.shape[1]))
+    return ndimage.binary_fill_holes(labels == sizes.argmax())
 
 
-def field_share(photo: np.ndarray) -> float:
-    """Return the width of the illuminated field over that of the photograph (H, W, 3).
-
-    Raises
-    ------
-    Excluded
-        See :func:`field_of_view`.
-    """
-    field = field_of_view(_shrink(photo))
-    lit = np.flatnonzero(field.any(axis=0))
-    return min(1.0, float(np.ptp(lit) + 1 + 2 * _rim(WORKING_WIDTH)) / WORKING_WIDTH)
-
-
-def _rim(width: int) -> int:
-    return round(0.02 * width)
-
-
-def _shrink(photo: np.ndarray) -> np.ndarray:
+def to_working_width(photo: np.ndarray) -> np.ndarray:
     """Return the photograph area-averaged to the working width, float (h, 256, 3)."""
     if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
         raise ValueError(f"photograph {photo.shape} {photo.dtype}: expected (H, W, 3) uint8")
@@ -216,16 +206,3 @@ def _masked_blur(image: np.ndarray, field: np.ndarray, sigma: tuple[float, float
 
 def _standardise(values: np.ndarray, field: np.ndarray) -> np.ndarray:
     return (values - values[field].mean()) / max(values[field].std(), 1e-9)
-
-
-def unsure(samples: pd.DataFrame, where: str) -> list[dict[str, Any]]:
-    """Return ``id`` and ``confidence`` of the eyes whose disc a person should look at.
-
-    A ``disc_confidence`` that is not 0 to 1 is a ValueError, which begins with ``where``.
-    """
-    confidence = samples["disc_confidence"].astype(float)
-    bad = confidence[~confidence.between(0, 1)].unique()
-    if len(bad):
-        raise ValueError(f"{where}: disc_confidence {bad[:3]}: expected 0 to 1 in each row")
-    eyes = samples.loc[confidence < UNSURE_BELOW, ["eye_id", "disc_confidence"]]
-    return eyes.set_axis(["id", "confidence"], axis=1).to_dict("records")

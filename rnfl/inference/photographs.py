@@ -16,7 +16,7 @@ from pathlib import Path
 from rnfl.core.demographics import SPELLINGS
 from rnfl.core.geometry import LATERALITIES
 from rnfl.datasets.folder.table import SAME
-from rnfl.imaging.crops import MM_PER_DEGREE, PHOTOGRAPH_MM
+from rnfl.imaging.inspection import MM_PER_DEGREE, check_width
 from rnfl.storage.tables import listed, named_file, near_names, read_table
 
 FROM_NAME = "from-name"
@@ -37,14 +37,14 @@ class Request:
     laterality : {'OD', 'OS'}
     centre : (x, y) or None
         Disc centre, px of the photograph, where the user knows it.
-    width_mm : float
-        Width of retina on the photograph (mm).
+    width_mm : float or None
+        Width of retina on the photograph (mm), margins included, where the user knows it.
     """
 
     path: Path
     laterality: str
     centre: tuple[float, float] | None = None
-    width_mm: float = PHOTOGRAPH_MM
+    width_mm: float | None = None
 
 
 def collect(
@@ -52,7 +52,7 @@ def collect(
     eye: str | None = None,
     table: Path | None = None,
     centre: tuple[float, float] | None = None,
-    width_mm: float = PHOTOGRAPH_MM,
+    width_mm: float | None = None,
 ) -> tuple[list[Request], list[dict[str, str]]]:
     """Return what is to be read, in order, and what cannot be, with its reason.
 
@@ -69,8 +69,9 @@ def collect(
         and eyes may have the other names that a dataset ``folder`` knows.
     centre : (x, y), optional
         Disc centre of the only photograph.
-    width_mm : float
-        Width of retina on photographs for which ``table`` says nothing.
+    width_mm : float, optional
+        Width of retina on photographs for which ``table`` says nothing; by default their lit field
+        is taken as 13.0 mm wide.
 
     Returns
     -------
@@ -118,7 +119,7 @@ def _absence(path: Path) -> str:
     return "no such file" + (f"; the folder has {listed(near)}" if near else "")
 
 
-def _check(eye: str | None, table: Path | None, width_mm: float) -> None:
+def _check(eye: str | None, table: Path | None, width_mm: float | None) -> None:
     valid = (*LATERALITIES, FROM_NAME)
     if (eye is None) == (table is None):
         given = "is not given" if eye is None else "is given twice"
@@ -128,8 +129,8 @@ def _check(eye: str | None, table: Path | None, width_mm: float) -> None:
         )
     if eye is not None and eye not in valid:
         raise ValueError(f"eye {eye!r}: expected one of {', '.join(valid)}")
-    if not width_mm > 0:
-        raise ValueError(f"width of the photograph {width_mm} mm: expected more than 0")
+    if width_mm is not None:
+        check_width(width_mm)
 
 
 def _files(images: Sequence[Path]) -> tuple[list[Path], list[dict[str, str]]]:
@@ -185,9 +186,10 @@ def _request(path: Path, eye: str | None, row: dict | None, centre, width_mm: fl
         raise ValueError("disc_x and disc_y: only one of them is given")
     name, mm = (DEGREES, MM_PER_DEGREE) if DEGREES in row else ("width_mm", 1.0)
     width = _number(row, name)
-    if width is not None and width <= 0:
-        raise ValueError(f"{name} {width}: expected more than 0")
-    return Request(path, side, centre if x is None else (x, y), (width or 0) * mm or width_mm)
+    if width is not None:
+        check_width(width * mm)
+        width_mm = width * mm
+    return Request(path, side, centre if x is None else (x, y), width_mm)
 
 
 def _number(row: dict, name: str) -> float | None:

@@ -14,7 +14,8 @@ import pandas as pd
 from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import ANGLES, CLOCK_HOURS, QUADRANTS, SECTORS, sector_means
 from rnfl.imaging import crops as pictures  # a parameter says whether they are crops already
-from rnfl.imaging.disc import Disc
+from rnfl.imaging import inspection
+from rnfl.imaging.crops import Crop
 from rnfl.inference.photographs import Request
 from rnfl.storage import provenance
 from rnfl.storage.progress import progress
@@ -34,10 +35,11 @@ class Readings:
     ----------
     requests : list of Request
         Those that could be read, in order.
-    discs : list of Disc
-        Their discs, located or given (confidence 1), px.
+    crops : list of Crop
+        What the model was shown of them, with disc, scale and doubts.
     table : DataFrame
-        One row per request: image (file), eye, disc_x, disc_y (px), disc_confidence, then µm:
+        One row per request: image (file), eye, disc_x, disc_y (px), disc_confidence, width_mm,
+        doubts (why it is unsure, empty where it is not), then µm:
         rnfl_mean, rnfl_S ... rnfl_T, clock_1 ... clock_12, sector_T ... sector_TI, 0 ... 359.
         Hours are those of a right eye, 9 temporal; angles run from temporal over superior.
     exclusions : DataFrame
@@ -45,7 +47,7 @@ class Readings:
     """
 
     requests: list[Request]
-    discs: list[Disc]
+    crops: list[Crop]
     table: pd.DataFrame
     exclusions: pd.DataFrame
 
@@ -81,15 +83,20 @@ def read(
         If none can be read, with the reasons.
     """
 
-    def attempt(request: Request) -> tuple[np.ndarray, Disc] | str:
+    modality = trained.card["modality"]
+
+    def attempt(request: Request) -> Crop | str:
         try:
             photo = pictures.read(request.path)
             if crops:
-                return pictures.prepare_crop(photo, request.laterality)
-            eye = request.laterality, request.centre, request.width_mm
-            return pictures.prepare(photo, *eye, framing)
+                crop = pictures.prepare_crop(photo, request.laterality, modality)
+            else:
+                eye = request.laterality, request.centre, request.width_mm
+                crop = pictures.prepare(photo, *eye, framing, modality)
         except Excluded as excluded:
             return str(excluded)
+        crop.doubts.extend(inspection.judge_distance(crop.image, trained.trained_on))
+        return crop
 
     with ThreadPoolExecutor(THREADS) as threads:
         found = threads.map(attempt, requests)
@@ -106,21 +113,23 @@ def read(
         said = listed(reasons, 20, comma="\n")
         raise ValueError(f"none of {len(exclusions)} could be read:\n{said}")
     kept = [requests[i] for i in usable]
-    profiles = trained.predict(np.stack([answers[i][0] for i in usable]))
-    discs = [answers[i][1] for i in usable]
-    return Readings(kept, discs, _table(kept, discs, profiles), exclusions)
+    seen = [answers[i] for i in usable]
+    profiles = trained.predict(np.stack([crop.image for crop in seen]))
+    return Readings(kept, seen, _table(kept, seen, profiles), exclusions)
 
 
-def _table(requests: list[Request], discs: list[Disc], profiles: np.ndarray) -> pd.DataFrame:
+def _table(requests: list[Request], seen: list[Crop], profiles: np.ndarray) -> pd.DataFrame:
     profiles = np.asarray(profiles, dtype=float)
     names = {"rnfl": QUADRANTS, "clock": CLOCK_HOURS, "sector": SECTORS}
     about = pd.DataFrame(
         {
             "image": [str(request.path) for request in requests],
             "eye": [request.laterality for request in requests],
-            "disc_x": [disc.x for disc in discs],
-            "disc_y": [disc.y for disc in discs],
-            "disc_confidence": [_shown(disc.confidence) for disc in discs],
+            "disc_x": [crop.disc.x for crop in seen],
+            "disc_y": [crop.disc.y for crop in seen],
+            "disc_confidence": [_shown(crop.disc.confidence) for crop in seen],
+            "width_mm": [crop.width_mm for crop in seen],
+            "doubts": ["; ".join(crop.doubts) for crop in seen],
             "rnfl_mean": profiles.mean(axis=1),
         }
     )
@@ -143,7 +152,8 @@ def write(readings: Readings, folder: Path, card: dict[str, Any]) -> None:
     provenance.write_csv(folder / "excluded.csv", readings.exclusions)
     about = {"model": card, "units": "µm", "read": len(readings.table)}
     about["excluded"] = len(readings.exclusions)
-    about["width_mm"] = sorted({request.width_mm for request in readings.requests})
+    about["unsure"] = int((readings.table["doubts"] != "").sum())
+    about["width_mm"] = sorted(set(readings.table["width_mm"]))
     about["code"] = provenance.record()
     provenance.write_json(folder / "about.json", about)
 

@@ -33,8 +33,9 @@ def test_prepare_says_who_was_left_out_and_which_discs_are_unsure(prepared, data
     lines = run("prepare", "unsure").stdout.splitlines()
     assert lines[0].startswith("unsure: 40 eyes of 20 patients (")
     assert [line.split() for line in lines[2:5]] == [["left", "out", "10"], ["6", "a"], ["4", "b"]]
-    assert lines[5].split()[:3] == ["unsure", "disc", "2:"] and "contact_sheet.png" in lines[6]
-    assert "none: remove the folder" in lines[7]
+    assert lines[5].split()[:3] == ["unsure", "2:", "first"] and "disc unsure" in lines[6]
+    assert "contact_sheet.png" in lines[7]
+    assert "none: remove the folder" in lines[8]
 
 
 def test_an_interruption_says_how_to_go_on(monkeypatch):

@@ -35,28 +35,26 @@ def said(monkeypatch):
     return words
 
 
-def eyes(n, confidence=None, colour=True, side=8):
+def eyes(n, colour=True, side=8):
     images = np.random.default_rng(0).integers(0, 255, (n, side, side, 3)).astype(np.uint8)
     samples = pd.DataFrame({
         "eye_id": [f"secret-{i}" for i in range(n)],
         "patient_id": [f"patient-{i}" for i in range(n)],
         "laterality": [("OD", "OS")[i % 2] for i in range(n)],
     })  # fmt: skip
-    if confidence is not None:
-        samples["disc_confidence"] = confidence
     return images if colour else images[..., 0], samples
 
 
 def test_unsure_eyes_come_first_and_the_others_are_spread_evenly():
-    confidence = np.ones(1000)
-    confidence[100:140] = 0.6
-    unsure, others = choose(confidence)
+    doubtful = np.zeros(1000, bool)
+    doubtful[100:140] = True
+    unsure, others = choose(doubtful)
     assert unsure.tolist() == list(range(100, 116)) and len(others) == MOST - 16
     assert others[0] == 0 and others[-1] == 999 and not set(unsure) & set(others)
     assert np.ptp(np.diff(others)[5:]) <= 1
-    few = choose(np.array([1.0, 0.5, 1.0]))
+    few = choose(np.array([False, True, False]))
     assert few[0].tolist() == [1] and few[1].tolist() == [0, 2]
-    assert len(choose(np.full(20, 0.5))[1]) == 4  # all eyes, though many are unsure
+    assert len(choose(np.full(20, True))[1]) == 4  # all eyes, though many are unsure
 
 
 @pytest.mark.parametrize("shape", [(SIDE, SIDE), (SIDE, SIDE, 3), (32, 32), (32, 40, 3)])
@@ -105,14 +103,12 @@ def test_what_is_said(said):
 
 
 def test_unsure_eyes_are_marked_and_what_was_left_off_is_said(said):
-    confidence = np.ones(100)
-    confidence[[7, 50]] = 0.61, 0.899
-    sheet = draw_sheet(*eyes(100, confidence), ABOUT)
+    doubts = {7: ["disc unsure: confidence 0.61"], 50: ["dark margins: 65%", "too dark: 20"]}
+    unsure = [{"id": f"secret-{i}", "doubts": said} for i, said in doubts.items()]
+    sheet = draw_sheet(*eyes(100), {**ABOUT, "unsure": unsure})
     assert "phantom: simulated eyes" not in said
-    assert {"unsure 0.61", "unsure 0.90", "7", "50"} <= set(said)
-    assert said[1] == (
-        "48 of 100 eyes: 2 with an unsure disc first, the others evenly spaced by row"
-    )
+    assert {"disc unsure", "dark margins +1", "7", "50"} <= set(said)
+    assert said[1] == "48 of 100 eyes: 2 unsure ones first, the others evenly spaced by row"
     numbers = [words for words in said if words.isdigit()]
     assert numbers[:3] == ["7", "50", "0"] and len(numbers) == MOST
     pixels = np.asarray(sheet)

@@ -124,7 +124,7 @@ def test_discs_stated_or_outside_or_halved(data, folder, drawn):
     names = ["a_OD.png", "b_OS.png", "c_OD.png", "d_OD.png", "e_OD.png"]
     fill(folder, drawn, names)
     rows = pd.DataFrame({"image": names, "eye": ["OD", "OS", "OD", "OD", "OD"]})
-    rows["Center_X"], rows["Center_Y"] = [300, 100.5, "", 480, 300], [200, 240, "", 240, ""]
+    rows["Center_X"], rows["Center_Y"] = [340, 150.5, "", 480, 300], [220, 240, "", 240, ""]
     rows["width_mm"] = [13, 6.5, "", 13, 13]
     write_csv(folder, rows)
     prepared = datasets.prepare("folder-mine", source=folder)
@@ -138,7 +138,7 @@ def test_discs_stated_or_outside_or_halved(data, folder, drawn):
     }
     with Image.open(folder / "b_OS.png") as file:
         photo = np.asarray(file)
-    crop = crops.crop(photo, 100.5, 240, 6.5)[:, ::-1]
+    crop = crops.crop(photo, 150.5, 240, 6.5)[:, ::-1]
     assert (prepared.images[1] == crop).all()
 
 
@@ -150,7 +150,7 @@ def test_exif_turns_the_photograph(data, folder, drawn):
     turned.save(folder / "a_OD.jpg", exif=exif, quality=95)
     write_csv(folder, {"image": ["a_OD.jpg"], "eye": ["OD"]})
     prepared = datasets.prepare("folder-mine", source=folder)
-    upright, _ = crops.prepare(drawn["OD"], "OD")
+    upright = crops.prepare(drawn["OD"], "OD").image
     assert np.abs(prepared.images[0].astype(float) - upright).mean() < 2
 
 
@@ -236,7 +236,10 @@ def test_dark_margins_are_said(data, folder, drawn):
     write_csv(folder, {"image": ["a_OD.png"], "eye": ["OD"]})
     prepared = datasets.prepare("folder-mine", source=folder)
     assert prepared.samples["field_share"][0] == pytest.approx(480 / 720, abs=0.03)
-    assert "1 photographs have dark margins" in " ".join(prepared.manifest["findings"])
+    (unsure,) = prepared.manifest["unsure"]
+    assert unsure["doubts"][0].startswith("dark margins: ")
+    assert prepared.samples["width_mm"][0] == pytest.approx(13 * 720 / 480, rel=0.01)
+    assert prepared.samples["doubts"][0] == "; ".join(unsure["doubts"])
 
 
 @pytest.mark.parametrize(

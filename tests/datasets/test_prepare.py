@@ -193,8 +193,14 @@ def test_eyes_whose_disc_is_unsure_are_counted_and_listed(arrays, samples):
     sure = [1.0] * 38 + [0.62, 0.9]
     written = datasets.write("discs", *arrays, samples.assign(disc_confidence=sure), FIELDS)
     manifest = written.manifest
-    assert manifest["unsure"] == [{"id": samples["eye_id"][38], "confidence": 0.62}]
-    assert manifest["counts"]["disc_unsure"] == 1
+    said = ["disc unsure: confidence 0.62"]
+    ids = samples["eye_id"]
+    assert manifest["unsure"] == [{"id": ids[38], "confidence": 0.62, "doubts": said}]
+    assert manifest["counts"]["unsure"] == 1
+    more = {**FIELDS, "doubts": {ids[3]: ["too dark: 20"], "left-out": ["flat: 3"]}}
+    dark = datasets.write("dark", *arrays, samples, more).manifest
+    assert dark["unsure"] == [{"id": ids[3], "confidence": 1.0, "doubts": ["too dark: 20"]}]
+    assert dark["hash"] == datasets.write("light", *arrays, samples, FIELDS).manifest["hash"]
     assert "unsure" not in datasets.write("copy", *arrays, samples, FIELDS).manifest
     for bad in (float("nan"), 1.5, -0.1):
         samples_with = samples.assign(disc_confidence=[bad] + [1.0] * 39)

@@ -7,6 +7,7 @@ from rnfl.core.geometry import QUADRANTS
 from rnfl.datasets import summary
 
 ABOUT = {"name": "some", "modality": "SLO", "phantom": False}
+UNSURE = [{"id": "a", "confidence": 1.0, "doubts": ["too dark: 20", "no colour: grey"]}]
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def test_exclusions_are_counted_by_reason(eyes):
 
 def test_markdown_is_a_table_a_person_can_read(eyes):
     table = summary.summarise(*eyes)
-    text = summary.to_markdown(table, {**ABOUT, "unsure": [{"id": "a"}], "findings": ["All well."]})
+    text = summary.to_markdown(table, {**ABOUT, "unsure": UNSURE, "findings": ["All well."]})
     lines = text.splitlines()
     assert lines[0] == "# some (SLO; real eyes)"
     head = lines.index(next(line for line in lines if line.startswith("|")))
@@ -90,5 +91,7 @@ def test_markdown_is_a_table_a_person_can_read(eyes):
     assert "2 without an age and 1 without an RNFL mean; 2.8 % of all angles" in text
     assert "Unknown of every eye: ethnicity, severity." in text and "race: missing" in text
     assert "ethnicity: missing" not in text
-    assert "The disc is unsure in 1" in text and "- All well." in text
+    assert (
+        "Unsure are 1 (too dark 1, no colour 1): they come first" in text and "- All well." in text
+    )
     assert "phantom: simulated eyes" in summary.to_markdown(table, {**ABOUT, "phantom": True})

@@ -91,14 +91,6 @@ def test_framing_and_scale_say_where_to_look():
         disc.locate(part, "OD", framing="nose")
 
 
-def test_lit_share_of_the_width():
-    photo = draw_fundus("OD")
-    assert disc.field_share(photo) > 0.95
-    assert disc.field_share(np.pad(photo, ((0, 0), (240, 240), (0, 0)))) == pytest.approx(
-        0.5, abs=0.03
-    )
-
-
 @pytest.fixture(scope="module")
 def real():
     """Real photographs at about a third of their size, with the truth: (photo, eye, x, y, radius).

@@ -16,6 +16,7 @@ from rnfl import cli
 from rnfl.cli import predict
 from rnfl.core import geometry
 from rnfl.imaging import crops
+from rnfl.imaging.inspection import MM_PER_DEGREE
 from rnfl.inference import photographs as requests
 from rnfl.inference import readings, trained
 from rnfl.storage import provenance
@@ -80,11 +81,11 @@ def test_both_eyes_of_a_mirrored_pair_read_the_same_and_temporal_is_temporal(pho
 
 
 def test_the_table_agrees_with_its_own_angles(photos, model):
-    wanted, _ = requests.collect([photos / "7_OD_1.png"], eye="OD", centre=(240, 239))
+    wanted, _ = requests.collect([photos / "7_OD_1.png"], eye="OD", centre=(340, 230))
     table = readings.read(wanted, model).table
     profile = table[[str(a) for a in range(360)]].to_numpy()
-    assert table.shape[1] == 5 + 1 + 4 + 12 + 6 + 360
-    assert table.loc[0, ["disc_x", "disc_y", "disc_confidence"]].tolist() == [240, 239, 1]
+    assert table.shape[1] == 5 + 2 + 1 + 4 + 12 + 6 + 360
+    assert table.loc[0, ["disc_x", "disc_y", "disc_confidence"]].tolist() == [340, 230, 1]
     assert table["rnfl_mean"][0] == pytest.approx(profile.mean(), abs=1e-3)
     assert table["clock_9"][0] == pytest.approx(profile[0, np.r_[345:360, :15]].mean(), abs=1e-3)
     assert table["sector_TS"][0] == pytest.approx(profile[0, 45:85].mean(), abs=1e-3)
@@ -95,7 +96,7 @@ def test_a_crop_is_read_as_its_photograph(photos, model, tmp_path):
     photo = crops.read(photos / "7_OS_1.png")
     found, _ = requests.collect([photos / "7_OS_1.png"], eye="OS")
     whole = readings.read(found, model)
-    crop = crops.crop(photo, whole.discs[0].x, whole.discs[0].y)
+    crop = crops.crop(photo, whole.crops[0].disc.x, whole.crops[0].disc.y)
     Image.fromarray(crop).save(tmp_path / "crop.png")
     wanted, _ = requests.collect([tmp_path / "crop.png"], eye="OS")
     done = readings.read(wanted, model, crops=True)
@@ -133,7 +134,7 @@ def test_a_table_gives_eyes_discs_and_widths(photos, tmp_path):
     )
     wanted, excluded = requests.collect([photos], table=table)
     assert [(r.laterality, r.centre, r.width_mm) for r in wanted] == [
-        ("OD", (300.0, 200.0), crops.PHOTOGRAPH_MM), ("OS", None, 11.5),
+        ("OD", (300.0, 200.0), None), ("OS", None, 11.5),
     ]  # fmt: skip
     assert {(e["image"].split("/")[-1], e["reason"]) for e in excluded} == {
         ("extra.png", "no row in the table of eyes"),
@@ -156,7 +157,7 @@ def test_the_table_of_a_folder_dataset_serves_here_too(photos, tmp_path):
                                                   table=table)[1]] == [
         "named in samples.csv, but not among the photographs given"
     ]  # fmt: skip
-    widths = [50 * crops.MM_PER_DEGREE, crops.PHOTOGRAPH_MM]
+    widths = [50 * MM_PER_DEGREE, None]
     assert [r.width_mm for r in wanted] == widths
     table.write_text("image,eye,fov,width_mm\nlink.png,OD,50,13\n")
     with pytest.raises(ValueError, match="columns width_mm and field_degrees: keep one"):
@@ -169,7 +170,7 @@ def test_the_table_of_a_folder_dataset_serves_here_too(photos, tmp_path):
         ("7_OD_1.png,both,,,", "eye 'both': expected one of OD, OS"),
         ("7_OD_1.png,OD,5,,", "only one of them is given"),
         ("7_OD_1.png,OD,here,4,", "disc_x 'here': expected a number"),
-        ("7_OD_1.png,OD,,,-2", "width_mm -2.0: expected more than 0"),
+        ("7_OD_1.png,OD,,,-2", "width of the photograph -2 mm: expected 1 to 50 mm"),
     ],
 )
 def test_a_wrong_row_leaves_out_its_eye_alone(photos, line, reason):
@@ -187,7 +188,7 @@ def test_a_wrong_row_leaves_out_its_eye_alone(photos, line, reason):
         (["--eye", "left"], "eye 'left': expected one of OD, OS, from-name"),
         (["--eye", "OD"], "which model is not given"),
         (["--eye", "OD", "--model", "m", "--disc", "3", "3"], "given for 2 photographs"),
-        (["--eye", "OD", "--model", "m", "--width-mm", "0"], "expected more than 0"),
+        (["--eye", "OD", "--model", "m", "--width-mm", "130"], "130 mm: expected 1 to 50 mm"),
     ],
 )
 def test_errors_say_what_to_give(command, photos, arguments, message):

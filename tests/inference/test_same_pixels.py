@@ -94,10 +94,11 @@ def test_preparing_and_predicting_show_the_same_bytes(
         now, done = in_use(folder, size, **options)
         assert then.shape == now.shape == (len(pictures), 3, size, size)
         assert then.numpy().tobytes() == now.numpy().tobytes(), size
-        found = pd.DataFrame([(disc.x, disc.y, disc.confidence) for disc in done.discs])
+        found = pd.DataFrame([(c.disc.x, c.disc.y, c.disc.confidence) for c in done.crops])
         assert (found == prepared.samples[["disc_x", "disc_y", "disc_confidence"]].values).all(
             axis=None
         )
+        assert done.table["doubts"].tolist() == prepared.samples["doubts"].tolist()
 
 
 @pytest.mark.parametrize("colour", [True, False], ids=["colour", "grey"])

@@ -53,7 +53,7 @@ def draw(
         sheet.text(15, 127, "As taken, not mirrored. Circle: 3.46 mm.", size=7.5, color=style.GREY)
         if eye.width_mm > FIELD_MM * 1.2:
             panels.whole(sheet.axes(97, 47, 44, 44), eye)
-        panels.disc_confidence(sheet, 97, 97, eye)
+        panels.certainty(sheet, 97, 97, eye)
         panels.mean(sheet, 146, 47, eye, reference)
         panels.table(sheet, 146, 72, eye, reference)
         panels.curve(sheet.axes(27, 137, 166, 48), eye.profile, reference, words.curve_title(card))

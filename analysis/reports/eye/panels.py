@@ -22,6 +22,7 @@ from analysis.reports.eye import words
 from analysis.reports.eye.sheet import Eye, Sheet
 from rnfl.core import geometry
 from rnfl.datasets import normative
+from rnfl.imaging import disc as locator
 
 WHOLE_PX = 700  # the whole photograph is shown small
 ON_PHOTO = {  # white, and readable on bright retina too
@@ -32,6 +33,7 @@ TICKS = {0: "TEMP", 90: "SUP", 180: "NAS", 270: "INF", 360: "TEMP"}
 TOP = 200  # µm of the curve's axis, unless it needs more
 INNER = 0.42  # of a wheel's radius
 SMALL_PRINT = "#4a4a4a"
+DOUBT_LINES = 7  # of the box of doubts; the table of a reading has them whole
 
 # photographs
 
@@ -118,21 +120,26 @@ def table(sheet: Sheet, left: float, top: float, eye: Eye, reference: pd.DataFra
         sheet.rule(y + 2.2, left, left + 49, 0.3 if i else 0.6)
 
 
-def disc_confidence(sheet: Sheet, left: float, top: float, eye: Eye) -> None:
-    """Say how sure the place of the disc is, loudly where a person should look."""
+def certainty(sheet: Sheet, left: float, top: float, eye: Eye) -> None:
+    """Say how sure the place of the disc is, and loudly why a person should look, if so."""
     confidence = eye.disc.confidence
+    stated = any(doubt.startswith("stated disc") for doubt in eye.doubts)
     said = f"located, confidence {min(confidence, 0.99):.2f}"
-    said = "centre given, not located" if confidence >= 1 else said
+    said = "centre given, not located" if confidence >= 1 or stated else said
     sheet.text(left, top, "Optic disc", size=9, weight="bold")
     sheet.text(left, top + 5, said, size=8)
     across = f"{eye.width_mm:.1f} mm of retina across"
     sheet.text(left, top + 9.5, across, size=8, color=style.GREY)
-    if eye.disc.unsure:
+    doubts = eye.doubts or ([locator.doubt(confidence)] if eye.disc.unsure else [])
+    if doubts:
         look = words.PLACES["below 5 %"]
-        sheet.box(left, top + 11.5, 44, 14.5, look.fill)
-        lines = ("! Disc unsure:", "check the ring before", "using any number here")
-        for i, (line, weight) in enumerate(zip(lines, ("bold", *["normal"] * 2), strict=True)):
-            sheet.text(left + 2, top + 15.7 + 4.2 * i, line, size=8, color=look.ink, weight=weight)
+        lines = [line for doubt in doubts for line in words.wrap(f"- {doubt}", 44)]
+        lines = lines if len(lines) <= DOUBT_LINES else [*lines[: DOUBT_LINES - 1], "..."]
+        sheet.box(left, top + 11.5, 46, 6.5 + 2.7 * len(lines), look.fill)
+        loud = "! Unsure: check before use"
+        sheet.text(left + 1.5, top + 15.5, loud, size=7, color=look.ink, weight="bold")
+        for i, line in enumerate(lines):
+            sheet.text(left + 1.5, top + 19 + 2.7 * i, line, size=5.8, color=look.ink)
 
 
 # the curve

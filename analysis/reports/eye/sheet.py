@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,6 +32,8 @@ class Eye:
         Width of retina on ``photo`` (mm).
     profile : ndarray (360,)
         Predicted thickness, µm, right-eye orientation.
+    doubts : sequence of str
+        Why the photograph is unsure, see :mod:`rnfl.imaging.inspection`.
     """
 
     photo: np.ndarray
@@ -38,6 +41,7 @@ class Eye:
     disc: Disc
     width_mm: float
     profile: np.ndarray
+    doubts: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

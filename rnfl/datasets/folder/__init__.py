@@ -26,13 +26,13 @@ from rnfl.datasets.folder.options import Options
 from rnfl.datasets.folder.photos import read_eye
 from rnfl.datasets.folder.table import Row, Table, find_table, read_rows
 from rnfl.datasets.reading import KeptEye, file_stamp
-from rnfl.imaging import crops, disc
+from rnfl.imaging import crops, disc, inspection
+from rnfl.imaging.disc import PHOTOGRAPH_MM
 from rnfl.storage.provenance import sha256_file, sha256_json
 from rnfl.storage.tables import listed
 
-VERSION = 1  # of this preparation; raise it when the same files would give other output
+VERSION = 2  # of this preparation; raise it when the same files would give other output
 FEWEST_PATIENTS = 20  # with labels that are split; fewer are all for testing (ours)
-DARK_MARGINS = 0.9  # lit share of a photograph's width below which its scale is doubtful (ours)
 PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 SAME_PHOTOGRAPH = "same photograph as another row's"
 
@@ -55,6 +55,7 @@ class Folder(RawDataset):
             "field_mm": FIELD_MM,
             "fractions": FRACTIONS,
             "disc": disc.SETTINGS,
+            "inspection": inspection.SETTINGS,
             "options": asdict(options),
         }
 
@@ -146,17 +147,12 @@ class Folder(RawDataset):
             found.append("No column patient_id: each photograph is taken as a patient of its own.")
         if options.images == "photographs":
             if not {"width_mm", "field_degrees"} & columns:
-                found.append(f"Photographs are taken to be {options.width_mm:g} mm of retina wide.")
+                stated = options.width_mm or PHOTOGRAPH_MM
+                what = "Photographs are" if options.width_mm else "The lit field of photographs is"
+                found.append(f"{what} taken to be {stated:g} mm of retina wide.")
         else:
             unused = sorted({"disc_x", "disc_y", "width_mm", "field_degrees"} & columns)
             found += [f"Crops: {listed(unused)} of the CSV are not used."] if unused else []
-        dark = samples.get("field_share", pd.Series(dtype=float)) < DARK_MARGINS
-        if dark.any():
-            lit = samples.loc[dark, "field_share"]
-            found.append(
-                f"{dark.sum()} photographs have dark margins: {lit.min():.0%} to {lit.max():.0%} "
-                "of their width is lit. width_mm counts the margins too; look at the crops."
-            )
         if self.table.labels == "none":
             found.append("No labels: for prediction only.")
         elif "rnfl_S" in columns and "rnfl_mean" not in columns:

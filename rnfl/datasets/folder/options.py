@@ -10,7 +10,8 @@ in the manifest's settings::
                                     # in both eyes; or "image", angles on the photograph as taken
                                     # (0° left, 90° up): profiles of left eyes are mirrored
     width_mm = 13.0                 # retina over the whole width of a photograph, margins too, if
-                                    # the CSV has no width_mm or field_degrees: a 45° camera
+                                    # the CSV has no width_mm or field_degrees; without it the lit
+                                    # field is taken as that of a 45° camera, 13.0 mm
     split_seed = 0                  # of the 70/15/15 split, where the CSV has none
 """
 
@@ -18,8 +19,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
-
-from rnfl.imaging.crops import PHOTOGRAPH_MM
 
 
 @dataclass(frozen=True)
@@ -31,5 +30,5 @@ class Options:
     framing: Literal["macula", "disc"] = "macula"
     left_eyes: Literal["as taken", "mirrored"] = "as taken"
     profile_orientation: Literal["tsnit", "image"] = "tsnit"
-    width_mm: float = PHOTOGRAPH_MM
+    width_mm: float | None = None
     split_seed: int = 0

@@ -12,7 +12,7 @@ from rnfl.core.schema import RNFL_COLUMNS
 from rnfl.datasets.eye import THICKEST, Eye, check_profile
 from rnfl.datasets.folder.options import Options
 from rnfl.datasets.folder.table import Row
-from rnfl.imaging import crops, disc
+from rnfl.imaging import crops
 from rnfl.storage.provenance import sha256_bytes
 
 NO_LABEL = "no RNFL label, which other rows have"
@@ -43,30 +43,32 @@ def read_eye(row: Row, options: Options, labels: str, label: str, found: dict[st
     found["hashes"][label] = sha256_bytes(data)
     photo = crops.read(row.path, data)
     height, width = photo.shape[:2]
+    modality = row.columns.get("modality") or "CFP"
     lies = row.eye if options.left_eyes == "as taken" else "OD"
     if options.images == "crops":
-        image, place = crops.prepare_crop(photo, lies)
-        how, scale = "crop", {}
+        crop, how, scale = crops.prepare_crop(photo, lies, modality), "crop", {}
     else:
-        image, place = crops.prepare(photo, lies, row.centre, row.width_mm, options.framing)
+        crop = crops.prepare(photo, lies, row.centre, row.width_mm, options.framing, modality)
         how = "stated" if row.centre else "located"
-        scale = {"width_mm": row.width_mm, "field_share": _field_share(photo)}
+        scale = {"width_mm": crop.width_mm, "field_share": crop.field_share}
+    found["doubts"] = crop.doubts
     columns: dict[str, Any] = {
         "eye_id": row.eye_id,
         "patient_id": row.eye_id,
         "laterality": row.eye,
         **row.columns,
         **means,
-        "modality": row.columns.get("modality") or "CFP",
-        "disc_x": place.x,
-        "disc_y": place.y,
-        "disc_confidence": place.confidence,
+        "modality": modality,
+        "disc_x": crop.disc.x,
+        "disc_y": crop.disc.y,
+        "disc_confidence": crop.disc.confidence,
         "disc_source": how,
+        "doubts": "; ".join(crop.doubts),
         **scale,
         "width_px": width,
         "height_px": height,
     }
-    return Eye(image, profile, columns)
+    return Eye(crop.image, profile, columns)
 
 
 def _labels(row: Row, options: Options, labels: str) -> tuple[np.ndarray, dict[str, float]]:
@@ -92,11 +94,3 @@ def _labels(row: Row, options: Options, labels: str) -> tuple[np.ndarray, dict[s
 
 def _possible(value: float) -> bool:
     return bool(np.isnan(value) or 0 < value <= THICKEST)
-
-
-def _field_share(photo: np.ndarray) -> float:
-    """Return how much of the photograph's width is lit; NaN where that cannot be told."""
-    try:
-        return disc.field_share(photo)
-    except Excluded:
-        return np.nan

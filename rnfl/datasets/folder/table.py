@@ -18,7 +18,7 @@ import pandas as pd
 from rnfl.core.demographics import OLDEST, UNKNOWN, spelt
 from rnfl.core.geometry import N_ANGLES
 from rnfl.core.schema import RNFL_COLUMNS, profile_columns
-from rnfl.imaging.crops import MM_PER_DEGREE
+from rnfl.imaging.inspection import MM_PER_DEGREE, WIDTHS_MM
 from rnfl.storage.tables import (
     identifiers,
     listed,
@@ -44,8 +44,8 @@ SAME = {
 WORDS = ("sex", "race", "ethnicity", "severity", "modality", "split")
 RANGES = {
     "age": (0, OLDEST, "years"),
-    "width_mm": (1, 50, "mm"),
-    "field_degrees": (5, 200, "degrees"),
+    "width_mm": (*WIDTHS_MM, "mm"),
+    "field_degrees": (*(round(mm / MM_PER_DEGREE, 1) for mm in WIDTHS_MM), "degrees"),
 }
 ANGLES = [str(angle) for angle in range(N_ANGLES)]
 EXPECTED = (
@@ -68,7 +68,7 @@ class Row:
     eye_id: str
     path: Path
     eye: str | None
-    width_mm: float
+    width_mm: float | None
     centre: tuple[float, float] | None
     columns: dict[str, Any]
     profile: np.ndarray
@@ -110,7 +110,7 @@ def find_table(place: Path) -> Path:
     return (named or found)[0]
 
 
-def read_rows(path: Path, width_mm: float) -> Table:
+def read_rows(path: Path, width_mm: float | None) -> Table:
     """Read the CSV; ``width_mm`` is that of photographs of which it says no other.
 
     Raises

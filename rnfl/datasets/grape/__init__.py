@@ -164,7 +164,8 @@ class Grape(RawDataset):
                 centre, ratio = (drawn.x, drawn.y), drawn.cup_disc_ratio
             except ValueError as error:
                 found["fault"] = str(error).replace(str(outlines), outlines.name)
-        image, place = crops.prepare(photo, item.laterality, centre)
+        crop = crops.prepare(photo, item.laterality, centre)
+        place, found["doubts"] = crop.disc, crop.doubts
         columns = item._asdict()
         for column in ("Index", "photograph"):
             columns.pop(column)
@@ -176,7 +177,7 @@ class Grape(RawDataset):
             "cup_disc_ratio": ratio,
             "roi_distance": _distance(photo, region, place, found),
         }
-        return Eye(image, np.full(N_ANGLES, np.nan, dtype=np.float32), columns)
+        return Eye(crop.image, np.full(N_ANGLES, np.nan, dtype=np.float32), columns)
 
     def none_left(self) -> str:
         return "no eye has both RNFL thickness and a usable photograph"

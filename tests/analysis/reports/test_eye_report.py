@@ -71,7 +71,7 @@ def test_everything_is_said(page):
     text = said(page)
     for expected in (
         "Left eye (OS)", "eye 2 of 3", "PHANTOM MODEL", "mean nothing for a patient",
-        "Reference: 400 healthy phantom eyes of the training set", "Disc unsure", "confidence 0.70",
+        "Reference: 400 healthy phantom eyes of the training set", "! Unsure", "confidence 0.70",
         "Research use only. Not a medical device.", "not measured by OCT", "dinov2_vitl14",
         CARD["run_id"], "13.0 mm of retina across", "5 to 95 %", "below 1 %",
     ):  # fmt: skip
