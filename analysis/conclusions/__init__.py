@@ -25,12 +25,14 @@ from analysis.conclusions.fairness import (
 from analysis.conclusions.freezing import freezing_claim, freezing_costs
 from analysis.conclusions.learning import (
     anything_learnt,
-    best_way,
-    better_ways,
+    baselines,
+    best_method,
+    better_methods,
     luck_of_folds,
+    other_subjects,
     phantom_start,
     pretrained_readouts,
-    yardsticks,
+    selection,
 )
 from analysis.conclusions.overfitting import (
     collapse,

@@ -1,61 +1,120 @@
-"""Conclusions on what a few dozen eyes teach: the best way, networks, starts, pretraining."""
+"""Conclusions on what a few dozen eyes teach: methods, their choice, starts, other subjects."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from analysis.accuracy.learning import PLAINEST, YARDSTICK, group_of, rows_of
-from analysis.conclusions.claims import count, difference, level, listed, named, shown
+from analysis.accuracy.learning import BASELINE, PLAINEST, SELECTED, group_of, rows_of
+from analysis.conclusions.claims import count, difference, level, listed, named, shown, signed
 from analysis.presentation.text import number, p_value
 
 # Below, ``quadrants`` is the table of analysis.accuracy.quadrants.quadrant_table, one domain,
-# ``paired`` that of its paired_quadrants against PCA + ridge, and ``gains`` that of
-# analysis.accuracy.learning.gains.
+# ``paired``, ``gains`` and ``chosen`` are those of analysis.accuracy.learning.
 
 
-def yardsticks(quadrants: pd.DataFrame, paired: pd.DataFrame) -> str:
+def baselines(quadrants: pd.DataFrame, paired: pd.DataFrame) -> str:
     """Say how far off the constant and PCA + ridge are, and whether these differ."""
-    constant, ridge = (_error(quadrants, way) for way in ("constant", YARDSTICK))
+    constant, ridge = (_error(quadrants, name) for name in ("constant", BASELINE))
     apart = difference(paired.set_index("method").loc["constant"], interval=True)
     return (
-        f"Mean quadrant error: constant {constant}, {YARDSTICK} {ridge} "
-        f"{_r(quadrants, YARDSTICK)}. Constant against {YARDSTICK}: {apart}."
+        f"Mean quadrant error: constant {constant}, {BASELINE} {ridge} "
+        f"{_r(quadrants, BASELINE)}. Constant against {BASELINE}: {apart}."
     )
 
 
 def anything_learnt(gains: pd.DataFrame) -> str:
-    """Say which ways beat the constant, which knows the mean thickness and no photograph."""
+    """Say which methods beat the constant, which knows the mean thickness and no photograph."""
     rows = _compared(gains, "constant")
     below = shown(rows, -1, interval=True)
-    rest = "; ".join(way for way in rows.index if way not in below)
+    rest = "; ".join(method for method in rows.index if method not in below)
     return (
-        f"Clearly better than the constant: {count(below, rows)} ways{named(below, '; ')}; not "
+        f"Clearly better than the constant: {count(below, rows)} methods{named(below, '; ')}; not "
         f"clearly: {rest or 'none'}."
     )
 
 
-def best_way(quadrants: pd.DataFrame, paired: pd.DataFrame) -> str:
-    """Say which way of learning errs least, and whether it beats PCA + ridge."""
-    ways = _learnt(rows_of(quadrants, "mae", "mean"))
-    best = ways["estimate"].idxmin()
+def best_method(quadrants: pd.DataFrame, paired: pd.DataFrame) -> str:
+    """Say which method errs least, and whether it beats PCA + ridge."""
+    methods = _learnt(rows_of(quadrants, "mae", "mean"))
+    best = methods["estimate"].idxmin()
     row = paired.set_index("method").loc[best]
     return (
-        f"Lowest error of {len(ways)} ways: {best}, {_error(quadrants, best)} "
-        f"{_r(quadrants, best)}; against {YARDSTICK} {difference(row, interval=True)}, Holm p "
+        f"Lowest error of {len(methods)} methods: {best}, {_error(quadrants, best)} "
+        f"{_r(quadrants, best)}; against {BASELINE} {difference(row, interval=True)}, Holm p "
         f"{p_value(row['p_holm'])}. It was picked on these same eyes, which flatters it."
     )
 
 
-def better_ways(paired: pd.DataFrame) -> list[str]:
-    """Say which ways beat PCA + ridge, and where the fine-tuned networks stand against it."""
-    ways = _learnt(paired.set_index("method"))
-    below, above = (shown(ways, sign, interval=True) for sign in (-1, 1))
-    tuned = ways[[group_of(way) == "fine-tuned" for way in ways.index]]
+def selection(quadrants: pd.DataFrame, paired: pd.DataFrame, chosen: pd.DataFrame) -> list[str]:
+    """Say what a method chosen on the reported eyes and one chosen without them make of these."""
+    against = paired.set_index("method")
+    best = rows_of(quadrants, "mae", "mean").loc[chosen["method"], "estimate"].idxmin()
+    seen = "is no other method" if best == BASELINE else signed(against.loc[best]) + " µm"
+    row, folds = against.loc[SELECTED], chosen["folds"].iloc[0]
+    often = chosen[chosen["chosen"] > 0].sort_values("chosen", ascending=False, kind="stable")
+    counts = "; ".join(f"{one.method} in {one.chosen}" for one in often.itertuples())
     return [
-        f"Clearly better than {YARDSTICK}: {count(below, ways)} ways{named(below, '; ')}; clearly "
-        f"worse: {len(above)}{named(above, '; ')}.",
-        f"Networks against {YARDSTICK}: {listed(tuned, interval=True)}.",
+        f"One of {len(chosen)} methods chosen on the eyes it is reported on (apparent): {best}, "
+        f"{_error(quadrants, best)}, against {BASELINE} {seen}; chosen within each fold, method "
+        f"and penalty (nested): {_error(quadrants, SELECTED)} {_r(quadrants, SELECTED)}, against "
+        f"{BASELINE} {difference(row, interval=True)}, p {p_value(row['p'])}.",
+        f"Chosen within {folds} folds: {counts}. Fine-tuned networks are no candidates: they "
+        "validate on one fold, and by other eyes than the others do.",
     ]
+
+
+def better_methods(paired: pd.DataFrame) -> list[str]:
+    """Say which methods beat PCA + ridge, and where fine-tuned networks stand against it."""
+    methods = _learnt(paired.set_index("method"))
+    below, above = (shown(methods, sign, interval=True) for sign in (-1, 1))
+    tuned = methods[[group_of(method) == "fine-tuned" for method in methods.index]]
+    return [
+        f"Clearly better than {BASELINE}: {count(below, methods)} methods{named(below, '; ')}; "
+        f"clearly worse: {len(above)}{named(above, '; ')}.",
+        f"Networks against {BASELINE}: {listed(tuned, interval=True)}.",
+    ]
+
+
+def other_subjects(
+    external: pd.DataFrame, quadrants: pd.DataFrame, paired: pd.DataFrame
+) -> list[str]:
+    """Say what GRAPE subjects that were never learnt from say, beside the cross-validated eyes.
+
+    Parameters
+    ----------
+    external : DataFrame
+        Of :func:`analysis.accuracy.external.load_external`.
+    """
+    levels = rows_of(external[external["against"] == ""], "mae", "mean")
+    home = levels[levels["trained_on"] == "GRAPE"]
+    zero_shot = levels[levels["trained_on"] != "GRAPE"].drop(index=["constant", BASELINE])
+    errors = [f"{name} {level(row)}" for name, row in home.iterrows()]
+    errors += [f"{name}, zero-shot, {level(row)}" for name, row in zero_shot.iterrows()]
+    there = external[(external["against"] == BASELINE) & (external["trained_on"] == "GRAPE")]
+    there = _learnt(there.set_index("method"))
+    here = paired.set_index("method")
+    said = [
+        f"On {int(home['n'].iloc[0])} eyes of other GRAPE subjects, mean quadrant error: "
+        f"{'; '.join(errors)}. {BASELINE} had no mirrored copies there; 'fine-tuned' is the "
+        "classifier there and the featured backbone here."
+    ]
+    for method in [name for name in there.index if group_of(name) == "readouts"]:
+        one, other = here.loc[method], there.loc[method]
+        seen_here, seen_there = (method in shown(rows, -1, interval=True) for rows in (here, there))
+        verdict = {
+            (True, True): "the advantage of cross-validation was seen there too",
+            (True, False): "the advantage of cross-validation was not seen there",
+            (False, True): "an advantage was seen there alone",
+            (False, False): "an advantage is shown by neither",
+        }[seen_here, seen_there]
+        inside = other["low"] <= one["estimate"] <= other["high"]
+        said.append(
+            f"{method} against {BASELINE}: {signed(one)} µm cross-validated, {signed(other)} µm on "
+            f"other subjects: {verdict}; the cross-validated difference "
+            f"{number(one['estimate'])} lies {'inside' if inside else 'outside'} the "
+            "interval of the other."
+        )
+    return said
 
 
 def phantom_start(gains: pd.DataFrame) -> str:
@@ -76,21 +135,21 @@ def pretrained_readouts(gains: pd.DataFrame) -> str:
 
 
 def luck_of_folds(quadrants: pd.DataFrame) -> str:
-    """Say how much of each way's error is the luck of how the folds were drawn."""
+    """Say how much of each method's error is the luck of how the folds were drawn."""
     mae = rows_of(quadrants, "mae", "mean")
     draws = int(mae["n_seeds"].max())
     if draws < 2:
         return "The folds were drawn once, so that their luck is in every number."
-    sizes = "; ".join(f"{way} {number(sd)}" for way, sd in mae["seed_sd"].dropna().items())
+    sizes = "; ".join(f"{method} {number(sd)}" for method, sd in mae["seed_sd"].dropna().items())
     return f"Redrawing the folds changes the error by an SD ({draws} draws, µm) of: {sizes}."
 
 
-def _error(quadrants: pd.DataFrame, way: str) -> str:
-    return level(rows_of(quadrants, "mae", "mean").loc[way], digits=1)
+def _error(quadrants: pd.DataFrame, method: str) -> str:
+    return level(rows_of(quadrants, "mae", "mean").loc[method], digits=1)
 
 
-def _r(quadrants: pd.DataFrame, way: str) -> str:
-    return f"(r of the mean thickness {level(rows_of(quadrants, 'r', 'global').loc[way], '')})"
+def _r(quadrants: pd.DataFrame, method: str) -> str:
+    return f"(r of the mean thickness {level(rows_of(quadrants, 'r', 'global').loc[method], '')})"
 
 
 def _compared(gains: pd.DataFrame, against: str) -> pd.DataFrame:
@@ -98,5 +157,5 @@ def _compared(gains: pd.DataFrame, against: str) -> pd.DataFrame:
 
 
 def _learnt(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of ways that are no yardsticks."""
-    return rows[[group_of(way) != "yardsticks" for way in rows.index]]
+    """Return the rows of methods that are neither baselines nor a choice among methods."""
+    return rows[[group_of(name) in PLAINEST for name in rows.index]]

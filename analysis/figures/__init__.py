@@ -108,7 +108,9 @@ FIGURES: dict[str, FigureSpec] = {
         ("points.csv", "agreement.csv", "thickness.csv", "thinning.csv"),
     ),
     "12_learning_on_grape": FigureSpec(
-        "What can be learnt from a hundred real eyes?", learning, ("quadrants.csv", "paired.csv")
+        "What can be learnt from a hundred real eyes?",
+        learning,
+        ("quadrants.csv", "paired.csv", "external.csv"),
     ),
 }
 

@@ -1,4 +1,4 @@
-"""12_learning_on_grape: what each way of learning makes of a few dozen eyes."""
+"""12_learning_on_grape: what each method makes of a few dozen eyes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.accuracy.learning import GROUPS, YARDSTICK, group_of, rows_of
+from analysis.accuracy.learning import BASELINE, GROUPS, group_of, rows_of
 from analysis.figures.panels import (
     HALO,
     Layout,
@@ -16,27 +16,34 @@ from analysis.figures.panels import (
     mark_headings,
     row_axis,
     rule_above,
+    side_by_side,
     symbol,
     unnamed_rows,
 )
 from analysis.presentation import style
 
 CAPTION = (
-    "Ways to learn from few eyes, cross-validated by patient on the same folds. a: mean absolute "
-    "error (MAE) of the four quadrants' mean thickness, averaged over quadrants; shaded: the "
-    "interval of the constant, which predicts the same for every eye. b: difference of that error "
-    f"to {YARDSTICK} on the same eyes; filled symbols: Holm-corrected p below 0.05, hollow: not. "
-    "c: correlation of predicted and measured mean thickness; the constant has none. Lines: "
-    "95 % intervals, patients resampled, and draws of the folds where there are several. Readouts: "
-    "a linear map from the tokens of a backbone that stays as it is. Phantom start: the network "
-    "has first learnt the thickness of phantom eyes."
+    "Methods that learn from few eyes, cross-validated by patient on the same folds. a: mean "
+    "absolute error (MAE) of the four quadrants' mean thickness, averaged over quadrants; "
+    "shaded: the interval of the constant, which predicts the same for every eye. b: difference "
+    f"of that error to {BASELINE} on the same eyes; filled symbols: Holm-corrected p below 0.05, "
+    "hollow: not. c: correlation of predicted and measured mean thickness; the constant has "
+    "none. Lines: 95 % intervals, patients resampled, and draws of the folds where there are "
+    "several. Readouts: a linear map from the tokens of a backbone that stays as it is. Phantom "
+    "start: the network has first learnt the thickness of phantom eyes. Chosen within folds: "
+    "each fold by the solved method that erred least in a cross-validation within the other "
+    "folds. d, e: as a and b, cross-validated (grey) and on other GRAPE subjects that no method "
+    f"had learnt from (coloured), measured elsewhere, where {BASELINE} had no mirrored copies "
+    "and the fine-tuned network was the classifier; zero-shot models learnt from phantoms "
+    "alone, which are calibrated to the means of GRAPE's quadrants."
 )
 ROW, CLEAR = 0.17, 0.05  # inches; Holm p of filled symbols
+PAIR = 0.27  # inches of a row with two symbols
 ALONE = {"fine-tuned": "pretrained backbone"}  # names that their heading leaves nothing of
 
 
-def draw(quadrants: pd.DataFrame, paired: pd.DataFrame) -> Figure:
-    """Draw error, paired difference and correlation, one row per way of learning.
+def draw(quadrants: pd.DataFrame, paired: pd.DataFrame, external: pd.DataFrame) -> Figure:
+    """Draw error, paired difference and correlation, one row per method; then other subjects.
 
     Parameters
     ----------
@@ -44,10 +51,18 @@ def draw(quadrants: pd.DataFrame, paired: pd.DataFrame) -> Figure:
         Long: domain, method, metric, group, estimate, low, high, n; one domain.
     paired : DataFrame
         method, estimate, low, high, p_holm, against PCA + ridge.
+    external : DataFrame
+        Of :func:`analysis.accuracy.external.load_external`; without rows, panels d and e are not
+        drawn.
     """
     rows = _layout(quadrants["method"])
-    figure = style.new_figure(style.PAGE, ROW * len(rows) + 0.72)
-    panels = figure.subplots(1, 3, width_ratios=[1.1, 1, 0.85])
+    external = external.fillna({"against": ""})
+    others = list(dict.fromkeys(zip(external["trained_on"], external["method"], strict=True)))
+    others = [(a, b) for a, b in others if a == "GRAPE" or "model" in b]
+    heights = [ROW * len(rows) + 0.72, PAIR * len(others) + 0.72]
+    figure = style.new_figure(style.PAGE, sum(heights) if others else heights[0])
+    grid = figure.add_gridspec(2, 1, height_ratios=heights) if others else figure.add_gridspec(1, 1)
+    panels = side_by_side(figure, grid[0], 3, width_ratios=[1.1, 1, 0.85])
     mae = rows_of(quadrants, "mae", "mean")
     _forest(panels[0], mae, rows, ".1f")
     _forest(panels[1], paired.set_index("method"), rows)
@@ -61,45 +76,81 @@ def draw(quadrants: pd.DataFrame, paired: pd.DataFrame) -> Figure:
             axes.axvline(0.0, color=style.GREY, lw=0.8, ls=(0, (4, 2)), zorder=0)
     n, domain = int(mae["n"].max()), quadrants["domain"].iloc[0]
     style.panel_letter(panels[0], "a", f"Error on {n} {domain} eyes")
-    style.panel_letter(panels[1], "b", f"Against {YARDSTICK}")
+    style.panel_letter(panels[1], "b", f"Against {BASELINE}")
     style.panel_letter(panels[2], "c", "Agreement between eyes")
     panels[0].set_xlabel("mean quadrant MAE (µm)")
     panels[1].set_xlabel("difference in MAE (µm)")
     panels[2].set_xlabel("r of the mean thickness")
+    if others:
+        below = side_by_side(figure, grid[1], 2, width_ratios=[1.1, 1])
+        _other_subjects(below, external, others, mae, paired.set_index("method"))
     return figure
 
 
+def _other_subjects(
+    panels: list[Axes],
+    external: pd.DataFrame,
+    others: list[tuple[str, str]],
+    mae: pd.DataFrame,
+    paired: pd.DataFrame,
+) -> None:
+    """Draw errors and differences on other subjects, and the cross-validated ones above them."""
+    key = ["trained_on", "method"]
+    means = external[(external["metric"] == "mae") & (external["group"] == "mean")]
+    levels = means[means["against"] == ""].set_index(key)
+    apart = means[means["against"] == BASELINE].set_index(key)
+    grey, names = style.Look("", style.GREY, "o"), []
+    for y, (source, method) in enumerate(others):
+        look, home = style.look(method), source == "GRAPE"
+        names.append(look.label if home else f"{look.label}, zero-shot")
+        for axes, here, there in ((panels[0], mae, levels), (panels[1], paired, apart)):
+            if home and method in here.index:
+                interval(axes, here.loc[method], y - 0.17, grey, ms=3.2)
+            if (source, method) in there.index and (home or axes is panels[0]):
+                interval(axes, there.loc[(source, method)], y + 0.17, look, lw=1.2, ms=4.8)
+    row_axis(panels[0], names)
+    unnamed_rows(panels[1], len(names))
+    panels[1].axvline(0.0, color=style.GREY, lw=0.8, ls=(0, (4, 2)), zorder=0)
+    for axes in panels:
+        axes.grid(axis="x")
+        axes.xaxis.set_major_locator(style.ticks(6))
+    n = int(external["n"].max())
+    style.panel_letter(panels[0], "d", f"Error on {n} eyes of other subjects (grey: a)")
+    style.panel_letter(panels[1], "e", f"Against {BASELINE} (grey: b)")
+    panels[0].set_xlabel("mean quadrant MAE (µm)")
+    panels[1].set_xlabel("difference in MAE (µm)")
+
+
 def _layout(methods: pd.Series) -> Layout:
-    """Return the rows from top to bottom: a group's heading (way None), its ways."""
-    ways, rows = style.order(methods), []
+    """Return the rows from top to bottom: a group's heading (method None), its methods."""
+    rows: Layout = []
     for group in GROUPS:
-        members = [way for way in ways if group_of(way) == group]
-        rows += [(group, None), *((group, way) for way in members)] if members else []
+        members = [name for name in style.order(methods) if group_of(name) == group]
+        rows += [(group, None), *((group, name) for name in members)] if members else []
     return rows
 
 
 def _name_rows(axes: Axes, rows: Layout) -> None:
-    names = [group if way is None else _short(group, way) for group, way in rows]
+    names = [group if method is None else _short(method) for group, method in rows]
     row_axis(axes, names)
-    mark_headings(axes, [way is None for _, way in rows])
+    mark_headings(axes, [method is None for _, method in rows])
 
 
-def _short(group: str, way: str) -> str:
-    """Return a way's label without what its heading says."""
-    if group == "yardsticks":
-        return style.look(way).label
-    return style.look(way).label.partition(", ")[2] or ALONE.get(way, way)
+def _short(method: str) -> str:
+    """Return a method's label without what its heading says."""
+    label = style.look(method).label
+    return label.partition(", ")[2] or ALONE.get(method, label)
 
 
 def _forest(axes: Axes, cells: pd.DataFrame, rows: Layout, shown: str = "") -> None:
-    """Draw each way's interval and symbol, with its number after it where a format is given."""
-    ways = [way for _, way in rows if way]
-    for y, (_, way) in enumerate(rows):
-        if way is None and y:
+    """Draw each method's interval and symbol, with its number after it where a format is given."""
+    methods = [method for _, method in rows if method]
+    for y, (_, method) in enumerate(rows):
+        if method is None and y:
             rule_above(axes, y)
-        if way not in cells.index or not np.isfinite(cells.loc[way, "estimate"]):
+        if method not in cells.index or not np.isfinite(cells.loc[method, "estimate"]):
             continue
-        cell, look = cells.loc[way], style.look(way, ways)
+        cell, look = cells.loc[method], style.look(method, methods)
         filled = not cell.get("p_holm", 0) >= CLEAR
         face = {} if filled else {"mec": look.colour, "mew": 0.9, "mfc": "white"}
         size = 4.8 if look.marker in "osXh" else 5.2
@@ -107,7 +158,7 @@ def _forest(axes: Axes, cells: pd.DataFrame, rows: Layout, shown: str = "") -> N
         if shown:
             end = np.nanmax([cell["high"], cell["estimate"]])
             beside(axes, f"{cell['estimate']:{shown}}".replace("-", "−"), end, y)
-    known = cells.loc[cells.index.isin(ways), ["estimate", "low", "high"]].to_numpy(float)
+    known = cells.loc[cells.index.isin(methods), ["estimate", "low", "high"]].to_numpy(float)
     low, high = np.nanmin(known), np.nanmax(known)
     reach = high - low or 1.0
     axes.set_xlim(low - 0.06 * reach, high + (0.2 if shown else 0.06) * reach)
@@ -118,8 +169,8 @@ def _forest(axes: Axes, cells: pd.DataFrame, rows: Layout, shown: str = "") -> N
 
 def _mark_reference(axes: Axes, rows: Layout) -> None:
     """Put the reference's own symbol on the zero line, and name the line's sides in row 0."""
-    look = style.look(YARDSTICK)
-    for y in (y for y, (_, way) in enumerate(rows) if way == YARDSTICK):
+    look = style.look(BASELINE)
+    for y in (y for y, (_, method) in enumerate(rows) if method == BASELINE):
         symbol(axes, 0, y, look, ms=5.2, zorder=3)
     for side, name, place in ((-1, "better", "right"), (1, "worse", "left")):
         axes.annotate(

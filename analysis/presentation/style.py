@@ -90,12 +90,12 @@ LOOKS: dict[str, Look] = {
     "depth_anything_v2_small@224": Look("Depth-Anything V2-S", "#56b4e9", "<", "||||", "--"),
     "retfound_mae_naturecfp": Look("RETFound ViT-L/16", "#d95f02", "p", "----", ":"),
     "dinov2_vits14": Look("DINOv2 ViT-S/14", "#e69f00", "^", "\\\\\\\\"),
-    # ways to predict quadrants
+    # what predicts quadrants
     "constant": Look("constant", "#8c8c8c", "X", "xxxx"),
     "PCA + ridge": Look("PCA + ridge", "#1b9e77", "D", "...."),
     "phantom SLO model": Look("phantom SLO model", "#0b3c6f", "o", ""),
     "phantom CFP model": Look("phantom CFP model", "#e69f00", "^", "\\\\\\\\"),
-    # ways to learn from few eyes: a colour per group
+    # methods that learn from few eyes: a colour per group
     "fine-tuned": Look("fine-tuned", "#c2477f", "s"),
     "fine-tuned, phantom start": Look("fine-tuned, phantom start", "#c2477f", "^"),
     "readout, random": Look("readout, random", "#0b3c6f", "v"),
@@ -104,6 +104,7 @@ LOOKS: dict[str, Look] = {
     "readout, depth": Look("readout, depth", "#0b3c6f", "<"),
     "readout, phantom start": Look("readout, phantom start", "#0b3c6f", "^"),
     "readout, classifier + depth": Look("readout, classifier + depth", "#0b3c6f", "p"),
+    "chosen within folds": Look("chosen within folds", "#5e3c99", "*"),
 }
 _SPARE = (("#5e3c99", "v"), ("#56b4e9", ">"), ("#a6761d", "<"), ("#66a61e", "p"), ("#d95f02", "h"))
 

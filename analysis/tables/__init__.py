@@ -24,7 +24,12 @@ from analysis.tables.fairness import (
     gap_differences_wide,
     groups_wide,
 )
-from analysis.tables.learning import learning_note, learning_wide
+from analysis.tables.learning import (
+    learning_note,
+    learning_wide,
+    other_subjects_wide,
+    selection_wide,
+)
 from analysis.tables.published_and_ours import METRICS as BESIDE_METRICS
 from analysis.tables.published_and_ours import (
     beside_freezing,

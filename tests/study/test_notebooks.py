@@ -121,9 +121,9 @@ def test_reproduce_trains_each_run_once(printed, study):
     own = [one.config.dataset for one in finished if one.config.split == "own"]
     assert own.count(study.slo) == len(study.configs_all())
     assert own.count(study.cfp) == len(study.seeds)
-    ways = small_data.configs(study, study.cfp, finished[0])
+    methods = small_data.configs(study, study.cfp, finished[0])
     folds = study.folds * len(study.fold_seeds)
-    assert len(finished) - len(own) == len(ways) * folds
+    assert len(finished) - len(own) == len(methods) * folds
 
 
 def test_figures_and_tables_belong_together(printed, study):

@@ -15,7 +15,8 @@ from synthetic_tables import eyes, profiles, study
 
 from analysis import agreement, collapse, fairness, figures, published, tables
 from analysis.accuracy import performance
-from analysis.accuracy.learning import YARDSTICK
+from analysis.accuracy.external import load_external
+from analysis.accuracy.learning import BASELINE
 from analysis.accuracy.quadrants import paired_quadrants, quadrant_table
 from analysis.agreement import thinning
 from analysis.fairness import group_effects
@@ -83,12 +84,13 @@ def agreement_tables(folder, predictions, runs):
 
 
 def learning_tables(folder, quadrants):
-    ways = {name: quadrants for name in (*style.LOOKS,) if name.startswith(("fine", "readout"))}
-    frames = {"constant": quadrants, YARDSTICK: quadrants.copy()} | ways
+    names = [name for name in style.LOOKS if name.startswith(("fine", "readout"))]
+    frames = dict.fromkeys(["constant", BASELINE, *names], quadrants)
     table = quadrant_table(frames, "phantom", Resampling(20))
     provenance.write_csv(folder / "quadrants.csv", table)
-    paired = paired_quadrants(frames, YARDSTICK, Resampling(20, 20))
+    paired = paired_quadrants(frames, BASELINE, Resampling(20, 20))
     provenance.write_csv(folder / "paired.csv", paired)
+    provenance.write_csv(folder / "external.csv", load_external())
 
 
 @pytest.fixture(scope="module")

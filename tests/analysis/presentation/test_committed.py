@@ -70,9 +70,14 @@ WIDE = {  # stem of a notebook: stem of a table: the table, from the long ones b
         "thickness": lambda t: tables.thickness_wide(t.thickness),
         "sensitivity": lambda t: tables.sensitivity_wide(t.thinning),
     },
-    "12_learning_on_grape": {"learning": lambda t: tables.learning_wide(t.quadrants, t.paired)},
+    "12_learning_on_grape": {
+        "learning": lambda t: tables.learning_wide(t.quadrants, t.paired),
+        "selection": lambda t: tables.selection_wide(t.quadrants, t.paired, t.chosen),
+        "other_subjects": lambda t: tables.other_subjects_wide(t.external, t.quadrants, t.paired),
+    },
 }
-REAL = {"table2_beside", "audit", "learning"}  # the others show phantom eyes
+# The others show phantom eyes.
+REAL = {"table2_beside", "audit", "learning", "selection", "other_subjects"}
 
 
 def freezing_lines():
@@ -117,8 +122,11 @@ SAID = {
         conclusions.floor_effect(t.thickness, *CELL), *conclusions.thinning(t.thinning, *CELL),
         conclusions.as_read(t.thinning, *CELL)],
     "12_learning_on_grape": lambda t: [
-        conclusions.yardsticks(t.quadrants, t.paired), conclusions.anything_learnt(t.gains),
-        conclusions.best_way(t.quadrants, t.paired), *conclusions.better_ways(t.paired),
+        conclusions.baselines(t.quadrants, t.paired), conclusions.anything_learnt(t.gains),
+        conclusions.best_method(t.quadrants, t.paired),
+        *conclusions.selection(t.quadrants, t.paired, t.chosen),
+        *conclusions.better_methods(t.paired),
+        *conclusions.other_subjects(t.external, t.quadrants, t.paired),
         conclusions.phantom_start(t.gains), conclusions.pretrained_readouts(t.gains),
         conclusions.luck_of_folds(t.quadrants)],
 }  # fmt: skip
