@@ -29,10 +29,10 @@ CAPTION = (
     "several. (c) Change in percent of the unfrozen MAE; open symbols are the paper's published "
     "numbers (FairFedMed, RETFound), real eyes, and only this percentage compares with them. "
     "(d) Slope in µm per 10 % frozen within the paper's span, with 95 % intervals that cover "
-    "different things: other runs; other seeds (mixed model); other patients; patients and seeds. "
+    "different things: other runs; other seeds (random slopes); other patients; both. "
     "Without its interval, or left out: not possible with so few runs or seeds."
 )
-VIEWS = {"line": "runs", "mixed": "seeds", "patients": "patients", "patients and seeds": "both"}
+VIEWS = {"line": "runs", "seeds": "seeds", "patients": "patients", "patients and seeds": "both"}
 EDITION_LABELS = {"august": "August"}
 EDITIONS = {"submission": ("v", "-"), "august": ("^", DASHED)}
 

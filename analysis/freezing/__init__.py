@@ -27,6 +27,7 @@ from analysis.resampling.bootstrap import LEVEL
 
 NAN = float("nan")
 ROUNDING = 1e-20  # residuals below this share of the sum of squares are rounding: an exact fit
+HALF_LIFE = 10  # %, of the curve that AICc is to find; the published points fit 6 and 11 (ours)
 N_GRID = 400  # scales at which the saturating curve is tried
 
 
@@ -295,6 +296,43 @@ def compare(points: pd.DataFrame) -> pd.DataFrame:
     delta = table["aicc"] - table["aicc"].min(skipna=False)
     support = np.exp(-delta / 2)
     return table.assign(delta=delta, weight=support / support.sum(), n=len(y))
+
+
+def power(points: pd.DataFrame, n: int = 400, seed: int = 0) -> float:
+    """Return how often (%) AICc would prefer a curve or a step, were the truth a curve.
+
+    The truth simulated has a half-life of :data:`HALF_LIFE` and rises, over these shares, by as
+    much as the line does; the noise is that of runs with the same share (else of the line). A line
+    that AICc prefers says little where this is low. NaN where AICc cannot judge.
+    """
+    x, y = columns(points)
+    if len(y) < 7 or len(np.unique(x)) < 3 or not (x == 0).any():
+        return NAN
+    within = y - points.groupby("percent_frozen")["mae"].transform("mean").to_numpy()
+    spare = len(y) - len(np.unique(x))
+    line = linear(points)
+    variance = np.sum(within**2) / spare if spare else line.rss / (len(y) - 2)
+    rise = -np.expm1(-x * np.log(2) / HALF_LIFE)
+    truth = line.slope_per_10 / 10 * x.max() * rise / rise.max()
+    drawn = np.random.default_rng(seed).normal(truth, np.sqrt(variance), (n, len(y)))
+    shapes = {
+        "line": x[None],
+        "step": (x > 0).astype(float)[None],
+        "saturating": -np.expm1(-x / tried_scales(x)[:, None]),
+    }
+    drawn -= drawn.mean(axis=1, keepdims=True)
+    total, found = np.sum(drawn**2, axis=1), {}
+    for name, shape in shapes.items():
+        deviation = shape - shape.mean(axis=1, keepdims=True)
+        unit = deviation / np.linalg.norm(deviation, axis=1, keepdims=True)
+        found[name] = total - np.max((drawn @ unit.T) ** 2, axis=1)
+    count = {"constant": 1, "line": 2, "step": 2, "saturating": 3}
+    scores = np.array(
+        [[aicc(one, y, k) for one in {**found, "constant": total}[name]]
+         for name, k in count.items()]
+    )  # fmt: skip
+    best = scores.argmin(axis=0)  # NaN, an exact fit, counts as the least
+    return float(100 * np.mean(best >= 2))
 
 
 def columns(points: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from analysis.freezing import HALF_LIFE
 from analysis.presentation.style import look
 from analysis.presentation.text import MISSING, captioned, number, p_value, with_interval
 from analysis.tables.cells import cells
@@ -109,12 +110,13 @@ def regressions_wide(regressions: pd.DataFrame) -> pd.DataFrame:
                 "R²": number(get("line", "r_squared")["estimate"]),
                 "Slope over patients and seeds (µm per 10 %)": with_interval(get(both, slope), 3),
                 "the same (% per 10 %)": with_interval(get(both, "relative_per_10")),
-                "Mixed slope (µm per 10 %)": with_interval(get("mixed", slope), 3),
-                "Mixed fit": get("mixed", slope)["note"].split(";")[0],
+                "of the skill (% per 10 %)": with_interval(get(both, "skill_per_10"), 1),
+                "Slope over seeds (µm per 10 %)": with_interval(get("seeds", slope), 3),
                 **{
                     f"Weight {name}": number(get(name, "weight")["estimate"])
                     for name in ("constant", "line", "step", "saturating")
                 },
+                "Power (%)": number(get("saturating", "power")["estimate"], 0),
                 "Half-life (%)": with_interval(half, 0) if known else "not identified",
             }
         )
@@ -122,10 +124,12 @@ def regressions_wide(regressions: pd.DataFrame) -> pd.DataFrame:
         wide,
         "MAE against the frozen share. Slope over runs: OLS, 95 % t interval (the test eyes taken "
         "as they are). Slope over patients and seeds: mean of the slopes of single eyes, patients "
-        "resampled, and seeds where there are several; in µm and in % of the unfrozen MAE. Mixed: "
-        "random intercept per seed. Weights: Akaike weights of no effect, line, step (frozen or "
-        "not) and saturating curve; they need two runs more than parameters. Half-life: share at "
-        "which half of the saturating curve's cost is paid.",
+        "resampled, and seeds where there are several; in µm, in % of the unfrozen MAE, and in % "
+        "of the skill, the unfrozen MAE below the template's. Slope over seeds: random slopes, t with "
+        "one degree less than there are seeds. Weights: Akaike weights of a constant, line, step "
+        "(frozen or not) and saturating curve; they need two runs more than parameters. Power: how "
+        f"often AICc would see a curve of half-life {HALF_LIFE} % and the same rise as no line. "
+        "Half-life: share at which half of the saturating curve's cost is paid.",
     )
 
 

@@ -246,7 +246,7 @@ def test_a_widened_gap_is_found_and_the_claim_follows_it():
     assert "that is not shown" in narrows
     unchanged = gap_differences.gap_differences(*two_protocols(0.0), **OPTIONS)
     widens, _ = conclusions.gap_claims(unchanged, printed, False)
-    assert "Here that does not arise" in widens and "phantom" not in widens
+    assert "Here that is not shown" in widens and "phantom" not in widens
     wide = tables.gap_differences_wide(found)
     assert list(wide["Protocol"]) == ["gradient loss", "structured"]
 

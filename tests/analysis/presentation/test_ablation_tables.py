@@ -175,21 +175,27 @@ def said(results):
 
 def test_freezing_sentences_find_a_linear_cost_of_the_wrong_size(costly):
     costs, claim = said(costly)
-    assert sum("freezing costs" in line for line in costs) == 2
+    assert sum("freezing costs" in line for line in costs) == 4  # two backbones, two spans
     assert any("50 % against nothing frozen: higher, +1." in line for line in costs)
     assert any("AICc prefers a line" in line for line in costs)
     assert "3.6 µm per 10 % is stated, 18.7 %" in claim[0] and "1.04 µm (5.4 %)" in claim[0]
-    assert "arises here in 2 of 2 backbones" in claim[1] and "arises in none" in claim[1]
-    assert "line is the best of four models in 2 of 2" in claim[1]
+    assert "cost of freezing is shown in 2 of 2 backbones" in claim[1]
+    assert "5.4 % per 10 % of the paper's points are less than is found in phantom_mae" in claim[1]
+    assert (
+        "line is the best of four models in 2 of 2" in claim[1] and "half-life of 10 %" in claim[1]
+    )
+    assert claim[2].startswith("0 to 100 %: ")
 
 
 def test_freezing_sentences_say_the_opposite_of_opposite_numbers():
-    costs, claim = said(freezing_results(lambda x: 0.09 * x))  # 22 % of 4 µm per 10 %
-    assert "stated size is not excluded in phantom_mae" in claim[1]
+    _, claim = said(freezing_results(lambda x: 0.02 * x, sd=0.1))  # 5 % of 4 µm per 10 %
+    assert "5.4 % per 10 % of the paper's points are not excluded in phantom_mae" in claim[1]
+    _, claim = said(freezing_results(lambda x: 0.002 * x))
+    assert "points are more than is found in phantom_mae" in claim[1]
     costs, claim = said(freezing_results(lambda x: -0.02 * x))
-    assert "freezing helps" in costs[0] and "arises here in 0 of 1" in claim[1]
+    assert "freezing helps" in costs[0] and "is shown in 0 of 1" in claim[1]
     costs, claim = said(freezing_results(lambda x: 0.0))
-    assert "no cost of freezing is shown" in costs[0]
+    assert "a cost of freezing is neither shown nor excluded" in costs[0]
     assert any("not distinguishable" in line for line in costs)
     costs, claim = said(freezing_results(lambda x: 2 * (1 - np.exp(-x / 25)), sd=0.01))
     shape = next(line for line in costs if "shape" in line)
@@ -203,7 +209,7 @@ def test_freezing_sentences_with_one_seed_and_with_models_that_learnt_nothing():
     assert any("too few to compare" in line for line in costs)
     assert "cannot be judged" in claim[1]
     poor, _ = said(freezing_results(lambda x: 40 + 0 * x))
-    assert any("no better than the template" in line for line in poor)
+    assert any("not shown to beat the template" in line for line in poor)
 
 
 def test_loss_sentences_go_both_ways(loss):

@@ -1,6 +1,7 @@
 """The committed tables give the committed files again: every wide table, byte for byte, and every
 sentence, word for word. What these makers print is therefore held to what readers have seen."""
 
+import inspect
 import json
 import re
 
@@ -162,3 +163,38 @@ def test_notebooks_ask_for_names_that_are_there(package):
     texts = [path.read_text() for path in (project_root() / "notebooks").glob("*.ipynb")]
     asked = {one for text in texts for one in re.findall(rf"\b{name}\.(\w+)", text)}
     assert len(asked) > 20 and not [one for one in asked if not hasattr(package, one)]
+
+
+class Widened(Committed):
+    """The same tables with intervals that exclude nothing, and tests that find nothing."""
+
+    def __getattr__(self, name):
+        table = super().__getattr__(name)
+        half = {"low": -1e3, "high": 1e3}
+        wide = {end: table["estimate"] + by for end, by in half.items() if end in table}
+        found = {name: 1.0 for name in table if re.fullmatch(r"p(_.*)?|gap_p", name)}
+        return table.assign(**wide, **found)
+
+
+NO_INTERVALS = {"08_audit", "09_phantom", "10_pretraining"}  # printed, calibration, loss curves
+WITHOUT_TABLES = {"convergence", "longer_schedule", "label_noise", "absent_domain", "seeds_note"}
+#: What only intervals that leave no room for the opposite may say.
+ABSENCE = (
+    r"no (collapse|cost|difference|effect|sign|gap|change|better|worse)\b|\b(does|do) not\b|"
+    r"converged|equivalent|is excluded|costs|arises|diverse(?! 0)|collapsed|helps(?! a little| at 0)|"
+    r"nothing that|(?<!not )clearly (?!\w+ (at )?0)\w+er\b|"
+    r"(below|above|beats) (constant|template|PCA|aggressive|naive)"
+)
+
+
+@pytest.mark.parametrize("stem", sorted(SAID.keys() - NO_INTERVALS))
+def test_numbers_that_exclude_nothing_make_no_sentence_that_does(stem):
+    said = SAID[stem](Widened(stem))
+    found = {text: re.findall(ABSENCE, text) for text in ([said] if isinstance(said, str) else said)}
+    assert not {text: words for text, words in found.items() if words}
+
+
+def test_every_maker_of_sentences_is_asked():
+    makers = {name for name in dir(conclusions) if inspect.isfunction(getattr(conclusions, name))}
+    asked = {name for make in SAID.values() for name in make.__code__.co_names}
+    assert makers - asked == WITHOUT_TABLES
