@@ -169,8 +169,8 @@ def reproduction(effects: pd.DataFrame) -> list[str]:
         f"{clear or 'none'} after Holm's correction over them.",
         f"Along the same axis the error differs {along}."
         if moved
-        else f"Along the same axis the error differs between groups {along}: equal errors do not "
-        "mean that groups are read without bias.",
+        else f"Along the same axis the error differs between groups {along}: an error that is "
+        "not told apart may still hide a bias.",
     ]
 
 

@@ -125,11 +125,11 @@ def regressions_wide(regressions: pd.DataFrame) -> pd.DataFrame:
         "MAE against the frozen share. Slope over runs: OLS, 95 % t interval (the test eyes taken "
         "as they are). Slope over patients and seeds: mean of the slopes of single eyes, patients "
         "resampled, and seeds where there are several; in µm, in % of the unfrozen MAE, and in % "
-        "of the skill, the unfrozen MAE below the template's. Slope over seeds: random slopes, t with "
-        "one degree less than there are seeds. Weights: Akaike weights of a constant, line, step "
-        "(frozen or not) and saturating curve; they need two runs more than parameters. Power: how "
-        f"often AICc would see a curve of half-life {HALF_LIFE} % and the same rise as no line. "
-        "Half-life: share at which half of the saturating curve's cost is paid.",
+        "of the skill, the unfrozen MAE below the template's. Slope over seeds: random slopes, t "
+        "with one degree less than there are seeds. Weights: Akaike weights of a constant, line, "
+        "step (frozen or not) and saturating curve; they need two runs more than parameters. "
+        f"Power: how often AICc would see a curve of half-life {HALF_LIFE} % and the same rise as "
+        "no line. Half-life: share at which half of the saturating curve's cost is paid.",
     )
 
 
