@@ -32,6 +32,7 @@ _HOMES = {
     "configs_of": "rnfl.runs.tables",
     "template_predictions": "rnfl.runs.template_oracle",
     "oracle_predictions": "rnfl.runs.template_oracle",
+    "turned_predictions": "rnfl.runs.turned",
     "run_grid": "rnfl.study.grid",
 }
 

@@ -39,6 +39,7 @@ from analysis.conclusions.overfitting import (
     few_templates,
     flat_sigma,
     response,
+    rotation,
     template_claim,
 )
 from analysis.conclusions.study import (

@@ -21,6 +21,7 @@ from analysis.presentation.text import number, percent
 from analysis.resampling.conditions import NO_BACKBONE
 
 PLANTED = (NO_BACKBONE, FEW)
+FOLLOWS = 0.5  # share of a turn below which a prediction keeps its place rather than turns (ours)
 WORDS = {
     ONE: "collapsed towards one template",
     REPEATS: "collapsed towards few templates",
@@ -82,6 +83,33 @@ def response(stats: pd.DataFrame) -> str:
     if FLOOR in rows.index:
         text += f"; the truth without the noise of these labels has {rows.loc[FLOOR].estimate:.2f}"
     return text + "; a template has 0."
+
+
+def rotation(stats: pd.DataFrame) -> list[str]:
+    """Say how far predictions turn with their images, and at what error.
+
+    ``stats`` is that of :func:`analysis.collapse.rotation.rotation_table`.
+    """
+    rows = rows_of(stats, "rotation_response")
+    cells = trained(rows)
+    if cells.empty:
+        return ["Rotation response: no trained model to judge."]
+    parts = "; ".join(f"{name_of(key)} {level(row, '')}" for key, row in cells.iterrows())
+    out = [
+        "Of a turn of the image the prediction follows this share (1: it reads this eye; 0: it "
+        f"repeats a shape, as the template does): {parts}."
+    ]
+    still, most = (cells.high < FOLLOWS).sum(), ends(cells)[0]
+    out[0] += f" Below {FOLLOWS:g} by its interval: {still} of {len(cells)} cells."
+    for group in dict.fromkeys(stats.loc[stats["attribute"] == "turn", "group"]):
+        as_is, rolled = (rows_of(stats, f"{how}_mae", group) for how in ("turned", "rolled"))
+        if abs(int(group)) == 10 and most.name in as_is.index:
+            out.append(
+                f"{name_of(most.name)}, image turned by {number(int(group), 0, signed=True)}°: MAE "
+                f"{level(as_is.loc[most.name])} as it is, {level(rolled.loc[most.name])} rolled "
+                "back."
+            )
+    return out
 
 
 def few_templates(stats: pd.DataFrame) -> list[str]:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpecFromSubplotSpec
 
 from analysis.figures.eyes import TICKS, closed, tsnit_axis
-from analysis.figures.panels import HALO, beside, side_by_side
+from analysis.figures.panels import DASHED, HALO, beside, name_ends, side_by_side, symbol
 from analysis.presentation import style
 from rnfl.core.metrics import template_profile
 
@@ -25,7 +25,10 @@ CAPTION = (
     "(e) Mean distance to the nearest of four templates, those that suit the model best: 0 for "
     "both collapses. (f) Slope of predicted on true deviations from the mean profile: 0 is no "
     "response to the eye, 1 is full response; the noise of the labels lowers it a little. "
-    "Dashed: labels. Bars and points: estimates with 95 % intervals, patients resampled."
+    "Dashed: labels. (g) Shift of the prediction when the image is turned about the disc, mean "
+    "over eyes; dashed: as far as the image (1), solid grey: not at all (0); numbers: slope, the "
+    "rotation response. Bars and points: estimates with 95 % intervals, patients resampled, and "
+    "seeds where there are several."
 )
 N_CURVES = 30
 COLLAPSED = ("few templates", "template")
@@ -65,7 +68,14 @@ def draw(curves: pd.DataFrame, collapse: pd.DataFrame) -> Figure:
     figure = style.new_figure(style.PAGE, 2.85 + lower)
     outer = figure.add_gridspec(2, 1, height_ratios=[2.85, lower])
     _profiles(figure, outer[0], {name: profiles[name] for name in panels}, backbone)
-    _measures(figure, outer[1], rows.set_index(["protocol", "metric"]), names)
+    overall = rows[rows["attribute"] == "all"].set_index(["protocol", "metric"])
+    turned = rows[rows["metric"] == "shift"]
+    panels = side_by_side(figure, outer[1], len(MEASURES) + (len(turned) > 0))
+    _measures(panels[: len(MEASURES)], overall, names)
+    if len(turned):
+        _turned(
+            panels[-1], turned, overall, [name for name in others if name in set(turned.protocol)]
+        )
     return figure
 
 
@@ -116,8 +126,27 @@ def _overlay(axes: Axes, values: np.ndarray, colour: str, top: float, first: boo
         axes.set_yticklabels([])
 
 
-def _measures(figure: Figure, place, rows: pd.DataFrame, names: list[str]) -> None:
-    panels = side_by_side(figure, place, len(MEASURES))
+def _turned(axes: Axes, shifts: pd.DataFrame, overall: pd.DataFrame, names: list[str]) -> None:
+    """Draw the predicted shift against the turn, and name each line with its slope."""
+    ends = []
+    for name in names:
+        rows = shifts[shifts["protocol"] == name]
+        look, turn = style.look(name, names), rows["group"].astype(float)
+        axes.fill_between(turn, rows["low"], rows["high"], color=look.colour, alpha=0.2, lw=0)
+        axes.plot(turn, rows["estimate"], color=look.colour, lw=1.0, ls=look.line)
+        symbol(axes, turn, rows["estimate"], look, ms=3.5)
+        slope = overall.loc[(name, "rotation_response"), "estimate"]
+        ends.append((f"{look.label} {slope:.2f}", rows["estimate"].iloc[-1], look.colour))
+    reach = shifts["group"].astype(float).abs().max()
+    axes.plot([-reach, reach], [-reach, reach], color=style.GREY, lw=0.8, ls=DASHED, zorder=0)
+    axes.axhline(0, color=style.GREY, lw=0.8, zorder=0)
+    axes.set(xlabel="turn of the image (°)", ylabel="shift of the prediction (°)")
+    axes.xaxis.set_major_locator(style.ticks(4))
+    name_ends(axes, ends, gap=0.09, fontsize=6, fontweight="normal")
+    style.panel_letter(axes, "g", "Turned images")
+
+
+def _measures(panels: list[Axes], rows: pd.DataFrame, names: list[str]) -> None:
     for i, (axes, (metric, label, title)) in enumerate(zip(panels, MEASURES, strict=True)):
         _bars(axes, rows, metric, names)
         style.panel_letter(axes, "cdef"[i], title)

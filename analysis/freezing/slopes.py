@@ -38,7 +38,7 @@ from analysis.resampling import DEFAULT, Resampling
 from analysis.resampling.bootstrap import (
     LEVEL,
     mean_interval,
-    patient_sums,
+    mean_replicates,
     widening,
 )
 from analysis.resampling.conditions import Condition, check_same_eyes, load_run, row
@@ -210,7 +210,7 @@ def _over_patients(
     template = np.full(1 + resampling.n_boot, NAN)
     if (predictions["run_id"] == "template").any():
         known = load_run(predictions, "template")
-        template = _replicates(metrics.mae_per_eye(known.prediction, known.target)[None],
+        template = mean_replicates(metrics.mae_per_eye(known.prediction, known.target)[None],
                                known.codes, resampling)[:, 0]  # fmt: skip
     x, seeds = points["percent_frozen"].to_numpy(float), points["seed"].to_numpy()
     ids = first.patients[first.codes]
@@ -218,7 +218,7 @@ def _over_patients(
     about = {"metric": "slope_per_10", "estimate": estimate, "low": low, "high": high}
     counted = {"n": int(np.isfinite(errors[0]).sum()), "n_seeds": len(np.unique(seeds))}
     yield {"model": "patients", **about, **counted}
-    both = _replicates(errors, first.codes, resampling)  # (1 + n_boot, runs)
+    both = mean_replicates(errors, first.codes, resampling)  # (1 + n_boot, runs)
     slopes, relative, skill = [], [], []
     for one in np.unique(seeds):
         mine = seeds == one
@@ -235,14 +235,6 @@ def _over_patients(
         found = values[:, :1]
         error = widening(condition.n_patients) * (values[:, 1:] - found)
         yield row(key, metric, found[:, 0], found + error, counted["n"], resampling)
-
-
-def _replicates(errors: np.ndarray, codes: np.ndarray, resampling: Resampling) -> np.ndarray:
-    """Return the mean over eyes of errors (k, n): of the data, then of each resample, (·, k)."""
-    measured = np.isfinite(errors[0])
-    sums = patient_sums(np.vstack([np.where(measured, errors, 0.0), measured]).T, codes)
-    totals = np.vstack([sums.sum(axis=0), resampling.counts(len(sums)) @ sums])
-    return totals[:, :-1] / np.maximum(totals[:, -1:], 1)
 
 
 def slope_weights(x: np.ndarray) -> np.ndarray:

@@ -241,3 +241,14 @@ def mean_interval(
     means = divide(*totals.T)
     estimate = float(values[present].mean())
     return estimate, *interval(estimate + widening(len(patients)) * (means - estimate))
+
+
+def mean_replicates(values: np.ndarray, codes: np.ndarray, resampling: Resampling) -> np.ndarray:
+    """Return means over eyes of values (k, n): of the data, then of each resample, (1 + n_boot, k).
+
+    ``codes`` (n,) are the places of the eyes' patients; an eye without the first value has none.
+    """
+    measured = np.isfinite(values[0])
+    sums = patient_sums(np.vstack([np.where(measured, values, 0.0), measured]).T, codes)
+    totals = np.vstack([sums.sum(axis=0), weighted_totals(resampling.counts(len(sums)), sums)])
+    return totals[:, :-1] / np.maximum(totals[:, -1:], 1)

@@ -27,6 +27,7 @@ def collapse_wide(stats: pd.DataFrame) -> pd.DataFrame:
             "Distance (µm)": cell.level("template_distance", 1),
             "Distance ratio": cell.level("template_distance_ratio"),
             f"Share of {MANY}": cell.level(f"distance_share_{MANY}"),
+            "Rotation": cell.level("rotation_response"),
             "Verdict": judged.get(key, MISSING),
             "Eyes": str(int(cell.rows["n"].max())),
         }
@@ -39,9 +40,11 @@ def collapse_wide(stats: pd.DataFrame) -> pd.DataFrame:
         "true deviations from the mean profile, 0 for a template. Calibration: slope of true on "
         "predicted deviations. Distance: mean RMS distance to the nearest of four templates that "
         "suit the model best, with its ratio to the labels'; share of 16: that ratio with 16 "
-        "templates over the σ ratio. Verdict, by intervals: one template, σ ratio below 0.5; few "
-        "templates, share of 4 or of 16 below a third; diverse, none of these; undecided, the "
-        "intervals allow both. Protocol few templates: one trained model's "
+        "templates over the σ ratio. Rotation: slope of the predicted shift on a turn of the "
+        "image, 1 where the prediction turns with it, 0 where a shape is repeated. Verdict, by "
+        "intervals: one template, σ ratio below 0.5; few templates, share of 4 or of 16 below a "
+        "third; diverse, none of these; undecided, the intervals allow both. Protocol few "
+        "templates: one trained model's "
         "predictions replaced by the nearest of four profiles. Square brackets: 95 % intervals, "
         "patients resampled (templates held fixed), and seeds where there are several.",
     )

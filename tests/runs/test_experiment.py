@@ -309,6 +309,12 @@ def test_other_datasets_are_predicted_once(result, monkeypatch):
     table = rnfl.predict_with(result, "tiny-cfp", split=None)
     assert len(table) == 12 and (table["run_id"] == result.run_id).all()
     monkeypatch.setattr(predict, "predictions_table", None)
+    turned = rnfl.turned_predictions(result)
+    assert set(turned["turn"]) == {-20, -10, 0, 10, 20}
+    assert set(turned["eye_id"]) == set(result.predictions["eye_id"])
+    rows = turned.set_index("turn")["prediction"]
+    assert np.abs(np.stack(rows[20]) - np.stack(rows[0])).max() > 0
+    pd.testing.assert_frame_equal(rnfl.turned_predictions(result), turned)  # from its file
     again = rnfl.predict_with(result, "tiny-cfp", split=None)
     np.testing.assert_array_equal(schema.matrix(again), schema.matrix(table))
 
