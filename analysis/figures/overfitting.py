@@ -33,10 +33,10 @@ CAPTION = (
 N_CURVES = 30
 COLLAPSED = ("few templates", "template")
 MEASURES = (
-    ("sigma_flat", "σ flat (µm)", "Published spread"),
-    ("sigma_between", "σ between (µm)", "Spread between eyes"),
-    ("template_distance", "distance (µm)", "To nearest template"),
-    ("response_slope", "slope", "Response to the eye"),
+    ("sigma_flat", "σ flat (µm)", "As published"),
+    ("sigma_between", "σ between (µm)", "Between eyes"),
+    ("template_distance", "distance (µm)", "To a template"),
+    ("response_slope", "slope", "Response"),
 )
 ROW = 0.185  # inches
 
@@ -140,7 +140,7 @@ def _turned(axes: Axes, shifts: pd.DataFrame, overall: pd.DataFrame, names: list
     reach = shifts["group"].astype(float).abs().max()
     axes.plot([-reach, reach], [-reach, reach], color=style.GREY, lw=0.8, ls=DASHED, zorder=0)
     axes.axhline(0, color=style.GREY, lw=0.8, zorder=0)
-    axes.set(xlabel="turn of the image (°)", ylabel="shift of the prediction (°)")
+    axes.set(xlabel="turn of the image (°)", ylabel="predicted shift (°)")
     axes.xaxis.set_major_locator(style.ticks(4))
     name_ends(axes, ends, gap=0.09, fontsize=6, fontweight="normal")
     style.panel_letter(axes, "g", "Turned images")
