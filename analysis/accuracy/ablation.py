@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 
 from analysis.accuracy.performance import paired_comparisons, performance_table
 from analysis.collapse import DEFINITIONS
 from analysis.resampling import DEFAULT, Resampling
-from analysis.resampling.bootstrap import patient_sums, seed_noise, widening
-from analysis.resampling.conditions import BASELINES, Condition, check_same_eyes, load_run, row
+from analysis.resampling.conditions import BASELINES, Condition, check_same_eyes, load_run
+from analysis.resampling.exchange import mean_difference_row
 from analysis.resampling.holm import holm
 
 SHARED = "aggressive"
@@ -146,8 +145,7 @@ def factorial(
         protocol ('freezing', 'pearson', 'both', 'interaction'), metric 'mae', estimate, low, high
         (µm; difference from ``none``), p, p_holm, n, n_seeds, seed_sd. The interaction is both
         minus the sum of the two alone: 0 where the costs add up, negative where they overlap.
-        Intervals and p as in :func:`analysis.accuracy.performance.paired_comparisons`, p from
-        flipping the sign of whole patients' effects.
+        Intervals and p as in :mod:`analysis.resampling.exchange`.
 
     Raises
     ------
@@ -162,23 +160,11 @@ def factorial(
         "both": both - none,
         "interaction": both - freezing - pearson + none,
     }
-    codes, n_patients = four[0].runs[0].codes, four[0].n_patients
-    rng, counts = np.random.default_rng([resampling.seed, 1]), resampling.counts(n_patients)
-    flips = rng.choice([-1.0, 1.0], (resampling.n_perm, n_patients))
-    measured = np.isfinite(none[0])
-    eyes = patient_sums(measured[:, None].astype(float), codes)
-    drawn, n = np.maximum(counts @ eyes, 1), int(measured.sum())
-    rows = []
-    for name, effect in effects.items():
-        sums = patient_sums(np.where(measured, effect, 0.0).T, codes)  # (patients, seeds)
-        found = sums.sum(axis=0) / n
-        error = widening(n_patients) * ((counts @ sums / drawn).T - found[:, None])
-        one = row({"protocol": name}, "mae", found, found[:, None] + error, n, resampling)
-        luck = seed_noise(found, len(flips), resampling.seed)
-        null = np.abs(flips @ sums.mean(axis=1) / n + luck)
-        extreme = np.count_nonzero(null >= abs(one["estimate"]) * (1 - 1e-9))
-        rows.append({**one, "p": (extreme + 1) / (len(flips) + 1)})
-    table = pd.DataFrame(rows)
+    codes = four[0].runs[0].codes
+    table = pd.DataFrame(
+        mean_difference_row({"protocol": name}, "mae", effect, codes, resampling)
+        for name, effect in effects.items()
+    )
     return table.assign(p_holm=holm(table["p"]))
 
 

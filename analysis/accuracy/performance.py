@@ -7,7 +7,6 @@ permutation test, Holm's correction.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple
 from itertools import product
 
 import numpy as np
@@ -16,7 +15,6 @@ import pandas as pd
 from analysis.collapse import DEFINITIONS
 from analysis.fairness import fairness_table
 from analysis.resampling import DEFAULT, PAIRED, Resampling
-from analysis.resampling.bootstrap import interval, seed_noise
 from analysis.resampling.conditions import (
     BASELINES,
     BY,
@@ -28,6 +26,7 @@ from analysis.resampling.conditions import (
     paired_runs,
     row,
 )
+from analysis.resampling.exchange import compared_row, exchanges
 from analysis.resampling.holm import holm
 from analysis.resampling.patient_sums import MetricFunction, PatientSums, SumsByKey, replicates
 from analysis.resampling.scales import calibrated
@@ -101,10 +100,8 @@ def paired_comparisons(
 ) -> pd.DataFrame:
     """Compare each condition with another one on the same eyes.
 
-    The interval resamples patients, and seeds where there are several. The p-value is two-sided
-    and comes from exchanging the two models' predictions of whole patients at random: were the
-    models alike, it would not matter whose prediction is whose. With several seeds their noise is
-    added to that null. Holm's correction covers all comparisons of one metric.
+    The interval resamples patients, and seeds where there are several; p is that of
+    :mod:`analysis.resampling.exchange`. Holm's correction covers all comparisons of one metric.
 
     Parameters
     ----------
@@ -133,10 +130,7 @@ def paired_comparisons(
         other = baselines.get(name) if name in BASELINES else counterpart(condition, name, trained)
         if other is not None:
             key = {**condition.key, "against": name}
-            rows += [
-                {**key, "metric": one, **compare(condition, other, one, resampling)}
-                for one in metrics
-            ]
+            rows += [key | compare(condition, other, one, resampling) for one in metrics]
     columns = [*by, "against", "metric", "estimate", "low", "high", "p", "p_holm", "n", "n_seeds"]
     frame = pd.DataFrame(rows, columns=[*columns, "seed_sd"])
     for _, family in frame.groupby("metric"):
@@ -168,10 +162,9 @@ def compare(
     several whose noise dominates. Where runs differ only in which eyes they get wrong it is too
     large, never too small: with 3 seeds, 1 % of such nulls are rejected at 5 %.
     """
-    n_patients, n_boot, n_perm, seed = a.n_patients, *astuple(resampling)
-    counts = resampling.counts(n_patients)
-    swap = np.random.default_rng([seed, 1]).integers(0, 2, (n_perm, n_patients)).astype(np.int8)
-    weights = np.hstack([np.ones((n_perm, 1), np.int8), swap])
+    n_patients, counts = a.n_patients, resampling.counts(a.n_patients)
+    swap = exchanges(n_patients, resampling)
+    weights = np.hstack([np.ones_like(swap[:, :1]), swap])
     definition = DEFINITIONS[metric]
 
     def value(sums: SumsByKey, weights: np.ndarray) -> np.ndarray:
@@ -191,20 +184,9 @@ def compare(
         resampled.append(again[0] - again[1])
         first, second = _Exchange(x.sums, y.sums), _Exchange(y.sums, x.sums)
         null.append(value(first, weights) - value(second, weights))
-    effect = float(np.mean(estimates))
-    permuted = np.abs(np.mean(null, axis=0) + seed_noise(estimates, n_perm, seed))
-    extreme = np.count_nonzero(permuted >= abs(effect) * (1 - 1e-9))
-    low, high = interval(np.mean(resampled, axis=0) + seed_noise(estimates, n_boot, seed))
-    return {
-        "estimate": effect,
-        "low": low,
-        "high": high,
-        "p": (extreme + 1) / (n_perm + 1) if np.isfinite(effect) else float("nan"),
-        "p_holm": float("nan"),
-        "n": a.n,
-        "n_seeds": len(estimates),
-        "seed_sd": float(np.std(estimates, ddof=1)) if len(estimates) > 1 else float("nan"),
-    }
+    return compared_row(
+        {}, metric, np.array(estimates), np.array(resampled), np.mean(null, axis=0), a.n, resampling
+    )
 
 
 def table1(

@@ -10,7 +10,9 @@ import pandas as pd
 from analysis.resampling import DEFAULT, PAIRED, Resampling
 from analysis.resampling.bootstrap import patient_codes, patient_sums
 from analysis.resampling.conditions import row
+from analysis.resampling.exchange import mean_difference_row
 from analysis.resampling.holm import holm
+from analysis.resampling.scales import calibrated
 from rnfl.core.geometry import QUADRANTS
 from rnfl.core.nanstats import divide
 
@@ -60,11 +62,16 @@ def quadrant_table(
         runs = [one.sort_values("eye_id") for _, one in frame.groupby("run_id", sort=False)]
         if any(list(one["eye_id"]) != list(runs[0]["eye_id"]) for one in runs):
             raise ValueError(f"{domain}, {method}: its runs predict different eyes")
-        done = [_statistics(one, resampling) for one in runs]
+        done, n_patients = (
+            [_statistics(one, resampling) for one in runs],
+            frame.patient_id.nunique(),
+        )
         for metric in ("mae", "bias", "r"):
             for group in GROUPS:
                 estimates = np.array([one[metric, group][0] for one in done])
                 replicates = np.stack([one[metric, group][1] for one in done])
+                scale = _SCALES.get(metric, metric)
+                replicates = calibrated(scale, estimates[:, None], replicates, n_patients)
                 if metric == "r" and method in constant:
                     estimates, replicates = estimates * np.nan, replicates * np.nan
                 key, n = {"domain": domain, "method": method}, done[0]["n", group]
@@ -104,6 +111,7 @@ def _r(s: np.ndarray) -> np.ndarray:
     return divide(xy - divide(x * y, n), np.sqrt(np.where(spread > 1e-9 * xx * yy, spread, 0.0)))
 
 
+_SCALES = {"r": "global_r"}  # a correlation of means is resampled on its scale
 _VALUES = {"mae": lambda s: divide(s[1], s[0]), "bias": lambda s: divide(s[2], s[0]), "r": _r}
 
 
@@ -112,8 +120,7 @@ def paired_quadrants(
 ) -> pd.DataFrame:
     """Compare each method's mean quadrant error with that of another one on the same eyes.
 
-    The interval resamples patients, and seeds where there are several. The p-value is two-sided and
-    exchanges the two methods' predictions of whole patients at random, Holm-adjusted over methods.
+    Interval and p as in :mod:`analysis.resampling.exchange`; Holm's correction covers the methods.
 
     Parameters
     ----------
@@ -137,13 +144,7 @@ def paired_quadrants(
     if against not in frames:
         raise ValueError(f"method {against!r} is unknown: expected one of {', '.join(frames)}")
     other, patients = _errors_by_run(frames[against])
-    names, codes = patient_codes(patients)
-    counts = resampling.counts(len(names))
-    size = patient_sums(np.ones((len(patients), 1)), codes)
-    flips = np.random.default_rng([resampling.seed, 1]).choice(
-        [-1.0, 1.0], (resampling.n_perm, len(names))
-    )
-    rows = []
+    codes, rows = patient_codes(patients)[1], []
     for method, frame in frames.items():
         if method == against:
             continue
@@ -151,17 +152,9 @@ def paired_quadrants(
         n_runs = max(len(own), len(other))
         if list(own.columns) != list(other.columns) or {len(own), len(other)} - {1, n_runs}:
             raise ValueError(f"{method} and {against} differ in their eyes or number of runs")
-        pairs = [own.iloc[i % len(own)] - other.iloc[i % len(other)] for i in range(n_runs)]
-        sums = [patient_sums(pair.to_numpy()[:, None], codes) for pair in pairs]
-        replicates = np.stack([(counts @ one)[:, 0] / (counts @ size)[:, 0] for one in sums])
-        total = np.mean(sums, axis=0)[:, 0]
-        extreme = np.abs(flips @ total) >= abs(total.sum()) * (1 - 1e-12)
-        key = {"method": method, "against": against}
-        estimates = np.array([pair.mean() for pair in pairs])
-        found = row(
-            key, "mae", estimates, replicates, len(patients), resampling, "quadrant", "mean"
-        )
-        rows.append(found | {"p": (1 + extreme.sum()) / (1 + resampling.n_perm)})
+        key, about = {"method": method, "against": against}, (resampling, "quadrant", "mean")
+        difference = own.to_numpy() - other.to_numpy()  # a single run is compared with each
+        rows.append(mean_difference_row(key, "mae", difference, codes, *about))
     table = pd.DataFrame(rows)
     return table.assign(p_holm=holm(table["p"]))
 

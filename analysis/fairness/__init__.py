@@ -3,7 +3,9 @@
 The paper's gap is, per attribute, the largest minus the smallest group mean of the per-eye MAE,
 averaged over attributes. A maximum minus a minimum is never zero: with small groups it is large
 whatever the model does. So each gap stands beside its null: the gaps found when patients exchange
-their labels (:mod:`analysis.fairness.groups`).
+their labels (:mod:`analysis.fairness.groups`). The p-value is that of differences over their
+standard errors under the same exchanges (:mod:`analysis.fairness.gap_test`), and the detectable gap
+says what such a test can see.
 
 **Alarm** (ours): a model raises one when the gap of any attribute has a p below 0.05 by that
 permutation, after Holm's correction over the attributes of that model. A model whose errors have
@@ -15,11 +17,11 @@ of its models as well.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from analysis.fairness.gap_test import ALPHA, gap_tests, gaps_over, permutation_test
 from analysis.fairness.groups import (
     ATTRIBUTES,
     LEVELS,
@@ -41,20 +43,13 @@ from analysis.resampling.bootstrap import (
 )
 from analysis.resampling.conditions import BASELINES, BY, Condition, Run, conditions, row
 from analysis.resampling.holm import holm
+from analysis.resampling.scales import calibrated
 from rnfl.core import schema
 from rnfl.core.nanstats import divide
 
-__all__ = ["ATTRIBUTES", "LEVELS", "age_group"]
+__all__ = ["ATTRIBUTES", "LEVELS", "age_group", "gap_tests"]
 
 WHOLE = "max-min"  # the group of a row about all groups of an attribute
-ALPHA = 0.05  # of the alarm
-
-
-def max_min(means: np.ndarray) -> np.ndarray:
-    """Return max - min over groups, (..., G) to (...,); NaN when there are fewer than two."""
-    if means.shape[-1] < 2:
-        return np.full(means.shape[:-1], np.nan)
-    return means.max(axis=-1) - means.min(axis=-1)
 
 
 def equity_scaled(means: np.ndarray, overall: np.ndarray) -> np.ndarray:
@@ -78,97 +73,6 @@ def equity_scaled(means: np.ndarray, overall: np.ndarray) -> np.ndarray:
     if means.shape[-1] < 2:
         return np.full(means.shape[:-1], np.nan)
     return overall + np.abs(means - overall[..., None]).sum(axis=-1)
-
-
-@dataclass(frozen=True, eq=False)
-class Gaps:
-    """The gap of each attribute, 'mean' last, beside what chance makes of the same eyes.
-
-    Attributes
-    ----------
-    gap : dict of ndarray (k,), µm
-        By run.
-    null : dict of ndarray (n_perm,), µm
-        When patients exchange labels, averaged over runs, as the gap is.
-    p, p_holm : dict of float
-        ``p_holm`` is corrected over the attributes; 'mean' is not in the family.
-    permuted : ndarray (k, n_perm, G), µm
-        Group means under these exchanges.
-    """
-
-    gap: dict[str, np.ndarray]
-    null: dict[str, np.ndarray]
-    p: dict[str, float]
-    p_holm: dict[str, float]
-    permuted: np.ndarray
-
-
-def gaps_over(means: np.ndarray, tally: Tally) -> dict[str, np.ndarray]:
-    """Return the gap per attribute, and their mean as 'mean', of group means (..., G)."""
-    gaps = {name: max_min(tally.pick(means, name)) for name in tally.slices}
-    return {**gaps, "mean": np.mean(list(gaps.values()), axis=0)}
-
-
-def permutation_test(errors: np.ndarray, tally: Tally, resampling: Resampling) -> Gaps:
-    """Return the gaps of errors (k, n_eyes), µm, and their permutation tests."""
-    permutations = tally.permutations(resampling.n_perm, resampling.seed)
-    permuted = tally.permuted(errors, permutations)
-    gap = gaps_over(tally.means(errors), tally)
-    # The gap is a mean over runs, and so is each permuted one, under the same permutation.
-    null = {name: one.mean(axis=0) for name, one in gaps_over(permuted, tally).items()}
-    p = {name: share_reached(null[name], one.mean()) for name, one in gap.items()}
-    family = holm([one for name, one in p.items() if name != "mean"])
-    return Gaps(gap, null, p, dict(zip(p, [*family, np.nan], strict=True)), permuted)
-
-
-def share_reached(null: np.ndarray, observed: float) -> float:
-    """Return the p-value of an observation, itself counted among the permutations."""
-    if not np.isfinite(observed):
-        return float("nan")
-    reached = np.count_nonzero(null >= observed * (1 - 1e-12))
-    return (reached + 1) / (len(null) + 1)
-
-
-def gap_tests(
-    errors: np.ndarray,
-    patient_ids: Sequence[str],
-    eyes: pd.DataFrame,
-    attributes: Sequence[str | Sequence[str]] = ATTRIBUTES,
-    resampling: Resampling = DEFAULT,
-    min_eyes: int = MIN_EYES,
-    min_patients: int = 1,
-) -> pd.DataFrame:
-    """Return the test of each attribute's gap for errors of one's own, without intervals.
-
-    Parameters
-    ----------
-    errors : ndarray (n_eyes,) or (n_runs, n_eyes), µm
-        NaN where missing. The gap is averaged over runs.
-    patient_ids : sequence of str (n_eyes,)
-    eyes : DataFrame
-        Attributes, one row per eye in the same order.
-
-    Returns
-    -------
-    DataFrame
-        attribute ('mean' last), gap, null_gap (µm), p, p_holm, alarm; 'mean' is not in the family.
-    """
-    errors = np.atleast_2d(np.asarray(errors, float))
-    codes, measured = patient_codes(patient_ids)[1], np.isfinite(errors).all(axis=0)
-    groups = [grouping(eyes, name) for name in attributes]
-    gaps = permutation_test(
-        errors, Tally(groups, codes, measured, min_eyes, min_patients), resampling
-    )
-    return pd.DataFrame(
-        {
-            "attribute": list(gaps.gap),
-            "gap": [one.mean() for one in gaps.gap.values()],
-            "null_gap": [one.mean() for one in gaps.null.values()],
-            "p": list(gaps.p.values()),
-            "p_holm": list(gaps.p_holm.values()),
-            "alarm": [p < ALPHA for p in gaps.p_holm.values()],
-        }
-    )
 
 
 def fairness_table(
@@ -207,8 +111,10 @@ def fairness_table(
         - ``gap``: group 'max-min' per attribute, and attribute 'mean', the paper's gap, with a
           simultaneous interval (below);
         - ``null_gap``: the mean of the gaps under permutation, low and high its central 95 %;
-        - ``gap_p``: the share of permuted gaps at least as large (one is added to both counts);
+        - ``gap_p``: of the largest studentised difference between groups; NaN, as the null, where
+          no labels can be exchanged;
         - ``gap_p_holm``: the same corrected over the attributes of the condition;
+        - ``gap_detectable``: the gap that would raise an alarm in 80 % of such test sets, µm;
         - ``equity_mae``: equity-scaled MAE per attribute (:func:`equity_scaled`), with a
           simultaneous interval; ``null_equity_mae``: the same under permutation.
 
@@ -270,8 +176,8 @@ def condition_rows(
     # Group means of the error and of its signed counterpart, (k, G), and again with patients
     # resampled, (k, n_boot, G).
     bias = np.stack([_bias_per_eye(run) for run in condition.runs])
-    means, again = tally.means(errors), tally.resampled(errors, counts)
-    shifts = tally.means(bias), tally.resampled(bias, counts)
+    means, again = tally.means(errors), tally.resampled("mae", errors, counts)
+    shifts = tally.means(bias), tally.resampled("bias", bias, counts)
     rows = []
     for one in tally.groupings:
         rows += _group_rows(condition, one, tally, (means, again), shifts, resampling)
@@ -288,6 +194,7 @@ def condition_rows(
             _bounded_row("gap", gap, within, 0.0, *about),
             _null_row("null_gap", gaps.null[name], *about),
             _whole_row("gap_p", gaps.p[name], *about),
+            _whole_row("gap_detectable", gaps.detectable[name], *about),
         ]
         if name != "mean":
             rows.append(_whole_row("gap_p_holm", gaps.p_holm[name], *about))
@@ -297,6 +204,7 @@ def condition_rows(
     overall = errors[:, measured].mean(axis=1)
     totals = weighted_totals(counts, patient_sums(np.where(measured, errors, 0.0).T, codes))
     drawn = divide(totals, weighted_totals(counts, tally.eyes[:, None])).T
+    drawn = calibrated("mae", overall[:, None], drawn, np.count_nonzero(tally.eyes))
     shift, least = drawn - overall[:, None], interval(drawn.mean(axis=0))[0]
     for name in tally.slices:
         about = condition, name, sizes[name], resampling

@@ -4,7 +4,7 @@ Two answers, since a maximum minus a minimum is an awkward thing to compare:
 
 - **p**: do the two models treat groups differently at all? The paired difference in error of each
   eye is a single number, and its gap between groups is tested by exchanging labels between
-  patients, like any gap. The test is exact, and a difference of gaps cannot be without one.
+  patients, like any gap: a difference of gaps cannot be without one.
 - **interval**: what the difference of gaps may be. Resampled differences of gaps do not serve:
   where groups hardly differ, their percentile interval covers the truth in 79 to 99 % of
   simulations. Instead (ours) every difference between two groups is bounded, in each model and
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.fairness import permutation_test
+from analysis.fairness.gap_test import permutation_test
 from analysis.fairness.groups import ATTRIBUTES, Tally, grouping
 from analysis.resampling import DEFAULT, Resampling
 from analysis.resampling.bootstrap import LEVEL
@@ -98,8 +98,8 @@ def compare_conditions(
     counts = resampling.counts(a.n_patients)
     between = permutation_test(x - y, tally, resampling)
     first, second = tally.means(x), tally.means(y)
-    u = tally.resampled(x, counts) - first[:, None]
-    v = tally.resampled(y, counts) - second[:, None]
+    u = tally.resampled("mae", x, counts) - first[:, None]
+    v = tally.resampled("mae", y, counts) - second[:, None]
     found = {}
     for name in attributes:
         parts = [tally.pick(m, name) for m in (first, second, u, v)]

@@ -16,16 +16,17 @@ where there is glaucoma.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
+from scipy.special import stdtr
 
 from analysis.fairness.groups import LEVELS, MIN_EYES
 from analysis.resampling import DEFAULT, Resampling
 from analysis.resampling.bootstrap import patient_codes, patient_sums, seed_noise, weighted_totals
 from analysis.resampling.conditions import Condition, conditions, row
 from analysis.resampling.holm import holm
+from analysis.resampling.scales import calibrated
 from rnfl.core import schema
 from rnfl.core.nanstats import masked, mean
 from rnfl.datasets.phantom.eyes import AGE_SLOPE, GROUP_SHIFT
@@ -67,8 +68,8 @@ def group_effects(
         Long: backbone, protocol, metric, attribute, group, estimate, low, high, n, n_seeds,
         seed_sd, p, p_holm. Metrics 'thickness' (labelled), 'predicted', 'bias' and 'error' (MAE),
         µm; groups 'F − M', 'Asian − White', 'Black − White', 'per decade'. NaN where a level has
-        fewer than 10 eyes. p, of the bias only, is two-sided and normal with the resampled standard
-        error; Holm's correction covers the trained conditions of one difference.
+        fewer than 10 eyes. p, of the bias only, is two-sided (:func:`patients_and_seeds_p`); Holm's
+        correction covers the trained conditions of one difference.
     """
     schema.join_samples(predictions[["run_id", "eye_id", "patient_id"]], samples)
     by_eye = samples.set_index("eye_id")
@@ -119,7 +120,7 @@ def label_effects(
         here = samples[chosen]
         value = thickness[None, chosen]
         found = adjusted_effects(value, here["patient_id"], here, resampling, planted)
-        for key, (estimates, replicates, n) in found.items():
+        for key, (estimates, replicates, _, n) in found.items():
             made = row({"eyes": name}, "thickness", estimates, replicates, n, resampling, *key)
             rows.append({**made, "planted": expected.get(key, np.nan)})
     return pd.DataFrame(rows)
@@ -140,19 +141,38 @@ def _condition_rows(
     rows = []
     for m, metric in enumerate(METRICS):
         own = slice(m * len(truth), (m + 1) * len(truth))
-        for key, (estimates, replicates, n) in found.items():
+        for key, (estimates, replicates, influence, n) in found.items():
             made = row(condition.key, metric, estimates[own], replicates[own], n, resampling, *key)
-            test = metric == "bias"
-            p = _normal_p(estimates[own], replicates[own], resampling) if test else np.nan
+            p = patients_and_seeds_p(estimates[own], influence[own].mean(axis=0))
+            p = p if metric == "bias" else np.nan
             rows.append({**made, "p": p, "p_holm": np.nan, "trained": not condition.is_baseline})
     return rows
 
 
-def _normal_p(estimates: np.ndarray, replicates: np.ndarray, resampling: Resampling) -> float:
-    draws = replicates.mean(axis=0) + seed_noise(estimates, replicates.shape[1], resampling.seed)
-    error = np.nanstd(draws) if np.isfinite(draws).any() else np.nan
-    z = abs(estimates.mean()) / error if error > 0 else np.nan
-    return 2 * NormalDist().cdf(-z) if np.isfinite(z) else float("nan")
+def patients_and_seeds_p(estimates: np.ndarray, influence: np.ndarray) -> float:
+    """Return the two-sided p of a mean over runs against 0, from standard errors alone.
+
+    Parameters
+    ----------
+    estimates : ndarray (k,)
+        By run.
+    influence : ndarray (P,)
+        What each patient adds to their mean; the sum of squares is its variance over patients.
+
+    Notes
+    -----
+    The error is a sum of two: of patients, Student's t with P - 1 degrees of freedom, and of
+    seeds, as in the interval (:func:`analysis.resampling.bootstrap.seed_noise`). Its tail is
+    averaged over evenly spaced quantiles of the second, and no resample is drawn: with 3 seeds that
+    part is Student's t with 2 degrees of freedom, which has no variance, so that the SD of draws
+    would grow with their number and p with it.
+    """
+    n_patients, effect = len(influence), abs(np.mean(estimates))
+    error = np.sqrt((influence**2).sum() * n_patients / max(n_patients - 1, 1))
+    if not (np.isfinite(effect) and error > 0 and n_patients > 1):
+        return float("nan")
+    beyond = (effect - seed_noise(estimates, 20_000, 0)) / error
+    return float(min(2 * stdtr(n_patients - 1, -beyond).mean(), 1.0))
 
 
 def adjusted_effects(
@@ -161,7 +181,7 @@ def adjusted_effects(
     eyes: pd.DataFrame,
     resampling: Resampling,
     planted: bool = False,
-) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray, int]]:
+) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
     """Fit value ~ sex + race + age + severity and return the group differences.
 
     Parameters
@@ -180,8 +200,9 @@ def adjusted_effects(
     Returns
     -------
     dict
-        By (attribute, group) of :data:`CONTRASTS`: estimates (k,), replicates (k, n_boot) and the
-        number of eyes in the fit; NaN where one of the two levels has fewer than 10 eyes.
+        By (attribute, group) of :data:`CONTRASTS`: estimates (k,), replicates (k, n_boot) widened
+        as all are, what each patient adds to the estimate (k, P), and the number of eyes in the
+        fit; NaN where one of the two levels has fewer than 10 eyes.
     """
     _, codes = patient_codes(patient_ids)
     found = _fit(values, codes, eyes, _design(eyes), CONTRASTS, resampling)
@@ -198,7 +219,7 @@ def _fit(
     wanted: Sequence[tuple[str, str]],
     resampling: Resampling,
 ) -> dict:
-    """Return estimates, replicates and number of eyes of the wanted columns of a design."""
+    """Return the wanted columns of a design, as :func:`adjusted_effects` does."""
     columns, whole = design
     kept = whole & np.isfinite(values).all(axis=0)
     x = np.where(kept[:, None], np.stack(list(columns.values()), axis=1), 0.0)
@@ -209,12 +230,16 @@ def _fit(
     own = _solve(xx.sum(axis=0)[None], xy.sum(axis=1)[:, None])[:, 0]  # (k, c)
     summed = weighted_totals(counts, xx.reshape(len(xx), -1)).reshape(n_boot, *xx.shape[1:])
     again = _solve(summed, np.stack([weighted_totals(counts, one) for one in xy]))  # (k, n_boot, c)
+    again = calibrated("bias", own[:, None], again, len(xx))
+    # A patient's score times the inverse: the linearised change of each coefficient, (k, P, c).
+    scores = xy - np.einsum("pij,kj->kpi", xx, np.nan_to_num(own))
+    influence = scores @ np.linalg.pinv(xx.sum(axis=0), hermitian=True)
     found = {}
     for key in wanted:
-        found[key] = np.full(len(y), np.nan), np.full((len(y), n_boot), np.nan), int(kept.sum())
-        if key in columns and _large(eyes[kept], key):
-            place = list(columns).index(key)
-            found[key] = own[:, place], again[..., place], int(kept.sum())
+        shown = key in columns and _large(eyes[kept], key)
+        place, blank = list(columns).index(key) if shown else 0, 1.0 if shown else np.nan
+        values = (values[..., place] * blank for values in (own, again, influence))
+        found[key] = *values, int(kept.sum())
     return found
 
 

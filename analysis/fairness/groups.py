@@ -5,23 +5,25 @@ Membership is read off the attributes of each eye by key; per-eye values are the
 patient and group once, and group means, their resamples and their permutations are one matrix
 product each.
 
-Permutation (ours): whole patients exchange their group labels, all attributes together, with
-patients who have as many measured eyes and the same attributes on record. Errors of fellow eyes
-are alike, so labels of single eyes are not exchangeable; and patients with one eye and with two
-differ in how much they weigh. Under such an exchange every group keeps its number of eyes and of
-patients, and the test is exact as soon as labels say nothing about errors among patients with as
-many eyes, whoever is more often seen with one.
+Permutation (ours): patients exchange the labels of all their eyes, in order and all attributes
+together, with patients who have as many measured eyes and the same attributes on record. Errors of
+fellow eyes and of visits are alike, so labels of single eyes are not exchangeable; and patients
+with one eye and with two differ in how much they weigh. What differs within a patient (severity of
+fellow eyes, age over visits) moves with its place. Every group keeps its number of eyes and of
+patients, and a test is exact as soon as labels say nothing about errors among patients with as many
+eyes, whoever is more often seen with one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from analysis.resampling.bootstrap import blocks, patient_sums, weighted_totals
+from analysis.resampling.scales import calibrated
 from rnfl.core import schema
 from rnfl.core.nanstats import divide
 
@@ -137,6 +139,11 @@ class Tally:
         self.n = self.members.sum(axis=0)
         self.n_patients = (self.counts > 0).sum(axis=0)
         self.large = (self.n >= min_eyes) & (self.n_patients >= min_patients)
+        # Measured eyes by patient, in order: (P, m), m those of the patient who has most.
+        kept = np.flatnonzero(measured)[np.argsort(codes[measured], kind="stable")]
+        own = codes[kept]
+        self._seats = kept, own, np.arange(len(own)) - np.searchsorted(own, own)
+        self._labels = self._seated(self.members.astype(float))  # (P, m, G)
         ends = np.cumsum([0, *(len(g.levels) for g in groupings)])
         self.slices = {
             g.name: slice(*where) for g, *where in zip(groupings, ends, ends[1:], strict=False)
@@ -151,35 +158,74 @@ class Tally:
         """Return the mean of each group (k, G) for values (k, n_eyes)."""
         return divide(self._sums(values).sum(axis=1), self.n.astype(float))
 
-    def resampled(self, values: np.ndarray, resamples: np.ndarray) -> np.ndarray:
-        """Return group means (k, n_boot, G) under counts of patients (n_boot, P)."""
+    def resampled(self, metric: str, values: np.ndarray, resamples: np.ndarray) -> np.ndarray:
+        """Return group means (k, n_boot, G) under counts of patients (n_boot, P).
+
+        On the scale of :mod:`analysis.resampling.scales`, each group widened for its own patients.
+        """
         *sums, counts = (weighted_totals(resamples, s) for s in (*self._sums(values), self.counts))
-        return divide(np.stack(sums), counts)
+        means, again = self.means(values)[:, None], divide(np.stack(sums), counts)
+        return calibrated(metric, means, again, self.n_patients)
 
     def permuted(self, values: np.ndarray, permutations: np.ndarray) -> np.ndarray:
         """Return group means (k, n_perm, G) when patients exchange labels.
 
         ``permutations`` is of :meth:`permutations`: row b gives patient p the errors of patient
-        ``permutations[b, p]``, who has as many eyes, so that only sums move.
+        ``permutations[b, p]``, who has as many eyes.
         """
-        totals = patient_sums(self._filled(values).T, self.codes)  # (P, k)
-        share = divide(self.counts, np.maximum(self.eyes, 1)[:, None])  # of a patient's eyes
-        moved = np.empty((totals.shape[1], len(permutations), share.shape[1]))
+        seated = np.stack([self._seated(one) for one in self._filled(values)])  # (k, P, m)
+        labels = self._labels.reshape(-1, self._labels.shape[-1])
+        moved = np.empty((len(seated), len(permutations), labels.shape[1]))
         for rows in blocks(len(permutations)):
-            moved[:, rows] = totals.T[:, permutations[rows]] @ share
+            for one, out in zip(seated, moved, strict=True):
+                out[rows] = one[permutations[rows]].reshape(-1, len(labels)) @ labels
         return divide(moved, self.n.astype(float))
+
+    def permuted_sums(
+        self, values: np.ndarray, permutations: np.ndarray
+    ) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield the same of one row of values (n_eyes,) as sums by patient (rows, P, G)."""
+        seated = self._seated(self._filled(values))
+        size = max(2**21 // (len(self._labels) * self._labels.shape[-1]), 1)  # 16 MB
+        for rows in blocks(len(permutations), size):
+            moved = seated[permutations[rows]]  # (b, P, m)
+            yield (
+                rows,
+                sum(
+                    moved[:, :, place, None] * self._labels[:, place]
+                    for place in range(moved.shape[2])
+                ),
+            )
 
     def permutations(self, n_perm: int, seed: int) -> np.ndarray:
         """Return who takes whose place (n_perm, P), within the strata of the module's docstring."""
-        recorded = [self.counts[:, where].sum(axis=1) for where in self.slices.values()]
-        _, stratum = np.unique(np.stack([self.eyes, *recorded], 1), axis=0, return_inverse=True)
-        stratum = stratum.ravel()
+        stratum = self._strata()
         own, rng = np.argsort(stratum, kind="stable"), np.random.default_rng([seed, 2])
         moved = np.empty((n_perm, len(stratum)), np.int32)
         for rows in blocks(n_perm):
             draws = rng.random((rows.stop - rows.start, len(stratum)))
             moved[rows, own] = np.argsort(stratum + draws, axis=1)
         return moved
+
+    def exchangeable(self, name: str) -> bool:
+        """Return whether any exchange changes who is in which large group of a grouping."""
+        stratum = self._strata()
+        labels = self.pick(self._labels, name).reshape(len(stratum), -1)
+        distinct = np.unique(np.column_stack([stratum, labels]), axis=0)
+        return len(distinct) > stratum.max() + 1
+
+    def _strata(self) -> np.ndarray:
+        recorded = [self.counts[:, where].sum(axis=1) for where in self.slices.values()]
+        return np.unique(np.stack([self.eyes, *recorded], 1), axis=0, return_inverse=True)[
+            1
+        ].ravel()
+
+    def _seated(self, values: np.ndarray) -> np.ndarray:
+        """Return values (n_eyes, ...) of measured eyes by patient (P, m, ...), 0 where none is."""
+        kept, own, place = self._seats
+        seated = np.zeros((len(self.eyes), place.max(initial=0) + 1, *values.shape[1:]))
+        seated[own, place] = values[kept]
+        return seated
 
     def _filled(self, values: np.ndarray) -> np.ndarray:
         return np.where(self.measured, values, 0.0)

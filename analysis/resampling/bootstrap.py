@@ -77,9 +77,9 @@ def patient_codes(patient_ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     return np.unique(ids.astype(str), return_inverse=True)
 
 
-def blocks(n_rows: int) -> Iterator[slice]:
-    """Yield slices of at most :data:`BLOCK` rows that cover ``n_rows``."""
-    return (slice(start, min(start + BLOCK, n_rows)) for start in range(0, n_rows, BLOCK))
+def blocks(n_rows: int, size: int = BLOCK) -> Iterator[slice]:
+    """Yield slices of at most ``size`` rows that cover ``n_rows``."""
+    return (slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size))
 
 
 @lru_cache(maxsize=1)  # drawing takes longer than most statistics of the draws
@@ -195,19 +195,19 @@ def seed_noise(estimates: Sequence[float], size: int, seed: int) -> np.ndarray:
     return spread * stats.t.ppf(shares, k - 1)
 
 
-def widening(n_patients: int) -> float:
+def widening(n_patients: int | np.ndarray) -> float | np.ndarray:
     """Return the factor by which replicates of P patients are too narrow for a 95 % interval.
+
+    It is 1 for a single patient, who has no spread to widen.
 
     Examples
     --------
-    >>> round(widening(30), 3), round(widening(300), 3)
-    (1.061, 1.006)
+    >>> widening(np.array([1, 30, 300])).round(3).tolist()
+    [1.0, 1.061, 1.006]
     """
-    if n_patients < 2:
-        return 1.0  # one patient has no spread to widen
-    quantile = (1 + LEVEL) / 2
-    student = stats.t.ppf(quantile, n_patients - 1) / stats.norm.ppf(quantile)
-    return float(student * np.sqrt(n_patients / (n_patients - 1)))
+    quantile, n = (1 + LEVEL) / 2, np.maximum(n_patients, 2)
+    student = stats.t.ppf(quantile, n - 1) / stats.norm.ppf(quantile)
+    return np.where(np.less(n_patients, 2), 1.0, student * np.sqrt(n / (n - 1)))[()]
 
 
 def mean_interval(

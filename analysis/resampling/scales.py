@@ -63,7 +63,10 @@ REFLECTED = frozenset({
 
 
 def calibrated(
-    metric: str, estimate: float | np.ndarray, replicates: np.ndarray, n_patients: int
+    metric: str,
+    estimate: float | np.ndarray,
+    replicates: np.ndarray,
+    n_patients: int | np.ndarray,
 ) -> np.ndarray:
     """Return replicates whose percentiles are the ends of the metric's interval.
 
@@ -76,7 +79,7 @@ def calibrated(
         The metric on the data.
     replicates : ndarray (..., n_boot)
         The metric on resampled patients.
-    n_patients : int
+    n_patients : int or ndarray that broadcasts
 
     Examples
     --------
