@@ -171,7 +171,8 @@ def patients_and_seeds_p(estimates: np.ndarray, influence: np.ndarray) -> float:
     error = np.sqrt((influence**2).sum() * n_patients / max(n_patients - 1, 1))
     if not (np.isfinite(effect) and error > 0 and n_patients > 1):
         return float("nan")
-    beyond = (effect - seed_noise(estimates, 20_000, 0)) / error
+    noise = seed_noise(estimates, 5000 if len(estimates) > 1 else 1, 0)
+    beyond = (effect - noise) / error
     return float(min(2 * stdtr(n_patients - 1, -beyond).mean(), 1.0))
 
 

@@ -7,12 +7,15 @@ S = 2,000, 0.7 for 1,000, 1.1 for 400. ``benchmarks/coverage.py`` runs more of t
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import simulated_studies as simulated
 from scipy import stats
 
 from analysis.accuracy.performance import compare
+from analysis.accuracy.quadrants import paired_quadrants, quadrant_table
 from analysis.collapse import DEFINITIONS
+from analysis.fairness.groups import Tally, grouping
 from analysis.resampling import DEFAULT, Resampling, bootstrap
 from analysis.resampling.conditions import Condition, Run, row
 from analysis.resampling.holm import holm
@@ -175,6 +178,50 @@ def test_seeds_that_do_not_differ_make_p_values_too_large_rather_than_too_small(
 def test_noise_of_one_seed_alone_would_be_taken_for_a_difference():
     """Why seeds are needed: with run noise and one seed, the test rejects alike models often."""
     assert (null_p_values(1, 0.2, 100, seed=6) <= 0.05).mean() > 0.3
+
+
+# --- tables of quadrants and of groups ------------------------------------------------------------
+
+
+def quadrant_eyes(rng, patients=12):
+    """Return a quadrant frame whose errors fellow eyes share; their mean is 20 µm, the bias 0."""
+    n, names = 2 * patients, list("SNIT")
+    size = 10 * rng.gamma(2, 1, patients).repeat(2)[:, None]
+    wrong = size * rng.choice([-1, 1], (patients, 4)).repeat(2, axis=0)
+    columns = {f"true_{name}": 80.0 for name in names}
+    columns |= {f"pred_{name}": 80 + wrong[:, j] for j, name in enumerate(names)}
+    ids = [f"e{i:02}" for i in range(n)], [f"p{i // 2:02}" for i in range(n)]
+    return pd.DataFrame({"run_id": "m", "eye_id": ids[0], "patient_id": ids[1], **columns})
+
+
+def test_intervals_of_quadrants_cover_as_others_do():
+    # Twelve patients, 500 studies, SE 1 point. Plain percentile intervals cover some 90 %.
+    rng, held = np.random.default_rng(13), {"mae": 0, "bias": 0, "difference": 0}
+    for trial in range(500):
+        one, resampling = quadrant_eyes(rng), Resampling(199, 1, trial)
+        table = quadrant_table({"m": one}, "d", resampling).set_index(["metric", "group"])
+        for metric, truth in (("mae", 20.0), ("bias", 0.0)):
+            low, high = table.loc[(metric, "S"), ["low", "high"]]
+            held[metric] += low <= truth <= high
+        paired = paired_quadrants({"m": one, "b": quadrant_eyes(rng)}, "b", resampling).iloc[0]
+        held["difference"] += paired["low"] <= 0 <= paired["high"]
+    print({name: one / 500 for name, one in held.items()})
+    assert all(0.92 <= one / 500 <= 0.98 for one in held.values())
+
+
+def test_intervals_of_a_group_are_widened_for_its_own_patients():
+    # A group of 12 among 120 patients, 500 studies, SE 1 point.
+    rng, held, n = np.random.default_rng(14), 0, 120
+    eyes = pd.DataFrame({"sex": np.where(np.arange(2 * n) < 24, "F", "M")})
+    codes = np.repeat(np.arange(n), 2)
+    tally = Tally([grouping(eyes, "sex")], codes, np.ones(2 * n, bool))
+    for trial in range(500):
+        errors = np.repeat(10 * rng.gamma(2, 1, n), 2)[None]
+        again = tally.resampled("mae", errors, bootstrap.patient_counts(n, 199, trial))
+        low, high = bootstrap.interval(again[0, :, list(tally.groupings[0].levels).index("F")])
+        held += low <= 20 <= high
+    print(held / 500)
+    assert 0.92 <= held / 500 <= 0.98
 
 
 # --- families ------------------------------------------------------------------------------------
