@@ -186,27 +186,40 @@ def test_noise_of_one_seed_alone_would_be_taken_for_a_difference():
 def quadrant_eyes(rng, patients=12):
     """Return a quadrant frame whose errors fellow eyes share; their mean is 20 µm, the bias 0."""
     n, names = 2 * patients, list("SNIT")
-    size = 10 * rng.gamma(2, 1, patients).repeat(2)[:, None]
-    wrong = size * rng.choice([-1, 1], (patients, 4)).repeat(2, axis=0)
+    wrong = 10 * rng.gamma(2, 1, (patients, 4)) * rng.choice([-1, 1], (patients, 4))
     columns = {f"true_{name}": 80.0 for name in names}
-    columns |= {f"pred_{name}": 80 + wrong[:, j] for j, name in enumerate(names)}
+    columns |= {f"pred_{name}": 80 + wrong[:, j].repeat(2) for j, name in enumerate(names)}
     ids = [f"e{i:02}" for i in range(n)], [f"p{i // 2:02}" for i in range(n)]
     return pd.DataFrame({"run_id": "m", "eye_id": ids[0], "patient_id": ids[1], **columns})
 
 
 def test_intervals_of_quadrants_cover_as_others_do():
-    # Twelve patients, 500 studies, SE 1 point. Plain percentile intervals cover some 90 %.
-    rng, held = np.random.default_rng(13), {"mae": 0, "bias": 0, "difference": 0}
-    for trial in range(500):
-        one, resampling = quadrant_eyes(rng), Resampling(199, 1, trial)
-        table = quadrant_table({"m": one}, "d", resampling).set_index(["metric", "group"])
-        for metric, truth in (("mae", 20.0), ("bias", 0.0)):
-            low, high = table.loc[(metric, "S"), ["low", "high"]]
-            held[metric] += low <= truth <= high
-        paired = paired_quadrants({"m": one, "b": quadrant_eyes(rng)}, "b", resampling).iloc[0]
-        held["difference"] += paired["low"] <= 0 <= paired["high"]
-    print({name: one / 500 for name, one in held.items()})
-    assert all(0.92 <= one / 500 <= 0.98 for one in held.values())
+    # Twelve patients, 150 tables of four quadrants, SE 0.9 points. Plain percentile intervals cover
+    # some 90 %.
+    rng, tables = np.random.default_rng(13), []
+    for trial in range(150):
+        one = quadrant_eyes(rng)
+        tables.append(quadrant_table({"m": one}, "d", Resampling(199, 1, trial)))
+    table = pd.concat(tables)
+    table = table[table["group"].isin(list("SNIT"))]
+    for metric, truth in (("mae", 20.0), ("bias", 0.0)):
+        rows = table[table["metric"] == metric]
+        share = ((rows["low"] <= truth) & (truth <= rows["high"])).mean()
+        print(f"{metric}: {share:.3f}")
+        assert 0.92 <= share <= 0.98
+
+
+def test_intervals_of_paired_quadrants_cover_and_their_p_is_uniform():
+    # Twelve patients, 300 comparisons, SE 1.3 points.
+    rng, found = np.random.default_rng(15), []
+    for trial in range(300):
+        pair = {"m": quadrant_eyes(rng), "b": quadrant_eyes(rng)}
+        found.append(paired_quadrants(pair, "b", Resampling(199, 199, trial)).iloc[0])
+    found = pd.DataFrame(found)
+    share = ((found["low"] <= 0) & (found["high"] >= 0)).mean()
+    print(f"difference: {share:.3f}")
+    assert 0.92 <= share <= 0.98
+    assert stats.kstest(found["p"].astype(float), "uniform").pvalue > 0.001
 
 
 def test_intervals_of_a_group_are_widened_for_its_own_patients():
