@@ -305,7 +305,7 @@ def test_eyes_without_two_values_at_any_angle_are_evaluated_and_drawn(tmp_path):
 
 def test_intervals_of_one_patient_have_no_width_and_that_is_said(tmp_path, undrawn):
     samples, label, predictions = study()
-    samples["patient_id"] = "p"
+    samples = samples.assign(patient_id="p", sex="F", race="White")
     printed, output = run(tmp_path, as_long(samples, label, predictions), samples)
     assert "With one patient there is nothing to resample" in printed
     mae = table(output).query("metric == 'mae' and attribute == 'all'")
