@@ -26,7 +26,7 @@ MANIFEST = {
 }  # fmt: skip
 
 
-def frame(rng, error, draws=6, n=60):
+def frame(rng, error, draws=2, n=60):
     """Return a quadrant frame whose mean absolute error is about ``error`` µm, two eyes a patient.
 
     Draws differ a little, as those of folds do.
@@ -243,7 +243,7 @@ def test_apparent_and_nested_stand_side_by_side(mixed):
     quadrants, paired, _, chosen = mixed
     wide = tables.selection_wide(quadrants, paired, chosen).set_index("Choice")
     assert wide.loc["apparent", "Method"] == METHODS[-1]
-    assert wide.loc["nested", "Method"] == f"{METHODS[-1]} 10 (of 10 folds)"
+    assert wide.loc["nested", "Method"] == f"{METHODS[-1]} 30 (of 30 folds)"
     assert wide.loc["apparent", "Mean (µm)"] == wide.loc["nested", "Mean (µm)"]  # chosen throughout
     both, often = conclusions.selection(quadrants, paired, chosen)
     assert "One of 8 methods" in both and both.count("12.0 µm") == 2 and "lower, −" in both
