@@ -110,7 +110,7 @@ def waiting(
     batch_size = config.batch_size
     precision = devices.resolve_precision("auto", device, model.backbone.embed_dim)
     optimizer = torch.optim.AdamW(protocols.apply(model, config.protocol), fused=True)
-    step = Step(model, optimizer, config.protocol, config, precision)
+    step = Step(model, optimizer, config, precision)
     model.train()
     rows = []
     for where, data in places.items():

@@ -101,9 +101,7 @@ def micro_batch(sizes: Sizes, device: torch.device) -> dict:
         if device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-        progress = finetuning.fit(
-            model, *data.values(), config.protocol, config, folder, report=lambda row: None
-        )
+        progress = finetuning.fit(model, *data.values(), config, folder, report=lambda row: None)
     row = {"backbone": "ViT-L/16", "effective batch": batch, "at once": progress.micro_batch}
     if device.type == "cuda":
         row["peak GB"] = torch.cuda.max_memory_allocated() / 1e9
@@ -128,7 +126,7 @@ def resume(sizes: Sizes, device: torch.device) -> dict:
         with tempfile.TemporaryDirectory() as folder:
             for report in reports:
                 model, data = throughput.ready(config, 64, device)
-                parts = model, *data.values(), config.protocol, config, Path(folder)
+                parts = model, *data.values(), config, Path(folder)
                 try:
                     finetuning.fit(*parts, report=report)
                 except _Stopped:

@@ -65,7 +65,7 @@ def epoch_job(n: int, folder: Path) -> Iterator[tuple[str, Callable]]:
             for split in ("train", "val")
         ]
         model.set_targets(data[0].labels)
-        finetuning.fit(model, *data, config.protocol, config, folder, report=lambda row: None)
+        finetuning.fit(model, *data, config, folder, report=lambda row: None)
 
     yield "epoch", epoch
 

@@ -52,7 +52,6 @@ def epochs(
             model,
             train_data,
             data["val"],
-            config.protocol,
             config,
             Path(folder),
             report=lambda row: ends.append(time.perf_counter()),

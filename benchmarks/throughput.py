@@ -102,7 +102,7 @@ def ours(model: nn.Module, data: dict[str, Batches], config: RunConfig, skip: in
     noted = Clocked(**vars(data["train"]), clock=clock)
     with tempfile.TemporaryDirectory() as folder:
         parts = model, noted, data["val"]
-        finetuning.fit(*parts, config.protocol, config, Path(folder), report=lambda row: None)
+        finetuning.fit(*parts, config, Path(folder), report=lambda row: None)
     return clock.seconds_per_image(skip)
 
 

@@ -31,7 +31,6 @@ class Backbone(nn.Module):
 
     Parameters
     ----------
-    spec : BackboneSpec
     encoder : nn.Module
         timm model with ``patch_embed``, ``blocks``, ``norm`` and no classifier.
     report : LoadReport, optional

@@ -66,7 +66,6 @@ class RNFLRegressor(nn.Module):
 
     Parameters
     ----------
-    backbone : Backbone
     radius_ratio : float
         Radius of the sampled circle as a share of the image's side.
     n_points : int

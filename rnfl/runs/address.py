@@ -33,7 +33,6 @@ def run_id(config: RunConfig, dataset_hash: str) -> str:
 
     Parameters
     ----------
-    config : RunConfig
     dataset_hash : str
         Of the prepared dataset (``Prepared.hash``).
 

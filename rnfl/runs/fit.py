@@ -51,9 +51,8 @@ def by_gradient(
         model.set_targets(data["train"].labels)
     else:
         model.set_level(data["train"].labels)
-    parts = model, data["train"], data["val"]
     check = partial(check_unchanged, prepared, f"what is trained so far is kept in {folder}")
-    progress = finetuning.fit(*parts, config.protocol, config, folder, report, check)
+    progress = finetuning.fit(model, *data.values(), config, folder, report, check)
     return Fitted(model, progress, data["val"].target)
 
 

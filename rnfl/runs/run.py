@@ -15,8 +15,9 @@ import pandas as pd
 
 from rnfl import datasets
 from rnfl.core import schema
+from rnfl.datasets import normative
 from rnfl.datasets.prepared import Prepared, unchanged
-from rnfl.runs import address, publish, results
+from rnfl.runs import address, results
 from rnfl.runs.results import RunResult
 from rnfl.runs.template_oracle import rows_of
 from rnfl.storage import errors, locks, provenance
@@ -34,7 +35,6 @@ def run(config: RunConfig, report: Callable[[dict], None] | None = None) -> RunR
 
     Parameters
     ----------
-    config : RunConfig
     report : callable, optional
         Receives the history row of each epoch, in place of a progress bar.
 
@@ -97,7 +97,7 @@ def _compute(
     if not distributed.is_first():
         return
     try:
-        publish.publish(folder, run_id, config, prepared, fitted, table, outcome)
+        _publish(folder, run_id, config, prepared, fitted, table, outcome)
     except OSError as error:
         kept = f"training is over and is kept in {partial}"
         if config.protocol.solver == "ridge":
@@ -140,6 +140,65 @@ def _without_validation(prepared: Prepared) -> Prepared:
     return replace(prepared, samples=prepared.samples.assign(split=split))
 
 
+def _publish(
+    folder: Path,
+    run_id: str,
+    config: RunConfig,
+    prepared: Prepared,
+    fitted: "Fitted",
+    predictions: pd.DataFrame,
+    outcome: dict,
+) -> None:
+    """Write a finished run, with its division of the dataset; it appears whole, or not at all."""
+    from safetensors.torch import save as serialise
+
+    from rnfl.training.devices import describe
+
+    model, progress = fitted.model, fitted.progress
+    history = pd.DataFrame(progress.history)
+    history.insert(0, "run_id", run_id)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    summary = {
+        "best_epoch": progress.best_row["epoch"],
+        "best_val_mae": progress.best_row["val_mae"],
+        "n_epochs": len(history),
+        "stopped_early": config.protocol.solver == "gradient" and len(history) < config.epochs,
+        **outcome,
+        "n_parameters": sum(p.numel() for p in model.parameters()),
+        "n_trainable": trainable,
+        "micro_batch": progress.micro_batch or None,
+        "seconds": round(progress.seconds, 1),
+    }
+    device = next(model.parameters()).device
+    record = provenance.record(
+        describe(device),
+        {"dataset": prepared.hash, "code": provenance.code_hash()},
+    )
+    record |= {
+        "precision": fitted.precision,
+        "precision_decision": progress.precision,
+        "backbone_weights": _weights_said(model),
+    }
+    with provenance.publish_folder(folder) as aside:
+        provenance.write_json(aside / "config.json", address.resolved(config, prepared.hash))
+        provenance.write_json(aside / "provenance.json", record)
+        provenance.write_csv(aside / "history.csv", schema.validate(history, "history"))
+        provenance.write_parquet(aside / "predictions.parquet", predictions)
+        weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+        (aside / "model.safetensors").write_bytes(serialise(weights))
+        provenance.write_json(aside / "training_set.json", normative.facts(prepared))
+        if len(band := normative.training_band(prepared)):
+            provenance.write_csv(aside / "reference.csv", band)
+        provenance.write_json(aside / "summary.json", summary)
+
+
+def _weights_said(model: "torch.nn.Module") -> list[str]:
+    """Return what became of the keys of the backbones' published files, in words."""
+    read = getattr(model, "backbones", [model.backbone])
+    reports = [backbone.report for backbone in read if backbone.report is not None]
+    return [line for report in reports for line in report.text.splitlines()]
+
+
 def predict_with(
     result: RunResult,
     dataset: str,
@@ -150,7 +209,6 @@ def predict_with(
 
     Parameters
     ----------
-    result : RunResult
     dataset : str
         Prepared dataset of any modality.
     split : {'train', 'val', 'test', None}

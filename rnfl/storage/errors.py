@@ -15,8 +15,6 @@ def unwritten(what: str, folder: Path, cause: OSError, kept: str) -> OSError:
 
     Parameters
     ----------
-    what : str
-    folder : Path
     cause : OSError
         What the system answered.
     kept : str

@@ -33,8 +33,6 @@ def progress(
         What is being done, shown left of the bar.
     total : int
         How many there are, those included that were ``done`` before.
-    done : int
-    unit : str
     """
     hidden = False if _in_notebook() else None  # None: unless somebody watches the terminal
     yield from tqdm(items, what, total, unit=unit, initial=done, disable=hidden)

@@ -10,6 +10,8 @@ from rnfl.training.config import RunConfig
 from rnfl.training.protocols import Protocol
 
 REFERENCE = "naive"  # the reference protocol: what the others are compared with
+# What a preset hands on to its runs.
+SIZES = ("epochs", "warmup_epochs", "patience", "batch_size", "micro_batch", "lr_scale")
 
 
 @dataclass(frozen=True)
@@ -79,18 +81,8 @@ class Preset:
 
     def config(self, backbone: str, protocol: str | Protocol, seed: int) -> RunConfig:
         """The run of one backbone, protocol and seed on ``slo``."""
-        return RunConfig(
-            self.slo,
-            backbone,
-            protocol,
-            seed=seed,
-            epochs=self.epochs,
-            warmup_epochs=self.warmup_epochs,
-            patience=self.patience,
-            batch_size=self.batch_size,
-            micro_batch=self.micro_batch,
-            lr_scale=self.lr_scale,
-        )
+        sizes = {name: getattr(self, name) for name in SIZES}
+        return RunConfig(self.slo, backbone, protocol, seed=seed, **sizes)
 
     def configs_table1(self) -> list[RunConfig]:
         """Every backbone with every protocol and seed: Table 1."""

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,13 +15,11 @@ from tqdm import tqdm
 
 from rnfl.core.geometry import QUADRANTS
 from rnfl.core.schema import SPLITS
+from rnfl.datasets.prepared import Prepared
 from rnfl.models.backbone import resize
 from rnfl.storage import errors, provenance
 from rnfl.storage.paths import cache_root
 from rnfl.training.memory import fits
-
-if TYPE_CHECKING:
-    from rnfl.datasets.prepared import Prepared
 
 QUADRANT_COLUMNS = [f"rnfl_{name}" for name in QUADRANTS]
 AHEAD = 2  # batches collected before they are asked for
@@ -128,7 +125,7 @@ def as_float(batch: Batch) -> Batch:
     return values.div_(255) if images.dtype == torch.uint8 else values, profiles, quadrants
 
 
-def load(prepared: "Prepared", rows: np.ndarray, size: int, device: torch.device) -> Batches:
+def load(prepared: Prepared, rows: np.ndarray, size: int, device: torch.device) -> Batches:
     """Put rows of a prepared dataset on a device, resized once to the model's input size.
 
     Images stay mapped from disk, and are read as they are asked for, unless they fit into half of
@@ -136,12 +133,10 @@ def load(prepared: "Prepared", rows: np.ndarray, size: int, device: torch.device
 
     Parameters
     ----------
-    prepared : Prepared
     rows : int array
         Rows of the dataset, e.g. ``prepared.subset("train")``.
     size : int
         Side of the images the model takes (px).
-    device : torch.device
     """
     quadrants = measured_quadrants(prepared, rows)
     rows = torch.as_tensor(np.asarray(rows))
@@ -156,7 +151,7 @@ def load(prepared: "Prepared", rows: np.ndarray, size: int, device: torch.device
     return Batches(images, profiles.to(device), device, quadrants, kept)
 
 
-def measured_quadrants(prepared: "Prepared", rows: np.ndarray) -> np.ndarray | None:
+def measured_quadrants(prepared: Prepared, rows: np.ndarray) -> np.ndarray | None:
     """Return the measured quadrants (n, 4), µm, of eyes without a profile, NaN elsewhere.
 
     None where no eye of ``rows`` has quadrants in place of a profile.
@@ -169,12 +164,11 @@ def measured_quadrants(prepared: "Prepared", rows: np.ndarray) -> np.ndarray | N
     return quadrants if np.isfinite(quadrants).any() else None
 
 
-def rows_by_split(prepared: "Prepared", needed: Sequence[str] = ("test",)) -> dict[str, np.ndarray]:
+def rows_by_split(prepared: Prepared, needed: Sequence[str] = ("test",)) -> dict[str, np.ndarray]:
     """Return the rows of 'train', 'val' and 'test'; eyes without labels only are in the last.
 
     Parameters
     ----------
-    prepared : Prepared
     needed : sequence of str
         Splits that must not be empty, beside 'train' and 'val'.
 
@@ -200,7 +194,7 @@ def rows_by_split(prepared: "Prepared", needed: Sequence[str] = ("test",)) -> di
     return rows
 
 
-def _labelled(prepared: "Prepared", rows: np.ndarray) -> np.ndarray:
+def _labelled(prepared: Prepared, rows: np.ndarray) -> np.ndarray:
     """Return the rows whose eyes have something to learn from: a profile or a quadrant."""
     has_label = np.isfinite(np.asarray(prepared.profiles)[rows]).any(axis=1)
     quadrants = measured_quadrants(prepared, rows)
@@ -220,7 +214,7 @@ def channels_first(images: np.ndarray) -> Tensor:
     return stack.unsqueeze(1) if stack.ndim == 3 else stack.permute(0, 3, 1, 2)
 
 
-def _resized(prepared: "Prepared", size: int) -> Path:
+def _resized(prepared: Prepared, size: int) -> Path:
     """Return the file of a dataset's images at a size; made once for every run that asks."""
     source = prepared.folder / "images.npy"
     if prepared.images.shape[1:3] == (size, size):

@@ -63,7 +63,6 @@ def decide_precision(precision: str, device: torch.device, embed_dim: int) -> di
     Parameters
     ----------
     precision : {'auto', 'fp32', 'bf16'}
-    device : torch.device
     embed_dim : int
         Width of the model.
 
@@ -125,7 +124,6 @@ def measure_gflops(embed_dim: int, clock: Callable[[], float] | None = None) -> 
 
     Parameters
     ----------
-    embed_dim : int
     clock : callable, optional
         Returns seconds; by default those of this thread.
     """

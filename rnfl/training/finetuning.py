@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,23 +12,19 @@ from torch import Tensor, nn
 from rnfl.training import distributed, frozen_prefix, loop, protocols
 from rnfl.training.augmentation import epoch_order
 from rnfl.training.batches import Batch, Batches
+from rnfl.training.config import RunConfig
 from rnfl.training.devices import decide_precision
 from rnfl.training.predict import mean_error, predict
-from rnfl.training.protocols import Protocol
 from rnfl.training.signals import Stop
 from rnfl.training.state import Progress, learnt, restore
 from rnfl.training.step import Step
-
-if TYPE_CHECKING:
-    from rnfl.training.config import RunConfig
 
 
 def fit(
     model: nn.Module,
     train: Batches,
     val: Batches,
-    protocol: Protocol,
-    config: "RunConfig",
+    config: RunConfig,
     folder: Path,
     report: Callable[[dict], None] | None = None,
     check: Callable[[], None] | None = None,
@@ -43,19 +39,12 @@ def fit(
     ----------
     model : RNFLRegressor
         With its targets' mean and SD set.
-    train, val : Batches
-    protocol : Protocol
-    config : RunConfig
     folder : Path
         For checkpoints; training goes on from those in it (:func:`rnfl.training.loop.train`).
     report : callable, optional
         Receives the history row of each epoch, in place of a progress bar.
     check : callable, optional
         Called before every epoch; what it raises ends training, with its checkpoints kept.
-
-    Returns
-    -------
-    Progress
 
     Raises
     ------
@@ -64,8 +53,8 @@ def fit(
     FloatingPointError
         If the loss is no longer finite; a checkpoint from before stays.
     """
-    protocols.check_labels(protocol, train.target)
-    training = FineTuning(model, train, val, protocol, config, check)
+    protocols.check_labels(config.protocol, train.target)
+    training = FineTuning(model, train, val, config, check)
     progress = loop.train(training, folder, report)
     restore(model, progress.best)
     return progress
@@ -81,17 +70,16 @@ class FineTuning(loop.Training):
         model: nn.Module,
         train: Batches,
         val: Batches,
-        protocol: Protocol,
-        config: "RunConfig",
+        config: RunConfig,
         check: Callable[[], None] | None = None,
     ):
         self.model, self.train, self.val = model, train, val
-        self.protocol, self.config, self.check = protocol, config, check
+        self.config, self.check = config, check
         self.checkpoint_seconds = config.checkpoint_seconds
         self.remedy = f"Lower lr_scale (now {config.lr_scale:g}) or look for bad labels"
         self.device = train.device
         self.decided = decide_precision(config.precision, self.device, model.backbone.embed_dim)
-        groups = protocols.apply(model, protocol, config.lr_scale)
+        groups = protocols.apply(model, config.protocol, config.lr_scale)
         self.optimizer = torch.optim.AdamW(groups, fused=True)
         self.per_epoch = -(-len(train) // config.batch_size)
         self.n_steps = config.epochs * self.per_epoch
@@ -103,14 +91,8 @@ class FineTuning(loop.Training):
     def begin(self, progress: Progress, folder: Path, stop: Stop) -> None:
         given = self.model.backbone, self.train, self.val, self.config, self.precision
         self.views, self.val = frozen_prefix.behind(*given, folder, stop)
-        self.take_step = Step(
-            self.model,
-            self.optimizer,
-            self.protocol,
-            self.config,
-            self.precision,
-            progress.micro_batch,
-        )
+        given = self.model, self.optimizer, self.config, self.precision
+        self.take_step = Step(*given, progress.micro_batch)
 
     def steps_before(self, epoch: int) -> int:
         return epoch * self.per_epoch

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -25,11 +24,9 @@ from rnfl.models.backbone import Backbone
 from rnfl.training import distributed, memory
 from rnfl.training.augmentation import augmented, seeded_generator
 from rnfl.training.batches import Batches
+from rnfl.training.config import RunConfig
 from rnfl.training.devices import autocast
 from rnfl.training.signals import Stop
-
-if TYPE_CHECKING:
-    from rnfl.training.config import RunConfig
 
 BATCH_SIZE = 64
 
@@ -58,8 +55,6 @@ def behind(
     ----------
     backbone : Backbone
         With its stages frozen.
-    train, val : Batches
-    config : RunConfig
     precision : {'fp32', 'bf16'}
     folder : Path
         Of the unfinished run.

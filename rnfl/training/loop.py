@@ -23,38 +23,18 @@ class Training(ABC):
 
     An epoch is what ends with a row of the history. All that is random must be a function of the
     seed and of the number of the epoch or step, so that training goes on as if nothing had been.
-
-    Attributes
-    ----------
-    name : str
-        What messages call it.
-    model : nn.Module
-    optimizer : torch.optim.Optimizer
-    device : torch.device
-    decided : dict
-        In which precision to begin, as :func:`~rnfl.training.devices.decide_precision` says.
-    precision : {'fp32', 'bf16'}
-        In which it goes on: set by the loop, before :meth:`begin`.
-    n_steps : int
-        Steps in all, unless training stops early.
-    checkpoint_seconds : float
-        Time between checkpoints within an epoch (s).
-    watched : str
-        The column of the history that diverges with the loss.
-    remedy : str
-        What to do where it diverges.
     """
 
-    name: str
+    name: str  # what messages call it
     model: nn.Module
     optimizer: torch.optim.Optimizer
     device: torch.device
-    decided: dict
-    precision: str
-    n_steps: int
-    checkpoint_seconds: float
-    watched: str
-    remedy: str
+    decided: dict  # in which precision to begin (devices.decide_precision)
+    precision: str  # in which it goes on, 'fp32' or 'bf16': set by the loop, before begin()
+    n_steps: int  # in all, unless training stops early
+    checkpoint_seconds: float  # between checkpoints within an epoch
+    watched: str  # the column of the history that diverges with the loss
+    remedy: str  # what to do where it diverges
 
     # Not abstract: pretraining has nothing to begin with.
     def begin(self, progress: Progress, folder: Path, stop: Stop) -> None:  # noqa: B027
@@ -95,7 +75,6 @@ def train(
 
     Parameters
     ----------
-    training : Training
     folder : Path
         For checkpoints; of this training alone.
     report : callable, optional

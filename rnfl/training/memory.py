@@ -86,7 +86,6 @@ def images_that_fit(
         Bytes of the trainable parameters.
     wanted : int
         Images of the whole batch, the most that is returned.
-    device : torch.device
 
     Returns
     -------
@@ -116,7 +115,6 @@ def halve_until_it_fits(
         Computes all the images, at most so many of them at once; called again, it begins anew.
     at_once : int
         Images at once to begin with.
-    n : int
     halved : callable
         Hears before each further try how many images at once were too many and how many come next.
         An error that it raises ends the tries.

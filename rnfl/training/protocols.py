@@ -120,7 +120,6 @@ def check_labels(protocol: Protocol, target: str) -> None:
 
     Parameters
     ----------
-    protocol : Protocol
     target : {'profile', 'quadrants'}
         What the training labels are.
 
@@ -159,7 +158,6 @@ def apply(model: "nn.Module", protocol: Protocol, lr_scale: float = 1.0) -> list
     ----------
     model : RNFLRegressor
         Its ``backbone`` is frozen in place.
-    protocol : Protocol
     lr_scale : float
         Multiplies both learning rates (ours: narrow backbones take larger ones).
 

@@ -55,9 +55,7 @@ class Progress:
 
 def collected(model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> dict:
     """Return everything that training needs to go on."""
-    return {
-        "model": learnt(model), "optimizer": optimizer.state_dict(), "progress": vars(progress)
-    }  # fmt: skip
+    return {"model": learnt(model), "optimizer": optimizer.state_dict(), "progress": vars(progress)}
 
 
 def learnt(model: nn.Module) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 from functools import partial
 from itertools import repeat
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +10,8 @@ from tqdm import tqdm
 from rnfl.training import distributed, losses, memory
 from rnfl.training.augmentation import augmented, mixed_seed
 from rnfl.training.batches import Batch, as_float
+from rnfl.training.config import RunConfig
 from rnfl.training.devices import autocast
-from rnfl.training.protocols import Protocol
-
-if TYPE_CHECKING:
-    from rnfl.training.config import RunConfig
 
 
 class Step:
@@ -23,10 +19,6 @@ class Step:
 
     Parameters
     ----------
-    model : RNFLRegressor
-    optimizer : torch.optim.Optimizer
-    protocol : Protocol
-    config : RunConfig
     precision : {'fp32', 'bf16'}
     micro_batch : int
         Images computed at once; 0 = as the configuration says.
@@ -41,12 +33,11 @@ class Step:
         self,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
-        protocol: Protocol,
-        config: "RunConfig",
+        config: RunConfig,
         precision: str,
         micro_batch: int = 0,
     ):
-        self.optimizer, self.protocol, self.config = optimizer, protocol, config
+        self.optimizer, self.config = optimizer, config
         self.precision, self.micro_batch = precision, micro_batch
         on_gpu = next(model.parameters()).device.type == "cuda"
         compiling = on_gpu if config.compile is None else config.compile
@@ -109,7 +100,8 @@ class Step:
             images = augmented(images, self.config.augment, random)
         with autocast(images.device, self.precision):
             prediction = network(images)
-        weights = self.protocol.lambda_pearson, self.protocol.lambda_gradient
+        protocol = self.config.protocol
+        weights = protocol.lambda_pearson, protocol.lambda_gradient
         return losses.supervised(prediction, profiles, quadrants, *weights, counts)
 
     def _first_size(self, batch: Batch) -> int:

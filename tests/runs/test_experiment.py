@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 from pytest import MonkeyPatch, fixture, mark, raises
-from training_data import make_dataset
+from training_data import make_dataset, silent
 
 import rnfl
 from rnfl import datasets
@@ -33,10 +33,6 @@ from rnfl.training.protocols import Protocol
 CONFIG = RunConfig(
     "tiny-slo", "phantom_scratch", "naive", epochs=2, warmup_epochs=0, batch_size=6, lr_scale=5.0
 )
-
-
-def silent(row):
-    """Report nothing, in place of a progress bar."""
 
 
 @fixture(scope="module")

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from pytest import MonkeyPatch, approx, fixture, mark, raises
 from safetensors.torch import load_file
-from training_data import make_dataset
+from training_data import make_dataset, silent
 from typer.testing import CliRunner
 
 import rnfl
@@ -23,14 +23,9 @@ from rnfl.training import devices, protocols
 
 PRED, TRUE = ([f"{side}_{name}" for name in "SNIT"] for side in ("pred", "true"))
 PHANTOM = RunConfig(
-    "tiny-slo", "phantom_scratch", "naive",
-    epochs=4, warmup_epochs=0, batch_size=6, lr_scale=10.0,
-)  # fmt: skip
+    "tiny-slo", "phantom_scratch", "naive", epochs=4, warmup_epochs=0, batch_size=6, lr_scale=10.0
+)
 REAL = replace(PHANTOM, dataset="tiny-a", epochs=1, lr_scale=1.0, split="all")
-
-
-def silent(row):
-    """Report nothing, in place of a progress bar."""
 
 
 def write_again(prepared, name, source, images=None, **changes):

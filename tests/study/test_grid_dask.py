@@ -20,13 +20,14 @@ from training_data import make_dataset
 from rnfl import datasets
 from rnfl.runs import address
 from rnfl.runs import results as runs
-from rnfl.study.grid import run_grid, tasks, worker_check
+from rnfl.study.grid import run_grid, tasks
 from rnfl.study.grid.resources import divide
-from rnfl.study.grid.worker_check import Witness
 from rnfl.training.config import RunConfig
 
 dask = pytest.importorskip("dask", reason="dask is not installed: pip install 'rnfl[cluster]'")
 distributed = pytest.importorskip("distributed", reason="distributed is not installed")
+engine = pytest.importorskip("rnfl.study.grid.cluster")
+Witness = engine.Witness
 
 CONFIG = RunConfig(
     "tiny-slo", "phantom_scratch", "naive",
@@ -183,7 +184,7 @@ def test_unfit_workers_are_refused_before_anything_is_sent(data, cluster, monkey
     with monkeypatch.context() as patch:
         elsewhere = replace(here, file=Path("runs/.partial/witness-elsewhere"))
         patch.setattr(Witness, "here", lambda: elsewhere)
-        patch.setattr(worker_check, "PATIENCE", 0.0)
+        patch.setattr(engine, "PATIENCE", 0.0)
         refused(address, r"data folder .* is not the client's(.|\n)*RNFL_DATA")
     with monkeypatch.context() as patch:
         patch.setattr(Witness, "here", lambda: replace(here, code="other"))
@@ -235,25 +236,21 @@ class FakeFuture:
 
 
 def test_who_loses_worker_after_worker_is_given_up_unless_it_comes_further(data, monkeypatch):
-    from rnfl.study.grid import cluster
-
-    monkeypatch.setattr(cluster, "wait", lambda *a, **k: None)
+    monkeypatch.setattr(engine, "wait", lambda *a, **k: None)
     (runs.runs_root() / "preempted").mkdir(parents=True)
     futures = {
         "greedy": FakeFuture(),
         "preempted": FakeFuture(runs.partial_folder("preempted") / "checkpoint.pt", deaths=40),
     }
 
-    monkeypatch.setattr(cluster, "_workers", lambda client: {"tcp://a:1": {}})
-    failures = cluster._collect(None, futures, tqdm(disable=True))
+    monkeypatch.setattr(engine, "_workers", lambda client: {"tcp://a:1": {}})
+    failures = engine._collect(None, futures, tqdm(disable=True))
     assert list(failures) == ["greedy"] and "out of memory" in failures["greedy"]
-    assert [future.retried for future in futures.values()] == [cluster.MAX_RESTARTS, 40]
+    assert [future.retried for future in futures.values()] == [engine.MAX_RESTARTS, 40]
 
 
 def test_no_scheduler_is_a_connection_error(data, monkeypatch):
-    from rnfl.study.grid import cluster
-
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr(engine, "CONNECT_SECONDS", 0.3)
     for place in ("tcp://127.0.0.1:9", "nowhere"):
         with pytest.raises(ConnectionError, match=rf"no Dask scheduler answers at '{place}'"):
             run_grid([CONFIG], engine="dask", scheduler=place)
@@ -261,8 +258,6 @@ def test_no_scheduler_is_a_connection_error(data, monkeypatch):
 
 @pytest.mark.parametrize("status", ["connecting", "closed", "running"])
 def test_a_scheduler_that_leaves_is_a_connection_error(data, monkeypatch, status):
-    from rnfl.study.grid import cluster
-
     class Unreachable:
         scheduler = SimpleNamespace(address="tcp://a:1")
 
@@ -272,16 +267,16 @@ def test_a_scheduler_that_leaves_is_a_connection_error(data, monkeypatch, status
     client = Unreachable()
     client.status = status
     futures = {"run": SimpleNamespace(done=lambda: True, cancelled=lambda: True)}
-    monkeypatch.setattr(cluster, "wait", lambda *a, **k: None)
+    monkeypatch.setattr(engine, "wait", lambda *a, **k: None)
     with pytest.raises(ConnectionError, match=r"scheduler tcp://a:1 is gone.*asked for again"):
-        cluster._collect(client, futures, tqdm(disable=True))
-    monkeypatch.setattr(cluster, "_workers", lambda client: {"tcp://b:1": {}})
+        engine._collect(client, futures, tqdm(disable=True))
+    monkeypatch.setattr(engine, "_workers", lambda client: {"tcp://b:1": {}})
     if status == "running":
-        failures = cluster._collect(client, futures, tqdm(disable=True))
+        failures = engine._collect(client, futures, tqdm(disable=True))
         assert failures == {"run": "its task was cancelled on the cluster"}
     else:
         with pytest.raises(ConnectionError, match="is gone"):
-            cluster._collect(client, futures, tqdm(disable=True))
+            engine._collect(client, futures, tqdm(disable=True))
 
 
 def test_without_dask_the_error_says_what_to_install(data, monkeypatch):

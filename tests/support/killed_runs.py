@@ -126,7 +126,7 @@ def _instants(run_id: str) -> dict[str, tuple[str, Callable]]:
         "half a table beside the run": (parquet, _dies_half_way(table, 1)),
         "full disk": ("torch.save", _fails_on_a_full_disk(save, 1)),
         **{s.name: ("rnfl.training.losses.supervised", _signalled(s, 5)) for s in SIGNALS},
-    }  # fmt: skip
+    }
 
 
 def work(

@@ -51,3 +51,7 @@ def make_dataset(
         "settings": {"seed": seed, "n": n},
     }
     return datasets.write(name, images, labels, samples, fields, profiles_true=true)
+
+
+def silent(row):
+    """Report nothing, in place of a progress bar."""

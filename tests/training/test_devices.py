@@ -156,9 +156,7 @@ def test_rates_are_operations_over_time():
     assert min(devices.measure_gflops(32).values()) > 0
 
 
-CONFIG = RunConfig(
-    "tiny-slo", "phantom_scratch", "naive", epochs=2, warmup_epochs=0, batch_size=8
-)  # fmt: skip
+CONFIG = RunConfig("tiny-slo", "phantom_scratch", "naive", epochs=2, warmup_epochs=0, batch_size=8)
 
 
 class Killed(Exception):

@@ -94,11 +94,9 @@ def gaps():
 def taken(batch, micro_batch, **weights):
     """Take a step on a batch; return its mean loss and the gradient of each eye's thickness."""
     model, n = Flat(), len(batch[1])
-    config = RunConfig("eyes", "any", Protocol("any"), augment=None, clip=1e9)
+    config = RunConfig("eyes", "any", Protocol("any", **weights), augment=None, clip=1e9)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    loss = Step(model, optimizer, Protocol("any", **weights), config, "fp32", micro_batch)(
-        batch, n, 0
-    )
+    loss = Step(model, optimizer, config, "fp32", micro_batch)(batch, n, 0)
     return loss.item() / n, 100 - model.thickness.detach().numpy()
 
 

@@ -4,15 +4,13 @@ from dataclasses import replace
 
 import psutil
 import torch
-from pytest import fixture, mark, raises
-from training_data import make_dataset
+from pytest import mark, raises
 
 from rnfl.models import backbone
 from rnfl.models.regressor import RNFLRegressor
 from rnfl.storage import malloc
-from rnfl.training import batches, distributed, finetuning, memory
+from rnfl.training import distributed, finetuning, memory
 from rnfl.training.config import RunConfig
-from rnfl.training.protocols import PROTOCOLS
 from rnfl.training.step import Step
 
 CPU = torch.device("cpu")
@@ -21,22 +19,12 @@ CONFIG = RunConfig(
 )
 
 
-@fixture(scope="module")
-def data(tmp_path_factory):
-    from pytest import MonkeyPatch
-
-    with MonkeyPatch.context() as patch:
-        patch.setenv("RNFL_DATA", str(tmp_path_factory.mktemp("data")))
-        prepared = make_dataset(n=24)
-        yield [batches.load(prepared, prepared.subset(s), 112, CPU) for s in ("train", "val")]
-
-
 def fit(data, folder, config):
     torch.manual_seed(0)
     model = RNFLRegressor(backbone.build("phantom_scratch"), dropout=0.0)
     model.set_targets(data[0].labels)
     folder.mkdir()
-    return model, finetuning.fit(model, *data, PROTOCOLS["naive"], config, folder, lambda row: None)
+    return model, finetuning.fit(model, *data, config, folder, lambda row: None)
 
 
 def only(n, monkeypatch):
@@ -102,7 +90,7 @@ def test_among_several_processes_a_fitting_size_is_named(monkeypatch):
         raise torch.OutOfMemoryError("no room")
 
     model = torch.nn.Linear(1, 1)
-    step = Step(model, torch.optim.AdamW(model.parameters()), None, CONFIG, "fp32")
+    step = Step(model, torch.optim.AdamW(model.parameters()), CONFIG, "fp32")
     monkeypatch.setattr(step, "_backward", exhausted)
     monkeypatch.setattr(distributed, "size", lambda: 2)
     share = torch.zeros(4, 1), torch.zeros(4, 360), None

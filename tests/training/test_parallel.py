@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import torch
-from pytest import MonkeyPatch, approx, fixture, mark, raises
+from pytest import MonkeyPatch, approx, fixture, mark
 from safetensors.torch import load_file
 from training_data import make_dataset
 
@@ -160,19 +160,3 @@ def test_one_process_is_left_as_it_is(monkeypatch):
         assert distributed.agreed("x") == "x" and distributed.total(torch.tensor(2.0)) == approx(
             2.0
         )
-
-
-def test_memory_that_runs_out_among_several_is_an_error(root, monkeypatch):
-    from rnfl.training import step as stepping
-
-    def exhausted(*args):
-        raise torch.OutOfMemoryError("no room")
-
-    monkeypatch.setattr(stepping.Step, "_backward", exhausted)
-    monkeypatch.setattr(stepping.distributed, "size", lambda: 2)
-    monkeypatch.setattr(stepping.distributed, "wrap", lambda model: model)
-    model = torch.nn.Linear(1, 1)
-    step = stepping.Step(model, torch.optim.AdamW(model.parameters()), None, CONFIG, "fp32")
-    with raises(RuntimeError, match="set micro_batch to 2"):
-        step((torch.zeros(5, 1), torch.zeros(5, 360), None), 10, 0)
-    assert replace(CONFIG, micro_batch=2).micro_batch == 2

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import timm
 import torch
-from pytest import fixture, mark, raises
-from training_data import make_dataset
+from pytest import mark, raises
 
 from rnfl.models import backbone as backbones
 from rnfl.models.backbone import Backbone
@@ -24,16 +23,6 @@ CONFIG = RunConfig(
 EVERYTHING = Protocol("everything", freeze_patch_embed=True, freeze_fraction=1.0)
 
 
-@fixture(scope="module")
-def data(tmp_path_factory):
-    from pytest import MonkeyPatch
-
-    with MonkeyPatch.context() as patch:
-        patch.setenv("RNFL_DATA", str(tmp_path_factory.mktemp("data")))
-        prepared = make_dataset(n=20)
-        yield [batches.load(prepared, prepared.subset(s), 112, CPU) for s in ("train", "val")]
-
-
 def new_model(data):
     torch.manual_seed(0)
     model = RNFLRegressor(backbones.build("phantom_cls"))
@@ -44,8 +33,8 @@ def new_model(data):
 def fit(data, folder, config, protocol):
     folder.mkdir(exist_ok=True)
     model = new_model(data)
-    given = *data, protocols.get(protocol), config, folder
-    progress = finetuning.fit(model, *given, report=lambda row: None)
+    config = replace(config, protocol=protocol)
+    progress = finetuning.fit(model, *data, config, folder, report=lambda row: None)
     return model, progress
 
 

@@ -126,9 +126,9 @@ def test_groups_decay_weights_but_not_vectors():
     model = make_model()
     groups = protocols.apply(model, PROTOCOLS["aggressive"], lr_scale=8.0)
     rates = {(g["name"], g["weight_decay"]): g["peak_lr"] for g in groups}
-    assert rates == approx({
-        ("encoder", 0.05): 4e-4, ("encoder", 0.0): 4e-4, ("head", 0.05): 8e-4, ("head", 0.0): 8e-4,
-    })  # fmt: skip
+    assert rates == approx(
+        {("encoder", 0.05): 4e-4, ("encoder", 0.0): 4e-4, ("head", 0.05): 8e-4, ("head", 0.0): 8e-4}
+    )
     assert all((p.ndim > 1) == (g["weight_decay"] > 0) for g in groups for p in g["params"])
     assert sum(len(g["params"]) for g in groups) == len(list(model.parameters()))
 

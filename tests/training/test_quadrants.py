@@ -8,7 +8,7 @@ import torch
 from pytest import MonkeyPatch, approx, fixture, mark, raises
 from safetensors.torch import load_file
 from test_train import CONFIG, fit
-from training_data import make_dataset
+from training_data import make_dataset, silent
 
 import rnfl
 from rnfl import datasets
@@ -18,10 +18,6 @@ from rnfl.training import batches, losses, predict
 
 CPU = torch.device("cpu")
 RUN = replace(CONFIG, dataset="tiny-quadrants", epochs=2, batch_size=5)
-
-
-def silent(row):
-    """Report nothing, in place of a progress bar."""
 
 
 @fixture(scope="module")

@@ -1,14 +1,12 @@
 from dataclasses import replace
 
 import torch
-from pytest import approx, fixture, raises
-from training_data import make_dataset
+from pytest import approx, raises
 
 from rnfl.models import backbone
 from rnfl.models.regressor import RNFLRegressor
-from rnfl.training import batches, finetuning, losses, state
+from rnfl.training import finetuning, losses, state
 from rnfl.training.config import RunConfig
-from rnfl.training.protocols import PROTOCOLS
 
 CPU = torch.device("cpu")
 CONFIG = RunConfig(
@@ -17,22 +15,13 @@ CONFIG = RunConfig(
 )  # fmt: skip
 
 
-@fixture(scope="module")
-def data(tmp_path_factory):
-    from pytest import MonkeyPatch
-
-    with MonkeyPatch.context() as patch:
-        patch.setenv("RNFL_DATA", str(tmp_path_factory.mktemp("data")))
-        prepared = make_dataset(n=20)
-        return [batches.load(prepared, prepared.subset(s), 112, CPU) for s in ("train", "val")]
-
-
 def fit(data, folder, config=CONFIG, protocol="naive", **options):
     torch.manual_seed(config.seed)
     model = RNFLRegressor(backbone.build("phantom_scratch"), **options)
     model.set_targets(data[0].labels)
     rows = []
-    progress = finetuning.fit(model, *data, PROTOCOLS[protocol], config, folder, report=rows.append)
+    config = replace(config, protocol=protocol)
+    progress = finetuning.fit(model, *data, config, folder, report=rows.append)
     assert rows == progress.history[len(progress.history) - len(rows) :]
     return model, progress
 
@@ -62,7 +51,7 @@ def test_training_leaves_the_global_random_state_alone(data, tmp_path):
     model = RNFLRegressor(backbone.build("phantom_scratch"))
     state = torch.get_rng_state()
     model.set_targets(data[0].profiles)
-    finetuning.fit(model, *data, PROTOCOLS["naive"], CONFIG, tmp_path, report=print)
+    finetuning.fit(model, *data, CONFIG, tmp_path, report=print)
     assert torch.equal(state, torch.get_rng_state())
 
 

@@ -5,21 +5,26 @@ return nothing: what they make lies in the data folder, which workers and client
 whose worker dies runs elsewhere and resumes there; one that is finished returns at once.
 """
 
+from __future__ import annotations
+
 import os
 import time
 import traceback
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
 from tqdm import tqdm
 
 from rnfl import datasets
 from rnfl.runs import address
-from rnfl.storage.paths import runs_root
+from rnfl.storage.paths import data_root, runs_root
+from rnfl.storage.provenance import code_hash
 from rnfl.study.grid import tasks
 from rnfl.study.grid.resources import Share, divide
-from rnfl.study.grid.worker_check import Witness
 from rnfl.training.config import RunConfig
 
 try:
@@ -29,6 +34,7 @@ try:
         Future,
         KilledWorker,
         LocalCluster,
+        Worker,
         get_worker,
         wait,
     )
@@ -38,6 +44,7 @@ except ImportError as error:
     ) from error
 
 CONNECT_SECONDS = 5
+PATIENCE = 5.0  # s, until a file that another machine made appears
 # Other machines may see a new file late: network file systems keep attributes for up to a minute.
 VISIBLE_SECONDS = 90
 # After those deaths of its worker that Dask itself forgives a task, 3 by default.
@@ -46,6 +53,55 @@ MAX_RESTARTS = 6
 
 class Withdrawn(Exception):
     """Nobody waits for the run any more; it is saved as far as it has come."""
+
+
+@dataclass(frozen=True)
+class Witness:
+    """What a client sees; a worker that sees the same is fit.
+
+    Attributes
+    ----------
+    file : Path
+        A file in the data folder, relative to it, whose name no other data folder has.
+    code : str
+        Hash of the package's code.
+    """
+
+    file: Path
+    code: str
+
+    @classmethod
+    def here(cls) -> Witness:
+        """Return what this process sees; its file stays in the data folder for the next one."""
+        folder = runs_root() / ".partial"
+        folder.mkdir(parents=True, exist_ok=True)
+        found = sorted(folder.glob("witness-*"))
+        if not found:
+            found = [folder / f"witness-{uuid.uuid4().hex}"]
+            found[0].touch()
+        return cls(found[0].relative_to(data_root()), code_hash())
+
+    def complaint(self, dask_worker: Worker) -> str | None:
+        """Say, on a worker, why its results would not be the client's; None if they are."""
+        if (threads := dask_worker.state.nthreads) != 1:
+            return (
+                f"it has {threads} Dask threads, and a process can do only one run at a time: "
+                "start it with --nthreads 1, and set OMP_NUM_THREADS to the number of its cores"
+            )
+        if (own := code_hash()) != self.code:
+            return (
+                f"its code has the hash {own}, the client's {self.code}: install the same "
+                "there, and restart workers after a change"
+            )
+        path, until = data_root() / self.file, time.monotonic() + PATIENCE
+        while not path.exists():
+            if time.monotonic() > until:
+                return (
+                    f"its data folder {data_root()} is not the client's ({self.file} is missing): "
+                    "give both the same RNFL_DATA, on a file system that they share"
+                )
+            time.sleep(0.2)
+        return None
 
 
 def compute(
@@ -166,11 +222,8 @@ def _work(run_id: str, config: RunConfig, witness: Witness, shares: list[Share])
 
 def _collect(client: Client, futures: dict[str, Future], bar: tqdm) -> dict[str, str]:
     """Wait for the tasks by run id; return what went wrong."""
-    failures, shown, watched = (
-        {},
-        "",
-        {run_id: tasks.Attempts(run_id, MAX_RESTARTS) for run_id in futures},
-    )
+    failures, shown = {}, ""
+    watched = {run_id: tasks.Attempts(run_id, MAX_RESTARTS) for run_id in futures}
     while watched:
         with suppress(TimeoutError, CancelledError):
             wait([futures[run_id] for run_id in watched], 2, return_when="FIRST_COMPLETED")

@@ -44,7 +44,6 @@ def divide(tasks: int, workers: int | None = None) -> list[Share]:
 
     Parameters
     ----------
-    tasks : int
     workers : int, optional
         By default one per GPU or, without GPUs, one per core, at most 4. Beyond that, workers
         have a core or a GPU together.

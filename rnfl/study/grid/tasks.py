@@ -19,7 +19,6 @@ class Attempts:
 
     Parameters
     ----------
-    run_id : str
     most : int
         How often that may happen.
     """

@@ -114,9 +114,7 @@ class Depth(Task):
         # Rounded, so that the recipe does not depend on how many threads added them up.
         mean, deviation = (round(float(x), 6) for x in (maps.double().mean(), maps.double().std()))
         self.target = (maps - mean) / deviation
-        self.settings = {
-            "cells_per_token": self.cells, "mean": mean, "sd": deviation
-        }  # fmt: skip
+        self.settings = {"cells_per_token": self.cells, "mean": mean, "sd": deviation}
         self.head = nn.Conv2d(backbone.embed_dim, self.cells**2, kernel_size=1)
 
     def _maps(self, images: Tensor) -> Tensor:
