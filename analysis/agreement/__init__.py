@@ -7,7 +7,7 @@ the thickness, two slopes say so, and they answer different questions:
 - ``slope_on_label``, of the difference on the label, is the one to read. It says how far thin eyes
   are overestimated, as a share of how thin they are: 0 for none, −1 for a template. The label is
   the reference here, so it is the abscissa (Krouwer, Stat Med 2008). Its noise pulls the slope
-  below 0 even for a perfect model (Bland and Altman, Lancet 1995); the oracle floor's row shows
+  below 0 even for the truth itself (Bland and Altman, Lancet 1995); the oracle floor's row shows
   how far.
 - ``slope_on_mean``, of the difference on the mean of both, is the customary one. It compares
   spreads and nothing else: it is 0 whenever predictions vary as much as labels, right or wrong, and

@@ -2,7 +2,7 @@
 
 A model that is unsure predicts something near the average. Binned by the label, thin places then
 come out too thick and thick ones too thin (regression to the mean), which hides disease. Binning by
-a noisy label shows a little of that for a perfect model too, see the oracle floor.
+a noisy label shows a little of that for the truth itself too, see the oracle floor.
 """
 
 from __future__ import annotations

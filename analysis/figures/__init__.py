@@ -74,13 +74,20 @@ FIGURES: dict[str, FigureSpec] = {
     "03_freezing": FigureSpec(
         "Freezing",
         freezing,
-        ("runs.csv", "curves.csv", "table3a.csv", "regressions.csv", "published.csv"),
+        (
+            "runs.csv",
+            "curves.csv",
+            "table3a.csv",
+            "regressions.csv",
+            "published.csv",
+            "comparisons.csv",
+        ),
         BESIDE_PUBLISHED,
     ),
     "04_loss_complexity": FigureSpec(
         "Terms of the loss",
         loss_complexity,
-        ("table3b.csv", "factorial.csv", "published.csv"),
+        ("table3b.csv", "factorial.csv", "published.csv", "comparisons.csv"),
         BESIDE_PUBLISHED,
     ),
     "05_learning_rate": FigureSpec(

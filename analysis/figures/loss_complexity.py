@@ -18,7 +18,7 @@ CAPTION = (
     "patients resampled, and seeds where there are several. (c) What structured costs against "
     "aggressive, taken apart into half the blocks frozen and a Pearson weight of 10; interaction: "
     "both minus the sum of the two alone. (f) Change from weight 0 of the Pearson term in percent; "
-    "open symbols are the paper's published numbers (FairFedMed), real eyes."
+    "open symbols are the paper's published numbers (FairFedMed), real eyes, without intervals."
 )
 TITLES = (
     "Error, Pearson term",
@@ -28,7 +28,7 @@ TITLES = (
     "Spread, gradient term",
     "Beside the published numbers",
 )
-DIALS = {"lambda_pearson": "Pearson", "lambda_gradient": "gradient"}
+HYPERPARAMETERS = {"lambda_pearson": "Pearson", "lambda_gradient": "gradient"}
 EFFECTS = {
     "freezing": "half frozen",
     "pearson": "Pearson 10",
@@ -41,13 +41,15 @@ LINES = {
 }  # whose looks they take
 
 
-def draw(table: pd.DataFrame, parts: pd.DataFrame, published: pd.DataFrame) -> Figure:
-    """Draw both dials beside each other, structured taken apart, and the published changes.
+def draw(
+    table: pd.DataFrame, parts: pd.DataFrame, published: pd.DataFrame, comparisons: pd.DataFrame
+) -> Figure:
+    """Draw both hyperparameters, structured taken apart, and the published changes.
 
     Parameters
     ----------
-    table : DataFrame
-        Long, from :func:`analysis.accuracy.ablation.statistics`.
+    table, comparisons : DataFrame
+        From :func:`analysis.accuracy.ablation.statistics`.
     parts : DataFrame
         From :func:`analysis.accuracy.ablation.factorial`.
     published : DataFrame
@@ -57,54 +59,54 @@ def draw(table: pd.DataFrame, parts: pd.DataFrame, published: pd.DataFrame) -> F
     figure = style.new_figure(style.PAGE, 3.7)
     grid = figure.add_gridspec(2, 3, width_ratios=[1, 1, 1.12])
     panels = np.array([[figure.add_subplot(grid[i, j]) for j in range(3)] for i in range(2)])
-    for j, dial in enumerate(DIALS):
-        chosen = along(table, dial)
-        _error(panels[0, j], chosen, dial)
-        _spread(panels[1, j], table, chosen, dial)
-        panels[1, j].set_xlabel(f"weight of the {DIALS[dial]} term")
+    for j, varied in enumerate(HYPERPARAMETERS):
+        chosen = along(table, varied)
+        _error(panels[0, j], chosen, varied)
+        _spread(panels[1, j], table, chosen, varied)
+        panels[1, j].set_xlabel(f"weight of the {HYPERPARAMETERS[varied]} term")
         for row in panels:
             share_scale(row, j)
     _reach(panels, table)
     panels[0, 0].set_ylabel("MAE (µm)")
     panels[1, 0].set_ylabel("SD of predictions (µm)")
     _parts(panels[0, 2], parts)
-    _changes(panels[1, 2], along(table, "lambda_pearson"), published)
+    _changes(panels[1, 2], along(table, "lambda_pearson"), comparisons, published)
     for axes, letter, title in zip(panels.flat, "abcdef", TITLES, strict=True):
         style.panel_letter(axes, letter, title)
     return figure
 
 
-def along(table: pd.DataFrame, dial: str) -> pd.DataFrame:
-    """Return the cells in which only this dial is turned, sorted by it; 0 included."""
-    others = [name for name in DIALS if name != dial]
-    chosen = table[table[dial].notna() & (table[others] == 0).all(axis=1)]
-    return chosen.sort_values(dial)
+def along(table: pd.DataFrame, varied: str) -> pd.DataFrame:
+    """Return the cells in which only this hyperparameter is varied, sorted by it; 0 included."""
+    others = [name for name in HYPERPARAMETERS if name != varied]
+    chosen = table[table[varied].notna() & (table[others] == 0).all(axis=1)]
+    return chosen.sort_values(varied)
 
 
-def _points(axes: Axes, rows: pd.DataFrame, dial: str, hollow: bool = False) -> None:
-    look, x = style.look(LINES[dial]), np.arange(len(rows))
+def _points(axes: Axes, rows: pd.DataFrame, varied: str, hollow: bool = False) -> None:
+    look, x = style.look(LINES[varied]), np.arange(len(rows))
     fill = "white" if hollow else look.colour
     axes.vlines(x, rows["low"], rows["high"], color=look.colour, lw=1.1)
     axes.plot(x, rows["estimate"], color=look.colour, lw=0.9, ls=":" if hollow else look.line,
               marker=look.marker, mfc=fill, mec=look.colour if hollow else "white",
               mew=0.8 if hollow else 0.4)  # fmt: skip
-    axes.set_xticks(x, [f"{weight:g}" for weight in rows[dial]])
+    axes.set_xticks(x, [f"{weight:g}" for weight in rows[varied]])
     axes.set_xlim(-0.4, max(len(rows) - 0.6, 0.4))
 
 
-def _error(axes: Axes, chosen: pd.DataFrame, dial: str) -> None:
-    _points(axes, chosen[chosen["metric"] == "mae"], dial)
+def _error(axes: Axes, chosen: pd.DataFrame, varied: str) -> None:
+    _points(axes, chosen[chosen["metric"] == "mae"], varied)
     axes.tick_params(labelbottom=False)
     axes.yaxis.set_major_locator(style.ticks(5))
 
 
-def _spread(axes: Axes, table: pd.DataFrame, chosen: pd.DataFrame, dial: str) -> None:
-    _points(axes, chosen[chosen["metric"] == "sigma_flat"], dial, hollow=True)
-    _points(axes, chosen[chosen["metric"] == "sigma_between"], dial)
+def _spread(axes: Axes, table: pd.DataFrame, chosen: pd.DataFrame, varied: str) -> None:
+    _points(axes, chosen[chosen["metric"] == "sigma_flat"], varied, hollow=True)
+    _points(axes, chosen[chosen["metric"] == "sigma_between"], varied)
     labels = table[table["metric"] == "sigma_between_target"]["estimate"]
     axes.axhline(labels.iloc[0], color=style.GREY, lw=0.8, zorder=0)
     axes.set_ylim(0, None)
-    if dial == "lambda_pearson":
+    if varied == "lambda_pearson":
         last = {m: chosen.loc[chosen["metric"] == m, "estimate"].iloc[-1]
                 for m in ("sigma_flat", "sigma_between")}  # fmt: skip
         place = (len(chosen[chosen["metric"] == "mae"]) - 1) / 2
@@ -158,7 +160,9 @@ def _parts(axes: Axes, parts: pd.DataFrame) -> None:
     axes.set_xlabel("change of MAE (µm)")
 
 
-def _changes(axes: Axes, chosen: pd.DataFrame, published: pd.DataFrame) -> None:
+def _changes(
+    axes: Axes, chosen: pd.DataFrame, comparisons: pd.DataFrame, published: pd.DataFrame
+) -> None:
     look = style.look("structured")
     wide = chosen.pivot_table("estimate", "lambda_pearson", "metric")
     mine = {name: 100 * (wide[name] / wide[name].iloc[0] - 1) for name in ("mae", "sigma_flat")}
@@ -176,6 +180,11 @@ def _changes(axes: Axes, chosen: pd.DataFrame, published: pd.DataFrame) -> None:
             x = [place[weight] for weight in values.index]
             axes.plot(x, values, marker=marker, lw=0.9, ms=3.8, mew=0.7, **style_of)
             ends.append((text, values.iloc[-1], style_of["color"]))
+        pairs = along(comparisons[comparisons["against"] == "aggressive"], "lambda_pearson")
+        pairs = pairs[pairs["metric"] == name]
+        limits = (100 * pairs[end] / wide[name].iloc[0] for end in ("low", "high"))
+        x = [place[weight] for weight in pairs["lambda_pearson"]]
+        axes.vlines(x, *limits, color=look.colour, lw=0.9)
     axes.set_xticks(range(len(weights)), [f"{weight:g}" for weight in weights])
     axes.set_xlim(-0.3, len(weights) - 0.7)
     name_ends(axes, ends, x=1.02, fontsize=6.2, fontweight="normal")

@@ -17,9 +17,10 @@ from analysis.presentation import style
 CAPTION = (
     "The phantom. (a) The same simulated eyes as scanning laser ophthalmoscopy (SLO) and colour "
     "fundus photographs (CFP), right-eye orientation, with the 3.46 mm scan circle (T temporal, S "
-    "superior, N nasal, I inferior). (b) Means and SDs of RNFL thickness and (c) correlations "
-    "between quadrants and between fellow eyes: deviation of the phantom from real eyes. Bands: "
-    "tolerance; open markers: outside it. Numbers: real eyes → phantom."
+    "superior, N nasal, I inferior): the first eye of each severity. (b) Means and SDs of RNFL "
+    "thickness and (c) correlations between quadrants and between fellow eyes: deviation of the "
+    "phantom from the real eyes that it was calibrated to. Grey bars: tolerance; open markers: "
+    "outside it. Numbers: real eyes → phantom."
 )
 
 
@@ -29,7 +30,7 @@ def draw(samples: Mapping[str, np.ndarray], calibration: pd.DataFrame) -> Figure
     Parameters
     ----------
     samples : mapping
-        ``slo`` (k, H, W) and ``cfp`` (k, H, W, 3), uint8.
+        ``slo`` (k, H, W) and ``cfp`` (k, H, W, 3), uint8; ``severity`` (k,), text.
     calibration : DataFrame
         quantity, source, reference, phantom, tolerance, kind ('relative' or 'absolute'), within.
     """
@@ -46,6 +47,8 @@ def draw(samples: Mapping[str, np.ndarray], calibration: pd.DataFrame) -> Figure
             show_eye(axes, samples[name][i], letters=i == 0)
             if i == 0:
                 axes.set_ylabel(name.upper(), fontweight="bold")
+            if j == 1 and "severity" in samples:
+                axes.set_xlabel(str(samples["severity"][i]))
             if i == j == 0:
                 style.panel_letter(axes, "a", "Simulated eyes")
     panels = side_by_side(figure, outer[1], len(kinds))
@@ -54,7 +57,8 @@ def draw(samples: Mapping[str, np.ndarray], calibration: pd.DataFrame) -> Figure
         relative = kind == "relative"
         title = "Means and SDs (µm)" if relative else "Correlations"
         style.panel_letter(axes, letter, title)
-        axes.set_xlabel("phantom − real" + (", % of real" if relative else ""))
+        unit = ", % of real" if relative else ""
+        axes.set_xlabel(f"phantom − real{unit}\ngrey: tolerance; open: outside it")
     return figure
 
 

@@ -18,7 +18,8 @@ CAPTION = (
     "image in right-eye orientation with the 3.46 mm scan circle (T temporal, S superior, N nasal, "
     "I inferior). Middle: thickness along the circle, predicted and measured (OCT label), with the "
     "noise-free truth where it is known. Right: error of the quadrant means, predicted minus "
-    "label. MAE: mean absolute error over the 360 angles."
+    "label. MAE: mean absolute error over the 360 angles. Shown is the first test eye of each of "
+    "three stages, whatever its error."
 )
 
 

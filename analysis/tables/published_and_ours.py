@@ -21,7 +21,7 @@ from analysis.resampling.conditions import NO_BACKBONE
 from analysis.tables.cells import Cell
 
 EDITIONS = {"submission": "submission", "august": "August"}
-COUNTERPARTS = {  # obtained with -> published with: the same backbone, or the same pretraining
+COUNTERPARTS = {  # obtained with -> published with: the same backbone, or a like pretraining task
     "imagenet_vitb16": "ImageNet ViT-B/16",
     "phantom_cls": "ImageNet ViT-B/16",
     "phantom_depth": "DepthAnything V2-S",
@@ -44,8 +44,9 @@ _CHANGES = (
     "cells and have no interval. —: not published, or not obtained."
 )
 _KIND = (
-    "Phantom backbones stand beside the published one with the same kind of pretraining "
-    "(classification, depth, masked autoencoding), not the same size or images."
+    "Phantom backbones stand beside the published one whose pretraining had a like task (classes, "
+    "depth, masked patches). Size and images differ: the phantom ones met the renderer and both "
+    "cameras of the test eyes, and near-labels (severity; heights made from the cup)."
 )
 # Of one side: by backbone and what is varied (a protocol, a share, a weight), values by metric ...
 Values = dict[tuple[str | None, Hashable], dict[str, float]]

@@ -98,20 +98,22 @@ def write_tables(root, n=20):
     """Write the tables of the figures 03, 04 and 05 below a results folder."""
     predictions, samples, runs = freezing(backbones=("phantom_mae", "phantom_cls"), **FEW)
     points, few = slopes.run_points(predictions, runs), Resampling(n, n)
-    table, _ = ablation.statistics(predictions, samples, runs, ["percent_frozen"], few)
+    table, pairs = ablation.statistics(predictions, samples, runs, ["percent_frozen"], few)
     tables = {
         "03_freezing/runs.csv": slopes.influence(points),
         "03_freezing/curves.csv": slopes.curves(points, n_boot=n),
         "03_freezing/table3a.csv": table,
+        "03_freezing/comparisons.csv": pairs,
         "03_freezing/regressions.csv": slopes.regressions(points, predictions, few),
         "03_freezing/published.csv": published_ablations.freezing_points(),
     }
     predictions, samples, runs = losses(**FEW)
     names = ["lambda_pearson", "lambda_gradient"]
-    table, _ = ablation.statistics(predictions, samples, runs, names, few)
+    table, pairs = ablation.statistics(predictions, samples, runs, names, few)
     predictions, _, runs = crossed(**FEW)
     tables |= {
         "04_loss_complexity/table3b.csv": table,
+        "04_loss_complexity/comparisons.csv": pairs,
         "04_loss_complexity/factorial.csv": ablation.factorial(predictions, runs, FOUR, few),
         "04_loss_complexity/published.csv": published_ablations.loss_points(),
     }

@@ -3,7 +3,7 @@
 Every eye is rendered by two cameras, so ``phantom-slo-2400`` and ``phantom-cfp-2400`` hold the
 same 2,400 eyes. ``phantom-slo-2400-s1`` is another population (seed 1). Eyes and their profiles
 come from `phantom.eyes`, images from `phantom.render`; the label of an eye is its true profile
-with the noise of one simulated OCT scan, so the error of a perfect model, the *oracle floor*, is
+with the noise of one simulated OCT scan, so the error of the truth itself, the *oracle floor*, is
 known. Every result from here must say "phantom". All of it is **ours**.
 """
 
