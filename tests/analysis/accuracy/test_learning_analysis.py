@@ -247,7 +247,7 @@ def test_apparent_and_nested_stand_side_by_side(mixed):
     assert wide.loc["apparent", "Mean (µm)"] == wide.loc["nested", "Mean (µm)"]  # chosen throughout
     both, often = conclusions.selection(quadrants, paired, chosen)
     assert "One of 8 methods" in both and both.count("12.1 µm") == 2 and "lower, −" in both
-    assert f"within 10 folds: {METHODS[-1]} in 10. Fine-tuned networks are no" in often
+    assert f"within 30 folds: {METHODS[-1]} in 30. Fine-tuned networks are no" in often
     row = paired[paired["method"] == SELECTED].iloc[0]
     assert row["p"] == row["p_holm"]
 
