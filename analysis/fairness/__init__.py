@@ -309,11 +309,12 @@ def alarms(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        backbone, protocol, attribute, gap, null_gap (µm), p, p_holm (over the attributes of the
-        model), alarm (p_holm below 0.05) and p_study (Holm over all models and attributes). The
-        template and the oracle floor are baselines, not models: they have no rows.
+        backbone, protocol, attribute, gap, null_gap, detectable (µm), p, p_holm (over the
+        attributes of the model), alarm (p_holm below 0.05) and p_study (Holm over all models and
+        attributes). The template and the oracle floor are baselines, not models: they have no
+        rows.
     """
-    metric = ["gap", "null_gap", "gap_p", "gap_p_holm"]
+    metric = ["gap", "null_gap", "gap_detectable", "gap_p", "gap_p_holm"]
     rows = table[table["metric"].isin(metric) & (table["attribute"] != "mean")]
     rows = rows[~rows[[*BY]].isin([*BASELINES.values()]).any(axis=1)]
     keys = [*BY, "attribute"]
@@ -321,5 +322,7 @@ def alarms(table: pd.DataFrame) -> pd.DataFrame:
     for name in metric:
         one = rows[rows["metric"] == name][[*keys, "estimate"]].rename(columns={"estimate": name})
         wide = wide.merge(one, on=keys, how="left", validate="one_to_one")
-    wide = wide.rename(columns={"gap_p": "p", "gap_p_holm": "p_holm"})
+    wide = wide.rename(
+        columns={"gap_p": "p", "gap_p_holm": "p_holm", "gap_detectable": "detectable"}
+    )
     return wide.assign(alarm=wide["p_holm"] < ALPHA, p_study=holm(wide["p"]))

@@ -51,7 +51,7 @@ class GapTest:
         attributes' maxima) is not in the family.
     detectable : dict of float, µm
         The gap that raises an alarm in 80 % of test sets like this one, between the two groups of
-        the attribute that are hardest to tell apart.
+        the attribute that are hardest to tell apart; NaN for 'mean'.
     why : dict of str
         Why there is no p and no null; '' where there is one.
     permuted : ndarray (k, n_perm, G), µm
@@ -110,7 +110,7 @@ def permutation_test(errors: np.ndarray, tally: Tally, resampling: Resampling) -
         null,
         p,
         dict(zip(p, [*holm(family), np.nan], strict=True)),
-        with_mean(detectable),
+        {**detectable, "mean": np.nan},
         why,
         permuted,
     )

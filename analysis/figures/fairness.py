@@ -27,8 +27,9 @@ CAPTION = (
     "another and for disease: as planted in eyes without disease, in the labels, and as the same "
     "backbone predicts them in the test eyes. A prediction nearer to 0 than the labels draws "
     "groups towards the average eye. (c) Gap between the worst and the best group (symbols; a "
-    "ring marks an alarm, Holm-corrected p below 0.05) beside the gaps that chance makes when "
-    "patients exchange their labels (bar: central 95 %, tick: mean). Points: means over seeds; "
+    "ring marks an alarm, Holm-corrected p of differences over their standard errors below 0.05) "
+    "beside the gaps that chance makes when patients exchange their labels (bar: central 95 %, "
+    "tick: mean; none where nothing can be exchanged). Points: means over seeds; "
     "lines: 95 % intervals, patients resampled, and seeds where there are several."
 )
 ATTRIBUTES = ("age", "sex", "race")
@@ -156,16 +157,17 @@ def _gaps(axes: Axes, rows: pd.DataFrame, layout: Layout) -> None:
         null, gap = (whole.loc[(backbone, protocol, name)] for name in ("null_gap", "gap"))
         if not np.isfinite(gap["estimate"]):
             continue
-        width = null["high"] - null["low"]
-        axes.add_patch(Rectangle((null["low"], y - 0.3), width, 0.6, fc=style.PALE, ec="none"))
-        axes.plot([null["estimate"]] * 2, [y - 0.3, y + 0.3], color=style.GREY, lw=0.9)
+        if np.isfinite(null["estimate"]):
+            width = null["high"] - null["low"]
+            axes.add_patch(Rectangle((null["low"], y - 0.3), width, 0.6, fc=style.PALE, ec="none"))
+            axes.plot([null["estimate"]] * 2, [y - 0.3, y + 0.3], color=style.GREY, lw=0.9)
         look = style.look(protocol, protocols)
         place = gap["estimate"], y
         symbol(axes, *place, look, ms=4.2, zorder=4)
         key = backbone, protocol, "gap_p_holm"
         if key in whole.index and whole.loc[key, "estimate"] < 0.05:
             axes.plot(*place, "o", ms=8, mfc="none", mec=style.INK, mew=0.9, zorder=5)
-        most = max(most, gap["estimate"], null["high"])
+        most = np.nanmax([most, gap["estimate"], null["high"]])
     if not most:
         axes.annotate("groups too small", (0.05, 0.5), xycoords="axes fraction", va="center",
                       fontsize=6, color=style.GREY)  # fmt: skip

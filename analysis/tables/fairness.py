@@ -37,8 +37,9 @@ def fairness_wide(table: pd.DataFrame) -> pd.DataFrame:
         "Gaps in MAE between groups of patients, by backbone and protocol. Gap: largest minus "
         "smallest group MAE, groups of at least 10 eyes; mean: average over age, sex and race. "
         "Null: the gap expected when patients exchange their labels (with patients who have as "
-        "many eyes). p: share of such gaps at least as large, Holm-corrected over the three "
-        "attributes; that of the mean stands alone. An alarm is a corrected p below 0.05. Square "
+        "many eyes). p: share of such exchanges in which the largest difference over its standard "
+        "error is at least as large, Holm-corrected over the attributes; that of the mean stands "
+        "alone; a dash where nothing can be exchanged. Alarm: a corrected p below 0.05. Square "
         f"brackets: simultaneous {_RESAMPLED}",
     )
 

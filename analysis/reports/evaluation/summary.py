@@ -89,15 +89,17 @@ def _rows(table: pd.DataFrame, run) -> pd.DataFrame:
 
 
 def _gaps(study: Study, table: pd.DataFrame) -> list[str]:
-    """Return a line per model and attribute: gap with interval, null gap and p."""
+    """Return a line per model and attribute: gap with interval, null gap, p, detectable gap."""
     lines = []
     for run in study.runs.itertuples():
         rows = _rows(table, run)
         for name in (*study.attributes, "mean"):
-            gap, null, p = (lookup(rows, m, name, "max-min") for m in ("gap", "null_gap", "gap_p"))
+            shown = ("gap", "null_gap", "gap_p", "gap_detectable")
+            gap, null, p, least = (lookup(rows, m, name, "max-min") for m in shown)
+            alarm = f", alarm likely from {number(least['estimate'])} µm" * (name != "mean")
             lines.append(
                 f"  {run.protocol:<15} {name:<5} {with_interval(gap)} µm, null "
-                f"{number(null['estimate'])} µm, p {number(p['estimate'], 3)}"
+                f"{number(null['estimate'])} µm, p {number(p['estimate'], 3)}{alarm}"
             )
     return lines
 

@@ -286,6 +286,15 @@ def test_wide_tables_and_sentences_follow_the_alarm():
     assert list(tables.equity_wide(table).columns)[2:] == [
         "Age (µm)", "Age: null", "Sex (µm)", "Sex: null", "Race (µm)", "Race: null",
     ]  # fmt: skip
+    none = conclusions.gaps_and_chance(planted(0.0))
+    assert any("not shown, which is not none" in one and "µm by race" in one for one in none)
+
+    def both_sexes(samples):  # a man's and a woman's eye in each patient
+        two = samples[samples.groupby("patient_id")["eye_id"].transform("size") == 2]
+        return two.assign(sex=np.where(two["eye_id"].str.endswith("OD"), "F", "M"))
+
+    said = conclusions.gaps_and_chance(planted(15.0, change=both_sexes))
+    assert "Gap by sex: no p and no null" in said[0] and "1 of 1 models" in said[1]
     tiny = planted(15.0, n_patients=5)
     assert "No gap can be tested" in conclusions.gaps_and_chance(tiny)[0]
     assert "too small" in conclusions.published_gaps(tiny, printed, True)
