@@ -15,11 +15,16 @@ def convert(
     file: Annotated[Path, typer.Argument(help="checkpoint as published")],
     backbone: Annotated[str, typer.Option(help="the backbone it belongs to, see rnfl backbones")],
     output: Annotated[Path | None, typer.Option(help="safetensors file to write")] = None,
+    under: Annotated[str | None, typer.Option(help="key of the weights, if another")] = None,
+    prefix: Annotated[str | None, typer.Option(help="what their names begin with")] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="beginning of names to leave out")] = None,
 ) -> None:
     """Convert a published checkpoint to safetensors, and say what became of its keys."""
     from rnfl.models.checkpoints import loading
 
-    written, report = loading.convert(file, backbone, output)
+    told = (under, prefix, drop) != (None, None, None)
+    place = (under or "", prefix or "", drop or ()) if told else None
+    written, report = loading.convert(file, backbone, output, place)
     typer.echo(f"{report.text}\n{written}")
 
 

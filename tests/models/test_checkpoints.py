@@ -3,6 +3,7 @@
 import argparse
 import decimal
 import os
+import shlex
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -18,6 +19,7 @@ from safetensors.torch import save_file
 from timm.models.vision_transformer import checkpoint_filter_fn
 from typer.testing import CliRunner
 
+from rnfl import cli
 from rnfl.models import backbone as backbones
 from rnfl.models import encoder as encoders
 from rnfl.models import registry
@@ -251,9 +253,94 @@ def test_missing_and_renamed_keys_are_named(tmp_path):
     assert "missing 12: blocks.23.norm1.weight" in message and "incomplete" in message
     torch.save({"model": {f"module.{key}": value for key, value in weights.items()}}, path)
     message = refusal(path, MAE)
-    assert "unexpected 294: module.cls_token" in message and "renamed" in message
+    assert "unexpected 294: module.cls_token" in message
+    assert "under 'model', keys 'module.'*, are all 294 tensors of retfound_mae_meh" in message
+    assert "--under model --prefix module.\n" in message + "\n"
     torch.save(weights, path)
-    assert "has no table of weights 'model'" in refusal(path, MAE)
+    message = refusal(path, MAE)
+    assert "has no table of weights 'model'" in message
+    assert "at the top, are all 294 tensors" in message and "--under '' --prefix ''" in message
+    torch.save({"model": weights | {"head.weight": torch.zeros(5, 3)}}, path)
+    message = refusal(path, MAE)
+    assert "all 294 tensors of retfound_mae_meh; over are head.*" in message
+    assert "retfound_mae_naturecfp" in message and "--drop head." in message
+    pooled = {key: value for key, value in weights.items() if not key.startswith("norm.")}
+    torch.save({"model": pooled | {"fc_norm.weight": weights["norm.weight"]}}, path)
+    message = refusal(path, MAE)
+    assert "292 of 294" in message and "fine-tuned with average pooling" in message
+    assert "rnfl convert" not in message
+    other = {f"encoder.{matching.FOREIGN}": torch.zeros(3)}
+    torch.save(other, path)
+    assert "names of the transformers library" in refusal(path, MAE)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "place"),
+    [
+        (lambda w: {"state_dict": {f"model.pretrained.{k}": v for k, v in w.items()}},
+         ("state_dict", "model.pretrained.", [])),
+        (lambda w: {"model": {f"_orig_mod.{k}": v for k, v in w.items()}, "epoch": 3},
+         ("model", "_orig_mod.", [])),
+        (lambda w: {"student": {f"backbone.{k}": v for k, v in w.items()},
+                    "teacher": {f"backbone.{k}": v for k, v in w.items()}
+                    | {"dino_head.mlp.0.weight": torch.zeros(2, 2)}},
+         ("teacher", "backbone.", ["dino_head."])),
+        (lambda w: {"state": {"ema": {f"module.net.{k}": v for k, v in w.items()}}},
+         ("state/ema", "module.net.", [])),
+        (lambda w: {f"encoder.{k}": v for k, v in w.items()} | {"fc.weight": torch.zeros(2)},
+         ("", "encoder.", ["fc."])),
+    ],
+)  # fmt: skip
+def test_a_wrapped_file_is_recognised_and_read_as_the_message_says(wrap, place, folder, tmp_path):
+    weights = hollow_weights(DEPTH)
+    torch.save(wrap(weights), path := tmp_path / "my weights.pth")
+    message = refusal(path, DEPTH)
+    assert f"all {len(weights)} tensors of {DEPTH}" in message
+    words = shlex.split(message.splitlines()[-1])
+    told = [
+        "--under",
+        place[0],
+        "--prefix",
+        place[1],
+        *(w for d in place[2] for w in ("--drop", d)),
+    ]
+    assert words == ["rnfl", "convert", str(path), "--backbone", DEPTH, *told]
+    done = CliRunner().invoke(cli.app, words[1:], catch_exceptions=False)
+    assert f"loaded: {len(weights)} tensors" in done.stdout
+    held = backbones.build(DEPTH).encoder.state_dict()
+    assert all(torch.equal(held[key], weights[key]) for key in weights)
+
+
+def test_a_wrapped_file_with_a_tensor_too_few_is_refused_where_it_was_told_to_be(tmp_path):
+    weights = hollow_weights(DEPTH)
+    weights.pop("norm.bias")
+    torch.save({"net": weights}, path := tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"missing 1: norm\.bias(.|\n)*173 of 174 tensors"):
+        loading.convert(path, DEPTH, None, ("net", "", ()))
+
+
+@pytest.mark.parametrize("size", [224, 518])
+@pytest.mark.parametrize("name", ["dinov2_vits14_reg4", "dinov2_vitg14_reg4"])
+def test_dinov2s_own_file_with_registers_gives_timms_features(name, size, folder, monkeypatch):
+    shallow(monkeypatch, name)
+    spec = BACKBONES[name]
+    model = published.reference(spec.timm_name, size, depth=1)
+    at_518 = published.reference(spec.timm_name, 518, depth=1).state_dict()
+    own = {key.replace("reg_token", "register_tokens"): value for key, value in at_518.items()}
+    for old, new in (("fc1", "w12"), ("fc2", "w3")) if "vitg" in name else ():
+        own = {key.replace(f"mlp.{old}", f"mlp.{new}"): value for key, value in own.items()}
+    places = torch.randn(1, 1370, own["cls_token"].shape[-1])
+    own |= {"pos_embed": places, "mask_token": torch.zeros(1, places.shape[-1])}
+    torch.save(own, path := folder / "dinov2_reg4_pretrain.pth")
+    model.load_state_dict(checkpoint_filter_fn(dict(own), model))
+    loading.convert(path, name)
+    backbone = backbones.build(f"{name}@{size}")
+    assert same(backbone, model, size)
+    encoder = backbones.create(backbone.spec)
+    report = loading.load_into(encoder, backbone.spec, path)
+    assert "register_tokens → reg_token" in report.text and report.dropped == {"mask_token": 1}
+    held = backbone.encoder.state_dict()
+    assert all(torch.equal(value, held[key]) for key, value in encoder.state_dict().items())
 
 
 def test_a_position_embedding_of_no_square_grid_is_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from rnfl.models import encoder as encoders
 from rnfl.models.checkpoints import files, matching, reading
-from rnfl.models.checkpoints.matching import POSITION, Plan, plan, prefix_tokens
+from rnfl.models.checkpoints.matching import POSITION, plan, prefix_tokens
 from rnfl.models.checkpoints.reading import Contents
 from rnfl.models.encoder import Shape
 from rnfl.models.registry import BACKBONES, HUB_FILE, PLAIN, BackboneSpec, Layout
@@ -40,6 +41,8 @@ class LoadReport:
         What became of the position embedding.
     cast : dict
         Number of tensors cast to float32, by their type in the file.
+    renamed : str
+        Names and tokens of another code that were made timm's.
     origin : str
         For a converted file: the published file it was made from, with its SHA-256.
     """
@@ -52,6 +55,7 @@ class LoadReport:
     beside: tuple[str, ...] = ()
     position: str = "none in this model"
     cast: dict[str, int] = field(default_factory=dict)
+    renamed: str = ""
     origin: str = ""
 
     @property
@@ -65,6 +69,8 @@ class LoadReport:
             f"  position embedding: {self.position}",
             f"  cast to float32: {_counts(self.cast) or 'nothing'}",
         ]
+        if self.renamed:
+            lines.append(f"  renamed: {self.renamed}")
         if self.beside:
             lines.append(f"  not used: {', '.join(self.beside)}")
         return "\n".join(lines)
@@ -95,7 +101,12 @@ def load_into(encoder: nn.Module, spec: BackboneSpec, path: str | Path) -> LoadR
     return weights.report
 
 
-def read_weights(spec: BackboneSpec, path: str | Path, expected: dict[str, Shape]) -> Weights:
+def read_weights(
+    spec: BackboneSpec,
+    path: str | Path,
+    expected: dict[str, Shape],
+    place: tuple[str, str, Sequence[str]] | None = None,
+) -> Weights:
     """Read a backbone's file and hold it against the names and shapes of its model.
 
     Parameters
@@ -104,6 +115,8 @@ def read_weights(spec: BackboneSpec, path: str | Path, expected: dict[str, Shape
     path : path
         A published file, or one that ``rnfl convert`` wrote.
     expected : dict of key to shape
+    place : (key, prefix, what to drop), optional
+        Where the file has the weights, if not where its publisher put them.
 
     Returns
     -------
@@ -117,9 +130,12 @@ def read_weights(spec: BackboneSpec, path: str | Path, expected: dict[str, Shape
     """
     contents = reading.read(path)
     layout = _layout(contents, spec)
+    if place is not None:
+        layout = matching.moved(layout, *place)
     found = contents.under(layout.top)
     if found is None:
-        _refuse(contents, spec, f"it has no table of weights {layout.top!r}", None)
+        what = f"it has no table of weights {repr(layout.top) if layout.top else 'at the top'}"
+        _refuse(contents, spec, layout, what, expected)
     made = plan({key: tuple(value.shape) for key, value in found.items()}, layout, expected)
     if not made.fits:
         complaints = []
@@ -130,7 +146,7 @@ def read_weights(spec: BackboneSpec, path: str | Path, expected: dict[str, Shape
         if made.misshapen:
             shapes = [f"{k} is {a}, not {b}" for k, (a, b) in made.misshapen.items()]
             complaints.append(f"shapes {matching.quote(shapes)}")
-        _refuse(contents, spec, "; ".join(complaints), made)
+        _refuse(contents, spec, layout, "; ".join(complaints), expected)
     tensors = {target: found[key].detach() for key, target in made.renamed.items()}
     _check_numbers(contents.path, tensors)
     cast = {}
@@ -150,13 +166,17 @@ def read_weights(spec: BackboneSpec, path: str | Path, expected: dict[str, Shape
             beside=contents.beside,
             position=_position(made.grids),
             cast=cast,
+            renamed=contents.renamed,
             origin=f"{origin}, sha256 {contents.metadata.get(DIGEST)}" if origin else "",
         ),
     )
 
 
 def convert(
-    path: str | Path, backbone: str, output: str | Path | None = None
+    path: str | Path,
+    backbone: str,
+    output: str | Path | None = None,
+    place: tuple[str, str, Sequence[str]] | None = None,
 ) -> tuple[Path, LoadReport]:
     """Write a published checkpoint as a safetensors file that loads without its extras.
 
@@ -170,6 +190,8 @@ def convert(
         Registered name of the backbone that the file belongs to.
     output : path, optional
         Default: ``<backbone>.safetensors`` in the folder of checkpoints, where it is found.
+    place : (key, prefix, what to drop), optional
+        As in :func:`read_weights`, for files that others wrapped.
 
     Returns
     -------
@@ -187,7 +209,7 @@ def convert(
     path, output = Path(path), Path(output) if output else files.converted_file(spec)
     if output.suffix != ".safetensors":
         raise ValueError(f"output {output}: expected a name that ends in .safetensors")
-    weights = read_weights(spec, path, encoders.shapes(spec))
+    weights = read_weights(spec, path, encoders.shapes(spec), place)
     kept = replace(weights.report, cast={}, position=weights.report.position.split(" → ")[0])
     metadata = {
         "format": "pt",
@@ -219,14 +241,15 @@ def _layout(contents: Contents, spec: BackboneSpec) -> Layout:
     return PLAIN if written_for or spec.source is None else spec.source.layout
 
 
-def _refuse(contents: Contents, spec: BackboneSpec, complaint: str, made: Plan | None) -> NoReturn:
-    layout = spec.source.layout if spec.source else PLAIN
+def _refuse(
+    contents: Contents, spec: BackboneSpec, layout: Layout, complaint: str, expected: dict
+) -> NoReturn:
     raise ValueError(
         f"{contents.path} does not hold the weights of backbone {spec.name!r} "
         f"({layout.name}: {matching.expectation(layout)}).\n"
         f"  {complaint}\n"
         f"  the file holds {matching.describe(contents)}\n"
-        f"  likely cause: {matching.likely_cause(contents, spec, made)}"
+        f"  likely cause: {matching.likely_cause(contents, spec, expected)}"
     )
 
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from shlex import quote as quoted
+from types import MappingProxyType
 
 from rnfl.models import encoder
 from rnfl.models.checkpoints.reading import Contents
@@ -16,6 +18,8 @@ from rnfl.models.encoder import Shape
 from rnfl.models.registry import BACKBONES, BackboneSpec, Layout
 
 POSITION = "pos_embed"
+ANCHOR = "patch_embed.proj.weight"  # every vision transformer of timm has it
+FOREIGN = "patch_embeddings.projection.weight"  # of the transformers library
 FIRST = 4  # keys quoted in a message
 
 
@@ -115,20 +119,89 @@ def _grids(found: Shape, expected: Shape) -> tuple[int, int] | None:
     return side, math.isqrt(expected[1])
 
 
+@dataclass(frozen=True)
+class Reading:
+    """A file read as a backbone's: under which key and prefix, and what then becomes of its keys.
+
+    ``published`` says whether these are the place and the prefix of the backbone's own layout.
+    """
+
+    spec: BackboneSpec
+    top: str
+    prefix: str
+    plan: Plan
+    published: bool
+
+    @property
+    def lacking(self) -> int:
+        """Number of the model's tensors that are not there, or not in their shape."""
+        return len(self.plan.missing) + len(self.plan.misshapen)
+
+    @property
+    def over(self) -> list[str]:
+        """What else lies beside the model's tensors, each part of the file by its beginning."""
+        part = re.compile(rf"(?:{re.escape(self.prefix)})?[^.]*\.?")
+        return list(dict.fromkeys(part.match(key)[0] for key in self.plan.unexpected))
+
+    @property
+    def place(self) -> str:
+        """Where the tensors lie, in words."""
+        where = f"under {self.top!r}" if self.top else "at the top"
+        return where + (f", keys {self.prefix!r}*" if self.prefix else "")
+
+
+def moved(layout: Layout, top: str, prefix: str, drop: Sequence[str] = ()) -> Layout:
+    """Return a layout under another key and prefix; its own rules move along, others may join."""
+    rules = layout.drop if prefix.endswith(layout.prefix) else ()
+    outer = prefix.removesuffix(layout.prefix)
+    return Layout(layout.name, top or None, prefix, (*(outer + rule for rule in rules), *drop))
+
+
+def readings(
+    contents: Contents,
+    asked: BackboneSpec | None = None,
+    expected: Mapping[str, Shape] = MappingProxyType({}),
+) -> list[Reading]:
+    """Return how a file can be read as a published backbone's, what fits best first.
+
+    A wrapper is whatever stands before ``patch_embed.proj.weight``, so none has to be known by
+    name. A backbone of another size is not tried.
+
+    Parameters
+    ----------
+    contents : Contents
+    asked : BackboneSpec, optional
+        The backbone that was asked for, which comes first among equals, and
+    expected : mapping of key to shape
+        its tensors.
+    """
+    found = []
+    for top, weights in contents.groups.items():
+        table = _table(weights)
+        for prefix in (key.removesuffix(ANCHOR) for key in table if key.endswith(ANCHOR)):
+            numbers = sum(math.prod(s) for k, s in table.items() if k.startswith(prefix))
+            for spec in BACKBONES.values():
+                ours = asked is not None and spec.name == asked.base
+                # Only position embeddings may differ in size, and heads may be over.
+                if spec.source is None or not (ours or abs(numbers / spec.parameters - 1) < 0.3):
+                    continue
+                model = expected if ours else encoder.shapes(spec)
+                if ANCHOR not in model or table[prefix + ANCHOR] != model[ANCHOR]:
+                    continue
+                own = spec.source.layout
+                made = plan(table, moved(own, top, prefix), model)
+                place = "" if contents.path.suffix == ".safetensors" else own.top or ""
+                as_published = (top, prefix) == (place, own.prefix)
+                found.append(Reading(spec, top, prefix, made, as_published))
+    return sorted(found, key=lambda one: (
+        one.lacking, asked is None or one.spec.name != asked.base, not one.published,
+        "student" in one.top + one.prefix, len(one.over), len(one.plan.unexpected),
+    ))  # fmt: skip
+
+
 def backbones_of(contents: Contents) -> list[str]:
     """Return the published backbones that read a file without a key left over or missing."""
-    found = []
-    for spec in BACKBONES.values():
-        if spec.source is None:
-            continue
-        layout = spec.source.layout
-        table = _table(contents.under(layout.top) or {})
-        numbers = sum(math.prod(s) for key, s in table.items() if not layout.rule_that_drops(key))
-        # Only position embeddings may differ in size: at most a few per cent of a model.
-        if abs(numbers / spec.parameters - 1) < 0.1:
-            if plan(table, layout, encoder.shapes(spec)).fits:
-                found.append(spec.name)
-    return found
+    return [one.spec.name for one in readings(contents) if one.plan.fits and one.published]
 
 
 def describe(contents: Contents) -> str:
@@ -141,29 +214,72 @@ def describe(contents: Contents) -> str:
     return "; ".join(parts)
 
 
-def likely_cause(contents: Contents, spec: BackboneSpec, made: Plan | None) -> str:
-    """Return the likely reason why a file does not fit a backbone.
+def likely_cause(contents: Contents, spec: BackboneSpec, expected: Mapping[str, Shape]) -> str:
+    """Return why a file does not fit a backbone, and how to ask for what it holds.
 
     Parameters
     ----------
     contents : Contents
     spec : BackboneSpec
         The backbone that was asked for.
-    made : Plan or None
-        How the file's keys compare with it; None = the file lacks the layout's own table.
+    expected : mapping of key to shape
+        Its tensors.
     """
-    if names := backbones_of(contents):
-        family = BACKBONES[names[0]].source.layout.name
+    wanted = f"expected {_transformer(expected)[2:]}"
+    found = readings(contents, spec, expected)
+    if not found:
+        held = [_transformer(_table(weights)) for weights in contents.groups.values()]
+        if any("width" in text for text in held):
+            return f"a model of another size ({wanted})"
+        if any(FOREIGN in key for weights in contents.groups.values() for key in weights):
+            return "it has the names of the transformers library: take the publisher's own file"
+        return f"no vision transformer in timm's names ({wanted})"
+    best = found[0]
+    if best.lacking:
+        return _falls_short(best)
+    equal = [r for r in found if not r.lacking and (r.top, r.prefix) == (best.top, best.prefix)]
+    if best.spec.name != spec.base and best.published and best.plan.fits:
+        names = [one.spec.name for one in equal if one.published and one.plan.fits]
         reads = "backbone " + names[0] if len(names) == 1 else "backbones " + ", ".join(names)
+        family = best.spec.source.layout.name
         return f"wrong backbone for this file: it looks like a {family} file; {reads} can read it"
-    wanted = f"expected {_transformer(encoder.shapes(spec))[2:]}"
-    if made and made.missing and not made.unexpected and not made.misshapen:
-        return f"an incomplete file, or a smaller model ({wanted})"
-    if made and made.misshapen and not made.unexpected:
-        return f"a model of another size ({wanted})"
-    if made and made.missing and len(made.missing) == len(made.unexpected):
-        return "its keys are renamed: take the file as published, or rename them back"
-    return f"no registered backbone reads it ({wanted})"
+    others = [one.spec.name for one in equal[1:]]
+    over = f"; over are {', '.join(f'{part}*' for part in best.over)}" if best.over else ""
+    ask = ["rnfl convert", quoted(str(contents.path)), "--backbone", best.spec.name]
+    ask += ["--under", quoted(best.top), "--prefix", quoted(best.prefix)]
+    ask += [word for part in best.over for word in ("--drop", quoted(part))]
+    size = (
+        ""
+        if any(one.spec.name == spec.base for one in equal)
+        else f"a model of another size ({wanted}), "
+    )
+    return (
+        f"{size}another wrapper: {best.place}, are all {len(best.plan.renamed)} tensors of "
+        f"{best.spec.name}{over}"
+        + (f" (their shapes are those of {', '.join(others)} too)" if others else "")
+        + f". If these are its weights, ask for them with\n    {' '.join(ask)}"
+    )
+
+
+def _falls_short(best: Reading) -> str:
+    """Say what of a backbone of this size is not in a file."""
+    made, total = best.plan, len(best.plan.renamed) + len(best.plan.missing)
+    told = [f"{total - best.lacking} of {total} tensors of {best.spec.name} are {best.place}"]
+    if made.missing:
+        told.append(f"lacking are {quote(made.missing)}")
+    if made.misshapen:
+        told.append(f"of another shape are {quote(list(made.misshapen))}")
+    if made.unexpected:
+        told.append(f"over are {quote(made.unexpected)}")
+    text = "; ".join(told)
+    if "norm.weight" in made.missing and f"{best.prefix}fc_norm.weight" in made.unexpected:
+        return (
+            f"{text}: fine-tuned with average pooling, whose last norm (fc_norm) is another than "
+            "the encoder's: take the file from before that"
+        )
+    if made.missing and not made.unexpected and not made.misshapen:
+        return f"an incomplete file: {text}"
+    return f"other names or another architecture: {text}"
 
 
 def quote(keys: list[str]) -> str:

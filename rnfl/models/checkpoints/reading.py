@@ -6,8 +6,9 @@ import argparse
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from math import isqrt
 from pathlib import Path
 
 import torch
@@ -24,6 +25,8 @@ BEGINNINGS = {
 WRITTEN_BY_TORCH = (b"PK", b"\x80\x02")  # an archive; before torch 1.6 a pickle
 # How torch names what it refuses to build.
 FOREIGN = re.compile(r"(?:GLOBAL|class|function):? ([\w.]+\.\w+)")
+REGISTERS = "register_tokens"
+GATED = re.compile(r"(blocks\.\d+\.mlp\.)(w12|w3)\.")
 DAMAGED = "it is truncated or damaged: download it again and compare its size"
 
 
@@ -34,17 +37,21 @@ class Contents:
     Attributes
     ----------
     groups : dict
-        Tables of weights by the key they lie under; '' = the file itself.
+        Tables of weights by the key they lie under, of tables within tables as ``outer/inner``;
+        '' = the file itself.
     beside : tuple of str
         Whatever else the file holds; it is not used.
     metadata : dict
         Of a safetensors file.
+    renamed : str
+        What was made timm's of DINOv2's own names, in words.
     """
 
     path: Path
     groups: dict[str, dict[str, Tensor]]
     beside: tuple[str, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
+    renamed: str = ""
 
     def under(self, top: str | None) -> dict[str, Tensor] | None:
         """Return the weights under a key; safetensors files have no such keys, nor converted."""
@@ -72,7 +79,34 @@ def read(path: str | Path) -> Contents:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file: expected a checkpoint")
-    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    read = _read_safetensors if path.suffix == ".safetensors" else _read_torch
+    return _with_timms_names(read(path))
+
+
+def _with_timms_names(contents: Contents) -> Contents:
+    """Return DINOv2's own layout with registers, and of its gated layers, as timm has them.
+
+    DINOv2 gives the class token a position; timm, whose registers have none, adds it to the token
+    once and for all.
+    """
+    told, groups = set(), {}
+    for top, weights in contents.groups.items():
+        groups[top] = made = {GATED.sub(_gate, key): value for key, value in weights.items()}
+        told |= {"w12 and w3 → fc1 and fc2"} if made.keys() != weights.keys() else set()
+        for key in [key for key in made if key.endswith(REGISTERS)]:
+            token, position = (key.removesuffix(REGISTERS) + n for n in ("cls_token", "pos_embed"))
+            places = made[position].shape if position in made else ()
+            if token not in made or len(places) != 3 or isqrt(places[1] - 1) ** 2 != places[1] - 1:
+                continue
+            made[key.removesuffix(REGISTERS) + "reg_token"] = made.pop(key)
+            made[token] = made[token] + made[position][:, :1]
+            made[position] = made[position][:, 1:]
+            told.add("register_tokens → reg_token, the class token's position added to it")
+    return replace(contents, groups=groups, renamed="; ".join(sorted(told)))
+
+
+def _gate(found: re.Match) -> str:
+    return f"{found[1]}fc{'1' if found[2] == 'w12' else '2'}."
 
 
 def _read_safetensors(path: Path) -> Contents:
@@ -94,22 +128,21 @@ def _read_torch(path: Path) -> Contents:
         raise ValueError(f"{path} is no checkpoint to load: {_reason(path, error)}") from error
     if not isinstance(held, Mapping):
         raise ValueError(f"{path} holds a {type(held).__name__}: expected a table of weights")
-    groups = {str(key): dict(value) for key, value in held.items() if _is_table(value)}
-    flat = {key: value for key, value in held.items() if isinstance(value, Tensor)}
-    if flat:
-        groups[""] = flat
+    groups = dict(_tables(held))
     if not groups:
         raise ValueError(f"{path} holds no weights, only {sorted(map(str, held))[:8]}")
-    beside = tuple(str(key) for key in held if key not in groups and key not in flat)
-    return Contents(path, groups, beside)
+    used = {name.partition("/")[0] for name in groups} | set(groups.get("", ()))
+    return Contents(path, groups, tuple(str(key) for key in held if key not in used))
 
 
-def _is_table(value: object) -> bool:
-    return (
-        isinstance(value, Mapping)
-        and len(value) > 0
-        and all(isinstance(v, Tensor) for v in value.values())
-    )
+def _tables(held: Mapping, top: str = "") -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Yield every table of tensors in a file, those within others last, by the key it is under."""
+    named = {key: value for key, value in held.items() if isinstance(key, str)}
+    if tensors := {key: value for key, value in named.items() if isinstance(value, Tensor)}:
+        yield top, tensors
+    for key, value in named.items():
+        if isinstance(value, Mapping):
+            yield from _tables(value, f"{top}/{key}" if top else key)
 
 
 def _reason(path: Path, error: Exception) -> str:
