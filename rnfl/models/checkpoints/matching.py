@@ -254,7 +254,7 @@ def likely_cause(contents: Contents, spec: BackboneSpec, expected: Mapping[str, 
         else f"a model of another size ({wanted}), "
     )
     return (
-        f"{size}another wrapper: {best.place}, are all {len(best.plan.renamed)} tensors of "
+        f"{size}{kind}: {best.place}, are all {len(best.plan.renamed)} tensors of "
         f"{best.spec.name}{over}"
         + (f" (their shapes are those of {', '.join(others)} too)" if others else "")
         + f". If these are its weights, ask for them with\n    {' '.join(ask)}"
