@@ -137,7 +137,7 @@ def read_table(
 
     Columns may be separated by commas, semicolons, tabs or bars, in UTF-8 or UTF-16; where they
     are not separated by commas, numbers may have decimal commas. Columns without name or entry are
-    left out.
+    left out, and ``attrs["delimiter"]`` tells of a text file what separates the others.
 
     Parameters
     ----------
@@ -209,7 +209,9 @@ def read_table(
     if last.replace("", np.nan).notna().any() or not isinstance(frame.index, pd.RangeIndex):
         raise ValueError(f"{path}: rows have more values than the header has columns")
     frame = frame.drop(columns=unnamed)
-    return frame if form.delimiter == "," else frame.apply(_with_points)
+    frame = frame if form.delimiter == "," else frame.apply(_with_points)
+    frame.attrs["delimiter"] = form.delimiter
+    return frame
 
 
 def _under(name: str, names: Sequence[str], found: Sequence[str]) -> list[str]:

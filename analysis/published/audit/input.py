@@ -3,7 +3,9 @@
 Long: ``backbone, protocol, metric, value``, and if wanted ``edition, table, plus_minus``, as in
 ``data/published/*.csv``. Wide: ``backbone`` and ``protocol`` (or ``model``), if wanted ``edition``
 and ``table``, then one column per metric. An empty cell is a number that was not given. Decimals
-count as printed: 24.80 says more than 24.8.
+count as printed: 24.80 says more than 24.8. "19.04 ± 0.06", "19.04 +/- 0.06" and "19.04 (0.06)"
+are the same; a value in ``**bold**`` is said to be the best. Case, units and arrows of a header do
+not count.
 
 Metrics are in µm unless said otherwise:
 
@@ -24,6 +26,7 @@ Metrics are in µm unless said otherwise:
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +35,10 @@ import pandas as pd
 from analysis.published import decimals
 from analysis.published.audit.cells import KEYS, METRICS
 from analysis.published.audit.claims import COMPARISON, RANGE
-from rnfl.storage.tables import listed
+from rnfl.storage.tables import column_name, listed, read_table
 
 LONG = ["metric", "value"]
+SPELLINGS = {name.lower(): name for name in METRICS} | {"σ": "sigma", "σ_true": "sigma_true"}
 EMPTY = ("", "—", "-")
 MANY = 6
 
@@ -63,17 +67,19 @@ def read_results(path: str | Path) -> pd.DataFrame:
         line and column), or repeated cells.
     """
     path = Path(path)
-    try:
-        raw = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"{path} cannot be read as a CSV table: {error}") from error
-    raw = raw.rename(columns=str.strip).map(str.strip)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    raw = read_table(path, SPELLINGS, None, "Expected a CSV of results", needed=[*KEYS, "model"])
+    points = raw.attrs.get("delimiter") != ","
+    raw = raw.fillna("").map(str.strip)
     raw.insert(0, "line", np.arange(len(raw)) + 2)  # the header is line 1
     rows = _long(raw, path) if set(LONG) <= set(raw) else _wide(raw, path)
     rows = rows[~rows["value"].isin(EMPTY)]
     if rows.empty:
         raise ValueError(f"{path}: no numbers; expected rows below the header")
-    rows = _numbers(rows, path)
+    methods = {column_name(one): one for one in rows["protocol"]}
+    rows["metric"] = [_metric(name, methods) for name in rows["metric"]]
+    rows = _numbers(rows, path, points)
     return check_results(rows.drop(columns=["line", "column"]), str(path), rows["line"])
 
 
@@ -87,7 +93,8 @@ def _long(raw: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 def _wide(raw: pd.DataFrame, path: Path) -> pd.DataFrame:
     metrics = [name for name in raw if name not in (*KEYS, "model", "line")]
-    _refuse(path, "unknown columns", [n for n in metrics if not is_metric(n)], _known())
+    unknown = [name for name in metrics if not is_metric(_metric(name, {}))]
+    _refuse(path, "unknown columns", unknown, _known())
     if not metrics:
         raise ValueError(f"{path}: no column is a metric; expected some of {', '.join(_known())}")
     keys = _keys(raw, path)
@@ -111,9 +118,36 @@ def _keys(raw: pd.DataFrame, path: Path) -> pd.DataFrame:
     return pd.DataFrame({k: named.get(k, absent[k]) for k in KEYS}, index=raw.index)
 
 
-def _numbers(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Return the rows with values and ± as numbers, and the decimals that were printed."""
-    split = rows["value"].str.replace("−", "-").str.partition("±")
+def _metric(name: str, methods: Mapping[str, str]) -> str:
+    """Return a metric in our spelling; a method that it names in that of its row."""
+    plain = column_name(name)
+    base = re.sub(r"_(bold|arrow)$", "", plain)
+    if base in SPELLINGS:
+        return SPELLINGS[base] + plain.removeprefix(base)
+    against = COMPARISON.fullmatch(plain)
+    if against and against[2]:
+        return plain.removesuffix(against[2]) + methods.get(against[2], against[2])
+    return plain
+
+
+def _numbers(rows: pd.DataFrame, path: Path, points: bool) -> pd.DataFrame:
+    """Return the rows with values and ± as numbers, and the decimals that were printed.
+
+    A value in bold is a claim of its own. Where ``points``, decimal commas are read as points.
+    """
+    text = rows["value"].str.replace("−", "-")
+    bold = text.str.fullmatch(r"\*\*.+\*\*") & ~rows["metric"].str.endswith("_bold")
+    text = text.str.replace("**", "", regex=False).str.strip()
+    text = text.str.replace(r"(?<=\d),(?=\d)", ".", regex=True) if points else text
+    text = text.str.replace(r"\+/?-|\\pm", "±", regex=True)
+    text = text.str.replace(r"\s*\(±?\s*(\d*\.\d+)\)$", r" ± \1", regex=True)
+    percent = rows["metric"].str.contains("percent")
+    rows = rows.assign(text=text.where(~percent, text.str.rstrip("% ")))
+    stated = rows[bold]
+    stated = stated.assign(metric=stated["metric"] + "_bold")
+    rows = pd.concat([rows, stated]).sort_index(kind="stable").reset_index(drop=True)
+    text = rows.pop("text")
+    split = text.str.partition("±")
     value, spread = split[0].str.strip(), split[2].str.strip()
     spread = spread.where(split[1] != "", rows["plus_minus"].str.replace("−", "-"))
     spread = spread.where(~spread.isin(EMPTY))
@@ -121,7 +155,7 @@ def _numbers(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
     bad = ~np.isfinite(number) | (extra.isna() & spread.notna())
     _refuse(path, "not numbers", [
         f"line {row.line}, column {row.column}: {row.value!r}" for row in rows[bad].itertuples()
-    ], ["numbers such as 19.04 or 19.04 ± 0.06"])  # fmt: skip
+    ], ["numbers such as 19.04 or 19.04 ± 0.06, decimal points between commas"])  # fmt: skip
     told = {"value": value.astype(float), "plus_minus": spread.astype(float)}
     return rows.assign(**told, digits=value.map(decimals))
 

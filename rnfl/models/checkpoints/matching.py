@@ -248,11 +248,9 @@ def likely_cause(contents: Contents, spec: BackboneSpec, expected: Mapping[str, 
     ask = ["rnfl convert", quoted(str(contents.path)), "--backbone", best.spec.name]
     ask += ["--under", quoted(best.top), "--prefix", quoted(best.prefix)]
     ask += [word for part in best.over for word in ("--drop", quoted(part))]
-    size = (
-        ""
-        if any(one.spec.name == spec.base for one in equal)
-        else f"a model of another size ({wanted}), "
-    )
+    kind = "more than the encoder" if best.published else "another wrapper"
+    fits_asked = any(one.spec.name == spec.base for one in equal)
+    size = "" if fits_asked else f"a model of another size ({wanted}), "
     return (
         f"{size}{kind}: {best.place}, are all {len(best.plan.renamed)} tensors of "
         f"{best.spec.name}{over}"

@@ -88,6 +88,33 @@ def test_digits_are_guessed_from_the_column_where_they_were_not_kept():
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "Model,MAE (µm) ↓,R ↑,Sigma_True,MAE_S\na,19.04 ± 0.06,.66,18.6,20.10\n",
+        "MODEL;mae;r;σ_true;mae_s\na;19,04 ± 0,06;0,66;18,6;20,10\n",
+        "model\tmae\tR\tsigma_true\tmae_S\na\t19.04 +/- 0.06\t.66\t18.6\t20.10\n",
+        "sep=|\nmodel|mae [µm]|r|sigma_true|mae_S\na|19.04 (0.06)|.66|18.6|20.10\n",
+        "protocol,Metric,Value\na,MAE (µm),19.04 +- 0.06\na,R,.66\na,σ_true,18.6\na,MAE_S,20.10\n",
+    ],
+)
+def test_headers_and_numbers_are_read_in_every_usual_form(file, text):
+    rows = audit.read_results(file(text)).set_index("metric")
+    assert rows["value"].to_dict() == {"mae": 19.04, "r": 0.66, "sigma_true": 18.6, "mae_S": 20.1}
+    assert rows.loc["mae", ["plus_minus", "digits"]].tolist() == [0.06, 2]
+    assert set(rows["protocol"]) == {"a"} and rows.loc["mae_S", "digits"] == 2
+
+
+def test_bold_is_a_claim_and_percent_and_methods_keep_their_meaning(file):
+    text = "model,mae,delta_percent_vs_My Model,delta_percent\n"
+    rows = audit.read_results(file(f"{text}My Model,20.00,,\nb,**19.00**,-5.0 %,-4.0%\n"))
+    b = rows[rows["protocol"] == "b"].set_index("metric")["value"]
+    assert b["mae_bold"] == b["mae"] == 19.0 and len(rows) == 5
+    assert b["delta_percent_vs_My Model"] == -5.0 and b["delta_percent"] == -4.0
+    findings = audit.audit(rows)
+    assert {"bold", "percentage"} & set(findings["check"])
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("backbone,maee,foo\nb,1,2\n", "unknown columns: maee, foo; expected mae, rmse"),
@@ -102,8 +129,14 @@ def test_digits_are_guessed_from_the_column_where_they_were_not_kept():
         ("mae,r\n1,2\n", "no column backbone, protocol or model; found mae, r"),
         ("model,protocol,mae\na,b,1\n", "both name the model"),
         ("model\na\n", "no column is a metric"),
+        ('model,mae\na,"19,04"\n', "line 2, column mae: '19,04'.*decimal points"),
+        ("model,mae\na,20.1%\n", "line 2, column mae: '20.1%'"),
+        ("model,mae\na,19.04(6)\n", r"not numbers: line 2, column mae: '19.04\(6\)'"),
+        ("model,mae\na,19.04 (18.9-19.2)\n", "not numbers: line 2, column mae"),
+        ("model,mae,MAE (µm)\na,1,2\n", r"columns that mean the same: mae \(mae, MAE"),
+        ("Table 1\nmodel,mae\na,1\n", "line 1 is no header: 'Table 1'"),
         ("model,mae\na,\n", "no numbers"),
-        ("", "cannot be read as a CSV table"),
+        ("", "cannot be read as a table"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_file_is_named(file, text, message):
