@@ -53,6 +53,8 @@ def _describe(folder: Path, manifest: dict) -> list[str]:
             said.split(":")[0] for one in manifest["unsure"] for said in one.get("doubts", ())
         )
         lines += [f"  {'':<14} {n:>6,} {kind}" for kind, n in Counter(doubts).most_common()]
+    warnings = (text for text in manifest.get("findings", ()) if text.startswith("WARNING: "))
+    lines += [f"  {'warning':<14} {text.removeprefix('WARNING: ')}" for text in warnings]
     for label, file in (("contact sheet", contact_sheet.FILE), ("summary", summary.MARKDOWN)):
         if (folder / file).is_file():
             lines.append(f"  {label:<14} {folder / file}")

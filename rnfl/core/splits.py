@@ -17,6 +17,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from rnfl.core import identity
+from rnfl.storage.tables import listed
+
 FRACTIONS = {"train": 0.70, "val": 0.10, "test": 0.20}
 VALIDATION = 0.15  # share of patients that the split 'all' keeps for validation
 
@@ -168,7 +171,8 @@ def divide(samples: pd.DataFrame, split: str = "own") -> pd.Series:
     Raises
     ------
     ValueError
-        For an unknown split, or more folds than patients.
+        For an unknown split, more folds than patients, or a patient that would be divided because
+        its id is spelt in two ways.
 
     Examples
     --------
@@ -187,4 +191,13 @@ def divide(samples: pd.DataFrame, split: str = "own") -> pd.Series:
         label = np.array(["test", "val"] + ["train"] * (k - 2))[
             (folds_by_patient(patients, k, seed) - fold) % k
         ]
+    places: dict[str, set[str]] = {}
+    for patient, part in zip(patients, label, strict=True):
+        places.setdefault(identity.bare(patient), set()).add(part)
+    apart = [one for one in set(patients) if len(places[identity.bare(one)]) > 1]
+    if apart:
+        raise ValueError(
+            f"split {split!r} divides patients whose ids differ in zeros, case, spaces or '.0' "
+            f"alone: {listed(identity.alike(apart))}: spell an id in one way and prepare again"
+        )
     return pd.Series(label.astype(object), samples.index, name="split")

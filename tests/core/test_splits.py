@@ -118,6 +118,15 @@ def test_all_trains_on_everybody_but_some_to_validate(eyes):
     assert divide(eyes.assign(split="test")).tolist() == ["test"] * len(eyes)
 
 
+def test_no_fold_divides_a_patient_who_is_spelt_in_two_ways(eyes):
+    other = "P0" + eyes["patient_id"].str[1:]
+    twin = eyes.assign(patient_id=eyes["patient_id"].where(eyes.index % 2 == 0, other))
+    for split in ("all", fold_name(0, 5)):
+        with pytest.raises(ValueError, match=f"{split}' divides patients.*P0[0-9]+/p[0-9]+"):
+            divide(twin, split)
+    assert divide(twin.assign(split="test")).eq("test").all()
+
+
 @pytest.mark.parametrize(
     "split",
     ["mine", "fold-1-of-2-s0", "fold-3-of-3-s0", "fold-01-of-5-s0", "fold-1-of-5", "All", ""],

@@ -1,14 +1,16 @@
 """A folder of photographs with a CSV: what it may say, every exclusion, labels, splits, options."""
 
 import shutil
+import unicodedata
 
 import numpy as np
 import pandas as pd
 import pytest
 from grape_tree import draw_fundus
 from PIL import Image
+from typer.testing import CliRunner
 
-from rnfl import datasets
+from rnfl import cli, datasets
 from rnfl.core.geometry import ANGLES, mirror_profile
 from rnfl.imaging import crops
 
@@ -75,6 +77,25 @@ def test_two_columns_are_enough(data, folder, drawn):
         "1 photographs are in no row: spare.jpeg",
     ):  # fmt: skip
         assert said in notes
+
+
+def test_names_in_other_forms_are_found_and_patients_who_look_alike_are_said(data, folder, drawn):
+    decomposed = unicodedata.normalize("NFD", "é_OD.png")
+    fill(folder, drawn, [decomposed, "b_OS.png", "c_OD.png"])
+    rows = {"image": ["é_OD.png", "b_OS.png", "C_od.png"], "eye": ["OD", "OS", "OD"]}
+    write_csv(folder, {**rows, "patient_id": ["7", "007", "8"], "age": [40, 40, 50]})
+    prepared = datasets.prepare("folder-mine", source=folder)
+    assert prepared.samples["eye_id"].tolist() == ["folder-é_OD", "folder-b_OS"]
+    (gone,) = prepared.manifest["exclusions"]
+    assert gone["reason"] == "no such photograph" and "the folder has c_OD.png" in gone["detail"]
+    assert prepared.manifest["not_in_table"] == ["c_OD.png"]
+    told = [text for text in prepared.manifest["findings"] if text.startswith("WARNING")]
+    assert len(told) == 1 and "007/7" in told[0]
+    said = CliRunner().invoke(cli.app, ["prepare", "folder-mine", "--source", str(folder)]).stdout
+    assert "  warning        patient_id: 1 groups differ in zeros" in said
+    write_csv(folder, {**rows, "patient_id": ["1", "1", "2"], "race": ["Asian", "White", "Asian"]})
+    with pytest.raises(ValueError, match=r"race of 1 patients differs.*1 \(folder-é_OD Asian"):
+        datasets.prepare("folder-mine", source=folder)
 
 
 def test_every_row_left_out_has_its_reason(data, folder, drawn):

@@ -308,6 +308,29 @@ def test_lost_leading_zeros_are_recognised_and_not_mended(small, long, tmp_path)
         joined.join(read, people(stripped, tmp_path))
 
 
+@pytest.mark.parametrize("spell", [str.upper, lambda one: one.replace("p", "ｐ")])
+def test_ids_spelt_otherwise_are_named_beside_those_they_look_like(spell, small, read, tmp_path):
+    other = small[0].assign(patient_id="x", sex=None, race=None, age=50.0)
+    padded = other.assign(eye_id="\u200b" + other["eye_id"] + " ")
+    assert len(joined.join(read, people(padded, tmp_path))[0]) == 14
+    other["eye_id"] = other["eye_id"].map(spell)
+    with pytest.raises(ValueError, match="14 of them match once leading zeros, case") as caught:
+        joined.join(read, people(other, tmp_path))
+    assert f"p000-OD is {spell('p000-OD')}" in str(caught.value)
+
+
+def test_people_are_said_who_look_like_one_and_refused_where_they_are_of_two_sexes(
+    small, read, tmp_path
+):
+    twin = small[0].assign(patient_id=small[0]["patient_id"].replace("p001", " P00 0"))
+    twin = twin.assign(race=None, sex=None)
+    _, notes = joined.join(read, people(twin, tmp_path))
+    assert any("P00 0/p000" in note for note in notes)
+    sexes = small[0].assign(sex=np.resize(["F", "M"], 14))
+    with pytest.raises(ValueError, match=r"people\.csv\): sex of \d patients differs.*p001 \("):
+        joined.join(read, people(sexes, tmp_path), source="people.csv")
+
+
 def test_patients_are_named_or_it_is_said_that_they_are_not(small, read, long, tmp_path):
     anonymous = people(small[0], tmp_path).drop(columns="patient_id")
     with pytest.raises(ValueError, match=r"no column patient_id.*--one-eye-per-patient"):
