@@ -103,6 +103,8 @@ def _differing(samples: pd.DataFrame, name: str, people: pd.Series) -> list[str]
     """Return the people with several values of a column, in words with their eyes."""
     known = samples.assign(person=people).dropna(subset=["person", name])
     several = known[known.groupby("person")[name].transform("nunique") > 1]
+    if several.empty:
+        return []
     several = several.sort_values(["patient_id", name], kind="stable")
     several = several.assign(told=several["eye_id"] + " " + several[name].astype(str))
     return [

@@ -248,6 +248,9 @@ def likely_cause(contents: Contents, spec: BackboneSpec, expected: Mapping[str, 
     ask = ["rnfl convert", quoted(str(contents.path)), "--backbone", best.spec.name]
     ask += ["--under", quoted(best.top), "--prefix", quoted(best.prefix)]
     ask += [word for part in best.over for word in ("--drop", quoted(part))]
+    copies = dict.fromkeys(
+        one.place for one in found if not one.lacking and one.place != best.place
+    )
     kind = "more than the encoder" if best.published else "another wrapper"
     fits_asked = any(one.spec.name == spec.base for one in equal)
     size = "" if fits_asked else f"a model of another size ({wanted}), "
@@ -255,6 +258,7 @@ def likely_cause(contents: Contents, spec: BackboneSpec, expected: Mapping[str, 
         f"{size}{kind}: {best.place}, are all {len(best.plan.renamed)} tensors of "
         f"{best.spec.name}{over}"
         + (f" (their shapes are those of {', '.join(others)} too)" if others else "")
+        + (f"; another copy is {', '.join(copies)}" if copies else "")
         + f". If these are its weights, ask for them with\n    {' '.join(ask)}"
     )
 
