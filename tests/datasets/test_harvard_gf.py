@@ -295,15 +295,17 @@ def test_words_and_tables_read_as_codes_do(raw, tmp_path):
 
 
 def test_patients_of_the_files_stay_together(raw):
+    person = {"male": np.array(1), "race": np.array(0)}
     for i, path in enumerate(sorted(raw.rglob("*.npz"))):
         held = eye(path.stem)
-        write_eye(path, held, patient_id=np.array(f"p{i // 2 if path.stem < 'data_0005' else 9}"))
+        patient = np.array(f"p{i // 2 if path.stem < 'data_0005' else 9}")
+        write_eye(path, held, patient_id=patient, **person)
     told = datasets.prepare("harvard_gf", source=raw)
     assert told.samples["patient_id"].nunique() < 6
     assert "no patient" not in " ".join(told.manifest["findings"])
     first, last = raw / "Training" / "data_0001.npz", raw / "Test" / "data_0005.npz"
-    write_eye(first, eye("data_0001"), patient_id=np.array("p9"))
-    write_eye(last, eye("data_0005"), patient_id=np.array("p9"))
+    write_eye(first, eye("data_0001"), patient_id=np.array("p9"), **person)
+    write_eye(last, eye("data_0005"), patient_id=np.array("p9"), **person)
     with pytest.raises(ValueError, match="patients are in more than one split: harvard_gf-p9"):
         datasets.prepare("harvard_gf", source=raw)
 
