@@ -39,6 +39,7 @@ BLURRED = 0.5  # sharpness; photographs of GRAPE have 0.56 to 0.79
 FEW_PIXELS = 112  # of the side that a crop is made of
 FAR = 2.0  # disc radii between a stated and a located centre
 STRANGE = 3.0  # standard deviations beyond the range of the training images
+LEAST_SD = 0.02  # of a measure that is the same in all of them, such as the redness of grey ones
 
 FEW_LEVELS = "few grey levels"
 OFF_DISC = "disc centre outside the photograph"
@@ -336,7 +337,8 @@ def judge_distance(crop: np.ndarray, trained_on: Mapping[str, list[float]] | Non
     doubts, seen = [], measure(crop)
     for name, (low, high, sd) in (trained_on or {}).items():
         value = seen.get(name, np.nan)
-        if not low - STRANGE * sd <= value <= high + STRANGE * sd:
+        slack = STRANGE * max(sd, LEAST_SD)
+        if not low - slack <= value <= high + slack:
             doubts.append(
                 f"unlike the training images: {name} {value:.2f}, theirs {low:.2f} to {high:.2f}"
             )

@@ -37,7 +37,7 @@ def make(run: RunResult, facts: Mapping[str, Any]) -> dict[str, Any]:
     predicted, target = (schema.matrix(run.predictions, n) for n in ("prediction", "target"))
     measured = np.isfinite(target).any(axis=1)
     r = metrics.global_r(predicted[measured], target[measured]) if measured.sum() > 2 else np.nan
-    names = ("modality", "phantom", "train_eyes", "train_patients")
+    names = ("modality", "phantom", "train_eyes", "train_patients", "images")
     card = {
         "run_id": run.run_id,
         "backbone": config.backbone,

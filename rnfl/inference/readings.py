@@ -95,7 +95,7 @@ def read(
                 crop = pictures.prepare(photo, *eye, framing, modality)
         except Excluded as excluded:
             return str(excluded)
-        crop.doubts.extend(inspection.judge_distance(crop.image, trained.trained_on))
+        crop.doubts.extend(inspection.judge_distance(crop.image, trained.card.get("images")))
         return crop
 
     with ThreadPoolExecutor(THREADS) as threads:

@@ -49,9 +49,6 @@ class Trained:
         says it in words, ``notes`` lists what a user should know before believing it.
     reference : DataFrame or None
         Reference band of the training set, as :func:`rnfl.datasets.normative.band` returns it.
-    trained_on : dict or None
-        What the training images look like, as :func:`rnfl.imaging.inspection.summarise` returns
-        it; None where that was not recorded.
     """
 
     folder: Path
@@ -59,7 +56,6 @@ class Trained:
     size: int
     card: dict[str, Any]
     reference: pd.DataFrame | None
-    trained_on: dict[str, list[float]] | None = None
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Predict profiles float32 (N, 360), µm, of prepared crops.
@@ -126,8 +122,7 @@ def load(run: str | Path) -> Trained:
     module = restore.load_model(finished).float().to(devices.choose_device())
     facts, band = _training_set(finished)
     card = model_card.make(finished, facts)
-    size = module.backbone.spec.input_size
-    return Trained(finished.folder, module, size, card, band, facts.get("images"))
+    return Trained(finished.folder, module, module.backbone.spec.input_size, card, band)
 
 
 def find(run: str | Path) -> Path:

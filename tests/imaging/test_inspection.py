@@ -8,7 +8,9 @@ from scipy import ndimage
 
 from rnfl.core.exclusion import Excluded
 from rnfl.imaging import crops, inspection
+from rnfl.storage.paths import project_root
 
+REAL = project_root().parent / "shared" / "data" / "grape" / "CFPs"
 SIZE = 480
 X, Y = 0.74 * SIZE, 0.48 * SIZE
 
@@ -272,3 +274,13 @@ def test_a_stated_disc_near_the_one_that_is_seen_is_believed(photo):
         assert crop.disc == crops.Disc(X - shift, Y, 1.0) and "stated disc" not in kinds(crop)
     margins = crops.prepare(padded(photo, 120, 120), "OD", (X, Y))
     assert margins.disc.unsure and "from the corner of the lit field" in margins.doubts[-1]
+
+
+# real photographs
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"real GRAPE photographs absent: {REAL}")
+def test_real_photographs_have_no_new_doubts():
+    for path in sorted(REAL.glob("*.jpg"))[::7]:
+        crop = crops.prepare(crops.read(path), path.stem.split("_")[1])
+        assert set(kinds(crop)) <= {"disc unsure"} and crop.width_mm == 13.0, path

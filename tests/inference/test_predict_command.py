@@ -195,6 +195,31 @@ def test_errors_say_what_to_give(command, photos, arguments, message):
     assert message in str(command(photos, *arguments).exception)
 
 
+def test_doubts_stand_in_the_table_beside_the_reading(command, photos, tmp_path):
+    right = np.asarray(Image.open(photos / "7_OD_1.png"))
+    Image.fromarray(np.pad(right, ((0, 0), (99, 99), (0, 0)))).save(photos / "7_OD_1.png")
+    Image.fromarray(draw_fundus("OS")[..., ::-1]).save(photos / "7_OS_1.png")
+    table = photos / "eyes.csv"
+    table.write_text("image,eye,disc_x,disc_y\n7_OD_1.png,OD,230,355\n7_OS_1.png,OS,,\n")
+    out = tmp_path / "out"
+    said = command("--eyes", table, "--model", "m", "--output", out, "--no-pages")
+    assert said.exit_code == 0 and said.stdout.count("unsure, look at it: ") == 2
+    read = pd.read_csv(out / "predictions.csv")
+    assert "dark margins: " in read["doubts"][0] and "stated disc: " in read["doubts"][0]
+    assert read["disc_confidence"][0] < 0.1 and read["width_mm"][0] > 17
+    assert "stored as BGR?" in read["doubts"][1]
+    assert json.loads((out / "about.json").read_text())["unsure"] == 2
+
+
+def test_photographs_unlike_the_training_images_are_unsure(photos, tmp_path):
+    images = {"brightness": [1, 2, 0.1], "sharpness": [0, 9, 1]}
+    model = trained.Trained(tmp_path, Sides(), 64, {**CARD, "images": images}, None)
+    wanted, _ = requests.collect([photos], eye="from-name")
+    doubts = readings.read(wanted, model).table["doubts"]
+    assert doubts.str.contains("unlike the training images: brightness").all()
+    assert not doubts.str.contains("sharpness .* theirs").any()
+
+
 def test_files_that_are_not_there_or_given_twice_are_errors(photos):
     with pytest.raises(FileNotFoundError, match=r"none\.jpg: no such photograph"):
         requests.collect([photos / "none.jpg"], eye="OD")
