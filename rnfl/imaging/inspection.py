@@ -31,7 +31,7 @@ FEWEST_LEVELS = 32  # grey levels, of 256, that a picture must use
 PLAIN, BRIGHT = 6, 12  # grey levels: spread of a drawn margin; brightest that counts as black
 DARK = 25  # median grey level of the brightest channel
 FLAT = 25  # grey levels between the percentiles 1 and 99 of green
-GLARE, GLARE_RED = 0.05, 0.6  # of the field that is full, in green and in red
+GLARE, GLARE_RED = 0.05, 0.5  # of the field that is full, in green and in red
 TOP = 100  # grey level that the brightest hundredth of the field reaches
 GREY = 0.1  # (brightest - darkest channel) / brightest of a picture without colour
 ORDERED = 0.5  # of the field where red >= green >= blue
