@@ -42,19 +42,29 @@ def draw(points: pd.DataFrame, lines: pd.DataFrame, errors: pd.DataFrame) -> Fig
     Parameters
     ----------
     points, lines : DataFrame
-        From :func:`analysis.published.audit.freezing_points`.
+        From :func:`analysis.published.ablations.freezing_points` and ``freezing_lines``.
     errors : DataFrame
         From :func:`analysis.published.audit.errors`.
     """
     layout = _layout(errors.fillna({"edition": "", "backbone": "", "protocol": ""}))
     figure = style.new_figure(style.PAGE, max(ROW * len(layout) + 1.1, 3.1))
     grid = figure.add_gridspec(1, 2, width_ratios=[1, 1])
-    _freezing(figure.add_subplot(grid[0]), points, lines)
+    _freezing(figure.add_subplot(grid[0]), points, _each_line(lines))
     _errors(figure.add_subplot(grid[1]), layout)
     readings = dict.fromkeys(errors.dropna(subset="constant")["reading"])
     text = "\n".join(textwrap.fill(f"Reading: {one}.", READING) for one in readings)
     figure.supxlabel(text, fontsize=6.5, color=style.GREY, x=0.01, ha="left", linespacing=1.3)
     return figure
+
+
+def _each_line(lines: pd.DataFrame) -> pd.DataFrame:
+    """Return refitted and stated lines below each other, by kind."""
+    parts = {"refitted": ("intercept", "slope_per_10", "r_squared_line"),
+             "stated": ("claimed_intercept", "claimed_per_10", "claimed_r_squared")}  # fmt: skip
+    names = ["edition", "intercept", "slope_per_10", "r_squared"]
+    found = [lines[["edition", *own]].set_axis(names, axis=1).assign(kind=kind)
+             for kind, own in parts.items()]  # fmt: skip
+    return pd.concat(found).dropna(subset="slope_per_10")
 
 
 def _look(edition: str) -> dict:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis import published
 from analysis.freezing import NAN, linear, saturating, step
+from analysis.published.audit.cells import LINE
 
 LABEL = "published: FairFedMed"
 
@@ -38,27 +39,30 @@ def freezing_lines(published_points: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        edition, n, claimed_per_10 and slope_per_10 (µm per 10 %, stated and refitted by OLS, with
-        low and high), relative_per_10 and claimed_relative_per_10 (% of the unfrozen MAE), and R²
-        of the line, of the step (as many parameters) and of the saturating curve (one more).
+        edition, n, claimed_intercept and intercept (µm), claimed_per_10 and slope_per_10 (µm per
+        10 %, stated and refitted by OLS, with low and high), relative_per_10 and
+        claimed_relative_per_10 (% of the unfrozen MAE), claimed_r_squared, and R² of the line, of
+        the step (as many parameters) and of the saturating curve (one more).
     """
     stated = published.load("freezing")
-    stated = stated[stated["metric"] == "claimed_slope_per_10_percent"]
-    claims = stated.set_index("edition")["value"]
+    stated = stated[stated["metric"].isin(LINE)].set_index(["edition", "metric"])["value"]
     found = []
     for edition, mine in published_points.groupby("edition", sort=False):
         line = linear(mine)
         start = mine.loc[mine["percent_frozen"] == 0, "mae"].mean()
-        claimed = float(claims.get(edition, NAN))
+        intercept, claimed, fit = (stated.get((edition, name), NAN) for name in LINE)
         found.append({
             "edition": edition,
             "n": line.n,
+            "claimed_intercept": intercept,
+            "intercept": line.intercept,
             "claimed_per_10": claimed,
             "slope_per_10": line.slope_per_10,
             "low": line.low,
             "high": line.high,
             "claimed_relative_per_10": 100 * claimed / start,
             "relative_per_10": 100 * line.slope_per_10 / start,
+            "claimed_r_squared": fit,
             "r_squared_line": line.r_squared,
             "r_squared_step": step(mine).r_squared,
             "r_squared_saturating": saturating(mine).r_squared,

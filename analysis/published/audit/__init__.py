@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis import published
 from analysis.published.audit import claims, consistency, workbook, yardsticks
-from analysis.published.audit.cells import CLAIM, COLUMNS, CONSISTENCY, YARDSTICK, cells, points
+from analysis.published.audit.cells import CLAIM, COLUMNS, CONSISTENCY, YARDSTICK, cells
 from analysis.published.audit.input import check_results, read_results
 from analysis.published.audit.text import condense, format_audit, quantity, together
 from rnfl.storage.provenance import sha256_file
@@ -25,7 +25,6 @@ __all__ = [
     "condense",
     "errors",
     "format_audit",
-    "freezing_points",
     "inputs",
     "quantity",
     "read_results",
@@ -95,31 +94,6 @@ def inputs() -> dict[str, str]:
 def audit_file(path: str | Path) -> pd.DataFrame:
     """Read a CSV of results (:mod:`analysis.published.audit.input` says which) and audit it."""
     return audit(read_results(path))
-
-
-def freezing_points(results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the points of the freezing table and its lines, for a figure.
-
-    Returns
-    -------
-    points : DataFrame
-        edition, backbone, protocol, percent_frozen (%), mae (µm).
-    lines : DataFrame
-        edition, backbone, kind ('stated', 'refitted'), intercept, slope_per_10, r_squared.
-    """
-    table = cells(check_results(results))
-    rows = [
-        (
-            c.edition,
-            c.backbone,
-            c.protocol,
-            *(c.numbers[n].value for n in ("percent_frozen", "mae")),
-        )
-        for some in points(table).values()
-        for c in some
-    ]
-    columns = ["edition", "backbone", "protocol", "percent_frozen", "mae"]
-    return pd.DataFrame(rows, columns=columns), claims.fitted(table)
 
 
 def errors(results: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 
-from analysis.freezing import linear, step
+from analysis.freezing import Line, linear, step
 from analysis.published.audit.cells import (
     AGREEMENT,
     DIALS,
@@ -53,6 +54,10 @@ def _change(a: float, b: float) -> float:
     return _percent(a - b, b)
 
 
+def _signed(number: Number) -> str:
+    return f"+{number}" if number.value > 0 else str(number)
+
+
 KINDS = {  # of a cell's MAE a and the reference's b
     "delta_percent": ("MAE {0} % against {1}", _change, "%"),
     "better_percent": ("MAE {0} % better than {1}", lambda a, b: _percent(b - a, b), "%"),
@@ -78,8 +83,8 @@ def _percentage(
     cell: Cell, rows: Sequence[Cell], claimed: Number, kind: str, against: str
 ) -> Finding:
     text, function, unit = KINDS[kind]
-    sign = "+" if kind != "better_percent" and claimed.value > 0 else ""
-    claim = f"{cell.name}: " + text.format(f"{sign}{claimed}", against)
+    said = str(claimed) if kind == "better_percent" else _signed(claimed)
+    claim = f"{cell.name}: " + text.format(said, against)
     same = [row for row in rows if (row.backbone, row.protocol) == (cell.backbone, against)]
     pair = [one.numbers.get("mae") for one in (cell, *same)]
     if len(pair) < 2 or None in pair:
@@ -111,7 +116,7 @@ def _explain(claimed: Number, cell: Cell, rows: Sequence[Cell]) -> str:
         return f"No pair of cells of this table gives {claimed} %."
     far, _, a, b, found = min(matches, key=lambda match: match[:2])
     names = (a.protocol, f"{b.protocol} of {a.backbone}") if far == 0 else (a.name, b.name)
-    text = f"{'+' if found.value > 0 else ''}{found} % is {names[0]} against {names[1]}"
+    text = f"{_signed(found)} % is {names[0]} against {names[1]}"
     text += f" ({a.numbers['mae']} against {b.numbers['mae']} µm)"
     others = len(matches) - 1
     if others:
@@ -128,40 +133,36 @@ def ranges(results: Sequence[Cell]) -> Iterator[Finding]:
     where only one of them gives the stated ends.
     """
     for cell in results:
-        if not cell.has(*RANGE):
-            continue
-        stated = [cell.numbers[name] for name in RANGE]
-        claim = f"{cell.protocol or 'frozen or with a Pearson term'}: MAE +{stated[0]} to "
-        claim += f"+{stated[1]} %"
-        rows = [one for one in results if one.edition == cell.edition and one.has("mae")]
-        rows = [one for one in rows if test_set(one) == test_set(cell)]
-        if cell.protocol:
-            chosen, readings = [r for r in rows if r.protocol == cell.protocol], NAIVE
-        else:
-            chosen, readings = [r for r in rows if _constrained(r)], NAIVE | START
-        found = {}
-        for how, reference in readings.items():
-            pairs = [(row, origin) for row in chosen if (origin := reference(row, rows))]
-            changes = [
-                recompute(_change, [one.numbers["mae"] for one in pair], 1) for pair in pairs
-            ]
-            if changes:
-                found[how] = [f(changes, key=lambda n: n.value) for f in (min, max)]
-        if not found:
-            reason = f"needs MAEs of such models and of their {REFERENCE}; the table lacks them"
-            yield finding(cell, "range", claim, stated[1], unit="%", detail=reason)
-            continue
-        fits = [all(map(Number.agrees, stated, ends)) for ends in found.values()]
-        verdict = HOLDS if all(fits) else DOUBTFUL if any(fits) else FAILS
-        reading = "; ".join(f"{how} +{low} to +{high} %" for how, (low, high) in found.items())
-        # Shown are the ends of the reading that speaks most against the claim.
-        low, high = min(zip(fits, found.values(), strict=True), key=lambda one: one[0])[1]
-        if stated[0].agrees(low):
-            told, shown = stated[1], high
-        else:
-            told, shown = stated[0], low
-        given = {"verdict": verdict, "unit": "%"}
-        yield finding(cell, "range", claim, told, shown, reading, **given)
+        if any(name in cell.numbers for name in RANGE):
+            rows = [one for one in results if one.edition == cell.edition and one.has("mae")]
+            yield _range(cell, [one for one in rows if test_set(one) == test_set(cell)])
+
+
+def _range(cell: Cell, rows: Sequence[Cell]) -> Finding:
+    stated = [cell.numbers.get(name, NOTHING) for name in RANGE]
+    about = cell.protocol or "frozen or with a Pearson term"
+    claim = f"{about}: MAE {_signed(stated[0])} to {_signed(stated[1])} %"
+    chosen = [one for one in rows if (one.protocol == about if cell.protocol else _bound(one))]
+    found = {}
+    for how, reference in READ_AGAINST.items():
+        pairs = [(one, origin) for one in chosen if (origin := reference(one, rows))]
+        changes = [recompute(_change, [one.numbers["mae"] for one in two], 1) for two in pairs]
+        if changes:
+            found[how] = [end(changes, key=lambda number: number.value) for end in (min, max)]
+    if not found or not cell.has(*RANGE):
+        reason = f"needs both ends, MAEs of such models and those of their {REFERENCE}"
+        return finding(cell, "range", claim, stated[1], unit="%", detail=reason)
+    if cell.protocol or len(set(map(tuple, found.values()))) == 1:
+        found = dict([next(iter(found.items()))])
+    fits = [all(map(Number.agrees, stated, ends)) for ends in found.values()]
+    verdict = HOLDS if all(fits) else DOUBTFUL if any(fits) else FAILS
+    spans = [f"{how} {_signed(low)} to {_signed(high)} %" for how, (low, high) in found.items()]
+    # The end to show is that of the reading which speaks most against the claim.
+    ends = min(zip(fits, found.values(), strict=True), key=lambda one: one[0])[1]
+    told, shown = next((p for p in zip(stated, ends, strict=True) if not p[0].agrees(p[1])),
+                       (stated[1], ends[1]))  # fmt: skip
+    given = {"verdict": verdict, "unit": "%"}
+    return finding(cell, "range", claim, told, shown, "; ".join(spans), **given)
 
 
 def _naive(row: Cell, rows: Sequence[Cell]) -> Cell | None:
@@ -176,12 +177,12 @@ def _start(row: Cell, rows: Sequence[Cell]) -> Cell | None:
     return next((one for one in same if one.first(*DIALS).value == 0), None)
 
 
-def _constrained(row: Cell) -> bool:
+def _bound(row: Cell) -> bool:
     dial = row.first(*DIALS)
     return bool(dial.value) if dial else row.protocol == "structured"
 
 
-NAIVE, START = {f"in % of {REFERENCE}": _naive}, {"in % of each table's own start": _start}
+READ_AGAINST = {f"in % of {REFERENCE}": _naive, "in % of each table's own start": _start}
 
 # a freezing line
 
@@ -220,9 +221,7 @@ def _line(cell: Cell, stated: dict[str, Number], rows: Sequence[Cell]) -> Iterat
     steps = f"a mere step between nothing and anything frozen has R² {best.r_squared:.2f}"
     for name, claimed in stated.items():
         text, attribute, unit = PARTS[name]
-        found = recompute(
-            lambda *values, name=attribute: getattr(linear(_table(values)), name), numbers, 2
-        )
+        found = recompute(lambda *v, name=attribute: getattr(_fit(*v), name), numbers, 2)
         claim = f"{cell.name}: freezing line with {text.format(claimed)}"
         detail = steps if name == "claimed_r_squared" else ""
         yield finding(cell, "line", claim, claimed, found, reading, detail, unit=unit)
@@ -246,30 +245,14 @@ def _coordinates(rows: Sequence[Cell]) -> list[Number]:
     return [*map(frozen_share, rows), *(row.numbers["mae"] for row in rows)]
 
 
+@lru_cache(maxsize=128)  # slope, intercept and R² of the same points are asked for one by one
+def _fit(*values: float) -> Line:
+    return linear(_table(values))
+
+
 def _table(values: Sequence[float]) -> pd.DataFrame:
     n = len(values) // 2
     return pd.DataFrame({"percent_frozen": values[:n], "mae": values[n:]})
-
-
-def fitted(results: Sequence[Cell]) -> pd.DataFrame:
-    """Return the stated and the refitted freezing lines.
-
-    Returns
-    -------
-    DataFrame
-        edition, backbone, kind ('stated' or 'refitted'), intercept (µm), slope_per_10 (µm per
-        10 %), r_squared.
-    """
-    out = []
-    for place, rows in points(results).items():
-        line = linear(_table([number.value for number in _coordinates(rows)]))
-        lines = [("refitted", line.intercept, line.slope_per_10, line.r_squared)]
-        for cell in results:
-            if (cell.edition, cell.table, cell.backbone) == place and cell.has(*LINE[:2]):
-                lines.append(("stated", *(cell.numbers.get(n, NOTHING).value for n in LINE)))
-        out += [(place[0], place[2], *one) for one in lines]
-    columns = ["edition", "backbone", "kind", "intercept", "slope_per_10", "r_squared"]
-    return pd.DataFrame(out, columns=columns)
 
 
 # what is printed as best, and who is said to collapse

@@ -117,8 +117,8 @@ def contradictions(results: Sequence[Cell]) -> Iterator[Finding]:
         agreeing += len(places) > 1 and not found
     if agreeing:
         claim = f"the other {agreeing} numbers that are printed more than once agree"
-        detail = "within the rounding of each"
-        yield finding(Cell(), "printed twice", claim, verdict=HOLDS, detail=detail)
+        reading = "one model, one test set; within the rounding of each"
+        yield finding(Cell(), "printed twice", claim, verdict=HOLDS, reading=reading)
 
 
 def _compare(what: str, unit: str, places: Places) -> Iterator[Finding]:

@@ -40,8 +40,8 @@ TEMPLATE_TOO = "read as the SD of the flattened predictions (np.std): a template
 TEMPLATE_ONLY = "σ_template is the spread of the mean profile, the same for every eye"
 
 
-def true_spreads(cell: Cell, results: Sequence[Cell]) -> dict[str, Number]:
-    """Return the stated SDs of the true profiles that apply to a cell.
+def true_spreads(cell: Cell, results: Sequence[Cell]) -> dict[str, tuple[Number, str]]:
+    """Return the stated SDs of the true profiles that apply to a cell, and where they stand.
 
     The nearest statement counts: the cell's own, its table's, that of the same table in another
     edition, that of another table on the same test set.
@@ -56,14 +56,15 @@ def true_spreads(cell: Cell, results: Sequence[Cell]) -> dict[str, Number]:
             return 1 if other.edition == cell.edition else 2
         return 3 if test_set(cell) == test_set(other) else None
 
-    reached = [(away, one) for one in results if (away := distance(one)) is not None]
-    return {
-        name: min((pair for pair in reached if pair[1].has(name)), key=lambda pair: pair[0])[
-            1
-        ].numbers[name]
-        for name in TRUE_SPREADS
-        if any(one.has(name) for _, one in reached)
-    }
+    out = {}
+    for name in TRUE_SPREADS:
+        there = [one for one in results if one.has(name) and distance(one) is not None]
+        if there:
+            nearest = min(there, key=distance)
+            place = f"{nearest.edition} {nearest.table}".strip()
+            where = "" if nearest is cell else f"; stated in {place}, for all its test eyes"
+            out[name] = nearest.numbers[name], where
+    return out
 
 
 def constant_bound(results: Sequence[Cell]) -> Iterator[Finding]:
@@ -80,9 +81,9 @@ def constant_bound(results: Sequence[Cell]) -> Iterator[Finding]:
         spreads = true_spreads(cell, results) if cell.has("mae") else {}
         if not spreads and cell.first("mae", "mae_global"):
             unstated.setdefault(place, cell)
-        for name, bound in spreads.items():
+        for name, (bound, where) in spreads.items():
             if READINGS[name] is not None:
-                yield _bounded(cell, cell.numbers["mae"], bound, READINGS[name])
+                yield _bounded(cell, cell.numbers["mae"], bound, READINGS[name] + where)
             if name in ("sigma_true", "sigma_true_means"):
                 means.setdefault(place, (cell, bound))
     claim = "the MAEs are below what a constant is guaranteed"
@@ -117,12 +118,13 @@ def offsets(results: Sequence[Cell]) -> Iterator[Finding]:
         names = (("mae",), ("pearson_pooled", "r"), ("sigma_flat", "sigma"))
         given = [cell.first(*some) for some in names]
         spreads = {} if None in given else true_spreads(cell, results)
-        truth = spreads.get("sigma_true_flat") or spreads.get("sigma_true")
-        if truth is None:
+        known = spreads.get("sigma_true_flat") or spreads.get("sigma_true")
+        if known is None:
             continue
+        truth, where = known
         need = recompute(_offset, [*given, truth], 1)
         claim = f"{cell.name}: MAE, R and σ fit together without a mean offset"
-        reading = "R pooled, σ and σ_true flat (the code's np.std)"
+        reading = f"R pooled, σ and σ_true flat (the code's np.std){where}"
         sure = cell.has("pearson_pooled", "sigma_flat") and "sigma_true_flat" in spreads
         verdict = HOLDS if need.low <= 0 else FAILS if sure else DOUBTFUL
         detail = f"a mean difference of at least {need} µm from the labels is implied"

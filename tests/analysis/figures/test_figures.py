@@ -21,7 +21,7 @@ from analysis.accuracy.quadrants import paired_quadrants, quadrant_table
 from analysis.agreement import thinning
 from analysis.fairness import group_effects
 from analysis.presentation import style
-from analysis.published import audit
+from analysis.published import ablations, audit
 from analysis.resampling import Resampling
 from rnfl.core import schema
 from rnfl.storage import provenance
@@ -63,7 +63,8 @@ def fairness_tables(folder, predictions, samples, runs):
 
 def audit_tables(folder):
     printed = published.load()
-    points, lines = audit.freezing_points(printed)
+    points = ablations.freezing_points()
+    lines = ablations.freezing_lines(points)
     provenance.write_csv(folder / "points.csv", points)
     provenance.write_csv(folder / "lines.csv", lines)
     errors = audit.errors(printed, audit.audit(printed))

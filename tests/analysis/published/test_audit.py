@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from analysis import conclusions, published, tables
-from analysis.published import audit
+from analysis.published import ablations, audit
 from analysis.published.audit import workbook
 from rnfl.datasets import grape
 from rnfl.storage import provenance
@@ -191,6 +191,11 @@ def test_points_on_the_stated_line_make_it_hold():
     assert any("as published" in text for text in said)
 
 
+def test_every_verdict_names_its_reading(paper):
+    closed = paper[paper["verdict"] != "cannot be checked"]
+    assert not closed[closed["reading"] == ""]["claim"].tolist()
+
+
 def test_what_is_claimed_is_counted_apart_from_our_yardsticks(paper):
     claims = paper[paper["kind"] == "claim"]
     assert set(claims["check"]) == {"percentage", "range", "line", "best", "collapse", "count"}
@@ -290,7 +295,7 @@ def test_the_constant_bound_states_its_reading(paper):
     assert len(closed) == len(once) == 20 and len(mae) == 32
     assert set(closed["verdict"]) == {"does not hold"} and set(closed["recomputed"]) == {18.6}
     assert closed["reading"].str.contains("flat SD").all()
-    assert closed["reading"].str.contains("between-eye SD").all()
+    assert closed["reading"].str.contains("between-eye SD .*; stated in august table1").all()
     not_applying = bounds[bounds["reading"].str.contains("each eye's mean")]
     assert set(not_applying["verdict"]) == {"cannot be checked"} and len(not_applying) == 3
     without = published.load()
@@ -444,9 +449,11 @@ def test_sentences_and_table_say_what_was_found(paper):
     assert "24.80 µm / 23.71 µm" in wide["Published"].tolist()
 
 
-def test_points_lines_and_errors_for_the_figure(paper):
-    points, lines = audit.freezing_points(published.load())
-    assert len(points) == 8 and lines["kind"].tolist() == ["refitted", "stated", "refitted"]
+def test_lines_and_errors_for_the_figure(paper):
+    lines = ablations.freezing_lines(ablations.freezing_points()).set_index("edition")
+    stated = lines.loc["submission", ["claimed_intercept", "claimed_per_10", "claimed_r_squared"]]
+    assert stated.tolist() == [19.25, 3.6, 0.98] and lines.loc["august"].isna().any()
+    assert lines.loc["submission", "intercept"] == only(paper, "line", "intercept").recomputed
     errors = audit.errors(published.load(), paper)
     assert len(errors) == 37 and errors["constant"].notna().all()
     grape = errors["table"].isin(["grape", "quick_start"])
