@@ -4,48 +4,52 @@ A sector is *thinned* when its label lies below the 5th percentile of healthy ey
 OCT devices colour red or yellow. The limit is **not adjusted for age**, which devices do adjust
 for: an old healthy eye is thinned a little more often here (ours).
 
-The score is the predicted sector mean, over all its angles. Its threshold is the one that flags as
-many thinned eyes as possible while at least 95 % of the others pass, chosen on the evaluated eyes
-themselves, and again in every resample of patients, so that the interval covers the choice. The
-limit of the healthy eyes is held fixed. A template gives every eye the same score: it flags nobody,
-and its AUC is 0.5.
+The score is the predicted sector mean, over all its angles. Both numbers that an eye is judged by
+come from eyes that are *not* evaluated, and are held fixed: the limit from healthy eyes of the
+training set, and the threshold of the score from predictions of training or validation eyes, where
+it flags as many as possible while at least 95 % of those not thinned pass. What passes among the
+evaluated eyes is reported beside it. A template gives every eye the same score: it flags nobody,
+and its AUC, which needs no threshold, is 0.5.
 
-``sensitivity_as_read`` needs no choice: the prediction is read against the healthy limit as if it
+``sensitivity_as_read`` needs none either: the prediction is read against the healthy limit as if it
 were a measurement. What regression to the mean costs is seen there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from analysis.resampling import DEFAULT, Resampling
-from analysis.resampling.conditions import Condition, Run, conditions, row
-from analysis.resampling.regions import BY_SECTOR, MIN_EYES, on_scale, patient_weights
+from analysis.resampling.conditions import Condition, Run, conditions, load_run, row
+from analysis.resampling.regions import BY_SECTOR, GLOBAL, MIN_EYES, on_scale, patient_weights
+from rnfl.core import schema
 from rnfl.core.geometry import N_ANGLES, sector_means
 from rnfl.core.nanstats import divide
 
 SPECIFICITY = 0.95
 PERCENTILE = 5.0
-METRICS = ("sensitivity", "auc", "sensitivity_as_read", "specificity_as_read")
+OF_OTHERS = ("specificity_reached", "specificity_as_read")
+METRICS = ("sensitivity", "auc", "sensitivity_as_read", *OF_OTHERS)
 ROUNDING = 1e-6  # of a sum of weights
 AT_ONCE = 4_000_000  # weights that are sorted at once
 
 
 def healthy_profiles(
-    samples: pd.DataFrame, profiles: np.ndarray, split: str | None = "train"
+    samples: pd.DataFrame, profiles: np.ndarray, split: str = "train"
 ) -> np.ndarray:
-    """Return the measured profiles of healthy eyes, the reference for thinning.
+    """Return the measured profiles of healthy training eyes, the reference for thinning.
 
     Parameters
     ----------
     samples : DataFrame
         One row per profile, in the same order, with ``severity`` and ``split``.
     profiles : ndarray (N, 360), µm
-    split : str, optional
-        Eyes of this split only; never the one that is evaluated. None takes all.
+    split : str
+        Eyes of this split only; never the one that is evaluated.
 
     Returns
     -------
@@ -60,33 +64,61 @@ def healthy_profiles(
         raise ValueError(f"{len(samples)} samples, {len(profiles)} profiles: expected as many")
     known = "severity" in samples
     healthy = np.array(samples["severity"] == "healthy") if known else np.zeros(len(samples), bool)
-    if split is not None:
-        healthy = healthy & np.array(samples["split"] == split)
+    healthy = healthy & np.array(samples["split"] == split)
     if not healthy.any():
-        where = "" if split is None else f" in split {split!r}"
         raise ValueError(
-            f"no eye with severity 'healthy'{where}: give thinning_table profiles of healthy eyes "
-            "measured elsewhere as its reference"
+            f"no eye with severity 'healthy' in split {split!r}: give thinning_table profiles of "
+            "healthy eyes measured elsewhere as its reference"
         )
     return np.asarray(profiles)[healthy]
 
 
-def limits(reference: np.ndarray, percentile: float = PERCENTILE) -> dict[str, tuple[float, int]]:
+def read_reference(path: str | Path) -> np.ndarray | pd.DataFrame:
+    """Return healthy eyes from a file: the ``reference.csv`` of a run, or a table of profiles.
+
+    Parameters
+    ----------
+    path : Path
+        CSV with the columns of :func:`rnfl.datasets.normative.band`, or with columns 0 ... 359, µm,
+        one row per healthy eye that the model learnt from.
+
+    Raises
+    ------
+    ValueError
+        When it is neither.
+    """
+    table = pd.read_csv(path, dtype={"kind": str, "name": str, "population": str})
+    if {"kind", "name", "population", "n", "p5"} <= set(table):
+        return table
+    if columns := schema.profile_columns(table, str(path)):
+        return table[columns].to_numpy(float)
+    raise ValueError(
+        f"{path}: expected the reference.csv of a run, or columns 0 to 359 with one row per "
+        f"healthy eye; found {', '.join(map(str, table.columns[:6]))}"
+    )
+
+
+def limits(
+    reference: np.ndarray | pd.DataFrame, percentile: float = PERCENTILE
+) -> dict[str, tuple[float, int]]:
     """Return the limit of each region in µm and how many reference eyes it rests on.
 
     NaN below 10 of them.
 
     Parameters
     ----------
-    reference : ndarray (m, 360), µm, NaN where missing
-        Healthy eyes.
+    reference : ndarray (m, 360), µm, NaN where missing, or DataFrame
+        Healthy eyes, or their band (:func:`rnfl.datasets.normative.band`).
     percentile : float
 
     Raises
     ------
     ValueError
-        When the reference is not (m, 360).
+        When the reference is not (m, 360), or a band of other eyes than healthy ones, or one
+        without this percentile.
     """
+    if isinstance(reference, pd.DataFrame):
+        return _band_limits(reference, f"p{percentile:g}")
     reference = np.asarray(reference, float)
     if reference.ndim != 2 or reference.shape[1] != N_ANGLES:
         raise ValueError(f"reference of shape {reference.shape}: expected profiles (m, 360)")
@@ -99,34 +131,61 @@ def limits(reference: np.ndarray, percentile: float = PERCENTILE) -> dict[str, t
     return {name: (float(known[j]), int(there[j])) for j, name in enumerate(BY_SECTOR)}
 
 
-def detect(
-    score: np.ndarray, thinned: np.ndarray, weights: np.ndarray, specificity: float = SPECIFICITY
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return sensitivity at a specificity, and AUC, under rows of weights of eyes.
+def _band_limits(band: pd.DataFrame, column: str) -> dict[str, tuple[float, int]]:
+    populations = sorted(set(band["population"]))
+    if populations != ["healthy"] or column not in band:
+        raise ValueError(
+            f"the reference band is of {', '.join(populations)} eyes with "
+            f"{', '.join(c for c in band if c[:1] == 'p' and c[1:].isdigit())}: expected healthy "
+            f"eyes alone, and {column}; give profiles of healthy eyes that the model learnt from"
+        )
+    rows = band[band["kind"].isin(["mean", "sector"])].replace({"name": {"mean": GLOBAL}})
+    rows = rows.set_index("name").reindex(list(BY_SECTOR))
+    return {name: (float(r[column]), int(np.nan_to_num(r["n"]))) for name, r in rows.iterrows()}
+
+
+def threshold(score: np.ndarray, thinned: np.ndarray, specificity: float = SPECIFICITY) -> float:
+    """Return the highest score below which eyes can be flagged so that enough of the others pass.
 
     Parameters
     ----------
     score : ndarray (n,)
         Low means thinned.
     thinned : ndarray (n,) of bool
-    weights : ndarray (n_rows, n)
-        How often each eye counts.
     specificity : float
         At least this share of the others is not flagged.
 
+    Examples
+    --------
+    >>> threshold(np.array([1.0, 3.0, 2.0, 4.0]), np.array([True, True, False, False]), 0.5)
+    4.0
+    """
+    others = np.sort(score[~thinned])
+    return float(others[int((1 - specificity) * len(others) + ROUNDING)])
+
+
+def auc(score: np.ndarray, thinned: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return how often a thinned eye scores lower than another, under rows of weights of eyes.
+
+    Parameters
+    ----------
+    score : ndarray (n,)
+    thinned : ndarray (n,) of bool
+    weights : ndarray (n_rows, n)
+        How often each eye counts.
+
     Returns
     -------
-    sensitivity, auc : ndarray (n_rows,)
+    ndarray (n_rows,)
         NaN in rows without a thinned eye, or without another.
 
     Examples
     --------
-    >>> detect(np.array([1, 3, 2, 4]), np.array([True, True, False, False]), np.ones((1, 4)))
-    (array([0.5]), array([0.75]))
+    >>> auc(np.array([1, 3, 2, 4]), np.array([True, True, False, False]), np.ones((1, 4)))
+    array([0.75])
     """
     if weights.size > AT_ONCE and len(weights) > 1:
-        halves = [detect(score, thinned, half, specificity) for half in np.array_split(weights, 2)]
-        return tuple(np.concatenate(parts) for parts in zip(*halves, strict=True))
+        return np.concatenate([auc(score, thinned, half) for half in np.array_split(weights, 2)])
     order = np.argsort(score, kind="stable")
     ends = np.flatnonzero(np.diff(score[order], append=np.inf) > 0)  # equal scores are one step
     drawn = np.take(weights, order, axis=1)  # row by row in memory, as the sums go
@@ -134,21 +193,20 @@ def detect(
     alarms = (np.cumsum(drawn, axis=1) - found)[:, ends]
     found = found[:, ends]
     n_positive, n_negative = (sums[:, -1].astype(float) for sums in (found, alarms))
-    steps = (alarms <= ((1 - specificity) * n_negative + ROUNDING)[:, None]).sum(axis=1)
-    best = np.where(steps > 0, found[np.arange(len(found)), steps - 1], 0)
     # Of the others, those that score higher than a thinned eye, and half of those that tie.
     beaten = n_negative[:, None] - (alarms + np.pad(alarms[:, :-1], ((0, 0), (1, 0)))) / 2
     pairs = np.einsum("ij,ij->i", np.diff(found, axis=1, prepend=0), beaten, dtype=float)
-    return divide(best, n_positive * (n_negative > 0)), divide(pairs, n_positive * n_negative)
+    return divide(pairs, n_positive * n_negative)
 
 
 def thinning_table(
     predictions: pd.DataFrame,
-    reference: np.ndarray,
+    reference: np.ndarray | pd.DataFrame,
     runs: pd.DataFrame | None = None,
     resampling: Resampling = DEFAULT,
     specificity: float = SPECIFICITY,
     percentile: float = PERCENTILE,
+    tuning: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Return how well each condition finds thinned sectors, and a thinned mean over the circle.
 
@@ -156,26 +214,32 @@ def thinning_table(
     ----------
     predictions, runs
         As in :func:`analysis.resampling.conditions.conditions`.
-    reference : ndarray (m, 360), µm
-        Profiles of healthy eyes, none of them evaluated here: :func:`healthy_profiles`.
+    reference : ndarray (m, 360), µm, or DataFrame
+        Healthy eyes, none of them evaluated here: :func:`healthy_profiles`, or their band.
     specificity : float
         Share of eyes not thinned that must pass.
     percentile : float
         Of the reference below which a sector is thinned.
+    tuning : DataFrame, optional
+        Predictions by the same runs of eyes that they learnt from or were stopped by, of other
+        patients than those evaluated. The thresholds come from there; without it ``sensitivity``
+        and ``specificity_reached`` are NaN.
 
     Returns
     -------
     DataFrame
         Long: backbone, protocol, metric, attribute 'sector', group ('global' and the six
         Garway-Heath sectors), estimate, low, high, n, n_seeds, seed_sd. Metrics: ``sensitivity``,
-        ``auc``, ``sensitivity_as_read`` (n: thinned eyes), ``specificity_as_read`` (n: the others),
-        ``thinned`` (their share; n: eyes), ``limit`` (µm; n: reference eyes) and ``specificity``
-        (as asked for). Below 10 thinned eyes, or 10 others, the first four are NaN.
+        ``auc``, ``sensitivity_as_read`` (n: thinned eyes), ``specificity_reached``,
+        ``specificity_as_read`` (n: the others), ``thinned`` (their share; n: eyes), ``limit`` (µm;
+        n: reference eyes) and ``specificity`` (as asked for). Below 10 thinned eyes, or 10 others,
+        the first five are NaN; so is what needs a threshold that fewer than 10 eyes would set.
 
     Raises
     ------
     ValueError
-        For a specificity or percentile out of range, or a reference that is not one.
+        For a specificity or percentile out of range, a reference that is not one, or thresholds
+        that are to come from patients who are evaluated.
     """
     if not (0 < specificity < 1 and 0 < percentile < 100):
         raise ValueError(
@@ -183,15 +247,42 @@ def thinning_table(
             "1, and a percentile between 0 and 100"
         )
     limit = limits(reference, percentile)
+    if tuning is not None:
+        shared = sorted(set(tuning["patient_id"]) & set(predictions["patient_id"]))
+        if shared:
+            raise ValueError(
+                f"{len(shared)} patients are evaluated and set the thresholds ({shared[0]}, ...): "
+                f"expected predictions of training or validation eyes for the thresholds"
+            )
     rows = []
     for condition in conditions(predictions, runs):
         weights = patient_weights(condition, resampling).astype(np.float32)  # counts fit exactly
         weights = weights[:, condition.runs[0].codes]
         means = [_means(run) for run in condition.runs]
+        cuts = _thresholds(condition, tuning, limit, specificity)
         for j, region in enumerate(BY_SECTOR):
             pairs = [(pred[:, j], true[:, j]) for pred, true in means]
-            rows += _rows(condition, region, pairs, limit[region], weights, specificity, resampling)
+            given = (pairs, limit[region], cuts[:, j])
+            rows += _rows(condition, region, *given, weights, specificity, resampling)
     return pd.DataFrame(rows)
+
+
+def _thresholds(
+    condition: Condition,
+    tuning: pd.DataFrame | None,
+    limit: dict[str, tuple[float, int]],
+    specificity: float,
+) -> np.ndarray:
+    """Return the threshold of each run and region (runs, 7), µm; NaN where eyes are too few."""
+    cuts = np.full((len(condition.runs), len(BY_SECTOR)), np.nan)
+    for i, run in enumerate(condition.runs if tuning is not None else ()):
+        pred, true = _means(load_run(tuning, run.run_id))
+        for j, (cutoff, _) in enumerate(limit.values()):
+            there = np.isfinite(true[:, j]) & np.isfinite(cutoff)
+            thinned = true[there, j] < cutoff
+            if (~thinned).sum() >= MIN_EYES:
+                cuts[i, j] = threshold(pred[there, j], thinned, specificity)
+    return cuts
 
 
 def _means(run: Run) -> tuple[np.ndarray, np.ndarray]:
@@ -208,6 +299,7 @@ def _rows(
     region: str,
     pairs: Sequence[tuple[np.ndarray, np.ndarray]],
     limit: tuple[float, int],
+    cuts: np.ndarray,
     weights: np.ndarray,
     specificity: float,
     resampling: Resampling,
@@ -221,14 +313,13 @@ def _rows(
     if min(n_thinned, n - n_thinned) >= MIN_EYES:
         for i, (pred, _) in enumerate(pairs):
             score = pred[there]
-            found = (
-                *detect(score, thinned, weights, specificity),
-                _share(score < cutoff, thinned, weights),
-                _share(score >= cutoff, ~thinned, weights),
-            )
-            for name, one in zip(METRICS, found, strict=True):
-                values[name][i] = one
-    sizes = dict.fromkeys(METRICS, n_thinned) | {"specificity_as_read": n - n_thinned}
+            values["auc"][i] = auc(score, thinned, weights)
+            values["sensitivity_as_read"][i] = _share(score < cutoff, thinned, weights)
+            values["specificity_as_read"][i] = _share(score >= cutoff, ~thinned, weights)
+            if np.isfinite(cuts[i]):
+                values["sensitivity"][i] = _share(score < cuts[i], thinned, weights)
+                values["specificity_reached"][i] = _share(score >= cuts[i], ~thinned, weights)
+    sizes = dict.fromkeys(METRICS, n_thinned) | dict.fromkeys(OF_OTHERS, n - n_thinned)
     values["thinned"], sizes["thinned"] = share[None], n
     for name, value, size in (("limit", cutoff, n_reference), ("specificity", specificity, n)):
         values[name], sizes[name] = np.full((1, len(weights)), value), size

@@ -83,13 +83,21 @@ def floor_effect(thickness: pd.DataFrame, backbone: str, protocol: str) -> str:
 def thinning(table: pd.DataFrame, backbone: str, protocol: str) -> list[str]:
     """Say how many thinned sectors one cell finds, where most and least, and what was too rare."""
     here = _cell(table, backbone, protocol).set_index("group")
-    found, auc = (here[here["metric"] == name] for name in ("sensitivity", "auc"))
+    found, auc, reached = (
+        here[here["metric"] == name] for name in ("sensitivity", "auc", "specificity_reached")
+    )
+    if reached["estimate"].isna().all() and auc["estimate"].notna().any():
+        circle = auc.rename(index={"global": "circle"}).dropna(subset="estimate")
+        known = "; ".join(f"{name} {level(one, '')}" for name, one in circle.iterrows())
+        return [f"{backbone} with {protocol}: no threshold from training eyes; AUC: {known}."]
     asked = here.loc[here["metric"] == "specificity", "estimate"].iloc[0]
     whole, out = found.loc["global"], []
     if np.isfinite(whole.estimate):
         out.append(
             f"{backbone} with {protocol} finds {percent(whole, ' %')} of eyes with a thinned "
-            f"circle at {100 * asked:.0f} % specificity; AUC {level(auc.loc['global'], '')}."
+            f"circle by a threshold set on training eyes for {100 * asked:.0f} % specificity, "
+            f"which here is {percent(reached.loc['global'], ' %')}; AUC "
+            f"{level(auc.loc['global'], '')}."
         )
     known = found.drop(index="global").dropna(subset="estimate")
     if len(known):

@@ -20,11 +20,13 @@ CAPTION = (
     "limits of agreement, bias ± 1.96 SD over eyes; shaded: their 95 % intervals; numbers are "
     "means over seeds, points are one seed. (b) Error and (c) bias at single angles by the "
     "thickness of the label there. (d) Sensitivity for thinning, that is for a label "
-    "below the 5th percentile of healthy training eyes (not adjusted for age), at the "
-    "specificity on the axis, for the mean over the circle and the six Garway-Heath sectors; in "
-    "brackets the number of thinned eyes. The template flags no eye. (e) The same for one model on "
-    "the right eye as seen in a photograph, circle in the centre; –: below 10 thinned eyes. Lines: "
-    "95 % intervals, patients resampled, and seeds where there are several."
+    "below the 5th percentile of healthy training eyes (not adjusted for age), by a threshold set "
+    "on training or validation eyes for the specificity on the axis, or by that percentile "
+    "itself ('as read') where no such eyes were predicted, for the mean over the circle and the "
+    "six Garway-Heath sectors; in brackets the number of thinned eyes. The template flags no "
+    "eye. (e) The same for one model on the right eye as seen in a photograph, circle in the "
+    "centre; –: below 10 thinned eyes. Lines: 95 % intervals, patients resampled, and seeds where "
+    "there are several."
 )
 SHOWN = ("template", "oracle floor")
 
@@ -138,7 +140,8 @@ def _against_thickness(figure: Figure, place, thickness: pd.DataFrame, protocol:
 
 def _forest(axes: Axes, thinning: pd.DataFrame, protocols: list[str]) -> None:
     series = [*protocols, *(name for name in SHOWN if name in set(thinning["protocol"]))]
-    rows = thinning[thinning["metric"] == "sensitivity"].set_index(["protocol", "group"])
+    metric = _shown(thinning)
+    rows = thinning[thinning["metric"] == metric].set_index(["protocol", "group"])
     groups = list(dict.fromkeys(thinning["group"]))
     offsets = np.linspace(-0.36, 0.36, len(series)) if len(series) > 1 else [0.0]
     for y in range(0, len(groups), 2):
@@ -158,7 +161,8 @@ def _forest(axes: Axes, thinning: pd.DataFrame, protocols: list[str]) -> None:
     axes.tick_params(axis="y", length=0)
     asked = 100 * thinning.loc[thinning["metric"] == "specificity", "estimate"].iloc[0]
     axes.set(xlim=(0, 1), ylim=(len(groups) - 0.5, -0.5),
-             xlabel=f"sensitivity at {asked:.0f} % specificity")  # fmt: skip
+             xlabel="sensitivity as read" if metric.endswith("as_read") else
+             f"sensitivity at a threshold for {asked:.0f} % specificity")  # fmt: skip
     style.panel_letter(axes, "d", "Finding thinned sectors")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=6, handletextpad=0.1,
                 columnspacing=1.0)  # fmt: skip
@@ -166,7 +170,7 @@ def _forest(axes: Axes, thinning: pd.DataFrame, protocols: list[str]) -> None:
 
 def _wheel(axes: Axes, rows: pd.DataFrame, title: str) -> None:
     """Draw the sectors as a ring round the disc of a right eye, coloured by sensitivity."""
-    values = rows[rows["metric"] == "sensitivity"].set_index("group")["estimate"]
+    values = rows[rows["metric"] == _shown(rows)].set_index("group")["estimate"]
     shade = sns.light_palette(style.ACCENT, as_cmap=True)
     for name, mask in geometry.SECTORS.items():
         # On screen 0° (temporal) is at the left and angles run clockwise: 180° - θ.
@@ -186,6 +190,12 @@ def _wheel(axes: Axes, rows: pd.DataFrame, title: str) -> None:
     axes.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), aspect="equal")
     axes.set_axis_off()
     style.panel_letter(axes, "e", title)
+
+
+def _shown(thinning: pd.DataFrame) -> str:
+    """Return which sensitivity there is: that of a threshold, or of the limit as read."""
+    known = thinning.loc[thinning["metric"] == "sensitivity", "estimate"].notna().any()
+    return "sensitivity" if known else "sensitivity_as_read"
 
 
 def _colour(shade, value: float | None) -> tuple | str:

@@ -109,9 +109,10 @@ def sensitivity_wide(table: pd.DataFrame) -> pd.DataFrame:
     counts = {group: str(int(n)) for group, n in sizes.items()}
     return captioned(
         [*wide, {"Backbone": NO_BACKBONE, "Protocol": "eyes", **counts}],
-        f"Detection of thinning by predicted means: sensitivity at {100 * asked:.0f} % "
-        "specificity. Thinned: label below the 5th percentile of healthy training eyes, not "
+        f"Detection of thinning by predicted means: sensitivity at the threshold that has "
+        f"{100 * asked:.0f} % specificity on validation eyes of the training set. "
+        "Thinned: label below the 5th percentile of healthy training eyes, not "
         "adjusted for age; the last row gives the number of thinned eyes, and a dash stands for "
-        "fewer than 10. Square brackets: 95 % intervals, patients resampled and the threshold "
-        "chosen again in each resample, and seeds where there are several.",
+        "fewer than 10. Square brackets: 95 % intervals, patients resampled with the threshold "
+        "held fixed, and seeds where there are several.",
     )

@@ -14,6 +14,9 @@ from rnfl.cli.app import app
 def evaluate(
     predictions: Annotated[Path, typer.Argument(help="CSV or parquet, long or wide")],
     samples: Annotated[Path | None, typer.Option(help="CSV with patients and attributes")] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="healthy training eyes: a run's reference.csv, or profiles")
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="folder for tables and report")] = None,
     one_eye_per_patient: Annotated[bool, typer.Option(help="no two eyes share a patient")] = False,
     allow_unpredicted: Annotated[bool, typer.Option(help="samples may lack predictions")] = False,
@@ -23,7 +26,8 @@ def evaluate(
     from analysis.reports import evaluation
 
     given = {"one_eye_per_patient": one_eye_per_patient, "allow_unpredicted": allow_unpredicted}
-    typer.echo(evaluation.evaluate_files(predictions, samples, output, phantom=phantom, **given))
+    given |= {"phantom": phantom, "reference": reference}
+    typer.echo(evaluation.evaluate_files(predictions, samples, output, **given))
 
 
 @app.command()

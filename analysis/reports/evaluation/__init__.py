@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import figures
+from analysis.agreement import thinning
 from analysis.reports import study as report
 from analysis.reports.evaluation import joined, summary
 from analysis.reports.evaluation.predictions import read_predictions
@@ -35,6 +36,7 @@ def evaluate_files(
     samples: str | Path | None = None,
     output: str | Path | None = None,
     *,
+    reference: str | Path | None = None,
     one_eye_per_patient: bool = False,
     allow_unpredicted: bool = False,
     phantom: bool = False,
@@ -52,6 +54,9 @@ def evaluate_files(
     output : Path, optional
         Folder of the results, by default ``<data root>/evaluations/<name>-<hash of the inputs>``.
         It appears when all is done. A folder that was made here is replaced, no other.
+    reference : Path, optional
+        Healthy eyes that the models learnt from, by which thinning is judged: see
+        :func:`analysis.agreement.thinning.read_reference`. Without it thinning is not evaluated.
     one_eye_per_patient, allow_unpredicted : bool
         See :func:`analysis.reports.evaluation.joined.join`.
     phantom : bool
@@ -74,7 +79,10 @@ def evaluate_files(
     eyes, notes = joined.join(read, people, one_eye_per_patient, allow_unpredicted, source)
     notes += joined.orientation(read, eyes)
 
-    files = [path for path in (predictions, samples) if path]
+    healthy = thinning.read_reference(reference) if reference else None
+    if healthy is not None:
+        thinning.limits(healthy)  # refused before anything is written
+    files = [path for path in (predictions, samples, reference and Path(reference)) if path]
     inputs = {path.name: provenance.sha256_file(path) for path in files}
     if output is None:
         key = provenance.sha256_json(list(inputs.values()))[:8]
@@ -87,7 +95,7 @@ def evaluate_files(
     ids = pd.concat([table["run_id"], eyes["eye_id"]])
     phantom = phantom or bool(ids.str.startswith("phantom-").any())
     resampling = Resampling(n_boot, n_perm)
-    study = Study(everything, eyes, read.runs(), phantom, TEMPLATE_NOTE, name, resampling)
+    study = Study(everything, eyes, read.runs(), phantom, TEMPLATE_NOTE, name, resampling, healthy)
     notes += summary.notes(study)
 
     before = (

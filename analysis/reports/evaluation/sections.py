@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from analysis import agreement, collapse, fairness, tables
@@ -37,7 +38,8 @@ class Study:
     """What is evaluated, and the settings of its statistics.
 
     ``predictions`` holds the models of ``runs`` and the baseline ``template``; ``note`` is added to
-    every caption, and ``name`` is that of the set of eyes.
+    every caption, and ``name`` is that of the set of eyes. ``healthy`` is the reference of
+    :func:`analysis.agreement.thinning.thinning_table`.
     """
 
     predictions: pd.DataFrame
@@ -47,6 +49,7 @@ class Study:
     note: str
     name: str
     resampling: Resampling = DEFAULT
+    healthy: np.ndarray | pd.DataFrame | None = None
 
     @property
     def attributes(self) -> list[str]:
@@ -168,7 +171,7 @@ def fairness_section(study: Study, folder: Path) -> Section:
 def agreement_section(study: Study, folder: Path) -> Section:
     """Bland-Altman, error by thickness and the detection of thinning (notebook 11)."""
     given = (study.predictions, study.runs)
-    first, rows = study.first, study.labels
+    first = study.first
     found = {
         "points": agreement.points_table(*given, shown=[first, (NO_BACKBONE, "template")]),
         "agreement": agreement.agreement_table(*given, study.resampling),
@@ -176,21 +179,18 @@ def agreement_section(study: Study, folder: Path) -> Section:
     }
     said = [sentences.limits(found["agreement"]), sentences.proportional_bias(found["agreement"])]
     said.append(sentences.floor_effect(found["thickness"], *first))
-    eyes = study.samples.set_index("eye_id").loc[rows["eye_id"]]
-    n_healthy = int((eyes["severity"] == "healthy").sum())
-    if n_healthy >= MIN_EYES:
-        healthy = thinning.healthy_profiles(eyes, schema.matrix(rows, "target"), split=None)
+    note = ""
+    if study.healthy is not None:
         found["thinning"] = thinning.thinning_table(
-            study.predictions, healthy, study.runs, study.resampling
+            study.predictions, study.healthy, study.runs, study.resampling
         )
         said += [*sentences.thinning(found["thinning"], *first),
                  sentences.as_read(found["thinning"], *first)]  # fmt: skip
-        note = f"Here the healthy eyes are the {n_healthy} evaluated ones of severity healthy."
+        note = "Here the healthy eyes are those of the reference that was given."
     else:
-        note = ""
         said.append(
-            f"Thinning was not evaluated: it needs {MIN_EYES} eyes of severity 'healthy', there "
-            f"are {n_healthy}."
+            "Thinning was not evaluated: what is thin is said by healthy eyes that the model "
+            "learnt from, not by those evaluated; give them with --reference."
         )
     _write(found, folder)
     study.write(tables.agreement_wide(found["agreement"]), folder, "agreement")

@@ -130,6 +130,7 @@ def detected(whole=0.6, ts=0.7, n=0.2, auc_n=0.9, as_read=0.5):
     ):  # fmt: skip
         made += [row("b", "p", m, v, group=group, n=size) for m, v in (
             ("sensitivity", value), ("auc", auc), ("specificity", 0.9),
+            ("specificity_reached", 0.92),
             ("sensitivity_as_read", as_read if group != "T" else np.nan),
         )]  # fmt: skip
     return pd.DataFrame(made)
@@ -137,7 +138,8 @@ def detected(whole=0.6, ts=0.7, n=0.2, auc_n=0.9, as_read=0.5):
 
 def test_thinning_names_the_best_the_worst_the_blind_and_the_rare():
     whole, sectors, rare = conclusions.thinning(detected(), "b", "p")
-    assert "finds 60 % [50, 70] of eyes with a thinned circle at 90 % specificity" in whole
+    assert "finds 60 % [50, 70] of eyes with a thinned circle by a threshold set on" in whole
+    assert "for 90 % specificity, which here is 92 % [82, 102]; AUC" in whole
     assert "most in TS, 70 % [60, 80], and fewest in N, 20 % [10, 30]" in sectors
     assert rare.endswith("to judge: T (3).")
     assert any("Not shown to be better than chance (AUC 0.5) in: N" in one

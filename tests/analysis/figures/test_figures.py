@@ -78,7 +78,9 @@ def agreement_tables(folder, predictions, runs):
         "points": agreement.points_table(predictions, runs, shown),
         "agreement": agreement.agreement_table(predictions, runs, Resampling(20)),
         "thickness": agreement.thickness_table(predictions, runs, Resampling(20)),
-        "thinning": thinning.thinning_table(predictions, healthy, runs, Resampling(20)),
+        "thinning": thinning.thinning_table(
+            predictions, healthy, runs, Resampling(20), tuning=predictions.assign(patient_id="else")
+        ),
     }
     for name, table in made.items():
         provenance.write_csv(folder / f"{name}.csv", table)

@@ -29,7 +29,9 @@ def measured():
         "comparisons": performance.paired_comparisons(predictions, runs, resampling=resampling),
         "collapse": collapse.collapse_table(predictions, runs, resampling),
         "agreement": agreement.agreement_table(predictions, runs, resampling),
-        "thinning": thinning.thinning_table(predictions, reference, runs, resampling),
+        "thinning": thinning.thinning_table(
+            predictions, reference, runs, resampling, tuning=predictions.assign(patient_id="other")
+        ),
     }
     long = pd.concat([table.assign(table=name) for name, table in tables.items()])
     return long.reindex(columns=[*KEYS, *NUMBERS]).reset_index(drop=True)

@@ -55,8 +55,10 @@ def evaluated(tmp_path_factory):
     """One evaluation of two models with demographics, from a long file."""
     folder = tmp_path_factory.mktemp("evaluated")
     samples, label, predictions = study()
-    samples["severity"] = np.resize(["healthy", "mild"], len(samples))
-    printed, output = run(folder, as_long(samples, label, predictions), samples)
+    healthy, _ = synthetic.profiles(synthetic.eyes(30, seed=5), seed=5)
+    pd.DataFrame(healthy).to_csv(folder / "healthy.csv", index=False)
+    frame = as_long(samples, label, predictions)
+    printed, output = run(folder, frame, samples, reference=folder / "healthy.csv")
     return samples, label, predictions, printed, output
 
 
@@ -112,7 +114,8 @@ def test_statistics_are_those_of_the_direct_path(evaluated):
 def test_layout_and_order_of_rows_change_nothing(evaluated, tmp_path, undrawn):
     samples, label, predictions, printed, output = evaluated
     wide = as_wide(samples, label, predictions).sample(frac=1, random_state=4)
-    again, other = run(tmp_path, wide, samples.sample(frac=1, random_state=5))
+    healthy = output.parent / "healthy.csv"
+    again, other = run(tmp_path, wide, samples.sample(frac=1, random_state=5), reference=healthy)
     for path in sorted((output / "results").rglob("*.csv")):
         assert (other / path.relative_to(output)).read_bytes() == path.read_bytes(), path.name
     assert again.replace(str(other), "") == printed.replace(str(output), "")
@@ -141,7 +144,7 @@ def test_the_folder_is_laid_out_as_the_studys(evaluated):
         about = tables.read_about(results / stem)
         assert about["tables"] == tables.table_hashes(results / stem)
         assert about["run_ids"] == ["alive", "flat"] and not about["phantom"]
-        assert set(about["inputs"]) == {"predictions.csv", "people.csv"}
+        assert set(about["inputs"]) == {"predictions.csv", "people.csv", "healthy.csv"}
         assert "knows their mean" in about["note"] and about["conclusions"]
     assert (figures / "01_visualize_predictions.png").is_file()
     assert {one.split(": ")[1] for one in stale(results, figures)} <= {
@@ -213,6 +216,23 @@ def test_another_folder_is_never_destroyed(tmp_path, undrawn):
     (output / evaluation.MARKER).write_text("[]")
     with pytest.raises(ValueError, match="did not make"):
         run(tmp_path, frame)
+
+
+def test_what_is_thin_is_not_said_by_the_evaluated_eyes(evaluated, tmp_path, undrawn):
+    samples, label, predictions, _, output = evaluated
+    samples = samples.assign(severity=np.resize(["healthy", "mild"], len(samples)))
+    _, bare = run(tmp_path, as_long(samples, label, predictions), samples)
+    assert not (bare / "results" / "11_agreement" / "thinning.csv").exists()
+    said = tables.read_about(bare / "results" / "11_agreement")["conclusions"]
+    assert any("give them with --reference" in one for one in said)
+    found = table(output, "11_agreement/thinning")
+    limits = found[found["metric"] == "limit"].drop_duplicates("group")
+    healthy = pd.read_csv(output.parent / "healthy.csv").to_numpy()
+    assert (limits["n"] == len(healthy)).all()
+    whole = limits.set_index("group").loc["global", "estimate"]
+    assert whole == pytest.approx(np.percentile(healthy.mean(axis=1), 5))
+    said = tables.read_about(output / "results" / "11_agreement")["conclusions"]
+    assert any("no threshold from training eyes; AUC: circle" in one for one in said)
 
 
 def test_a_failure_leaves_what_was_there(tmp_path, monkeypatch, undrawn):
