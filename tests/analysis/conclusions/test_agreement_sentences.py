@@ -148,6 +148,13 @@ def test_thinning_names_the_best_the_worst_the_blind_and_the_rare():
     assert "circle (50)" in nothing and "TS (60)" in nothing
 
 
+def test_without_a_threshold_from_training_eyes_the_area_alone_is_said():
+    bare = detected(np.nan, np.nan, np.nan)
+    bare.loc[bare["metric"] == "specificity_reached", "estimate"] = np.nan
+    (said,) = conclusions.thinning(bare, "b", "p")
+    assert "no threshold from training eyes; AUC: circle 0.95" in said and "T " not in said
+
+
 def test_as_read_names_where_thin_is_not_read_as_thin():
     assert "at least one in five" in conclusions.as_read(detected(), "b", "p")
     text = conclusions.as_read(detected(as_read=0.05), "b", "p")
