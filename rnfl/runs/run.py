@@ -170,11 +170,8 @@ def _publish(
         "seconds": round(progress.seconds, 1),
     }
     device = next(model.parameters()).device
-    record = provenance.record(
-        describe(device),
-        {"dataset": prepared.hash, "code": provenance.code_hash()},
-    )
-    record |= {
+    inputs = {"dataset": prepared.hash, "code": provenance.code_hash()}
+    record = provenance.record(describe(device), inputs) | {
         "precision": fitted.precision,
         "precision_decision": progress.precision,
         "backbone_weights": _weights_said(model),

@@ -5,7 +5,6 @@ import torch
 from pytest import approx, fixture, raises
 from training_data import make_dataset
 
-from rnfl.runs import results
 from rnfl.storage import paths
 from rnfl.training import augmentation, batches
 
@@ -128,8 +127,3 @@ def test_jitter_is_reproducible_bounded_and_leaves_the_data_alone(data_root):
     assert 0 <= first.min() and first.max() <= 1
     change = first.mean((1, 2, 3)) / plain.mean((1, 2, 3))
     assert change.std() > 0.02 and (change - 1).abs().max() < 0.25
-
-
-def test_unknown_augmentations_are_refused():
-    with raises(ValueError, match="mirror"):
-        results.RunConfig("tiny-slo", "phantom_scratch", "naive", augment="mirror")
