@@ -103,11 +103,14 @@ def _assign(
     return np.concatenate(nearest), total, count
 
 
-def _n_starts(n: int) -> int:
-    """Return how many k-means runs n eyes need; growing with the cube of their scarcity."""
+def _n_starts(n: int, k: int) -> int:
+    """Return how many k-means runs n eyes need; growing with the cube of their scarcity.
+
+    With more templates than :data:`K` each run takes longer and matters less: fewer at most.
+    """
     if n >= MANY_EYES:
         return STARTS
-    return min(round(STARTS * (MANY_EYES / n) ** 3), MOST_STARTS)
+    return min(round(STARTS * (MANY_EYES / n) ** 3), round(MOST_STARTS * (K / max(k, K)) ** 2))
 
 
 def find_templates(profiles: np.ndarray, k: int, seed: int = 0) -> np.ndarray:
@@ -135,7 +138,7 @@ def find_templates(profiles: np.ndarray, k: int, seed: int = 0) -> np.ndarray:
     blocks = _blocks(profiles, shift)
     rng = np.random.default_rng(seed)
     best, least = np.zeros((k, len(shift))), np.inf
-    for _ in range(_n_starts(n)):
+    for _ in range(_n_starts(n, k)):
         templates = _start(blocks, k, rng)
         nearest = np.full(n, -1)
         for _ in range(STEPS):

@@ -117,3 +117,33 @@ def test_curves_show_the_same_eyes_from_thin_to_thick(world):
     assert "structured" not in set(only_one["protocol"])
     with pytest.raises(ValueError, match="predicted are phantom_cls"):
         collapse.curves_table(predictions, runs, backbone="resnet")
+
+
+def judged(n_templates=None, kept=0.7, noise=0.0, n_patients=90):
+    """Return the verdict on predictions of eyes that differ in ten ways, planted as told."""
+    samples, rng = eyes(n_patients), np.random.default_rng(1)
+    theta = np.deg2rad(np.arange(360))
+    waves = np.vstack([f(k * theta) for k in range(1, 6) for f in (np.sin, np.cos)])
+    truth = HUMP + rng.normal(0, 6, (len(samples), 10)) @ waves
+    pred = HUMP + kept * (truth - HUMP)
+    if n_templates:
+        found = templates.find_templates(pred, n_templates)
+        pred = found[templates.distance_to_nearest(pred, found)[1]]
+    pred = pred + rng.normal(0, noise, pred.shape)
+    runs = pd.DataFrame({"run_id": ["m"], "backbone": "b", "protocol": "p"})
+    table = collapse.collapse_table(
+        frame("m", samples, pred, truth + rng.normal(0, 2, truth.shape)), runs, Resampling(200)
+    )
+    return collapse.verdicts(table)["b", "p"]
+
+
+def test_a_model_that_reads_every_eye_is_diverse_and_a_template_is_one():
+    assert judged() == collapse.DIVERSE
+    assert judged(kept=0.2) == judged(1) == collapse.ONE
+    assert judged(n_patients=8) == collapse.UNDECIDED  # too few eyes for 16 templates
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+@pytest.mark.parametrize("n_templates", [2, 3, 4, 8, 12, 16])
+def test_no_number_of_few_templates_is_diverse(n_templates, noise):
+    assert judged(n_templates, kept=1.0, noise=noise) in (collapse.ONE, collapse.REPEATS)
