@@ -57,7 +57,7 @@ def test_starts_are_enough_for_few_eyes_and_as_they_were_for_many():
         found = [templates.find_templates(few, templates.K, seed) for seed in range(4)]
         distance = [templates.distance_to_nearest(few, one)[0].mean() for one in found]
         assert max(distance) / min(distance) < 1.002
-    assert [templates._n_starts(n) for n in (300, 360, 5000)] == [templates.STARTS] * 3
+    assert [templates._n_starts(n, templates.K) for n in (300, 360, 5000)] == [templates.STARTS] * 3
 
 
 def test_fewer_eyes_than_templates_are_no_number_and_wrong_counts_an_error():
