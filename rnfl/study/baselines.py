@@ -1,8 +1,9 @@
 """Baselines that predict the four quadrant means, cross-validated by patient.
 
 ``constant`` predicts the training folds' means for every eye, ``pca_ridge`` is a linear model of
-the disc crop's pixels. Both learn from the very dataset they are measured on, which a network
-transferred from elsewhere does not: they are what it is measured by, not its equals. A readout
+the disc crop's pixels. Both learn from the very dataset they are measured on, of which a network
+transferred from elsewhere has seen no eye (though phantoms are calibrated to GRAPE's quadrant
+means): they are what it is measured by, not its equals. A readout
 learns from an eye and from its copy turned upside down, and so does ``pca_ridge``, by the same
 regression with the same candidates for its penalty. **Ours**. What they give is a statistic of the
 tables that show it: who changes it raises ``ANALYSIS_VERSION``.

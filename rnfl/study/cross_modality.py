@@ -60,7 +60,9 @@ def external_quadrants(models: Models, dataset: str) -> dict[str, pd.DataFrame]:
     """Return quadrant frames on a dataset that no model was trained on, zero-shot.
 
     Beside the models stand a constant and PCA + ridge, which are cross-validated on this very
-    dataset: they know its mean level, a transferred model does not.
+    dataset: they know its mean level. A transferred model has seen none of its eyes, but where it
+    comes from a phantom and goes to GRAPE it knows that level in part: phantoms are calibrated to
+    the means and SDs of GRAPE's quadrants.
     """
     prepared = datasets.load(dataset)
     frames = {
