@@ -42,8 +42,8 @@ def gaps_and_chance(table: pd.DataFrame) -> list[str]:
         reach = tests[~tests.alarm].groupby("attribute", sort=False).detectable
         parts = ", ".join(f"{_range(one)} µm by {name}" for name, one in reach)
         out.append(
-            f"Elsewhere a gap is not shown, which is not none: 80 % of such test sets would raise "
-            f"an alarm only from {parts} on, between the groups hardest to tell apart."
+            f"Where there is no alarm a gap is not shown, which is not none: 80 % of such test sets "
+            f"would raise one only from {parts} on, between the groups hardest to tell apart."
         )
     place = ["backbone", "protocol", "attribute"]
     gaps, worst = (table[table.metric == one].set_index(place) for one in ("gap", "worst_group"))
@@ -177,6 +177,8 @@ def reproduction(effects: pd.DataFrame) -> list[str]:
     below, above, n = (bias.high < 0).sum(), (bias.low > 0).sum(), len(bias)
     verdict = "exaggerate" if above > n / 2 else "shrink" if below > n / 2 else None
     clear = (bias.p_holm < ALPHA).sum()
+    if verdict and clear <= n / 2:  # intervals of single models alone
+        verdict = f"seem to {verdict}"
     moved = ((error.low > 0) | (error.high < 0)).sum()
     along = f"in {moved} of {len(error)} models"
     return [

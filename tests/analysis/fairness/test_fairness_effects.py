@@ -113,6 +113,8 @@ def test_shrinking_and_exaggerating_are_told_apart(labels):
         said = conclusions.reproduction(effects[effects["protocol"] == protocol])
         assert f"most {word} the differences" in said[0]
         assert only(effects, protocol=protocol, metric="bias", attribute="planted")["p"] < 0.001
+    unsure = effects[effects["protocol"] == "half"].assign(p_holm=0.2)
+    assert "most seem to shrink the differences" in conclusions.reproduction(unsure)[0]
     noisy = effects[effects["protocol"] == "whole"].assign(low=-1.0, high=1.0)
     assert "not told from reproducing" in conclusions.reproduction(noisy)[0]
     assert (effects["p_holm"].dropna() >= effects["p"][effects["p_holm"].notna()] - 1e-12).all()
