@@ -42,7 +42,7 @@ def gaps_and_chance(table: pd.DataFrame) -> list[str]:
         reach = tests[~tests.alarm].groupby("attribute", sort=False).detectable
         parts = ", ".join(f"{_range(one)} µm by {name}" for name, one in reach)
         out.append(
-            f"Where there is no alarm a gap is not shown, which is not none: 80 % of such test sets "
+            f"Where there is no alarm a gap is not shown, which is not none: 80 % of such sets "
             f"would raise one only from {parts} on, between the groups hardest to tell apart."
         )
     place = ["backbone", "protocol", "attribute"]
