@@ -7,6 +7,7 @@ import re
 import pandas as pd
 import pytest
 
+from analysis.accuracy.external import load_external
 from rnfl.storage.paths import project_root
 
 RESULTS = project_root() / "data" / "results"
@@ -193,6 +194,26 @@ def test_learning_on_real_eyes(results):
     tuned = mae["estimate"][["fine-tuned", "fine-tuned, phantom start"]]
     assert f"{tuned.iloc[0]:.1f} and {tuned.iloc[1]:.1f} µm" in results
     assert f"random features {mae['estimate']['readout, random']:.1f}" in results
+
+
+def test_other_subjects(results, readme):
+    table = load_external()
+    levels = table[
+        (table["against"] == "") & (table["metric"] == "mae") & (table["group"] == "mean")
+    ]
+    levels = levels.set_index(["trained_on", "method"])["estimate"]
+    best = "readout, classifier + depth"
+    (row,) = table[(table["method"] == best) & (table["against"] == "PCA + ridge")].itertuples()
+    assert row.low < 0 < row.high and row.low < -1  # not seen, and 1 µm not excluded
+    for text in (results, readme):
+        assert f"{row.n} eyes" in text and f"{signed(row)} µm" in text
+        assert "advantage was not seen" in text
+    home, far = levels["GRAPE"], levels.drop("GRAPE")
+    assert f"errs by {home[best]:.2f} µm, PCA + ridge by {home['PCA + ridge']:.2f}" in results
+    tuned = f"a fine-tuned network by {home['fine-tuned']:.2f}"
+    assert f"constant errs by {home['constant']:.2f}, {tuned}" in results
+    cfp, slo = far["phantom CFP", "phantom CFP model"], far["phantom SLO", "phantom SLO model"]
+    assert f"by {cfp:.2f} (CFP) and {slo:.2f} (SLO)" in results
 
 
 def measured(name):
