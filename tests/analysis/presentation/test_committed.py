@@ -94,7 +94,7 @@ SAID = {
     "01_visualize_predictions": lambda t: [
         *conclusions.collapse(t.collapse), conclusions.flat_sigma(t.collapse),
         conclusions.response(t.collapse), *conclusions.few_templates(t.collapse),
-        conclusions.template_claim(t.collapse)],
+        conclusions.template_claim(t.collapse), *conclusions.rotation(t.collapse)],
     "02_protocols": lambda t: [
         conclusions.best_cell(t.table1), conclusions.difficulty(t.table1),
         *conclusions.differences(t.comparisons)],
