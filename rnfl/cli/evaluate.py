@@ -21,12 +21,13 @@ def evaluate(
     one_eye_per_patient: Annotated[bool, typer.Option(help="no two eyes share a patient")] = False,
     allow_unpredicted: Annotated[bool, typer.Option(help="samples may lack predictions")] = False,
     phantom: Annotated[bool, typer.Option(help="the eyes are simulated")] = False,
+    resample: Annotated[bool, typer.Option(help="profiles may have other than 360 points")] = False,
 ) -> None:
     """Evaluate predictions made here or elsewhere: every statistic, figures, a report."""
     from analysis.reports import evaluation
 
     given = {"one_eye_per_patient": one_eye_per_patient, "allow_unpredicted": allow_unpredicted}
-    given |= {"phantom": phantom, "reference": reference}
+    given |= {"phantom": phantom, "reference": reference, "resample": resample}
     typer.echo(evaluation.evaluate_files(predictions, samples, output, **given))
 
 

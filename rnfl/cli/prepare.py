@@ -15,13 +15,16 @@ from rnfl.cli.app import app
 def prepare(
     name: Annotated[str, typer.Argument(help="dataset, such as phantom-slo-2400 or grape")],
     source: Annotated[Path | None, typer.Option(help="folder or archive of raw files")] = None,
+    resample: Annotated[
+        bool, typer.Option(help="profiles may have another number of points than 360")
+    ] = False,
 ) -> None:
     """Prepare a dataset, unless that is done; after an interruption, go on where it stopped."""
     from rnfl import datasets
     from rnfl.datasets.reading import kept_folders
 
     try:
-        prepared = datasets.prepare(name, source)
+        prepared = datasets.prepare(name, source, resample)
     except KeyboardInterrupt:
         if kept_folders(name):
             typer.echo("interrupted: the same command goes on with the eyes not read yet", err=True)

@@ -222,6 +222,47 @@ def rotate_profile(profile: np.ndarray, degrees: int) -> np.ndarray:
     return np.roll(_check_profile(profile), int(degrees), axis=-1)
 
 
+def resample(values: np.ndarray, first_angle: float = 0.0) -> np.ndarray:
+    """Return curves of m points at equal steps round the circle as profiles of 360 angles.
+
+    Fewer points than angles are joined by straight lines; of more points, each angle gets the mean
+    over its degree, every point standing for its own arc.
+
+    Parameters
+    ----------
+    values : ndarray (N, m), µm, NaN where missing
+        Point ``k`` lies at ``first_angle + 360·k/m`` degrees: 360° is not sampled again.
+    first_angle : float
+        Angle of the first point, degrees; 0 is temporal.
+
+    Returns
+    -------
+    ndarray (N, 360), µm
+        NaN where more than half of what an angle needs is missing.
+
+    Examples
+    --------
+    >>> resample(np.array([[10.0, 20.0, 30.0, 40.0]]))[0, [0, 45, 90, 315]].tolist()
+    [10.0, 15.0, 20.0, 25.0]
+    >>> resample(np.arange(720.0)[None])[0, [1, 100]].tolist()
+    [2.0, 200.0]
+    """
+    values = np.atleast_2d(np.asarray(values, dtype=float))
+    step = N_ANGLES / values.shape[1]
+    points = first_angle + step * np.arange(values.shape[1])
+    apart = np.abs((ANGLES - points[:, None] + 180) % N_ANGLES - 180)
+    if step >= 1:
+        weight = np.clip(1 - apart / step, 0, None)
+    else:  # how much of the point's arc lies in the angle's degree
+        weight = np.clip((1 + step) / 2 - apart, 0, step)
+    weight = np.where(weight > 1e-12, weight, 0.0)
+    weight /= weight.sum(axis=0)
+    measured = np.isfinite(values)
+    held = measured.astype(float) @ weight
+    total = np.where(measured, values, 0.0) @ weight
+    return divide(total, np.where(held >= 0.5 - 1e-9, held, 0))
+
+
 def sector_means(profiles: np.ndarray, sectors: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return the mean thickness of each sector, over the angles that were measured.
 

@@ -106,7 +106,7 @@ def _differing(samples: pd.DataFrame, name: str, people: pd.Series) -> list[str]
     if several.empty:
         return []
     several = several.sort_values(["patient_id", name], kind="stable")
-    several = several.assign(told=several["eye_id"] + " " + several[name].astype(str))
+    several = several.assign(told=several["eye_id"].astype(str) + " " + several[name].astype(str))
     return [
         f"{'/'.join(eyes['patient_id'].unique())} ({', '.join(eyes['told'])})"
         for _, eyes in several.groupby("person", sort=False)

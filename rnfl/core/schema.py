@@ -23,7 +23,6 @@ SEXES = ("F", "M")
 RACES = ("Asian", "Black", "White")
 ETHNICITIES = ("Hispanic", "Non-Hispanic")
 SEVERITIES = ("healthy", "mild", "moderate", "severe")
-FEW_NUMBERED = 36  # numbered columns that make no profile yet
 RNFL_COLUMNS = ("rnfl_mean", *(f"rnfl_{name}" for name in QUADRANTS))
 
 
@@ -191,29 +190,6 @@ def predictions_frame(
         }
     )
     return validate(frame, "predictions", run_id)
-
-
-def profile_columns(frame: pd.DataFrame, where: str) -> list[str]:
-    """Return the columns 0 ... 359 of a table made elsewhere, or none where it has no profiles.
-
-    Raises
-    ------
-    ValueError
-        That begins with ``where``, when some of them are missing or there are more.
-    """
-    numbered = [name for name in frame if name.isdigit()]
-    if len(numbered) <= FEW_NUMBERED:
-        return []
-    columns = [str(angle) for angle in range(N_ANGLES)]
-    lacking = [name for name in columns if name not in frame]
-    beyond = [name for name in numbered if name not in columns]
-    if lacking or beyond:
-        raise ValueError(
-            f"{where}: expected profile columns 0 to {N_ANGLES - 1}"
-            + (f"; missing {listed(lacking)}" if lacking else "")
-            + (f"; too much is {listed(beyond)} (360° is 0° again)" if beyond else "")
-        )
-    return columns
 
 
 def matrix(predictions: pd.DataFrame, column: str = "prediction") -> np.ndarray:

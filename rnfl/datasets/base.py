@@ -12,13 +12,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 
-from rnfl.core import identity
+from rnfl.core import identity, labels, orientation
 from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import FIELD_MM
 from rnfl.core.splits import patient_split
@@ -184,12 +185,31 @@ class RawDataset(ABC):
     # From there to the prepared dataset.
 
     @classmethod
-    def open(cls, name: str | None = None, source: str | Path | None = None) -> Self:
-        """Return the dataset with its raw files found and opened, to be closed."""
-        return cls(name or cls.dataset, cls.find_source(source, name))
+    def open(
+        cls,
+        name: str | None = None,
+        source: str | Path | None = None,
+        resample: bool = False,
+    ) -> Self:
+        """Return the dataset with its raw files found and opened, to be closed.
+
+        With ``resample`` profiles may have another number of points than 360; a dataset that was
+        prepared so keeps to it.
+        """
+        name = name or cls.dataset
+        raw = cls(name, cls.find_source(source, name))
+        before = manifest_of(name).get("settings", {}).get("options", {})
+        if resample or before.get("resample"):
+            raw.options = replace(raw.options, resample=True)
+        return raw
 
     @classmethod
-    def settings(cls, name: str | None = None, source: str | Path | None = None) -> dict[str, Any]:
+    def settings(
+        cls,
+        name: str | None = None,
+        source: str | Path | None = None,
+        resample: bool = False,
+    ) -> dict[str, Any]:
         """Return all that decides the prepared dataset: constants, options, hashes of raw files.
 
         Without a source, a dataset that was prepared before answers for files that are gone.
@@ -199,11 +219,16 @@ class RawDataset(ABC):
         if not source and "settings" in made and gone:
             options = cls.Options(**made["settings"].get("options", {}))
             return {**made["settings"], **cls.method(options)}
-        with closing(cls.open(name, source)) as raw:
+        with closing(cls.open(name, source, resample)) as raw:
             return {**cls.method(raw.options), **raw.fingerprint({})}
 
     @classmethod
-    def prepare(cls, name: str | None = None, source: str | Path | None = None) -> Prepared:
+    def prepare(
+        cls,
+        name: str | None = None,
+        source: str | Path | None = None,
+        resample: bool = False,
+    ) -> Prepared:
         """Prepare the dataset; :func:`rnfl.datasets.prepare` does so when something has changed.
 
         Parameters
@@ -212,6 +237,8 @@ class RawDataset(ABC):
             Of the prepared dataset.
         source : path, optional
             See :meth:`find_source`.
+        resample : bool
+            See :meth:`open`.
 
         Returns
         -------
@@ -227,7 +254,7 @@ class RawDataset(ABC):
         ValueError
             When tables or options are not as expected, or no eye is left.
         """
-        with closing(cls.open(name, source)) as raw:
+        with closing(cls.open(name, source, resample)) as raw:
             return raw._prepare()
 
     def _prepare(self) -> Prepared:
@@ -251,7 +278,9 @@ class RawDataset(ABC):
         profiles = np.stack([eye.profile for eye in eyes])
         known = {file: value for of in self.found.values() for file, value in of["hashes"].items()}
         about = self.about(samples, profiles)
-        about["findings"] = [*about.get("findings", []), *identity.doubts(samples)]
+        labels.check(samples, profiles, str(self.place))
+        doubts = [*identity.doubts(samples), *orientation.doubts(samples, profiles)]
+        about["findings"] = [*about.get("findings", []), *doubts]
         fields = {
             "dataset": self.dataset,
             "modality": samples["modality"].iloc[0],

@@ -10,7 +10,7 @@ from rnfl.storage import locks, provenance
 from rnfl.storage.paths import prepared_root
 
 
-def prepare(name: str, source: str | Path | None = None) -> Prepared:
+def prepare(name: str, source: str | Path | None = None, resample: bool = False) -> Prepared:
     """Return a prepared dataset; it is built when absent or when its settings have changed.
 
     Programs that ask for the same one at the same time build it once.
@@ -22,6 +22,9 @@ def prepare(name: str, source: str | Path | None = None) -> Prepared:
         that :func:`write` has made; the latter is returned as it is.
     source : path, optional
         Folder of raw files, for datasets that have them.
+    resample : bool
+        Whether profiles of another number of points than 360 are resampled, in datasets that read
+        them from a table.
 
     Raises
     ------
@@ -30,21 +33,33 @@ def prepare(name: str, source: str | Path | None = None) -> Prepared:
     OSError
         When the disk is full or read-only, with what is kept and what to do.
     """
-    found = _made(name, source)
+    found = _made(name, source, resample)
     if found is not None:
         return found
     dataset = registry.find(name)
     with locks.locked(prepared_root() / ".locks" / name):
-        found = _made(name, source)  # by a program that had the lock before
-        return dataset.prepare(name, source=source) if found is None else found
+        found = _made(name, source, resample)  # by a program that had the lock before
+        if found is not None:
+            return found
+        return dataset.prepare(name, source=source, **_more(name, resample))
 
 
-def _made(name: str, source: str | Path | None) -> Prepared | None:
+def _more(name: str, resample: bool) -> dict[str, bool]:
+    """Return what only datasets take that read profiles from a table."""
+    if not resample:
+        return {}
+    options = getattr(registry.find(name), "Options", object)
+    if "resample" not in getattr(options, "__annotations__", ()):
+        raise ValueError(f"{name} reads no profiles from a table: nothing can be resampled")
+    return {"resample": True}
+
+
+def _made(name: str, source: str | Path | None, resample: bool) -> Prepared | None:
     """Return a dataset that is there already and has the settings asked for."""
     if Path(name).name != name or not (prepared_root() / name / "manifest.json").is_file():
         return None
     prepared = load(name)  # before raw files are looked at: a damaged one has to be made anew
     if source is None and not registry.is_registered(name):
         return prepared
-    settings = registry.find(name).settings(name, source=source)
+    settings = registry.find(name).settings(name, source=source, **_more(name, resample))
     return prepared if prepared.manifest["settings"] == provenance.plain(settings) else None

@@ -1,4 +1,4 @@
-"""One eye of a raw dataset as it was read, and what a profile must be to be used."""
+"""One eye of a raw dataset as it was read."""
 
 from __future__ import annotations
 
@@ -9,17 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import N_ANGLES
-
-MIN_MEASURED = N_ANGLES // 2  # angles of a usable profile (ours)
-THICKEST = 400.0  # µm, at any angle (ours)
-MEAN_RANGE = (15.0, 250.0)  # µm, over all angles (ours)
-
-ALL_MISSING = "RNFL profile without values"
-FEW_MEASURED = "RNFL profile with less than half of its angles"
-NOT_POSITIVE = "RNFL profile with values of 0 µm or less"
-ABSURD = "RNFL profile beyond what a retina can be"
 
 
 @dataclass(frozen=True)
@@ -63,26 +53,3 @@ class Eye:
 def plain(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row as JSON gives it back: NumPy's scalars become Python's, NaN stays NaN."""
     return json.loads(json.dumps(dict(row), default=lambda value: value.item()))
-
-
-def check_profile(profile: np.ndarray) -> np.ndarray:
-    """Return a profile (360,) as float32 µm, NaN where missing.
-
-    Raises
-    ------
-    Excluded
-        When it is empty, mostly missing, not positive or absurd.
-    """
-    measured = profile[~np.isnan(profile)]
-    if not measured.size:
-        raise Excluded(ALL_MISSING)
-    if measured.size < MIN_MEASURED:
-        raise Excluded(FEW_MEASURED, f"{measured.size} of {N_ANGLES} angles")
-    if measured.min() <= 0:
-        raise Excluded(NOT_POSITIVE, f"{measured.min():g} µm at its thinnest")
-    if measured.max() > THICKEST:
-        raise Excluded(ABSURD, f"{measured.max():g} µm at its thickest")
-    mean = float(measured.mean())
-    if not MEAN_RANGE[0] <= mean <= MEAN_RANGE[1] or measured.min() == measured.max():
-        raise Excluded(ABSURD, f"mean {mean:g} µm, SD {measured.std():g} µm")
-    return profile.astype(np.float32)

@@ -59,6 +59,8 @@ def read_options(source: Path, options: type[Options]) -> Options:
         low, high = WIDTHS_MM
         if name.endswith("_mm") and not (number and low <= value <= high):
             raise ValueError(f"{path}: {name} = {value!r}: expected {low:g} to {high:g} mm")
+        if kinds[name] is bool and type(value) is not bool:
+            raise ValueError(f"{path}: {name} = {value!r}: expected true or false")
         if name.endswith("_seed") and type(value) is not int:
             raise ValueError(f"{path}: {name} = {value!r}: expected a whole number")
     return options(**given)

@@ -95,7 +95,10 @@ def test_header_rows_repeated_among_the_data_are_skipped(tmp_path):
     [
         (row(3, "right"), r"row 4: laterality 'right': expected OD or OS"),
         (row(3, "OD", ("thin", 1, 1, 1, 1)), r"row 4, rnfl_mean: 'thin': expected a number or '/'"),
-        (row(3, "OD", (80, 90, 0, 90, 60)), r"row 4, rnfl_N: 0: expected a positive number"),
+        (
+            row(3, "OD", (80, 90, 0, 90, 60)),
+            r"row 4, rnfl_N: 0 µm \(expected 10 to 300 µm; looks like a code for 'not measured'",
+        ),
         (row(3, "OD", **{"Subject Number": "/"}), r"row 4: no subject number"),
     ],
 )

@@ -17,10 +17,10 @@ from analysis import figures
 from analysis.agreement import thinning
 from analysis.reports import study as report
 from analysis.reports.evaluation import joined, summary
-from analysis.reports.evaluation.predictions import read_predictions
+from analysis.reports.evaluation.predictions import Imported, read_predictions
 from analysis.reports.evaluation.sections import MAKER, Section, Study, write_sections
 from analysis.resampling import Resampling
-from rnfl.core import demographics, metrics, schema
+from rnfl.core import demographics, metrics, orientation, schema
 from rnfl.storage import errors, provenance
 from rnfl.storage.paths import data_root
 
@@ -40,6 +40,7 @@ def evaluate_files(
     one_eye_per_patient: bool = False,
     allow_unpredicted: bool = False,
     phantom: bool = False,
+    resample: bool = False,
     n_boot: int = 2000,
     n_perm: int = 2000,
 ) -> str:
@@ -61,6 +62,8 @@ def evaluate_files(
         See :func:`analysis.reports.evaluation.joined.join`.
     phantom : bool
         Whether the eyes are simulated. Identifiers that begin with "phantom-" say so themselves.
+    resample : bool
+        Whether profiles of another number of points than 360 are resampled to the 360 angles.
     n_boot, n_perm : int
         Resamples and permutations of patients.
 
@@ -73,11 +76,11 @@ def evaluate_files(
     """
     predictions, samples = Path(predictions), Path(samples) if samples else None
     name = predictions.name.split(".")[0]
-    read = read_predictions(predictions)
+    read = read_predictions(predictions, resample)
     people = demographics.read_demographics(samples) if samples else None
     source = samples.name if samples else predictions.name
     eyes, notes = joined.join(read, people, one_eye_per_patient, allow_unpredicted, source)
-    notes += joined.orientation(read, eyes)
+    notes += _doubts(read, eyes)
 
     healthy = thinning.read_reference(reference) if reference else None
     if healthy is not None:
@@ -106,6 +109,20 @@ def evaluate_files(
         with provenance.publish_folder(output) as aside:
             found = _fill(aside, study, notes, inputs)
     return summary.text(study, found, notes, output)
+
+
+def _doubts(read: Imported, eyes: pd.DataFrame) -> list[str]:
+    """Return what is said of the points and the order of the profiles."""
+    resampled = f"Profiles were resampled to 360 angles from {read.resampled}."
+    found = [resampled] if read.resampled else []
+    sets = {"ground truth": read.target}
+    sets |= {f"predictions of {name}": one for name, one in read.predictions.items()}
+    for name, profiles in sets.items():
+        found += orientation.doubt_order(profiles, name)
+        found += orientation.doubt_left_eyes(profiles, eyes["laterality"], name)
+        if profiles is not read.target:
+            found += orientation.doubt_pairs(profiles, read.target, name)
+    return found
 
 
 def _fill(

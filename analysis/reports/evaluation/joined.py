@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from analysis.reports.evaluation.predictions import Imported
-from rnfl.core import geometry, identity, metrics, schema
+from rnfl.core import identity, schema
 from rnfl.core.demographics import spelt
 from rnfl.storage.tables import listed
-
-MIN_EYES = 5  # eyes of each side below which orientation is not judged (ours)
 
 
 def join(
@@ -169,33 +166,3 @@ def _validated(table: pd.DataFrame, source: str) -> pd.DataFrame:
     }
     checked = schema.validate(table.assign(**filled), "samples", source)
     return checked.assign(**{n: c.where(c.notna(), None) for n, c in known.items()})
-
-
-def orientation(imported: Imported, samples: pd.DataFrame) -> list[str]:
-    """Return a warning for each set of profiles whose left eyes look as if not mirrored.
-
-    Profiles are in right-eye orientation, so the mean left eye resembles the mean right eye. Where
-    it resembles the mean right eye's mirror image more (by correlation over angles), nasal and
-    temporal have probably changed places. Nothing is said below 5 eyes of either side.
-    """
-    right, left = ((samples["laterality"] == side).to_numpy() for side in geometry.LATERALITIES)
-    if min(right.sum(), left.sum()) < MIN_EYES:
-        return []
-    sets: dict[str, np.ndarray] = {"ground truth": imported.target}
-    sets |= {f"predictions of {name}": one for name, one in imported.predictions.items()}
-    out = []
-    for name, profiles in sets.items():
-        od, os = (metrics.template_profile(profiles[side]) for side in (right, left))
-        same, mirrored = (_correlation(one, os) for one in (od, geometry.mirror_profile(od)))
-        if mirrored > same:
-            out.append(
-                f"WARNING: {name}: left eyes look unmirrored (their mean profile correlates "
-                f"{same:.3f} with the right eyes' and {mirrored:.3f} with its mirror image). "
-                "Profiles must be in right-eye orientation: 0° temporal, 180° nasal for both."
-            )
-    return out
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    both = np.isfinite(a) & np.isfinite(b)
-    return float(metrics.correlation_of_each_eye(a[None, both], b[None, both])[0])

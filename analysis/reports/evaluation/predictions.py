@@ -25,11 +25,12 @@ import pandas as pd
 
 from rnfl.core import schema
 from rnfl.core.geometry import N_ANGLES
+from rnfl.core.labels import refuse_unit, refuse_values
+from rnfl.core.nanstats import mean
+from rnfl.core.points import REMEDY, Points, find_points
 from rnfl.storage.tables import identifiers, listed, numbers, read_table
 
-THICKEST = 400.0  # µm; no circumpapillary RNFL is thicker (ours)
-NOT_MICROMETRES = 2.0  # a profile nowhere thicker is in mm or normalised (ours)
-NUMBERED = re.compile(r"(prediction|pred|ground_truth|true|target)_(\d+)")
+NUMBERED = re.compile(r"(prediction|pred|ground_truth|true|target)_(\d+(?:\.\d+)?)")
 RESERVED = ("template", "oracle", "oracle floor", "target", "few templates")  # of our own tables
 SAME = {"eye_id": "sample_id", "run_id": "model", "target": "ground_truth", "eye": "laterality"}
 LAYOUTS = (
@@ -43,8 +44,9 @@ LAYOUTS = (
 class Imported:
     """Predictions of one or several models for the same samples, both sorted by name.
 
-    ``keys`` has sample_id, and patient_id and laterality where the file has them; ``target`` is
+        ``keys`` has sample_id, and patient_id and laterality where the file has them; ``target`` is
     (n, 360) in µm, NaN where missing, and ``predictions`` holds a matrix (n, 360) by model.
+        ``resampled`` says from what points they were resampled, '' where they were not.
     """
 
     source: Path
@@ -52,6 +54,7 @@ class Imported:
     keys: pd.DataFrame
     target: np.ndarray
     predictions: dict[str, np.ndarray]
+    resampled: str = ""
 
     def table(self, patients: Sequence[str]) -> pd.DataFrame:
         """Return the predictions table, given the patient of each sample of ``keys``."""
@@ -69,10 +72,11 @@ class Imported:
         return pd.DataFrame({"run_id": names, "backbone": "imported", "protocol": short})
 
 
-def read_predictions(path: str | Path) -> Imported:
+def read_predictions(path: str | Path, do_resample: bool = False) -> Imported:
     """Read predictions in any of the three layouts.
 
-    Without a column ``model`` the name of the file is the model's.
+    Without a column ``model`` the name of the file is the model's. With ``do_resample`` profiles
+    may have any regular number of points, see :mod:`rnfl.core.points`.
 
     Raises
     ------
@@ -100,48 +104,70 @@ def read_predictions(path: str | Path) -> Imported:
         if name in frame:
             frame[name] = identifiers(frame[name], f"{path}: {name}")
     if long:
-        return _assemble(*_from_long(frame, path), path, "long")
-    if wide:
-        return _assemble(*_from_wide(frame, path), path, "wide")
-    names = {"model": "run_id", "sample_id": "eye_id", "ground_truth": "target"}
-    table = schema.validate(frame.rename(columns=names), "predictions", str(path))
-    pair = (schema.matrix(table, name) for name in ("prediction", "target"))
-    return _assemble(frame.reset_index(drop=True), *pair, path, "own")
+        frame, *pair, points = _from_long(frame, path, do_resample)
+    elif wide:
+        frame, *pair, points = _from_wide(frame, path, do_resample)
+    else:
+        frame = frame.reset_index(drop=True)
+        pair, points = _from_lists(frame, path, do_resample)
+        names = {"model": "run_id", "sample_id": "eye_id", "ground_truth": "target"}
+        lists = frame.assign(prediction=list(pair[0]), ground_truth=list(pair[1]))
+        table = schema.validate(lists.rename(columns=names), "predictions", str(path))
+        pair = [schema.matrix(table, name) for name in ("prediction", "target")]
+    layout = "long" if long else "wide" if wide else "own"
+    return _assemble(frame, *pair, path, layout, points.said)
 
 
-def _from_wide(frame: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """Return rows, predictions and ground truth (n, 360) of numbered columns.
+def _from_lists(
+    frame: pd.DataFrame, path: Path, do_resample: bool
+) -> tuple[list[np.ndarray], Points]:
+    """Return predictions and ground truth (n, 360) of columns that hold lists."""
+    lengths = {len(row) for name in ("prediction", "ground_truth") for row in frame.get(name, ())}
+    if len(lengths) != 1:
+        raise ValueError(f"{path}: profiles of {listed(sorted(lengths))} points: expected 360")
+    points = find_points(map(str, range(lengths.pop())), str(path), do_resample)
+    if not points.names:
+        raise ValueError(f"{path}: profiles of fewer than 12 points: expected 360")
+    pair = [np.stack(frame[name].to_list()) for name in ("prediction", "ground_truth")]
+    return [points.profiles(side.astype(float)) for side in pair], points
+
+
+def _from_wide(
+    frame: pd.DataFrame, path: Path, do_resample: bool
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray, Points]:
+    """Return rows, predictions and ground truth (n, 360) of numbered columns, and their points.
 
     Raises
     ------
     ValueError
-        When an angle is there twice, is missing, or is beyond 359.
+        When an angle is there twice, or the angles are not those of a profile.
     """
-    sides: dict[bool, dict[int, str]] = {True: {}, False: {}}
+    sides: dict[str, dict[str, str]] = {"prediction": {}, "ground_truth": {}}
     for name in frame:
         if match := NUMBERED.fullmatch(name):
-            side, angle = sides[match[1].startswith("pred")], int(match[2])
+            side = sides["prediction" if match[1].startswith("pred") else "ground_truth"]
+            angle = f"{float(match[2]):.10g}"
             if angle in side:
                 raise ValueError(f"{path}: columns {side[angle]} and {name} are the same angle")
             side[angle] = name
-    for side, what in ((sides[True], "prediction"), (sides[False], "ground_truth")):
-        gaps = [f"{what}_{angle}" for angle in range(N_ANGLES) if angle not in side]
-        beyond = [side[angle] for angle in sorted(side) if angle >= N_ANGLES]
-        if gaps or beyond:
+    matrices, found = [], []
+    for what, side in sides.items():
+        points = find_points(side, str(path), do_resample, f"{what}_")
+        if not points.names:
             raise ValueError(
-                f"{path}: expected {what}_0 to {what}_359"
-                + (f"; missing {listed(gaps)}" if gaps else "")
-                + (f"; too much is {listed(beyond)} (360° is 0° again)" if beyond else "")
+                f"{path}: {what} has {len(side)} numbered columns: expected {what}_0 to {what}_359"
             )
-    prediction, target = (
-        np.column_stack([numbers(frame[s[k]], f"{path}: {s[k]}") for k in range(N_ANGLES)])
-        for s in (sides[True], sides[False])
-    )
-    return frame, prediction, target
+        columns = [side[name] for name in points.names]
+        values = np.column_stack([numbers(frame[name], f"{path}: {name}") for name in columns])
+        matrices.append(points.profiles(values))
+        found.append(points)
+    return frame, *matrices, found[0]
 
 
-def _from_long(frame: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """Return one row per model and sample, its predictions and ground truth (n, 360).
+def _from_long(
+    frame: pd.DataFrame, path: Path, do_resample: bool
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray, Points]:
+    """Return one row per model and sample, its predictions and ground truth (n, 360), the points.
 
     Raises
     ------
@@ -149,7 +175,10 @@ def _from_long(frame: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, np.ndarra
         Listing samples with repeated, missing or impossible angles, or whose patient or laterality
         is not the same in all rows.
     """
-    angle = _angles(frame, path)
+    angle, names = _angles(frame, path, do_resample)
+    points, n_points = find_points(names, str(path), do_resample), len(names)
+    if not points.names:
+        raise ValueError(f"{path}: {n_points} angles, {listed(names)}: expected 0 to 359")
     model, models = pd.factorize(frame["model"], sort=True)
     sample, samples = pd.factorize(frame["sample_id"], sort=True)
     pairs, row = np.unique(model * len(samples) + sample, return_inverse=True)
@@ -159,24 +188,27 @@ def _from_long(frame: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, np.ndarra
         text = samples[pairs[i] % len(samples)]
         return f"{text} of {models[pairs[i] // len(samples)]}" if several else text
 
-    count = np.bincount(row * N_ANGLES + angle, minlength=len(pairs) * N_ANGLES)
-    count = count.reshape(-1, N_ANGLES)
+    count = np.bincount(row * n_points + angle, minlength=len(pairs) * n_points)
+    count = count.reshape(-1, n_points)
     repeated, gaps = np.argwhere(count > 1), np.argwhere(count == 0)
     if len(repeated):
-        found = [f"{name(i)} at {k}° ({count[i, k]} rows)" for i, k in repeated[:6]]
+        found = [f"{name(i)} at {names[k]}° ({count[i, k]} rows)" for i, k in repeated[:6]]
         raise ValueError(
             f"{path}: {len(repeated)} angles of {len(set(repeated[:, 0]))} samples are repeated: "
             f"{listed(found, 5, len(repeated))}"
         )
     if len(gaps):
         short = np.unique(gaps[:, 0])
+        seen = np.unique(angle)
+        even = len(short) == len(pairs) and len(gaps) == len(pairs) * (n_points - len(seen))
+        hint = f". All have {len(seen)} angles, to {seen[-1]}°: {REMEDY}" if even else ""
         found = [
-            f"{name(i)} lacks {listed(f'{k}°' for k in np.flatnonzero(count[i] == 0))}"
+            f"{name(i)} lacks {listed(f'{names[k]}°' for k in np.flatnonzero(count[i] == 0))}"
             for i in short[:6]
         ]
         raise ValueError(
-            f"{path}: {len(short)} samples have fewer than {N_ANGLES} angles: "
-            f"{listed(found, 5, len(short), '; ')}"
+            f"{path}: {len(short)} samples have fewer than {n_points} angles: "
+            f"{listed(found, 5, len(short), '; ')}{hint}"
         )
     first = np.zeros(len(pairs), dtype=int)
     first[row[::-1]] = np.arange(len(frame))[::-1]
@@ -188,18 +220,25 @@ def _from_long(frame: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, np.ndarra
             raise ValueError(f"{path}: {column} changes within samples: {found}")
     matrices = []
     for column in ("prediction", "ground_truth"):
-        matrix = np.empty((len(pairs), N_ANGLES))
+        matrix = np.empty((len(pairs), n_points))
         matrix[row, angle] = numbers(frame[column], f"{path}: {column}")
-        matrices.append(matrix)
-    return frame.iloc[first].reset_index(drop=True), *matrices
+        matrices.append(points.profiles(matrix[:, [names.index(one) for one in points.names]]))
+    return frame.iloc[first].reset_index(drop=True), *matrices, points
 
 
-def _angles(frame: pd.DataFrame, path: Path) -> np.ndarray:
-    """Return the angles as whole degrees 0 to 359, or say what they seem to be."""
+def _angles(frame: pd.DataFrame, path: Path, do_resample: bool) -> tuple[np.ndarray, list[str]]:
+    """Return which of the file's angles each row has, and their names in ascending order.
+
+    They are the whole degrees 0 to 359, unless others may be resampled; else the message says what
+    they seem to be.
+    """
     angle = numbers(frame["angle"], f"{path}: angle")
+    if do_resample and np.isfinite(angle).all() and (angle >= 0).all():
+        distinct, place = np.unique(angle, return_inverse=True)
+        return place, [f"{one:.10g}" for one in distinct]
     bad = ~np.isfinite(angle) | (angle != np.floor(angle)) | (angle < 0) | (angle >= N_ANGLES)
     if not bad.any():
-        return angle.astype(int)
+        return angle.astype(int), [str(one) for one in range(N_ANGLES)]
     known = angle[np.isfinite(angle)]
     whole = (known == np.floor(known)).all()
     if len(known) and not whole and np.abs(known).max() < 2 * np.pi + 0.01:
@@ -207,12 +246,12 @@ def _angles(frame: pd.DataFrame, path: Path) -> np.ndarray:
     elif len(known) and whole and known.max() == N_ANGLES and known.min() == 1:
         hint = (
             " They run from 1 to 360: write the place of the first value as 0 (degrees, or "
-            "subtract 1 if these are positions in an array)."
+            f"subtract 1 if these are positions in an array), or {REMEDY}."
         )
     elif len(known) and whole and known.max() == N_ANGLES:
-        hint = " 360° is 0° again: leave it out."
+        hint = f" 360° is 0° again: leave it out, or {REMEDY}."
     else:
-        hint = ""
+        hint = f" Seen {len(np.unique(known))} angles; if they are regular, {REMEDY}."
     rows = frame.loc[bad, "sample_id"].to_numpy()
     found = [f"{s} at {a:g}" for s, a in zip(rows[:6], angle[bad][:6], strict=True)]
     raise ValueError(
@@ -222,7 +261,12 @@ def _angles(frame: pd.DataFrame, path: Path) -> np.ndarray:
 
 
 def _assemble(
-    keys: pd.DataFrame, prediction: np.ndarray, target: np.ndarray, path: Path, layout: str
+    keys: pd.DataFrame,
+    prediction: np.ndarray,
+    target: np.ndarray,
+    path: Path,
+    layout: str,
+    resampled: str,
 ) -> Imported:
     """Check rows of one model and sample each, and arrange them by model, samples sorted."""
     keys = keys[[n for n in ("sample_id", "model", "patient_id", "laterality") if n in keys]]
@@ -241,8 +285,15 @@ def _assemble(
             raise ValueError(f"{path}: {len(lacking)} samples lack model {name}: {listed(lacking)}")
         models[name] = rows.to_numpy()
     for name, rows in models.items():
-        _check_thickness(prediction[rows], samples, f"{path}: predictions of {name}", False)
-        _check_thickness(target[rows], samples, f"{path}: ground truth", True)
+        refuse_values(prediction[rows], samples, f"{path}: predictions of {name}", False)
+        refuse_values(target[rows], samples, f"{path}: ground truth", True)
+        if np.isnan(target[rows]).all():
+            raise ValueError(
+                f"{path}: ground truth: every value is missing, and this compares profiles. Where "
+                "quadrant means were measured, 'rnfl transfer' and notebook 06_cross_modality "
+                "compare those"
+            )
+        refuse_unit(mean(target[rows], axis=1), f"{path}: ground truth", samples)
     first = next(iter(models.values()))
     own = keys.drop(columns="model").iloc[first].reset_index(drop=True)
     for name, rows in models.items():
@@ -253,46 +304,13 @@ def _assemble(
             same = (keys[column].iloc[rows].to_numpy() == own[column].to_numpy()).astype(bool)
             _refuse_differing(same, samples, f"{path}: {column}", name)
     predicted = {_shown(name): prediction[rows] for name, rows in models.items()}
-    return Imported(path, layout, own, target[first], predicted)
+    return Imported(path, layout, own, target[first], predicted, resampled)
 
 
 def _refuse_differing(same: np.ndarray, samples: Sequence[str], where: str, model: str) -> None:
     if not same.all():
         found = listed(np.array(samples)[~same])
         raise ValueError(f"{where} of model {model} differs from that of another model: {found}")
-
-
-def _check_thickness(
-    values: np.ndarray, samples: Sequence[str], where: str, may_be_missing: bool
-) -> None:
-    """Refuse values (n, 360) that cannot be a thickness in µm."""
-    absent = ~np.isfinite(values) if not may_be_missing else np.isinf(values)
-    if absent.any():
-        raise ValueError(f"{where}: missing or infinite: {_places(absent, values, samples)}")
-    if np.isnan(values).all():
-        raise ValueError(
-            f"{where}: every value is missing, and this compares profiles. Where quadrant means "
-            f"were measured, 'rnfl transfer' and notebook 06_cross_modality compare those"
-        )
-    largest = np.nanmax(np.abs(values))
-    if largest < NOT_MICROMETRES:
-        raise ValueError(
-            f"{where}: no value exceeds {largest:g}: expected µm, these look like mm or "
-            "normalised values"
-        )
-    outside = (values < 0) | (values > THICKEST) | (may_be_missing & (values == 0))
-    if outside.any():
-        hint = " (leave it empty where nothing was measured)" if may_be_missing else ""
-        raise ValueError(
-            f"{where}: expected 0 to {THICKEST:g} µm{hint}, found "
-            f"{_places(outside, values, samples)}"
-        )
-
-
-def _places(bad: np.ndarray, values: np.ndarray, samples: Sequence[str]) -> str:
-    found = [f"{samples[i]} at {k}°: {values[i, k]:g}" for i, k in np.argwhere(bad)[:6]]
-    eyes = f"{bad.any(axis=1).sum()} samples"
-    return f"{bad.sum()} values of {eyes}: {listed(found, 5, int(bad.sum()))}"
 
 
 def _shown(model: str) -> str:

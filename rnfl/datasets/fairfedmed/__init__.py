@@ -20,9 +20,10 @@ import pandas as pd
 
 from rnfl.core.demographics import SPELLINGS
 from rnfl.core.exclusion import Excluded
-from rnfl.core.geometry import quadrant_means, to_right_eye
+from rnfl.core.geometry import to_right_eye
+from rnfl.core.labels import MEAN_RANGE, MIN_MEASURED, THICKEST
 from rnfl.datasets.base import FRACTIONS
-from rnfl.datasets.eye import MEAN_RANGE, MIN_MEASURED, THICKEST, Eye
+from rnfl.datasets.eye import Eye
 from rnfl.datasets.fairfedmed import images, targets
 from rnfl.datasets.fairfedmed.options import Options
 from rnfl.datasets.npz import images as slo
@@ -260,9 +261,6 @@ class FairFedMed(NpzDataset):
                 f"{shapes[images.SQUARE]} SLO images are square: their orientation cannot be told "
                 f"and they are taken as upright; look at the crops, or set orientation in {file}."
             )
-        s, n, i, t = quadrant_means(profiles).mean()
-        odd = "" if s + i > n + t else "; S and I should be thicker: profiles or maps are turned"
-        found.append(f"Mean profile: S {s:.0f}, N {n:.0f}, I {i:.0f}, T {t:.0f} µm{odd}.")
         if not samples["disc_stated"].all():
             n_assumed = int((~samples["disc_stated"]).sum())
             found.append(f"{n_assumed} eyes have no disc centre: the SLO image's centre is taken.")
@@ -274,6 +272,7 @@ class FairFedMed(NpzDataset):
             found.append(
                 f"{n_alone} eyes have no patient: each file is taken as a patient of its own."
             )
+        found += [f"Profiles were resampled to 360 angles: {one}." for one in tables.resampled]
         own = "split" in tables.columns
         found.append("Split: the tables' own." if own else "Split: 70/15/15 by patient.")
         if tables.unmatched:

@@ -7,6 +7,7 @@ decided is in the manifest's settings::
     map_orientation = "upright"     # of rnflt maps and surfaces: "upright" or "transposed"
     profile_orientation = "tsnit"   # of profile CSVs: "tsnit", or "image" (angles on the image
                                     # as taken, so that left eyes are mirrored)
+    resample = false                # or true: of profile CSVs of another number of points than 360
     left_eyes = "as taken"          # or "mirrored": images and maps already look like right eyes
     laterality = ""                 # "OD" or "OS": of eyes for which nothing else says it
     short_side_mm = 8.436           # retina over the short side of an SLO image
@@ -33,6 +34,7 @@ class Options:
     profile_orientation: Literal["tsnit", "image"] = "tsnit"
     left_eyes: Literal["as taken", "mirrored"] = "as taken"
     laterality: Literal["", "OD", "OS"] = ""
+    resample: bool = False
     short_side_mm: float = SHORT_SIDE_MM
     map_mm: float = MAP_MM
     split_seed: int = 0

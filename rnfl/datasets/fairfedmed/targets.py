@@ -14,7 +14,7 @@ import numpy as np
 
 from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import N_ANGLES, centre, circle, mirror_profile, scan_radius_px
-from rnfl.datasets.eye import check_profile
+from rnfl.core.labels import check_profile
 from rnfl.datasets.npz.files import Entry, key_of
 from rnfl.imaging import thickness_map
 from rnfl.imaging.thickness_map import BAD_MAP

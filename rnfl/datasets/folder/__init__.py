@@ -62,7 +62,7 @@ class Folder(RawDataset):
     @cached_property
     def table(self) -> Table:
         """The rows of the CSV."""
-        return read_rows(self.place, self.options.width_mm)
+        return read_rows(self.place, self.options)
 
     def tables(self) -> dict[str, Any]:
         return {"table": sha256_file(self.place)}
@@ -155,7 +155,9 @@ class Folder(RawDataset):
             found += [f"Crops: {listed(unused)} of the CSV are not used."] if unused else []
         if self.table.labels == "none":
             found.append("No labels: for prediction only.")
-        elif "rnfl_S" in columns and "rnfl_mean" not in columns:
+        if self.table.resampled:
+            found.append(f"Profiles were resampled to 360 angles from {self.table.resampled}.")
+        if "rnfl_S" in columns and "rnfl_mean" not in columns:
             found.append("rnfl_mean is the mean of S, N, I and T.")
         if "split" not in columns:
             alone = set(samples["split"]) == {"test"}

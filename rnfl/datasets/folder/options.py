@@ -9,6 +9,8 @@ in the manifest's settings::
     profile_orientation = "tsnit"   # of the columns 0 ... 359: "tsnit", 0° temporal, 90° superior
                                     # in both eyes; or "image", angles on the photograph as taken
                                     # (0° left, 90° up): profiles of left eyes are mirrored
+    resample = false                # or true: profiles of another number of points than 360 are
+                                    # resampled; `rnfl prepare --resample` says the same
     width_mm = 13.0                 # retina over the whole width of a photograph, margins too, if
                                     # the CSV has no width_mm or field_degrees; without it the lit
                                     # field is taken as that of a 45° camera, 13.0 mm
@@ -30,5 +32,6 @@ class Options:
     framing: Literal["macula", "disc"] = "macula"
     left_eyes: Literal["as taken", "mirrored"] = "as taken"
     profile_orientation: Literal["tsnit", "image"] = "tsnit"
+    resample: bool = False
     width_mm: float | None = None
     split_seed: int = 0

@@ -7,16 +7,15 @@ from typing import Any
 import numpy as np
 
 from rnfl.core.exclusion import Excluded
-from rnfl.core.geometry import mirror_profile
+from rnfl.core.labels import check_label, check_profile
 from rnfl.core.schema import RNFL_COLUMNS
-from rnfl.datasets.eye import THICKEST, Eye, check_profile
+from rnfl.datasets.eye import Eye
 from rnfl.datasets.folder.options import Options
 from rnfl.datasets.folder.table import Row
 from rnfl.imaging import crops
 from rnfl.storage.provenance import sha256_bytes
 
 NO_LABEL = "no RNFL label, which other rows have"
-ABSURD = "RNFL label beyond what a retina can be"
 
 
 def read_eye(row: Row, options: Options, labels: str, label: str, found: dict[str, Any]) -> Eye:
@@ -38,7 +37,7 @@ def read_eye(row: Row, options: Options, labels: str, label: str, found: dict[st
     Excluded
         When row or photograph cannot be used.
     """
-    profile, means = _labels(row, options, labels)
+    profile, means = _labels(row, labels)
     data = row.path.read_bytes()
     found["hashes"][label] = sha256_bytes(data)
     photo = crops.read(row.path, data)
@@ -71,8 +70,8 @@ def read_eye(row: Row, options: Options, labels: str, label: str, found: dict[st
     return Eye(crop.image, profile, columns)
 
 
-def _labels(row: Row, options: Options, labels: str) -> tuple[np.ndarray, dict[str, float]]:
-    """Return the profile (360,) in right-eye orientation, and quadrants and mean by column."""
+def _labels(row: Row, labels: str) -> tuple[np.ndarray, dict[str, float]]:
+    """Return the profile (360,), and quadrants and mean by column."""
     profile = row.profile
     means = {name: row.columns[name] for name in RNFL_COLUMNS if name in row.columns}
     values = np.array(list(means.values()))
@@ -80,17 +79,9 @@ def _labels(row: Row, options: Options, labels: str) -> tuple[np.ndarray, dict[s
         return profile, {}
     if not np.isfinite(values).any() and not np.isfinite(profile).any():
         raise Excluded(NO_LABEL, "put photographs without labels into a folder or CSV of their own")
-    absurd = [f"{name} {value:g}" for name, value in means.items() if not _possible(value)]
-    if absurd:
-        raise Excluded(ABSURD, f"{', '.join(absurd)} µm")
+    check_label(means)
     if np.isfinite(profile).any():
-        as_taken = options.profile_orientation == "image" and options.left_eyes == "as taken"
-        turned = as_taken and row.eye == "OS"
-        profile = check_profile(mirror_profile(profile) if turned else profile)
+        profile = check_profile(profile)
     if means and not np.isfinite(means.get("rnfl_mean", np.nan)):
         means["rnfl_mean"] = float(np.mean([means[name] for name in RNFL_COLUMNS[1:]]))
     return profile, means
-
-
-def _possible(value: float) -> bool:
-    return bool(np.isnan(value) or 0 < value <= THICKEST)

@@ -16,8 +16,12 @@ import numpy as np
 import pandas as pd
 
 from rnfl.core.demographics import OLDEST, UNKNOWN, spelt
-from rnfl.core.geometry import N_ANGLES
-from rnfl.core.schema import RNFL_COLUMNS, profile_columns
+from rnfl.core.geometry import N_ANGLES, mirror_profile
+from rnfl.core.labels import refuse_contradictions, refuse_unit
+from rnfl.core.nanstats import mean
+from rnfl.core.points import Points, find_points
+from rnfl.core.schema import RNFL_COLUMNS
+from rnfl.datasets.folder.options import Options
 from rnfl.imaging.inspection import MM_PER_DEGREE, WIDTHS_MM
 from rnfl.storage.tables import (
     identifiers,
@@ -47,7 +51,6 @@ RANGES = {
     "width_mm": (*WIDTHS_MM, "mm"),
     "field_degrees": (*(round(mm / MM_PER_DEGREE, 1) for mm in WIDTHS_MM), "degrees"),
 }
-ANGLES = [str(angle) for angle in range(N_ANGLES)]
 EXPECTED = (
     "Expected a CSV with the columns image (file) and eye (OD or OS), and optionally patient_id, "
     "disc_x and disc_y (px), width_mm or field_degrees, split, age, sex, race, ethnicity, "
@@ -77,12 +80,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """The rows, and what the CSV has: ``labels`` is 'profiles', 'quadrants', 'both' or 'none'."""
+    """The rows, and what the CSV has: ``labels`` is 'profiles', 'quadrants', 'both' or 'none'.
+
+    ``resampled`` says from what profiles were resampled, '' where they were not.
+    """
 
     path: Path
     rows: list[Row]
     columns: frozenset[str]
     labels: str
+    resampled: str
     ignored: list[str] = field(default_factory=list)
 
 
@@ -110,8 +117,8 @@ def find_table(place: Path) -> Path:
     return (named or found)[0]
 
 
-def read_rows(path: Path, width_mm: float | None) -> Table:
-    """Read the CSV; ``width_mm`` is that of photographs of which it says no other.
+def read_rows(path: Path, options: Options) -> Table:
+    """Read the CSV; the options are what its owner says of all rows.
 
     Raises
     ------
@@ -124,9 +131,10 @@ def read_rows(path: Path, width_mm: float | None) -> Table:
     if absent or not len(frame):
         fault = f"columns {absent} are missing" if absent else "no rows"
         raise ValueError(f"{path}: {fault}; found {listed(frame, 12)}. {EXPECTED}")
-    frame, labels = _name_labels(frame, path)
+    frame = _name_labels(frame, path)
+    points = find_points(frame, str(path), options.resample)
     known = {"image", "eye", "eye_id", "patient_id", "disc_x", "disc_y", *WORDS, *RANGES}
-    known |= {*RNFL_COLUMNS, *ANGLES}
+    known |= {*RNFL_COLUMNS, *points.names}
     ignored = unused(frame, known, path, {*"snit", "mean"})
     frame = frame.drop(columns=ignored)
     for name in set(frame) - {"image", "eye", *WORDS, "eye_id", "patient_id"}:
@@ -145,11 +153,8 @@ def read_rows(path: Path, width_mm: float | None) -> Table:
         frame["patient_id"] = identifiers(frame["patient_id"], f"{path}: patient_id")
     mm = frame.get("width_mm", frame.get("field_degrees", pd.Series(np.nan, frame.index)))
     mm = mm * (MM_PER_DEGREE if "field_degrees" in frame else 1)
-    profiles = (
-        frame[ANGLES].to_numpy(dtype=np.float32)
-        if ANGLES[0] in frame
-        else np.full((len(frame), N_ANGLES), np.nan, dtype=np.float32)
-    )
+    profiles = _profiles(frame, points, eyes, options)
+    _check_labels(frame, profiles, path)
     kept = [name for name in (*WORDS, "age", "patient_id", *RNFL_COLUMNS) if name in frame]
     rows = []
     for i, columns in enumerate(frame[kept].to_dict("records")):
@@ -159,14 +164,37 @@ def read_rows(path: Path, width_mm: float | None) -> Table:
         fault = _fault(names[i], place, path.parent, eyes.iloc[i])
         if fault is None and not known_centre and np.isfinite(centre).any():
             fault = HALF_A_DISC, str(centre)
-        width = float(mm.iloc[i]) if np.isfinite(mm.iloc[i]) else width_mm
+        width = float(mm.iloc[i]) if np.isfinite(mm.iloc[i]) else options.width_mm
         where = centre if known_centre else None
         rows.append(Row(ids[i], place, eyes.iloc[i], width, where, columns, profiles[i], fault))
-    return Table(path, rows, frozenset(frame), labels, ignored)
+    which = {(True, True): "both", (True, False): "profiles", (False, True): "quadrants"}
+    labels = which.get((bool(points.names), RNFL_COLUMNS[1] in frame), "none")
+    return Table(path, rows, frozenset(frame), labels, points.said, ignored)
 
 
-def _name_labels(frame: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, str]:
-    """Return the table with label columns under our names, and which labels it has."""
+def _profiles(frame: pd.DataFrame, points: Points, eyes: pd.Series, options: Options) -> np.ndarray:
+    """Return the profiles (n, 360), µm, in right-eye orientation; NaN where there are none."""
+    if not points.names:
+        return np.full((len(frame), N_ANGLES), np.nan)
+    profiles = points.profiles(frame[points.names].to_numpy(dtype=float))
+    if options.profile_orientation == "image" and options.left_eyes == "as taken":
+        left = (eyes == "OS").to_numpy()
+        profiles[left] = mirror_profile(profiles[left])
+    return profiles
+
+
+def _check_labels(frame: pd.DataFrame, profiles: np.ndarray, path: Path) -> None:
+    """Refuse labels in another unit, and rows that say two things of one eye."""
+    lines = [f"line {i + 2}" for i in range(len(frame))]
+    labels = frame[[name for name in RNFL_COLUMNS if name in frame]]
+    if len(labels.columns):
+        refuse_unit(mean(labels.to_numpy(dtype=float), axis=1), f"{path}: quadrants", lines)
+    refuse_unit(mean(profiles, axis=1), f"{path}: profiles", lines)
+    refuse_contradictions(labels, profiles, str(path), lines)
+
+
+def _name_labels(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return the table with label columns under our names."""
     plain = {name.removeprefix("rnfl_").lower(): name for name in RNFL_COLUMNS}
     if set("snit") <= set(frame):
         twice = [name for name, ours in plain.items() if {name, ours} <= set(frame)]
@@ -177,9 +205,7 @@ def _name_labels(frame: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, str]:
     lacking = [name for name in RNFL_COLUMNS[1:] if name not in frame]
     if quadrants and lacking:
         raise ValueError(f"{path}: {listed(quadrants)} without {listed(lacking)}: all four belong")
-    numbered = profile_columns(frame, str(path))
-    which = {(True, True): "both", (True, False): "profiles", (False, True): "quadrants"}
-    return frame, which.get((bool(numbered), bool(quadrants)), "none")
+    return frame
 
 
 def _within(series: pd.Series, name: str, path: Path) -> np.ndarray:

@@ -17,10 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openpyxl
 import pandas as pd
 
 from rnfl.core.geometry import LATERALITIES
+from rnfl.core.labels import fault, refuse_contradictions, refuse_unit
 from rnfl.core.schema import RNFL_COLUMNS
+from rnfl.storage.tables import listed
 
 MISSING = "/"
 N_POINTS = 61
@@ -65,12 +68,13 @@ POSITIVE = "a positive number", lambda number: number > 0  # a zero would be a m
 COUNT = "a whole number from 1", lambda number: number >= 1 and number == int(number)
 STATUS = "0 or 1", lambda number: number in (0, 1)
 RANGES = {
-    **dict.fromkeys(("age", "iop", "cct", *RNFL_COLUMNS), POSITIVE),
+    **dict.fromkeys(("age", "iop", "cct"), POSITIVE),
     **dict.fromkeys(("subject", "visit", "total_visits"), COUNT),
     **dict.fromkeys(("progression_plr2", "progression_plr3", "progression_md"), STATUS),
     "years": ("a number of 0 or more", lambda number: number >= 0),
     "vf": ("-1 or 0 to 60 dB", lambda number: number == -1 or 0 <= number <= 60),
 }
+NUMBERS = {*RANGES, *RNFL_COLUMNS}
 
 
 def read_baseline(workbook: Path) -> pd.DataFrame:
@@ -97,6 +101,9 @@ def read_baseline(workbook: Path) -> pd.DataFrame:
     if len(repeated):
         rows = ", ".join(str(row + 1) for row in repeated[:6])
         raise ValueError(f"{workbook}, sheet Baseline, rows {rows}: one eye twice; keep one row")
+    where, rows = f"{workbook}, sheet Baseline", [f"row {row + 1}" for row in table.index]
+    refuse_unit(table["rnfl_mean"].to_numpy(), where, rows)
+    refuse_contradictions(table[list(RNFL_COLUMNS)], None, where, rows)
     field = np.stack(table.pop("visual_field"))
     return _finish(table, field)
 
@@ -163,6 +170,7 @@ def _read_sheet(
     if sheet not in sheets:
         raise ValueError(f"{workbook}: no sheet '{sheet}'; found {', '.join(map(str, sheets))}")
     raw, where = sheets[sheet], f"{workbook}, sheet {sheet}"
+    _refuse_unevaluated(workbook, sheet)
     if len(raw) < 2:
         raise ValueError(f"{where}: {len(raw)} rows, expected two header rows")
     names = _header(raw.iloc[0], raw.iloc[1])
@@ -181,7 +189,7 @@ def _read_sheet(
             if column in strict:
                 raise ValueError(f"{where}, row {row + 1}{error}") from None
             faults.append(f"{sheet} row {row + 1}{error}")
-            return np.nan if column in RANGES else None
+            return np.nan if column in NUMBERS else None
 
     def column(ours: str, header: str) -> list[Any]:
         cells = rows[names.index(header)]
@@ -189,7 +197,7 @@ def _read_sheet(
 
     table = pd.DataFrame(
         {
-            ours: pd.Series(column(ours, header), rows.index, float if ours in RANGES else object)
+            ours: pd.Series(column(ours, header), rows.index, float if ours in NUMBERS else object)
             for ours, header in headers.items()
         }
     )
@@ -200,6 +208,27 @@ def _read_sheet(
         table.insert(place, name, pd.Series(ids, rows.index, object))
     table.attrs["faults"] = faults
     return table
+
+
+def _refuse_unevaluated(workbook: Path, sheet: str) -> None:
+    """Refuse a sheet with formulas whose value was never computed: a reader sees empty cells."""
+    with zipfile.ZipFile(workbook) as parts:
+        written = [name for name in parts.namelist() if name.startswith("xl/worksheets/sheet")]
+        if not any(b"<f" in parts.read(name) for name in written):  # no formula, the usual case
+            return
+    kept = openpyxl.load_workbook(workbook, data_only=True)[sheet]
+    cells = (cell for row in openpyxl.load_workbook(workbook)[sheet].iter_rows() for cell in row)
+    empty = [
+        cell.coordinate
+        for cell in cells
+        if cell.data_type == "f" and kept[cell.coordinate].value is None
+    ]
+    if empty:
+        raise ValueError(
+            f"{workbook}, sheet {sheet}: {len(empty)} cells hold a formula without its value: "
+            f"{listed(empty)}. Open the workbook in a spreadsheet program and save it, or paste "
+            "the values over the formulas"
+        )
 
 
 def _label(value: Any) -> str:
@@ -228,15 +257,19 @@ def _entry(column: str, value: Any) -> Any:
     missing = pd.isna(value) or value in ("", MISSING)
     if column == "subject" and missing:
         raise ValueError(": no subject number")
-    if column not in RANGES:
+    if column not in NUMBERS:
         return _text(column, None if missing else value)
     if missing:
         return np.nan
-    words, fits = RANGES[column]
     try:
         number = float(value)
     except (TypeError, ValueError):
         raise ValueError(f", {column}: {value!r}: expected a number or '{MISSING}'") from None
+    if column in RNFL_COLUMNS:
+        if said := fault(number):
+            raise ValueError(f", {column}: {said}, or '{MISSING}'")
+        return number
+    words, fits = RANGES[column]
     if not (np.isfinite(number) and fits(number)):
         raise ValueError(f", {column}: {value!r}: expected {words} or '{MISSING}'")
     return number

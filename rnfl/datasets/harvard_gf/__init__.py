@@ -22,8 +22,9 @@ import pandas as pd
 
 from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import FIELD_MM, N_ANGLES, to_right_eye
+from rnfl.core.labels import check_profile
 from rnfl.core.splits import patient_split
-from rnfl.datasets.eye import Eye, check_profile
+from rnfl.datasets.eye import Eye
 from rnfl.datasets.harvard_gf import images
 from rnfl.datasets.harvard_gf.labels import WANTED, read_labels, spell
 from rnfl.datasets.harvard_gf.options import Options, statements

@@ -39,7 +39,7 @@ class NpzDataset(RawDataset):
     @cached_property
     def csv(self) -> Tables:
         """What the tables say."""
-        return read_tables(self.raw, self.besides())
+        return read_tables(self.raw, self.besides(), getattr(self.options, "resample", False))
 
     def tables(self) -> dict[str, Any]:
         return self.csv.hashes

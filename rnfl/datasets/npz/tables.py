@@ -13,7 +13,9 @@ import pandas as pd
 
 from rnfl.core.demographics import spelt
 from rnfl.core.identity import refuse_shared_patients
-from rnfl.core.schema import profile_columns
+from rnfl.core.labels import refuse_unit
+from rnfl.core.nanstats import mean
+from rnfl.core.points import Points, find_points
 from rnfl.datasets.npz.files import Entry, Source, key_of
 from rnfl.storage.provenance import sha256_bytes
 from rnfl.storage.tables import identifiers, listed, numbers
@@ -46,6 +48,8 @@ class Tables:
     columns : set of str
         Those of :data:`NAMES` that at least one table has.
     profiles : dict of key to ndarray (360,), µm, also of eyes without an npz
+    resampled : list of str
+        Profile CSVs of another number of points than 360, and what they had.
     absent : dict of key to str
         Eyes of profile CSVs without an npz, and the table that names them.
     read, unread : list of str
@@ -60,6 +64,7 @@ class Tables:
     facts: dict[str, dict] = field(default_factory=dict)
     columns: set[str] = field(default_factory=set)
     profiles: dict[str, np.ndarray] = field(default_factory=dict)
+    resampled: list[str] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
     read: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
@@ -67,8 +72,12 @@ class Tables:
     hashes: dict[str, str] = field(default_factory=dict)
 
 
-def read_tables(source: Source, besides: Collection[Entry] = ()) -> Tables:
+def read_tables(
+    source: Source, besides: Collection[Entry] = (), do_resample: bool = False
+) -> Tables:
     """Read every CSV of the source, but those that are no tables.
+
+    ``do_resample`` lets profiles have another number of points than 360.
 
     Raises
     ------
@@ -89,9 +98,9 @@ def read_tables(source: Source, besides: Collection[Entry] = ()) -> Tables:
             tables.unread.append(entry.name)
             continue
         frame = _frame(data, where)
-        angles = profile_columns(frame, where)
+        points = find_points(frame, where, do_resample)
         key = next((name for name in KEYS if name in frame), None)
-        if key is None and not angles:
+        if key is None and not points.names:
             tables.unread.append(entry.name)
             continue
         if key is None or not len(frame):
@@ -105,14 +114,15 @@ def read_tables(source: Source, besides: Collection[Entry] = ()) -> Tables:
                 "row of each image"
             )
         known = np.array([name in keys for name in names])
-        if not known.any() and angles:
+        if not known.any() and points.names:
             raise ValueError(
                 f"{where}: none of its {len(names)} {key}s is the name of an npz: it has "
                 f"{listed(names, 3)}, the files are {listed(sorted(keys), 3)}"
             )
         (tables.read if known.any() else tables.unread).append(entry.name)
-        if angles:
-            _add_profiles(tables, frame[angles], names, where, origin)
+        if points.names:
+            _add_profiles(tables, frame, points, names, where, origin)
+            tables.resampled += [f"{entry.name}: {points.said}"] if points.said else []
             strange = [name for name, ok in zip(names, known, strict=True) if not ok]
             tables.absent |= {name: entry.name for name in strange}
         else:
@@ -163,8 +173,10 @@ def _lines(data: bytes, where: str) -> Iterator[tuple[int, list[str]]]:
         raise ValueError(f"{where} cannot be read as a CSV in UTF-8: {error}") from error
 
 
-def _add_profiles(tables, frame, names, where, origin) -> None:
-    values = np.column_stack([numbers(frame[name], f"{where}: {name}") for name in frame])
+def _add_profiles(tables, frame, points: Points, names, where, origin) -> None:
+    columns = [numbers(frame[name], f"{where}: {name}") for name in points.names]
+    values = points.profiles(np.column_stack(columns))
+    refuse_unit(mean(values, axis=1), where, names)
     for name, profile in zip(names, values, strict=True):
         if name in origin:
             raise ValueError(f"{where}: {name!r} has a profile in {origin[name]} too; keep one")

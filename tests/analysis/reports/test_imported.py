@@ -9,7 +9,7 @@ import synthetic_tables as synthetic
 
 from analysis.reports.evaluation import joined
 from analysis.reports.evaluation import predictions as imported
-from rnfl.core import demographics, geometry, schema
+from rnfl.core import demographics, geometry, orientation, schema
 
 
 def study(n_patients=8, models=("kept",), missing=0.0):
@@ -394,6 +394,13 @@ def test_unmirrored_left_eyes_are_noticed(tmp_path):
         frame = as_long(samples, label, {"right": label, "swapped": profiles})
         read = imported.read_predictions(saved(frame, tmp_path))
         found, _ = joined.join(read, people(samples, tmp_path, laterality=samples["laterality"]))
-        warnings = joined.orientation(read, found)
-        assert [one.split(": ")[1] for one in warnings] == named
-    assert not joined.orientation(read, found.assign(laterality=None))
+        sides = {"right": read.predictions["right"]}
+        sides |= {"predictions of swapped": read.predictions["swapped"]}
+        told = [
+            warning
+            for name, one in sides.items()
+            for warning in orientation.doubt_left_eyes(one, found["laterality"], name)
+        ]
+        assert [one.split(": ")[1] for one in told] == named
+    none = found.assign(laterality=None)["laterality"]
+    assert not orientation.doubt_left_eyes(read.predictions["swapped"], none, "x")
