@@ -35,11 +35,13 @@ from scipy import stats
 from tqdm import tqdm
 
 from analysis.collapse import DEFINITIONS
-from analysis.fairness import ATTRIBUTES, max_min
+from analysis.fairness import ATTRIBUTES
+from analysis.fairness.gap_test import max_min
 from analysis.fairness.groups import Tally, grouping
-from analysis.resampling.bootstrap import LEVEL, patient_counts
+from analysis.resampling.bootstrap import LEVEL, patient_counts, weighted_totals
 from analysis.resampling.patient_sums import PER_EYE, PatientSums, replicates
 from rnfl.core import metrics
+from rnfl.core.nanstats import divide
 
 SEED = 0
 GAPS = tuple(f"gap by {name}" for name in (*ATTRIBUTES, "mean"))
@@ -91,7 +93,9 @@ class Study:
         if set(names) & set(GAPS):
             errors = metrics.mae_per_eye(self.prediction, self.target)[None]
             tally = self.tally(errors)
-            means = tally.resampled(errors, counts)[0]
+            # Not Tally.resampled, which widens them: the definition does not.
+            sums = weighted_totals(counts, tally._sums(errors)[0])
+            means = divide(sums, weighted_totals(counts, tally.counts))
             gaps = [max_min(tally.pick(means, name)) for name in tally.slices]
             found = dict(zip(GAPS, [*gaps, np.mean(gaps, axis=0)], strict=True))
             out |= {name: found[name] for name in names if name in GAPS}
