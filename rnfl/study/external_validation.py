@@ -7,7 +7,7 @@ eyes, and none knows the level of the other dataset.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,6 +23,8 @@ from rnfl.runs import restore, results
 from rnfl.runs.results import RunResult
 from rnfl.storage.tables import listed
 from rnfl.study import baselines
+
+Learnt = tuple[Prepared, np.ndarray]  # a dataset and the rows that a model has learnt from
 
 LINEAR = "PCA + ridge"  # the baseline that models are compared with, eye by eye
 BASELINES: dict[str, baselines.Fit] = {
@@ -148,7 +150,12 @@ def compare(
             f"nothing to compare with; 'rnfl predict' reads eyes without labels"
         )
     shared = set().union(*(restore.shared_patients(one, prepared, every) for one in found))
-    shared |= set().union(*(_seen_again(one, prepared) for one in found))
+    learnt = {  # once, where several runs have learnt from the same eyes
+        (of.name, rows.tobytes()): (of, rows)
+        for one in found
+        for of, rows in restore.learnt_from(one)
+    }.values()
+    shared |= _seen_again(learnt, prepared)
     rows = np.flatnonzero(~prepared.samples["patient_id"].isin(shared))
     if shared and (not drop_shared or not len(rows)):
         raise ValueError(
@@ -173,17 +180,17 @@ def compare(
         quadrants = quadrant_means(profiles).to_numpy()
         frame = schema.quadrant_pairs(samples.assign(run_id=one.run_id), quadrants, truth)
         frames[label] = pd.concat([frames[label], frame]) if label in frames else frame
-    doubts = [text for one in found for text in _namesakes(one, prepared, rows)]
-    return Comparison(prepared.name, frames, constant, len(shared), list(dict.fromkeys(doubts)))
+    doubts = list(dict.fromkeys(_namesakes(learnt, prepared, rows)))
+    return Comparison(prepared.name, frames, constant, len(shared), doubts)
 
 
-def _seen_again(result: RunResult, prepared: Prepared) -> set[str]:
+def _seen_again(learnt: Collection[Learnt], prepared: Prepared) -> set[str]:
     """Return the patients with an image that a model has learnt from, whatever their names."""
     digests = [_digest(image) for image in prepared.images]
     seen = {
-        _digest(learnt.images[row])
-        for learnt, rows in restore.learnt_from(result)
-        if learnt.images.shape[1:] == prepared.images.shape[1:]
+        _digest(of.images[row])
+        for of, rows in learnt
+        if of.images.shape[1:] == prepared.images.shape[1:]
         for row in rows
     }
     again = [digest in seen for digest in digests]
@@ -194,15 +201,15 @@ def _digest(image: np.ndarray) -> bytes:
     return hashlib.sha256(np.ascontiguousarray(image)).digest()
 
 
-def _namesakes(result: RunResult, prepared: Prepared, rows: np.ndarray) -> Iterator[str]:
+def _namesakes(learnt: Collection[Learnt], prepared: Prepared, rows: np.ndarray) -> Iterator[str]:
     """Say which patients have the id of one of another source, in whatever spelling."""
     patients = set(prepared.samples["patient_id"].iloc[rows])
-    for learnt, known in restore.learnt_from(result):
-        ids = {bare(one): one for one in learnt.samples["patient_id"].iloc[known]}
+    for of, known in learnt:
+        ids = {bare(one): one for one in of.samples["patient_id"].iloc[known]}
         pairs = sorted(f"{one} (there {ids[bare(one)]})" for one in patients if bare(one) in ids)
         if pairs:
             yield (
-                f"WARNING: {len(pairs)} patients have ids of {learnt.name}, which was trained on: "
+                f"WARNING: {len(pairs)} patients have ids of {of.name}, which was trained on: "
                 f"{listed(pairs)}; if they are the same people, leave them out"
             )
 
