@@ -87,6 +87,7 @@ def transfer(
 
     from analysis.accuracy import quadrants
     from rnfl import datasets
+    from rnfl.core import labels
     from rnfl.inference import trained
     from rnfl.runs import results
     from rnfl.storage import provenance
@@ -94,6 +95,7 @@ def transfer(
     from rnfl.study import external_validation
 
     prepared = datasets.prepare(on)
+    labels.check(prepared.samples, prepared.profiles, f"dataset {on}")
     found = [results.load_run(trained.find(model)) for model in models]
     compared = external_validation.compare(found, on, drop_shared=drop_shared)
     table = quadrants.quadrant_table(compared.frames, on, constant=compared.constant)
