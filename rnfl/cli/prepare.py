@@ -46,7 +46,9 @@ def _describe(folder: Path, manifest: dict) -> list[str]:
     ]
     reasons = Counter(one["reason"] for one in manifest["exclusions"])
     lines.append(f"  {'left out':<14} {len(manifest['exclusions']):,}")
-    lines += [f"  {'':<14} {n:>6,} {reason}" for reason, n in reasons.most_common()]
+    detailed = [one for one in manifest["exclusions"] if one.get("detail")]
+    example = {one["reason"]: f", as {one['id']}: {one['detail']}" for one in detailed[::-1]}
+    lines += [f"  {'':<14} {n:>6,} {why}{example.get(why, '')}" for why, n in reasons.most_common()]
     if "unsure" in manifest:
         hint = ": first on the contact sheet, listed in manifest.json"
         lines.append(

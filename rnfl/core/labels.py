@@ -56,13 +56,15 @@ def explain(value: float, usual: tuple[float, float] = USUAL) -> str:
 
     Examples
     --------
-    >>> explain(0.1), explain(-1)
-    ('looks like mm: 0.1 mm are 100 µm', "looks like a code for 'not measured': leave it empty")
+    >>> explain(0.1)
+    'looks like mm: 0.1 mm are 100 µm'
+    >>> explain(-1)
+    "looks like a code for 'not measured': leave the cell empty"
     >>> explain(21.8)
     'looks like px of 3.87 µm: 21.8 are 84.366 µm'
     """
     if value < 0 or abs(value) in CODES:
-        return "looks like a code for 'not measured': leave it empty"
+        return "looks like a code for 'not measured': leave the cell empty"
     known = {unit: value * um for unit, um in UNITS.items() if usual[0] <= value * um <= usual[1]}
     if known:
         unit = min(known, key=lambda one: abs(np.log(known[one] / 85)))
@@ -139,7 +141,7 @@ def refuse_values(
     if outside.any():
         first = values[tuple(np.argwhere(outside)[0])]
         code = may_be_missing or abs(first) in CODES - {0}
-        hint = " (leave it empty where nothing was measured)" if code else ""
+        hint = " (leave the cell empty where nothing was measured)" if code else ""
         raise ValueError(
             f"{where}: expected 0 to {THICKEST:g} µm{hint}, found {_places(outside, values, rows)}"
         )
@@ -193,7 +195,7 @@ def refuse_unit(means: np.ndarray, where: str, rows: Sequence[str] = ()) -> None
     example = f" ({rows[i]} has {means[i]:g})" if len(rows) else ""
     low, high = COHORT_RANGE
     raise ValueError(
-        f"{where}: half of {len(known)} eyes have a mean thickness beyond {middle:.4g}{example}: "
+        f"{where}: the median of the mean thickness of {len(known)} eyes is {middle:.4g}{example}: "
         f"expected µm, a median of {low:g} to {high:g}; {explain(middle) or 'check the unit'}"
     )
 
@@ -230,6 +232,7 @@ def refuse_contradictions(
     """
     names = [f"rnfl_{name}" for name in QUADRANTS]
     given = labels.reindex(columns=["rnfl_mean", *names]).to_numpy(dtype=float)
+    given = np.where((given > 0) & (given <= THICKEST), given, np.nan)  # codes contradict nothing
     stated, quadrants = given[:, 0], given[:, 1:]
     own = quadrants.mean(axis=1)  # NaN unless all four are known
     differ = _beyond(stated, own, MEAN_TOLERANCE)

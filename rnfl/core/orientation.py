@@ -33,7 +33,7 @@ REFERENCE = 57.9 - 5.6 * np.cos(np.deg2rad(ANGLES)) + 59.8 * _hump(74.5) + 58.7 
 REFERENCE.flags.writeable = False
 
 THICK = 75.0  # µm, mean of an eye that is asked whether it is mirrored
-MIRRORED = 4, 0.92, 0.25  # eyes, correlation with the mirror image, and by how much it is better
+MIRRORED = 4, 0.92, 0.15  # eyes, correlation with the mirror image, and by how much it is better
 TURNED = 3, 0.80, 0.40  # the same for other turns
 NEAR = 15  # degrees that a mean may be turned by itself
 EXCHANGED = 4, 8.0  # eyes, and µm by which two quadrants exceed those that should be thickest

@@ -175,7 +175,7 @@ def read_table(
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not in UTF-8 ({error}): save it as 'CSV UTF-8'") from error
     except (OSError, ValueError) as error:
-        if str(error).startswith(str(path)):
+        if isinstance(error, ValueError) and str(error).startswith(str(path)):
             raise
         raise ValueError(f"{path} cannot be read as a table: {error}. {expected}") from error
     names = [column_name(name) for name in found]
@@ -325,5 +325,7 @@ def numbers(series: pd.Series, where: str) -> np.ndarray:
         entries = listed((repr(one) for one in text[bad]), 5)
         commas = text[bad].astype(str).str.fullmatch(r"\s*[+−-]?\d*,\d+\s*").any()
         hint = "; expected decimal points, not commas" if commas else ""
+        if not text[bad].astype(str).str.contains(r"\d").all():  # '/', '-', 'n.d.': no number
+            hint += "; where nothing was measured, leave the cell empty"
         raise ValueError(f"{where}: not numbers: {entries} ({_lines(bad)}){hint}")
     return found.to_numpy(dtype=float)

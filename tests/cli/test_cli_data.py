@@ -28,11 +28,13 @@ def test_prepare_says_who_was_left_out_and_which_discs_are_unsure(prepared, data
     samples = prepared.samples.assign(disc_confidence=[0.7] * 2 + [1.0] * 38)
     fields = {"dataset": "x", "modality": "SLO", "phantom": False, "settings": {}}
     fields["exclusions"] = [{"id": str(i), "reason": "ab"[i % 3 == 0]} for i in range(10)]
+    fields["exclusions"][4]["detail"] = "rnfl_S -1 µm (leave the cell empty)"
     write("unsure", prepared.images, prepared.profiles, samples, fields)
     (data_root / "prepared" / "unsure" / "summary.md").unlink()
     lines = run("prepare", "unsure").stdout.splitlines()
     assert lines[0].startswith("unsure: 40 eyes of 20 patients (")
-    assert [line.split() for line in lines[2:5]] == [["left", "out", "10"], ["6", "a"], ["4", "b"]]
+    assert lines[2].split() == ["left", "out", "10"] and lines[4].split() == ["4", "b"]
+    assert lines[3].strip() == "6 a, as 4: rnfl_S -1 µm (leave the cell empty)"
     assert lines[5].split()[:3] == ["unsure", "2:", "first"] and "disc unsure" in lines[6]
     assert "contact_sheet.png" in lines[7]
     assert "none: remove the folder" in lines[8]

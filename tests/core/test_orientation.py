@@ -50,9 +50,14 @@ def test_the_right_order_raises_no_alarm(n):
     assert not orientation.doubt_order(flip_profile(eyes(n)), "profiles")
 
 
+@pytest.fixture(scope="module")
+def phantom():
+    return population(400, 0)
+
+
 @pytest.mark.parametrize("severity", ["healthy", "mild", "moderate", "severe"])
-def test_phantom_cohorts_raise_no_alarm(severity):
-    labels = np.stack([eye.label for eye in population(400, 0) if eye.severity == severity])
+def test_phantom_cohorts_raise_no_alarm(severity, phantom):
+    labels = np.stack([eye.label for eye in phantom if eye.severity == severity])
     rng = np.random.default_rng(1)
     false = 0
     for n in (4, 10, 30):

@@ -181,10 +181,10 @@ def test_turned_maps_are_noticed(tmp_path):
     for i in range(28):
         tree.save(source / "all", i, rnflt=tree.draw_map(i).T)
     wrong = datasets.prepare("fairfedmed-a", source=source)
-    assert "profiles or maps are turned" in notes(wrong)
+    assert "profiles look mirrored or turned" in notes(wrong)
     (source / "fairfedmed.toml").write_text('map_orientation = "transposed"\n')
     right = datasets.prepare("fairfedmed-b", source=source)
-    assert "are turned" not in notes(right)
+    assert "look mirrored or turned" not in notes(right)
     assert np.abs(right.profiles - truth(right)).max() < 1.0
 
 

@@ -108,6 +108,30 @@ def test_bad_rows_are_named(tmp_path, bad, message):
         read_baseline(path)
 
 
+def test_formulas_that_were_never_calculated_are_named(tmp_path):
+    path = write_workbook(tmp_path / "formulas.xlsx", [row(1, "OD"), row(2, "OD")])
+    read_baseline(path)
+    book = openpyxl.load_workbook(path)
+    header = [cell.value for cell in book["Baseline"][1]]
+    cells = [book["Baseline"].cell(line, header.index("OCT RNFL thickness") + 1) for line in (3, 4)]
+    for cell in cells:
+        cell.value = f"=AVERAGE(N{cell.row}:Q{cell.row})"
+    book.save(path)
+    told = f"2 cells hold a formula without its value: {cells[0].coordinate}, {cells[1].coordinate}"
+    with pytest.raises(ValueError, match=rf"Baseline: {told}\. Open the workbook .* and save it"):
+        read_baseline(path)
+
+
+@pytest.mark.parametrize(("factor", "unit"), [(1e-3, "mm"), (1 / 3.87, "px of 3.87 µm")])
+def test_a_workbook_in_another_unit_is_refused_with_the_right_value(tmp_path, factor, unit):
+    rnfl = tuple(value * factor for value in (80, 95, 70, 90, 65))
+    path = write_workbook(tmp_path / "unit.xlsx", [row(i, "OD", rnfl) for i in range(1, 6)])
+    with pytest.raises(
+        ValueError, match=f"unit.xlsx, sheet Baseline.*looks like {unit}: .* are 80 µ"
+    ):
+        read_baseline(path)
+
+
 def test_missing_column_and_sheet_are_named(tmp_path):
     path = write_workbook(tmp_path / "bad.xlsx", [row(1, "OD")])
     book = openpyxl.load_workbook(path)

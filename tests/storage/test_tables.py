@@ -79,6 +79,19 @@ def test_decimal_commas_are_no_part_of_a_table_of_commas(read):
     assert read("eye_id;image\n1,5;2,5\n").values.tolist() == [["1,5", "2,5"]]
 
 
+@pytest.mark.parametrize("code", ["/", "-", "n.d.", "--", "not done"])
+def test_words_for_not_measured_are_to_be_left_out(code):
+    with pytest.raises(
+        ValueError, match=r"line 3\); where nothing was measured, leave the cell em"
+    ):
+        numbers(pd.Series(["80", code]), "S")
+
+
+def test_an_absent_parquet_is_said_in_words(tmp_path):
+    with pytest.raises(ValueError, match=r"absent\.parquet cannot be read .* Expected rows"):
+        read_table(tmp_path / "absent.parquet", {}, None, "Expected rows", ())
+
+
 def test_identifiers_are_text_in_one_unicode_form_and_whole():
     given = pd.Series([" e\u0301 1", "1234567890123456789", "1e5", "101.0"], name="id")
     told = identifiers(given, "a.csv: id").tolist()

@@ -44,9 +44,9 @@ LAYOUTS = (
 class Imported:
     """Predictions of one or several models for the same samples, both sorted by name.
 
-        ``keys`` has sample_id, and patient_id and laterality where the file has them; ``target`` is
+    ``keys`` has sample_id, and patient_id and laterality where the file has them; ``target`` is
     (n, 360) in µm, NaN where missing, and ``predictions`` holds a matrix (n, 360) by model.
-        ``resampled`` says from what points they were resampled, '' where they were not.
+    ``resampled`` says from what points they were resampled, '' where they were not.
     """
 
     source: Path
@@ -251,12 +251,14 @@ def _angles(frame: pd.DataFrame, path: Path, do_resample: bool) -> tuple[np.ndar
     elif len(known) and whole and known.max() == N_ANGLES:
         hint = f" 360° is 0° again: leave it out, or {REMEDY}."
     else:
-        hint = f" Seen {len(np.unique(known))} angles; if they are regular, {REMEDY}."
+        hint = f" If they are regular, {REMEDY}."
+    seen = np.unique(known)
+    span = f", {seen[0]:g} to {seen[-1]:g}" if len(seen) else ""
     rows = frame.loc[bad, "sample_id"].to_numpy()
     found = [f"{s} at {a:g}" for s, a in zip(rows[:6], angle[bad][:6], strict=True)]
     raise ValueError(
         f"{path}: angles of {len(set(rows))} samples are not whole degrees from 0 to 359: "
-        f"{listed(found, 5, int(bad.sum()))}.{hint}"
+        f"{listed(found, 5, int(bad.sum()))}. Seen {len(seen)} angles{span}.{hint}"
     )
 
 

@@ -166,7 +166,8 @@ def test_angles_are_whole_degrees_from_0_to_359(long, tmp_path):
     refused(radians, tmp_path, "radians", "of 14 samples", "p000-OD at 0.0174533")
     refused(long.assign(angle=long["angle"] + 0.5), tmp_path, "p000-OD at 0.5", "more")
     again = pd.concat([long, long[long["angle"] == 0].assign(angle=360)])
-    refused(again, tmp_path, "angles of 14 samples", "360° is 0° again", "p000-OD at 360")
+    refused(again, tmp_path, "angles of 14 samples", "360° is 0° again", "p000-OD at 360",
+            "Seen 361 angles, 0 to 360")  # fmt: skip
     refused(long.assign(angle=long["angle"] - 1), tmp_path, "p000-OD at -1")
     refused(long.assign(angle=long["angle"].astype(str) + "°"), tmp_path, "'0°'", "line 2, 3")
 
@@ -221,7 +222,7 @@ def test_thickness_is_in_micrometres(long, tmp_path):
     thick = long.assign(ground_truth=long["ground_truth"].mask(hole, 512.25))
     refused(thick, tmp_path, "ground truth", "p001-OS at 4°: 512.25")
     zero = long.assign(ground_truth=long["ground_truth"].mask(hole, 0.0))
-    refused(zero, tmp_path, "ground truth", "leave it empty", "p001-OS at 4°: 0")
+    refused(zero, tmp_path, "ground truth", "leave the cell empty", "p001-OS at 4°: 0")
     dead = long.assign(prediction=long["prediction"].mask(hole, 0.0))
     assert imported.read_predictions(saved(dead, tmp_path)).predictions["kept"][2, 4] == 0
     comma = long.assign(prediction=long["prediction"].astype(str).mask(hole, "95,5"))
