@@ -91,6 +91,8 @@ def difference(row: Mapping[str, float], interval: bool = False) -> str:
     ('higher, +1.50 [−0.50, +3.50] µm', "higher by Holm's p alone")
     >>> difference({"estimate": 0.2, "low": -0.5, "high": 0.9, "p_holm": 0.6, "n_seeds": 10})
     'equivalent within ±1 µm, +0.20 [−0.50, +0.90] µm'
+    >>> difference({"estimate": -0.2, "low": -0.3, "high": -0.1, "p_holm": 0.1})
+    "not shown after Holm's correction, −0.20 [−0.30, −0.10] µm"
     """
     small = row["p_holm"] < ALPHA
     apart = row["low"] > 0 or row["high"] < 0 if interval else small
@@ -99,6 +101,8 @@ def difference(row: Mapping[str, float], interval: bool = False) -> str:
         word += " by its interval alone" if apart else " by Holm's p alone"
     if not apart and not small:
         word = f"equivalent within ±{MARGIN:g} µm" if equivalent(row) else "not distinguishable"
+        if row["low"] > 0 or row["high"] < 0:  # its p is of a family of comparisons
+            word = "not shown after Holm's correction"
     return f"{word}, {signed(row)} µm"
 
 

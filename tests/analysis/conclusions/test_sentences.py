@@ -38,7 +38,12 @@ def test_longer_schedule_says_what_is_left_to_gain():
 
 @pytest.mark.parametrize(
     ("estimate", "p", "word"),
-    [(1.5, 0.001, "higher"), (-1.5, 0.001, "lower"), (1.5, 0.3, "not distinguishable")],
+    [
+        (1.5, 0.001, "higher"),
+        (-1.5, 0.001, "lower"),
+        (1.5, 0.3, "not shown after Holm's correction"),
+        (0.5, 0.3, "not distinguishable"),
+    ],
 )
 def test_differences_need_a_small_corrected_p(estimate, p, word):
     row = {
