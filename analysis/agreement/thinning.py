@@ -26,9 +26,11 @@ import pandas as pd
 from analysis.resampling import DEFAULT, Resampling
 from analysis.resampling.conditions import Condition, Run, conditions, load_run, row
 from analysis.resampling.regions import BY_SECTOR, GLOBAL, MIN_EYES, on_scale, patient_weights
-from rnfl.core import schema
+from rnfl.core import labels
 from rnfl.core.geometry import N_ANGLES, sector_means
 from rnfl.core.nanstats import divide
+from rnfl.core.points import find_points
+from rnfl.storage.tables import numbers
 
 SPECIFICITY = 0.95
 PERCENTILE = 5.0
@@ -73,7 +75,7 @@ def healthy_profiles(
     return np.asarray(profiles)[healthy]
 
 
-def read_reference(path: str | Path) -> np.ndarray | pd.DataFrame:
+def read_reference(path: str | Path, do_resample: bool = False) -> np.ndarray | pd.DataFrame:
     """Return healthy eyes from a file: the ``reference.csv`` of a run, or a table of profiles.
 
     Parameters
@@ -81,17 +83,25 @@ def read_reference(path: str | Path) -> np.ndarray | pd.DataFrame:
     path : Path
         CSV with the columns of :func:`rnfl.datasets.normative.band`, or with columns 0 ... 359, µm,
         one row per healthy eye that the model learnt from.
+    do_resample : bool
+        Whether profiles of another number of points are resampled.
 
     Raises
     ------
     ValueError
-        When it is neither.
+        When it is neither, or a value cannot be a thickness in µm.
     """
     table = pd.read_csv(path, dtype={"kind": str, "name": str, "population": str})
     if {"kind", "name", "population", "n", "p5"} <= set(table):
         return table
-    if columns := schema.profile_columns(table, str(path)):
-        return table[columns].to_numpy(float)
+    points = find_points(table, str(path), do_resample)
+    if points.names:
+        values = [numbers(table[name], f"{path}: {name}") for name in points.names]
+        profiles = points.profiles(np.column_stack(values))
+        labels.refuse_values(
+            profiles, [f"line {i + 2}" for i in range(len(table))], str(path), True
+        )
+        return profiles
     raise ValueError(
         f"{path}: expected the reference.csv of a run, or columns 0 to 359 with one row per "
         f"healthy eye; found {', '.join(map(str, table.columns[:6]))}"

@@ -95,7 +95,8 @@ def transfer(
     from rnfl.study import external_validation
 
     prepared = datasets.prepare(on)
-    labels.check(prepared.samples, prepared.profiles, f"dataset {on}")
+    for said in labels.check(prepared.samples, prepared.profiles, f"dataset {on}"):
+        typer.echo(said)
     found = [results.load_run(trained.find(model)) for model in models]
     compared = external_validation.compare(found, on, drop_shared=drop_shared)
     table = quadrants.quadrant_table(compared.frames, on, constant=compared.constant)

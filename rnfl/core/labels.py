@@ -26,6 +26,7 @@ REGION_RANGE = (10.0, 300.0)  # µm, of a quadrant (ours; LEI-SFD and GRAPE: 29 
 #: Median over eyes of their means, µm. No cohort is thinner: glia and vessels remain when every
 #: axon is gone (the thinnest eye of LEI-SFD has 43 µm, of GRAPE 46). Beyond it is another unit.
 COHORT_RANGE = (35.0, 160.0)
+END_STAGE = 52.0  # µm; a median below it is doubtful (ours; the thinnest third of LEI-SFD has 60)
 NOT_MICROMETRES = 2.0  # µm; a profile nowhere thicker is in mm or normalised (ours)
 FEWEST = 3  # eyes whose median tells a unit (ours)
 USUAL = (40.0, 145.0)  # µm, what a mean is after the right conversion
@@ -200,12 +201,30 @@ def refuse_unit(means: np.ndarray, where: str, rows: Sequence[str] = ()) -> None
     )
 
 
-def check(samples: pd.DataFrame, profiles: np.ndarray, where: str) -> None:
-    """Refuse a dataset whose profiles (n, 360), or else ``rnfl_mean``, cannot be in µm."""
+def doubt_unit(means: np.ndarray, what: str) -> list[str]:
+    """Return a warning, if any, that half of the eyes (n,) are nearly without axons, µm."""
+    known = np.asarray(means, dtype=float)
+    known = known[np.isfinite(known)]
+    middle = float(np.median(known)) if len(known) >= FEWEST else np.nan
+    if not COHORT_RANGE[0] <= middle < END_STAGE:
+        return []
+    px = UNITS["px of 1.95 µm"] * middle
+    return [
+        f"WARNING: {what}: the median of the mean thickness of {len(known)} eyes is {middle:.4g} "
+        f"µm, as in eyes that have lost every axon; pixels of 1.95 µm would be {px:.4g} µm."
+    ]
+
+
+def check(samples: pd.DataFrame, profiles: np.ndarray, where: str) -> list[str]:
+    """Refuse a dataset whose profiles (n, 360), or else ``rnfl_mean``, cannot be in µm.
+
+    Returns a warning, if any, where that is in doubt.
+    """
     means = mean(np.asarray(profiles, dtype=float), axis=1)
     if "rnfl_mean" in samples:
         means = np.where(np.isfinite(means), means, samples["rnfl_mean"].to_numpy(dtype=float))
     refuse_unit(means, where, samples["eye_id"].tolist())
+    return doubt_unit(means, "labels")
 
 
 def refuse_contradictions(

@@ -278,8 +278,8 @@ class RawDataset(ABC):
         profiles = np.stack([eye.profile for eye in eyes])
         known = {file: value for of in self.found.values() for file, value in of["hashes"].items()}
         about = self.about(samples, profiles)
-        labels.check(samples, profiles, str(self.place))
-        doubts = [*identity.doubts(samples), *orientation.doubts(samples, profiles)]
+        doubts = labels.check(samples, profiles, str(self.place))
+        doubts += [*identity.doubts(samples), *orientation.doubts(samples, profiles)]
         about["findings"] = [*about.get("findings", []), *doubts]
         fields = {
             "dataset": self.dataset,

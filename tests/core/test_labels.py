@@ -25,6 +25,14 @@ def test_another_unit_is_refused_with_the_right_value(factor, unit):
         labels.refuse_unit(means, "t.csv", LINES)
 
 
+def test_pixels_that_could_be_thin_eyes_are_doubted():
+    means = np.array([84.0, 85, 86, np.nan])
+    samples = pd.DataFrame({"eye_id": list("abcd"), "rnfl_mean": means / 1.95})
+    (said,) = labels.check(samples, np.full((4, 360), np.nan), "t.csv")
+    assert "3 eyes is 43.59 µm" in said and said.endswith("1.95 µm would be 85 µm.")
+    assert not labels.doubt_unit(means, "t.csv") and not labels.doubt_unit(means[:2] / 1.95, "")
+
+
 def test_thin_cohorts_are_in_micrometres():
     labels.refuse_unit(np.full(50, 43.3), "t.csv")  # the thinnest eye of LEI-SFD
     labels.refuse_unit(np.array([20.0, np.nan]), "t.csv")  # one eye proves no unit

@@ -68,6 +68,13 @@ def test_phantom_cohorts_raise_no_alarm(severity, phantom):
     assert false <= 1  # of 120
 
 
+@pytest.mark.parametrize("n", [100, 400])
+def test_a_mirrored_phantom_cohort_is_told_the_surer_the_more_eyes_it_has(n, phantom):
+    labels = np.stack([eye.label for eye in phantom[:n]])
+    (said,) = orientation.doubt_order(mirror_profile(labels), "profiles")
+    assert "N, S, T, I" in said
+
+
 @pytest.mark.parametrize("columns", [[1, 0, 2, 3], [3, 1, 2, 0], [1, 2, 3, 0], [0, 2, 1, 3]])
 def test_exchanged_quadrants_are_noticed(columns):
     quadrants = quadrant_means(eyes(12)).to_numpy()

@@ -20,7 +20,8 @@ from analysis.reports.evaluation import joined, summary
 from analysis.reports.evaluation.predictions import Imported, read_predictions
 from analysis.reports.evaluation.sections import MAKER, Section, Study, write_sections
 from analysis.resampling import Resampling
-from rnfl.core import demographics, metrics, orientation, schema
+from rnfl.core import demographics, labels, metrics, orientation, schema
+from rnfl.core.nanstats import mean
 from rnfl.storage import errors, provenance
 from rnfl.storage.paths import data_root
 
@@ -82,7 +83,7 @@ def evaluate_files(
     eyes, notes = joined.join(read, people, one_eye_per_patient, allow_unpredicted, source)
     notes += _doubts(read, eyes)
 
-    healthy = thinning.read_reference(reference) if reference else None
+    healthy = thinning.read_reference(reference, resample) if reference else None
     if healthy is not None:
         thinning.limits(healthy)  # refused before anything is written
     files = [path for path in (predictions, samples, reference and Path(reference)) if path]
@@ -117,6 +118,7 @@ def _doubts(read: Imported, eyes: pd.DataFrame) -> list[str]:
     found = [resampled] if read.resampled else []
     sets = {"ground truth": read.target}
     sets |= {f"predictions of {name}": one for name, one in read.predictions.items()}
+    found += labels.doubt_unit(mean(read.target, axis=1), "ground truth")
     for name, profiles in sets.items():
         found += orientation.doubt_order(profiles, name)
         found += orientation.doubt_left_eyes(profiles, eyes["laterality"], name)

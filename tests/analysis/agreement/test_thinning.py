@@ -157,10 +157,18 @@ def test_the_limits_may_come_from_the_band_of_a_run(reference, tmp_path):
         assert banded[name] == (pytest.approx(limit), n)
     pd.DataFrame(reference).to_csv(tmp_path / "profiles.csv", index=False)
     np.testing.assert_allclose(thinning.read_reference(tmp_path / "profiles.csv"), reference)
+    for named, factor in (("look like mm", 1e-3), ("found .* line 2 at 0°: -", -1)):
+        pd.DataFrame(reference * factor).to_csv(tmp_path / "wrong.csv", index=False)
+        with pytest.raises(ValueError, match=rf"wrong\.csv: .*{named}"):
+            thinning.read_reference(tmp_path / "wrong.csv")
     with pytest.raises(ValueError, match=r"band is of all eyes with .*expected healthy"):
         thinning.limits(read.assign(population="all"))
     with pytest.raises(ValueError, match="expected healthy eyes alone, and p10"):
         thinning.limits(read, 10)
+    pd.DataFrame(reference[:, ::2]).to_csv(tmp_path / "half.csv", index=False)
+    with pytest.raises(ValueError, match="seen 180 points, 0 to 179; say --resample"):
+        thinning.read_reference(tmp_path / "half.csv")
+    assert thinning.read_reference(tmp_path / "half.csv", True).shape == reference.shape
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match=r"other\.csv: expected the reference.csv of a run.*a, b"):
         thinning.read_reference(tmp_path / "other.csv")
