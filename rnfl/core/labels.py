@@ -107,7 +107,7 @@ def check_profile(profile: np.ndarray) -> np.ndarray:
     low, high, mean = float(measured.min()), float(measured.max()), float(measured.mean())
     if low <= 0:
         raise Excluded(NOT_POSITIVE, f"{low:g} µm at its thinnest; {explain(low)}")
-    if high > THICKEST and mean < MEAN_RANGE[1]:
+    if high > THICKEST and (mean < MEAN_RANGE[1] or np.isinf(high)):
         hint = f"; {explain(high)}" if high in CODES else ""
         raise Excluded(ABSURD, f"{high:g} µm at its thickest{hint}")
     if not MEAN_RANGE[0] <= mean <= MEAN_RANGE[1] or low == high:

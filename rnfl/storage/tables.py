@@ -209,7 +209,7 @@ def read_table(
     if last.replace("", np.nan).notna().any() or not isinstance(frame.index, pd.RangeIndex):
         raise ValueError(f"{path}: rows have more values than the header has columns")
     frame = frame.drop(columns=unnamed)
-    frame = frame if form.delimiter == "," else frame.apply(_with_points)
+    frame = frame if form.delimiter == "," else frame.apply(with_points)
     frame.attrs["delimiter"] = form.delimiter
     return frame
 
@@ -218,7 +218,7 @@ def _under(name: str, names: Sequence[str], found: Sequence[str]) -> list[str]:
     return [str(f) for n, f in zip(names, found, strict=True) if n == name]
 
 
-def _with_points(column: pd.Series) -> pd.Series:
+def with_points(column: pd.Series) -> pd.Series:
     """Return a column of numbers with decimal commas, none of them identifiers, with points."""
     textual = ("_id", "image", "model")
     if pd.api.types.is_numeric_dtype(column) or str(column.name).endswith(textual):

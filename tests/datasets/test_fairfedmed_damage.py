@@ -329,7 +329,7 @@ ERRORS = {
     "text": (csv_cell("17", "thick"), r"rnfl_profiles\.csv: 17: not numbers: 'thick' \(line 5\)"),
     "empty table": (write("rnfl_profiles.csv", ""), r"rnfl_profiles\.csv is empty"),
     "binary table": (
-        lambda raw: (raw / "meta_all.csv").write_bytes(b"\xff\xfe\x00k"),
+        lambda raw: (raw / "meta_all.csv").write_bytes(b"\xff\xfe\x00k\x01"),
         r"meta_all\.csv cannot be read as a CSV in UTF-8",
     ),
     "no npz": (archive_only, r"no npz files; found .*Expected a folder of"),
@@ -353,6 +353,22 @@ def test_damage_to_the_whole_is_an_error_that_says_what_to_do(kind, raw, tmp_pat
         datasets.prepare("fairfedmed", source=raw)
     assert str(raw) in str(caught.value)
     assert not (tmp_path / "data" / "prepared" / "fairfedmed").exists()
+
+
+@pytest.mark.parametrize(
+    ("mark", "first", "encoding"),
+    [(";", "", "utf-8"), (";", "sep=;\r\n", "utf-8-sig"), ("\t", "", "utf-16")],
+)
+def test_tables_as_spreadsheets_write_them_are_read(raw, mark, first, encoding):
+    before = datasets.prepare("fairfedmed-commas", source=raw)
+    for name in ("rnfl_profiles.csv", "meta_all.csv"):
+        text = (raw / name).read_text().replace("patient_id", "Patient ID")
+        text = text.replace(".npz", "").replace(",", mark).replace(".", ",")
+        (raw / name).write_bytes((first + text).encode(encoding))
+    after = datasets.prepare("fairfedmed-other", source=raw)
+    np.testing.assert_array_equal(after.profiles, before.profiles)
+    for column in ("patient_id", "laterality", "split", "age"):
+        assert after.samples[column].tolist() == before.samples[column].tolist()
 
 
 def test_every_eye_damaged_says_how(raw):

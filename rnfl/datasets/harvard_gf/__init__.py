@@ -158,7 +158,8 @@ class HarvardGF(NpzDataset):
         hints = "".join(
             f"\n{reason}: {HINTS[reason]}" for reason in self.reasons if reason in HINTS
         )
-        return f"no eye is left of {len(self.raw.npz)} ({listing}){hints}"
+        detail = next((f", as {one['detail']}" for one in self.exclusions if one["detail"]), "")
+        return f"no eye is left of {len(self.raw.npz)} ({listing}){detail}{hints}"
 
     def samples(self, eyes: Sequence[KeptEye]) -> pd.DataFrame:
         samples = pd.DataFrame([eye.row for eye in eyes]).assign(modality="SLO")

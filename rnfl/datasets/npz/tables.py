@@ -18,7 +18,16 @@ from rnfl.core.nanstats import mean
 from rnfl.core.points import Points, find_points
 from rnfl.datasets.npz.files import Entry, Source, key_of
 from rnfl.storage.provenance import sha256_bytes
-from rnfl.storage.tables import identifiers, listed, numbers
+from rnfl.storage.tables import (
+    HEAD_BYTES,
+    Form,
+    column_name,
+    form_of,
+    identifiers,
+    listed,
+    numbers,
+    with_points,
+)
 
 KEYS = ("key", "filename", "file_name", "file", "image", "image_id", "sample_id", "eye_id", "id")
 #: Our column: the names it goes by, the first found being taken.
@@ -141,11 +150,12 @@ def _is_grid(data: bytes) -> bool:
 
 def _frame(data: bytes, where: str) -> pd.DataFrame:
     """Return a CSV as text, column names in lower case; every row as long as the header."""
-    lines = _lines(data, where)
+    form = form_of(data[:HEAD_BYTES], where, KEYS, {})
+    lines = _lines(data, form, where)
     header = next(lines, None)
     if header is None:
         raise ValueError(f"{where} is empty: expected a header and one row per image")
-    header = [name.strip().lower() for name in header[1]]
+    header = [column_name(name) for name in header[1]]
     twice = [name for name in header if header.count(name) > 1 and name]
     frames, ragged = [pd.DataFrame(columns=header, dtype=str)], []
     while block := list(islice(lines, BLOCK)):
@@ -158,16 +168,18 @@ def _frame(data: bytes, where: str) -> pd.DataFrame:
         )
     if twice:
         raise ValueError(f"{where}: columns are repeated: {listed(twice)}")
-    return pd.concat(frames, ignore_index=True)
+    frame = pd.concat(frames, ignore_index=True)
+    return frame if form.delimiter == "," else frame.apply(with_points)
 
 
-def _lines(data: bytes, where: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows of a CSV that are not empty, with their numbers."""
+def _lines(data: bytes, form: Form, where: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a CSV that are not empty, with their numbers, the header's being 1."""
     try:
-        data.decode("utf-8-sig")  # a fault is told by its place in the file
-        text = io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline="")
-        for line, row in enumerate(csv.reader(text, strict=True), start=1):
-            if row:
+        data.decode(form.encoding)  # a fault is told by its place in the file
+        text = io.TextIOWrapper(io.BytesIO(data), form.encoding, newline="")
+        rows = csv.reader(text, delimiter=form.delimiter, strict=True)
+        for line, row in enumerate(rows, start=1 - form.skipped):
+            if row and line > 0:
                 yield line, row
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{where} cannot be read as a CSV in UTF-8: {error}") from error
