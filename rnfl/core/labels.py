@@ -216,13 +216,14 @@ def doubt_unit(means: np.ndarray, what: str) -> list[str]:
 
 
 def check(samples: pd.DataFrame, profiles: np.ndarray, where: str) -> list[str]:
-    """Refuse a dataset whose profiles (n, 360), or else ``rnfl_mean``, cannot be in µm.
+    """Refuse a dataset whose profiles (n, 360), or else means and quadrants, cannot be in µm.
 
     Returns a warning, if any, where that is in doubt.
     """
     means = mean(np.asarray(profiles, dtype=float), axis=1)
-    if "rnfl_mean" in samples:
-        means = np.where(np.isfinite(means), means, samples["rnfl_mean"].to_numpy(dtype=float))
+    given = [name for name in ("rnfl_mean", *(f"rnfl_{q}" for q in QUADRANTS)) if name in samples]
+    if given:  # the mean of mean and quadrants is the mean
+        means = np.where(np.isfinite(means), means, mean(samples[given].to_numpy(float), axis=1))
     refuse_unit(means, where, samples["eye_id"].tolist())
     return doubt_unit(means, "labels")
 

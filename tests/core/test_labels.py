@@ -80,3 +80,10 @@ def test_quadrants_that_are_not_those_of_the_profile_name_both():
     profiles[1] = np.roll(REFERENCE, 90)
     with pytest.raises(ValueError, match=r"in 1 rows: line 3: rnfl_S .*, profile 6"):
         labels.refuse_contradictions(quadrants, profiles, "t.csv", LINES)
+
+
+@pytest.mark.parametrize(("unit", "um"), [("mm", 1e3), ("cm", 1e4), ("px of 3.87 µm", 3.87)])
+def test_a_dataset_of_quadrants_alone_in_another_unit_is_refused(unit, um):
+    samples = QUADRANTS.drop(columns="rnfl_mean").div(um).assign(eye_id=LINES)
+    with pytest.raises(ValueError, match=f"dataset x: the median .*looks like {unit}: .* 85 µm"):
+        labels.check(samples, np.full((4, 360), np.nan), "dataset x")
