@@ -118,7 +118,7 @@ def _training(figure: Figure, place, history: pd.DataFrame, backbones: list[str]
         if i == len(backbones) - 1:
             panels[0].set_ylim(*_settled(known))
             for one in panels:  # whatever epoch early stopping ended each at
-                one.set_xlim(0, known["epoch"].max() * 1.03)
+                one.set_xlim(0, max(known["epoch"].max(), 1) * 1.03)
             name_ends(axes, [end for end in ends if np.isfinite(end[1])], gap=0.085, x=1.02)
     panels[0].set_ylabel("validation MAE (µm)")
 
