@@ -118,7 +118,11 @@ def test_freezing(results, readme):
     assert len(percent) == 3 and (percent["low"] < 0).all() and (percent["high"] > 0).all()
     whole = freezing("0 to 100 %", "relative_per_10")
     clear = whole[whole["low"] > 0]
-    assert len(clear) == 2 and "two of three do" in results and "in two of three when all may" in readme
+    assert (
+        len(clear) == 2
+        and "two of three do" in results
+        and "in two of three when all may" in readme
+    )
     for row in clear.itertuples():
         assert f"`{row.Index}`, {row.estimate:+.2f} % [{row.low:+.2f}, {row.high:+.2f}]" in results
     points = json.loads((RESULTS / "03_freezing" / "about.json").read_text(encoding="utf-8"))
