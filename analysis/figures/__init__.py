@@ -97,7 +97,7 @@ FIGURES: dict[str, FigureSpec] = {
         "Across modalities",
         cross_modality,
         ("quadrants.csv",),
-        "domains named phantom are simulated",
+        "grey: interval of the first row; domains named phantom are simulated",
     ),
     "07_fairness": FigureSpec("Fairness", fairness, ("fairness.csv", "effects.csv", "labels.csv")),
     "08_audit": FigureSpec(

@@ -52,7 +52,7 @@ def draw(table: pd.DataFrame, effects: pd.DataFrame) -> Figure:
     panels[0].legend(loc="center right", bbox_to_anchor=(1, 0.42), handlelength=2.6)
     rates = table[["lr_encoder", "lr_effective"]].dropna().drop_duplicates()
     factor = float((rates["lr_effective"] / rates["lr_encoder"]).iloc[0])
-    titles = ("Error", "Diversity between eyes", "Layer-wise decay")
+    titles = ("Error", "Diversity between eyes", "Decay (hollow: not shown)")
     for axes, letter, title in zip(panels, "abc", titles, strict=True):
         _rate_axis(axes, rates["lr_encoder"], factor)
         style.panel_letter(axes, letter, title)

@@ -116,7 +116,7 @@ def _doubts(read: Imported, eyes: pd.DataFrame) -> list[str]:
     """Return what is said of the points and the order of the profiles."""
     resampled = f"Profiles were resampled to 360 angles from {read.resampled}."
     found = [resampled] if read.resampled else []
-    sets = {"ground truth": read.target}
+    sets = {"profiles of the ground truth": read.target}
     sets |= {f"predictions of {name}": one for name, one in read.predictions.items()}
     found += labels.doubt_unit(mean(read.target, axis=1), "ground truth")
     for name, profiles in sets.items():
