@@ -1,6 +1,6 @@
 """Kill training at random moments and see whether it ends as if nobody had.
 
-    PYTHONPATH=tests python benchmarks/kills.py
+    PYTHONPATH=tests/support python benchmarks/kills.py
 
 Each kill (``kill -9``, a tiny model on the CPU) is one run of its own: it is killed at a moment
 drawn uniformly from its duration, asked for again, and compared with the same run undisturbed:

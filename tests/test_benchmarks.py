@@ -74,6 +74,16 @@ def test_retrained(tmp_path):
     assert row["here"] > 0 and row["committed"] is None  # a smoke run is in no committed table
 
 
+def test_false_alarms(tmp_path, monkeypatch):
+    import false_alarms
+
+    monkeypatch.setattr(false_alarms, "NULLS", dict(list(false_alarms.NULLS.items())[:1]))
+    monkeypatch.setattr(false_alarms, "photographs", lambda most: {"absent": "not asked for"})
+    record = smoke("false_alarms", tmp_path)
+    assert_says_where_it_comes_from(record)
+    assert len(record["rows"]) == 2 and record["orders"][0]["eyes"] == 5
+
+
 def test_growth(tmp_path, monkeypatch):
     import growth
 
