@@ -3,8 +3,9 @@
     PYTHONPATH=tests/support python benchmarks/coverage.py
 
 Studies are simulated as in ``tests/support/simulated_studies.py``, 2,000 for each number of
-patients, so that a coverage of 95 % has a standard error of 0.5 points. Methods: percentile; BCa with the
-acceleration of a jackknife over patients; the project's own (:mod:`analysis.resampling.scales`).
+patients, so that a coverage of 95 % has a standard error of 0.5 points. Methods: percentile; BCa
+with the acceleration of a jackknife over patients; the project's own
+(:mod:`analysis.resampling.scales`).
 BCa and the project's own are widened for few patients alike. It takes about ten minutes on one
 core.
 """
