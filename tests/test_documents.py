@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from analysis.accuracy.external import load_external
+from rnfl.core import orientation
 from rnfl.storage.paths import project_root
 
 RESULTS = project_root() / "data" / "results"
@@ -330,6 +331,24 @@ def test_kills(readme):
     assert total["resumed"] == total["bit-identical"] == total["killed"] == 50
     assert total["broken files"] == 0
     assert "50 of 50 end with the bits of the undisturbed run, no broken file" in readme
+
+
+def test_false_alarms(results):
+    record = measured("false_alarms")
+    alarms = {row["errors that know no group"]: row["alarms %"] for row in record["rows"]}
+    skewed = alarms.pop("small group, double spread, exponential")
+    said = f"alarm in {min(alarms.values())} to {max(alarms.values())} % of 2,000"
+    assert said in " ".join(results.split()) and record["settings"]["simulations"] == 2000
+    assert f"in {skewed} % where a group of a dozen" in results
+    orders = pd.DataFrame(record["orders"]).set_index(["cohort", "eyes"])
+    words = " ".join(orientation.__doc__.split())
+    assert f"at most {orders['in the right order'].max()} % of draws" in words
+    quadrants = orders["quadrants"]
+    assert quadrants.idxmax() == ("phantom, severe", 30)
+    assert f"quadrants in at most {quadrants.max()} % (30 severe phantom eyes)" in words
+    mirrored = orders.loc["phantom, healthy"]["mirrored"]
+    assert f"5 healthy phantom eyes {mirrored[5]:.0f} % are seen" in words and mirrored[100] == 100
+    assert orders.loc[["phantom, moderate", "phantom, severe"]]["mirrored"].max() < 1
 
 
 def test_growth(readme):
