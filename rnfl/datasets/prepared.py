@@ -187,7 +187,7 @@ def write(
     samples: pd.DataFrame,
     manifest_fields: Mapping[str, Any],
     profiles_true: np.ndarray | None = None,
-    extra: Mapping[str, pd.DataFrame] | None = None,
+    extra: Mapping[str, pd.DataFrame | np.ndarray] | None = None,
 ) -> Prepared:
     """Write a prepared dataset, whole or not at all, and return it.
 
@@ -204,8 +204,9 @@ def write(
         (list of ``{"id", "reason"}``), ``doubts`` (why an eye is unsure, lists by its id),
         ``field_mm``, further ``counts`` and more.
     profiles_true : ndarray (N, 360), µm, optional
-    extra : mapping of file name to DataFrame, optional
-        Further tables of the dataset, such as its visits; written as parquet beside the others.
+    extra : mapping of file name to DataFrame or ndarray, optional
+        Further tables and arrays of the dataset, such as its visits or its masks; written as
+        parquet and npy beside the others.
 
     Raises
     ------
@@ -235,7 +236,7 @@ def publish(
     samples: pd.DataFrame,
     manifest_fields: Mapping[str, Any],
     profiles_true: np.ndarray | None = None,
-    extra: Mapping[str, pd.DataFrame] | None = None,
+    extra: Mapping[str, pd.DataFrame | np.ndarray] | None = None,
 ) -> Iterator[Publication]:
     """Yield a publication that takes the images one by one; then the dataset is there.
 
@@ -268,8 +269,11 @@ def publish(
             yield publication
         for file, array in arrays.items():
             np.save(aside / file, array, allow_pickle=False)
-        for file, table in {"samples.parquet": samples, **(extra or {})}.items():
-            table.to_parquet(aside / file, index=False)
+        for file, more in {"samples.parquet": samples, **(extra or {})}.items():
+            if isinstance(more, np.ndarray):  # the body may have filled it along with the images
+                np.save(aside / file, more, allow_pickle=False)
+            else:
+                more.to_parquet(aside / file, index=False)
         sheet = contact_sheet.draw_sheet(images.shown, samples, manifest)
         sheet.save(aside / contact_sheet.FILE, compress_level=1)
         table = summary.summarise(samples, arrays["profiles.npy"], manifest["exclusions"])

@@ -26,8 +26,8 @@ class Dataset:
 
 DATASETS = (
     Dataset(
-        r"phantom-(slo|cfp)-[1-9]\d*(-s\d+)?",
-        "phantom-{slo|cfp}-<eyes>[-s<seed>], as phantom-slo-2400",
+        r"phantom-(slo|cfp)-[1-9]\d*(-[a-z]+[\d.]*)*",
+        "phantom-{slo|cfp}-<eyes>[-s<seed>][-gap<0 to 1>] and more, as phantom-slo-2400",
         "phantom",
     ),
     Dataset(r"grape([-_]\w+)*", "grape[-<label>]", "grape", "Grape"),

@@ -58,12 +58,18 @@ def _branch(rng, parent: Vessel, start: int, side: float, ratio: float) -> Vesse
     return Vessel(xy, width, parent.artery)
 
 
-def grow(rng: np.random.Generator, peaks: tuple[float, float]) -> list[Vessel]:
-    """Draw the vessel tree of one eye whose humps lie at `peaks` (superior, inferior; degrees)."""
+def grow(
+    rng: np.random.Generator, peaks: tuple[float, float], density: float = 1.0
+) -> list[Vessel]:
+    """Draw the vessel tree of one eye.
+
+    The humps lie at `peaks` (superior, inferior; degrees); `density` is a factor on the number of
+    small vessels.
+    """
     entry = np.array([rng.normal(0.16, 0.08), rng.normal(0.0, 0.06)])  # nasal is +x
     trunks = []
     for peak, outward in ((peaks[0], 1.0), (peaks[1], -1.0)):
-        arcade = peak + rng.normal(0.0, 6.0)
+        arcade = peak + rng.normal(0.0, 8.0)
         gap = rng.choice((-1.0, 1.0)) * rng.uniform(5.0, 14.0)
         trunks.append((arcade - gap / 2.0, rng.normal(0.098, 0.010), True))
         trunks.append((arcade + gap / 2.0, rng.normal(0.125, 0.012), False))
@@ -71,9 +77,9 @@ def grow(rng: np.random.Generator, peaks: tuple[float, float]) -> list[Vessel]:
         for artery in (True, False):
             width = rng.normal(0.062 if artery else 0.078, 0.010)
             trunks.append((nasal + rng.normal(0.0, 9.0), width, artery))
-    for _ in range(rng.integers(2, 5)):  # small vessels towards the macula
+    for _ in range(round(density * rng.integers(2, 5))):  # small vessels towards the macula
         trunks.append((rng.normal(0.0, 32.0), rng.uniform(0.022, 0.042), rng.random() < 0.5))
-    for _ in range(rng.integers(1, 4)):
+    for _ in range(round(density * rng.integers(1, 4))):
         trunks.append((180.0 + rng.normal(0.0, 22.0), rng.uniform(0.025, 0.05), rng.random() < 0.5))
     vessels = []
     for theta, width, artery in trunks:
@@ -103,9 +109,9 @@ def paint(vessels: list[Vessel], size: int, px_per_mm: float, centre: np.ndarray
     layers = [Image.new("L", (size * SUPERSAMPLE,) * 2) for _ in range(3)]
     pens = [ImageDraw.Draw(layer) for layer in layers]
     for vessel in vessels:
-        x = SUPERSAMPLE * centre[0] + scale * vessel.xy[:, 0]
-        y = SUPERSAMPLE * centre[1] - scale * vessel.xy[:, 1]
-        w = np.maximum(scale * vessel.width, 1.0)
+        x = np.round(SUPERSAMPLE * centre[0] + scale * vessel.xy[:, 0], 3)
+        y = np.round(SUPERSAMPLE * centre[1] - scale * vessel.xy[:, 1], 3)
+        w = np.round(np.maximum(scale * vessel.width, 1.0), 3)
         shade = np.clip(110.0 + 1700.0 * vessel.width, 0, 255)  # thin vessels are paler
         points = list(zip(x.tolist(), y.tolist(), strict=True))
         for k in range(len(points) - 1):
