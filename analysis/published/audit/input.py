@@ -34,7 +34,7 @@ import pandas as pd
 
 from analysis.published import decimals
 from analysis.published.audit.cells import KEYS, METRICS
-from analysis.published.audit.claims import COMPARISON, RANGE
+from analysis.published.audit.checks import COMPARISON, RANGE
 from rnfl.storage.tables import column_name, listed, read_table
 
 LONG = ["metric", "value"]
