@@ -8,6 +8,7 @@ import pandas as pd
 from analysis.conclusions.claims import (
     FLOOR,
     TEMPLATE,
+    cell_of,
     ends,
     level,
     name_of,
@@ -21,10 +22,8 @@ ONE_IN_FIVE = 0.2  # of thinned eyes, the least that is called of use (ours)
 
 
 def limits(table: pd.DataFrame) -> str:
-    """Say how far one eye's mean thickness may be off in the best cell, and by the template.
-
-    Best is the smallest SD of differences.
-    """
+    """Say how far one eye's mean thickness may be off in the cell with the smallest SD of
+    differences, and by the template."""
     sd, low, high, bias = (
         rows_of(table, name, "global") for name in ("sd", "limit_low", "limit_high", "bias")
     )
@@ -64,7 +63,7 @@ def proportional_bias(table: pd.DataFrame) -> str:
 
 def floor_effect(thickness: pd.DataFrame, backbone: str, protocol: str) -> str:
     """Say what one cell predicts where labels are thinnest and thickest."""
-    bias = _cell(thickness, backbone, protocol).query("metric == 'bias'")
+    bias = cell_of(thickness, backbone, protocol).query("metric == 'bias'")
     bias = bias.dropna(subset=["estimate", "low"])
     if len(bias) < 2:
         return f"{backbone} with {protocol}: too few eyes by thickness to see a floor effect."
@@ -82,7 +81,7 @@ def floor_effect(thickness: pd.DataFrame, backbone: str, protocol: str) -> str:
 
 def thinning(table: pd.DataFrame, backbone: str, protocol: str) -> list[str]:
     """Say how many thinned sectors one cell finds, where most and least, and what was too rare."""
-    here = _cell(table, backbone, protocol).set_index("group")
+    here = cell_of(table, backbone, protocol).set_index("group")
     found, auc, reached = (
         here[here["metric"] == name] for name in ("sensitivity", "auc", "specificity_reached")
     )
@@ -117,7 +116,7 @@ def thinning(table: pd.DataFrame, backbone: str, protocol: str) -> list[str]:
 
 def as_read(table: pd.DataFrame, backbone: str, protocol: str) -> str:
     """Say what is found when predictions are read against the healthy limit as measurements are."""
-    found = _cell(table, backbone, protocol).query("metric == 'sensitivity_as_read'")
+    found = cell_of(table, backbone, protocol).query("metric == 'sensitivity_as_read'")
     found = found.dropna(subset="estimate").set_index("group")
     start = f"{backbone} with {protocol}, read against the healthy limit as a measurement would be,"
     if found.empty:
@@ -132,10 +131,6 @@ def as_read(table: pd.DataFrame, backbone: str, protocol: str) -> str:
 
 def _found(rows: pd.DataFrame) -> str:
     return ", ".join(f"{group} ({percent(row, ' %')} found)" for group, row in rows.iterrows())
-
-
-def _cell(table: pd.DataFrame, backbone: str, protocol: str) -> pd.DataFrame:
-    return table[(table["backbone"] == backbone) & (table["protocol"] == protocol)]
 
 
 def _off(row: pd.Series) -> str:

@@ -39,20 +39,25 @@ def seeds_note(seeds: Sequence[int]) -> str:
     return f"{len(seeds)} seeds ({listed})."
 
 
-# --- which rows a claim is about --------------------------------------------------------------
-
-
-def rows_of(table: pd.DataFrame, metric: str, group: str | None = None) -> pd.DataFrame:
-    """Return the rows of a metric (and group) of a long table by backbone and protocol."""
-    chosen = table["metric"] == metric
-    chosen = chosen if group is None else chosen & (table["group"] == group)
-    return table[chosen].set_index(["backbone", "protocol"])
+def rows_of(
+    table: pd.DataFrame, metric: str, group: str | None = None, attribute: str | None = None
+) -> pd.DataFrame:
+    """Return the rows of a metric (group, attribute) of a long table by backbone and protocol."""
+    asked = {"metric": metric, "group": group, "attribute": attribute}
+    for column, wanted in asked.items():
+        table = table if wanted is None else table[table[column] == wanted]
+    return table.set_index(["backbone", "protocol"])
 
 
 def trained(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of trained models that have an estimate."""
     known = rows.dropna(subset="estimate")
     return known[known.index.get_level_values("backbone") != NO_BACKBONE]
+
+
+def cell_of(table: pd.DataFrame, backbone: str, protocol: str) -> pd.DataFrame:
+    """Return the rows of one cell."""
+    return table[(table["backbone"] == backbone) & (table["protocol"] == protocol)]
 
 
 def ends(rows: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
@@ -63,9 +68,6 @@ def ends(rows: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
 def name_of(cell: Iterable[str]) -> str:
     """Return ``backbone with protocol``."""
     return " with ".join(cell)
-
-
-# --- what is claimed of them ------------------------------------------------------------------
 
 
 def level(row: Mapping[str, float], unit: str = " µm", digits: int = 2) -> str:
@@ -116,12 +118,14 @@ def equivalent(row: Mapping[str, float], margin: float = MARGIN) -> bool:
 
 def listed(rows: pd.DataFrame, interval: bool = False) -> str:
     """Return the differences of rows by their index: ``a: higher, ...; b: lower, ...``."""
-    found = (f"{_brief(name)}: {difference(row, interval)}" for name, row in rows.iterrows())
-    return "; ".join(found)
+    names = (f"{name:g}" if isinstance(name, float) else str(name) for name in rows.index)
+    found = (difference(row, interval) for _, row in rows.iterrows())
+    return "; ".join(map(": ".join, zip(names, found, strict=True)))
 
 
-def _brief(name: object) -> str:
-    return f"{name:g}" if isinstance(name, float) else str(name)
+def lower_and_higher(rows: pd.DataFrame, interval: bool = True) -> tuple[list, list]:
+    """Return the index of the rows whose difference is shown, below 0 and above it."""
+    return shown(rows, -1, interval), shown(rows, 1, interval)
 
 
 def shown(rows: pd.DataFrame, sign: int, interval: bool = False) -> list:
