@@ -143,7 +143,7 @@ def count(chosen: Sequence, among: Sequence | pd.DataFrame) -> str:
 
 def named(chosen: Sequence[str], separator: str = ", ") -> str:
     """Return names in brackets after a count; nothing for none."""
-    return f" ({separator.join(chosen)})" if chosen else ""
+    return f" ({separator.join(chosen)})" if len(chosen) else ""
 
 
 def arises(found: object, excluded: object = False) -> str:
