@@ -16,10 +16,9 @@ from analysis.conclusions.claims import (
     equivalent,
     level,
     listed,
-    lower_and_higher,
     named,
-    shown,
     signed,
+    told_apart,
 )
 from analysis.freezing import HALF_LIFE
 from analysis.presentation.text import number
@@ -203,7 +202,7 @@ def loss_terms(table: pd.DataFrame, comparisons: pd.DataFrame) -> list[str]:
                 f"{difference(row)}; σ_between {difference(spread.loc[protocol])}, "
                 f"{100 * ratio.estimate[protocol]:.0f} % of the labels' spread."
             )
-        down, up = lower_and_higher(mae, interval=False)
+        down, up = told_apart(mae, interval=False)
         if mae.empty:
             out.append(f"The {term} term was not varied here.")
         elif term == "gradient":
@@ -223,7 +222,7 @@ def loss_terms(table: pd.DataFrame, comparisons: pd.DataFrame) -> list[str]:
 
 def _collapse(spread: pd.DataFrame, ratio_high: pd.Series) -> str:
     """Say whether the Pearson term collapses the spread, from its differences and their share."""
-    smaller = shown(spread, -1)
+    smaller, _ = told_apart(spread, interval=False)
     collapsed = [protocol for protocol in smaller if ratio_high[protocol] < SPREAD]
     # A spread alone excludes no collapse: few templates keep most of it.
     verdict = arises(collapsed)
@@ -284,7 +283,7 @@ def layer_decay(effects: pd.DataFrame) -> str:
     if effects.empty:
         return "Layer-wise decay was not tried in this preset."
     rows = effects.sort_values("lr_encoder").set_index("lr_encoder")
-    helps, harms = lower_and_higher(rows, interval=False)
+    helps, harms = told_apart(rows, interval=False)
     return (
         f"Layer-wise decay against none at the same rate: {listed(rows)}. It clearly helps at "
         f"{count(helps, rows)} rates and harms at {count(harms, rows)}."

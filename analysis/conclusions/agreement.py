@@ -24,9 +24,8 @@ ONE_IN_FIVE = 0.2  # of thinned eyes, the least that is called of use (ours)
 def limits(table: pd.DataFrame) -> str:
     """Say how far one eye's mean thickness may be off in the cell with the smallest SD of
     differences, and by the template."""
-    sd, low, high, bias = (
-        rows_of(table, name, "global") for name in ("sd", "limit_low", "limit_high", "bias")
-    )
+    names = ("sd", "limit_low", "limit_high", "bias")
+    sd, low, high, bias = (rows_of(table, name, "global") for name in names)
     if trained(sd).empty:
         return "Limits of agreement: too few eyes, or no trained model, to give any."
     best = trained(sd).estimate.idxmin()
@@ -82,9 +81,8 @@ def floor_effect(thickness: pd.DataFrame, backbone: str, protocol: str) -> str:
 def thinning(table: pd.DataFrame, backbone: str, protocol: str) -> list[str]:
     """Say how many thinned sectors one cell finds, where most and least, and what was too rare."""
     here = cell_of(table, backbone, protocol).set_index("group")
-    found, auc, reached = (
-        here[here["metric"] == name] for name in ("sensitivity", "auc", "specificity_reached")
-    )
+    names = ("sensitivity", "auc", "specificity_reached")
+    found, auc, reached = (here[here["metric"] == name] for name in names)
     if reached["estimate"].isna().all() and auc["estimate"].notna().any():
         circle = auc.rename(index={"global": "circle"}).dropna(subset="estimate")
         known = "; ".join(f"{name} {level(one, '')}" for name, one in circle.iterrows())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.conclusions.claims import count, named
-from analysis.published.audit.cells import CONTRADICTION, DOUBTFUL, FAILS, HOLDS, OPEN
-from analysis.published.audit.text import WORDS, counted, quantity
+from analysis.published.audit.cells import CONTRADICTION, DOUBTFUL, FAILS, HOLDS, OPEN, WORDS
+from analysis.published.audit.text import counted, quantity
 
 
 def audit_findings(findings: pd.DataFrame) -> list[str]:

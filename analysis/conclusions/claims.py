@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 
 from analysis.presentation import text
@@ -108,12 +107,12 @@ def difference(row: Mapping[str, float], interval: bool = False) -> str:
     return f"{word}, {signed(row)} µm"
 
 
-def equivalent(row: Mapping[str, float], margin: float = MARGIN) -> bool:
-    """Whether a difference lies within ± a margin, by its interval and over enough seeds.
+def equivalent(row: Mapping[str, float]) -> bool:
+    """Whether a difference lies within ± the margin, by its interval and over enough seeds.
 
     The 95 % interval makes this two one-sided tests at 2.5 % each.
     """
-    return bool(max(-row["low"], row["high"]) < margin and row.get("n_seeds", 0) >= MIN_SEEDS)
+    return bool(max(-row["low"], row["high"]) < MARGIN and row.get("n_seeds", 0) >= MIN_SEEDS)
 
 
 def listed(rows: pd.DataFrame, interval: bool = False) -> str:
@@ -123,17 +122,18 @@ def listed(rows: pd.DataFrame, interval: bool = False) -> str:
     return "; ".join(map(": ".join, zip(names, found, strict=True)))
 
 
-def lower_and_higher(rows: pd.DataFrame, interval: bool = True) -> tuple[list, list]:
-    """Return the index of the rows whose difference is shown, below 0 and above it."""
-    return shown(rows, -1, interval), shown(rows, 1, interval)
+def told_apart(rows: pd.DataFrame, interval: bool = True) -> tuple[list, list]:
+    """Return the index of the rows whose difference is shown, and lies below 0 and above it.
 
-
-def shown(rows: pd.DataFrame, sign: int, interval: bool = False) -> list:
-    """Return the index of the rows whose difference is shown and has this sign."""
-    chosen = (sign * rows["estimate"] > 0) & (rows["p_holm"] < ALPHA)
-    if interval:
-        chosen &= np.minimum(sign * rows["low"], sign * rows["high"]) > 0
-    return list(rows.index[chosen])
+    With ``interval`` its interval must exclude 0 as well.
+    """
+    found = []
+    for sign in (-1, 1):
+        chosen = (sign * rows["estimate"] > 0) & (rows["p_holm"] < ALPHA)
+        if interval:
+            chosen &= (sign * rows[["low", "high"]] > 0).all(axis=1)
+        found.append(list(rows.index[chosen]))
+    return found[0], found[1]
 
 
 def count(chosen: Sequence, among: Sequence | pd.DataFrame) -> str:

@@ -19,7 +19,19 @@ from analysis.published import decimals
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be checked"
 CONTRADICTION, DOUBTFUL = "contradiction", "doubtful"
 VERDICTS = (FAILS, CONTRADICTION, DOUBTFUL, OPEN, HOLDS)
+WORDS = {  # of one finding, of several
+    HOLDS: ("holds", "hold"),
+    FAILS: ("does not hold", "do not hold"),
+    CONTRADICTION: ("contradicts another", "contradict each other"),
+    DOUBTFUL: ("is doubtful", "are doubtful"),
+    OPEN: ("cannot be checked", "cannot be checked"),
+}
 CLAIM, CONSISTENCY, YARDSTICK = "claim", "consistency", "yardstick"
+KINDS = {
+    CLAIM: "What is claimed",
+    CONSISTENCY: "Whether the numbers fit each other",
+    YARDSTICK: "Our own yardsticks, which nobody claims to pass",
+}
 KEYS = ["edition", "table", "backbone", "protocol"]
 EXACT = 1e-9  # slack for the rounding of the arithmetic itself
 MAX_DECIMALS = 12
@@ -227,20 +239,21 @@ def finding(
     reading: str = "",
     detail: str = "",
     *,
+    holds: bool | None = None,
     verdict: str | None = None,
     unit: str = "µm",
 ) -> Finding:
     """Return one line of an audit, by the names of its ``COLUMNS``; whose it is is said later.
 
-    ``published`` and ``recomputed`` are in ``unit``; an absent number is NaN. Unless a verdict is
-    given, the claim holds when both agree within rounding, and cannot be checked when one of them
-    is not there. ``low`` and ``high`` bound what the rounding of the inputs lets the recomputed one
-    be.
+    ``published`` and ``recomputed`` are in ``unit``; an absent number is NaN. Unless ``holds`` or
+    a ``verdict`` says so, the claim holds when both agree within rounding, and cannot be checked
+    when one of them is not there. ``low`` and ``high`` bound what the rounding of the inputs lets
+    the recomputed one be.
     """
     told, found = published or NOTHING, recomputed or NOTHING
-    if verdict is None:
-        known = np.isfinite([told.value, found.value, found.half]).all()
-        verdict = OPEN if not known else HOLDS if told.agrees(found) else FAILS
+    known = holds is not None or np.isfinite([told.value, found.value, found.half]).all()
+    holds = told.agrees(found) if holds is None else holds
+    verdict = verdict or (OPEN if not known else HOLDS if holds else FAILS)
     values = (
         *("", check, cell.edition, cell.table, cell.name, claim, told.value, found.value, verdict),
         *(reading, detail, found.low, found.high),

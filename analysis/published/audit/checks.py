@@ -252,12 +252,12 @@ def _saturating(cell: Cell, rows: Sequence[Cell]) -> Finding:
     rises = 10 * np.diff(y) / np.diff(x)
     claim = f"{cell.name}: the cost of freezing saturates"
     reading = "each further 10 % costs less than the one before, at every step of the table (ours)"
-    verdict = HOLDS if len(rises) > 1 and (np.diff(rises) < 0).all() else FAILS
+    holds = len(rises) > 1 and (np.diff(rises) < 0).all()
     listed = ", ".join(f"{rise:.2f}" for rise in rises)
     detail = f"µm per 10 % from point to point: {listed}".replace("-", "−")
     if y[-1] != y[0]:
         detail += f"; the first step is {_percent(y[1] - y[0], y[-1] - y[0]):.0f} % of the whole"
-    return finding(cell, "line", claim, verdict=verdict, reading=reading, detail=detail)
+    return finding(cell, "line", claim, reading=reading, detail=detail, holds=holds)
 
 
 @lru_cache(maxsize=128)  # slope, intercept and R² of the same points are asked for one by one
@@ -306,8 +306,8 @@ def _bold(
     if found == cell.numbers.get(metric):
         detail = f"a tie: {' and '.join(ties)} has {found} too" if ties else "nothing is better"
     # A place is taken by printed digits: 1.57 is not the best beside 1.56, whatever was rounded.
-    behind = abs(claimed.value - found.value) > max(claimed.half, found.half) + EXACT
-    given = {"verdict": FAILS if behind else HOLDS, "unit": unit_of(metric)}
+    holds = abs(claimed.value - found.value) <= max(claimed.half, found.half) + EXACT
+    given = {"holds": holds, "unit": unit_of(metric)}
     return finding(cell, "best", claim, claimed, found, reading, detail, **given)
 
 
@@ -317,9 +317,9 @@ def _arrow(cell: Cell, metric: str, direction: int, claimed: Number) -> Finding:
     claim = f"{cell.name}: {told} {label(metric)} is better"
     if not direction:
         return finding(cell, "best", claim, detail=f"no direction is known for {metric}")
-    verdict = HOLDS if claimed.value == direction else FAILS
     detail, reading = f"{words[direction]} {label(metric)} is better", "direction of the arrow"
-    return finding(cell, "best", claim, verdict=verdict, reading=reading, detail=detail)
+    holds = claimed.value == direction
+    return finding(cell, "best", claim, reading=reading, detail=detail, holds=holds)
 
 
 def collapses(results: Sequence[Cell]) -> Iterator[Finding]:
@@ -340,8 +340,7 @@ def collapses(results: Sequence[Cell]) -> Iterator[Finding]:
         detail = ", ".join(f"{sigma} {name}" for name, sigma in told)
         detail += f": {len(above)} of {len(told)} are not collapsed"
         most = max((sigma for _, sigma in told), key=lambda one: one.value)
-        verdict = FAILS if above else HOLDS
-        yield finding(cell, "collapse", claim, limit, most, reading, detail, verdict=verdict)
+        yield finding(cell, "collapse", claim, limit, most, reading, detail, holds=not above)
 
 
 # --- consistency: sums and lines --------------------------------------------------------------
@@ -418,7 +417,7 @@ def contradictions(results: Sequence[Cell]) -> Iterator[Finding]:
     if agreeing:
         claim = f"the other {agreeing} numbers that are printed more than once agree"
         reading = "one model, one test set; within the rounding of each"
-        yield finding(Cell(), "printed twice", claim, verdict=HOLDS, reading=reading)
+        yield finding(Cell(), "printed twice", claim, reading=reading, holds=True)
 
 
 def _compare(what: str, unit: str, places: Places) -> Iterator[Finding]:
@@ -504,12 +503,12 @@ def possible(results: Sequence[Cell]) -> Iterator[Finding]:
             claim = f"{cell.name}: {label(metric)} is {number}"
             detail = f"possible are {low:g} to {high:g}"
             detail = detail.replace("-", "−").replace("to inf", "and more")
-            given = {"detail": detail, "verdict": FAILS, "unit": unit_of(metric)}
-            yield finding(cell, "possible", claim, number, **given)
+            given = {"holds": False, "unit": unit_of(metric)}
+            yield finding(cell, "possible", claim, number, detail=detail, **given)
     if checked:
         claim = f"{len(checked)} numbers lie where such numbers can lie, those named here aside"
         reading = "R within ±1; MAE not above RMSE; errors, gaps and SDs not negative"
-        yield finding(Cell(), "possible", claim, verdict=HOLDS, reading=reading)
+        yield finding(Cell(), "possible", claim, reading=reading, holds=True)
 
 
 def _limits(metric: str, cell: Cell) -> tuple[float, float] | None:
@@ -594,8 +593,7 @@ def _bounded(cell: Cell, mae: Number, bound: Number, reading: str) -> Finding:
     beaten = mae.value < bound.value or mae.agrees(bound)
     detail = "the mean distance from the mean is at most the SD: a constant scores "
     detail += f"{bound} µm or less{'; being below it is necessary, not sufficient' * beaten}"
-    verdict = HOLDS if beaten else FAILS
-    return finding(cell, "constant bound", claim, mae, bound, reading, detail, verdict=verdict)
+    return finding(cell, "constant bound", claim, mae, bound, reading, detail, holds=beaten)
 
 
 def offsets(results: Sequence[Cell]) -> Iterator[Finding]:
@@ -670,10 +668,9 @@ def proposed(results: Sequence[Cell]) -> Iterator[Finding]:
             gap, rivals = cell.numbers["gap"], [r.numbers["gap"] for r in known if r is not cell]
             least, widest = (end(rivals, key=lambda number: number.value) for end in (min, max))
             claim = f"{cell.name}, the proposed method: gap {gap} µm is not the largest of all"
-            verdict = FAILS if gap.value > widest.value else HOLDS
-            detail = f"the others have {least} to {widest} µm"
+            detail, holds = f"the others have {least} to {widest} µm", gap.value <= widest.value
             reading = "gaps as printed, which have no intervals"
-            yield finding(cell, "gap", claim, gap, widest, reading, detail, verdict=verdict)
+            yield finding(cell, "gap", claim, gap, widest, reading, detail, holds=holds)
 
 
 CHECKS = {

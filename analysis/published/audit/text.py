@@ -8,34 +8,12 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pandas as pd
 
-from analysis.published.audit.cells import (
-    CLAIM,
-    CONSISTENCY,
-    CONTRADICTION,
-    DOUBTFUL,
-    FAILS,
-    HOLDS,
-    OPEN,
-    VERDICTS,
-    YARDSTICK,
-)
+from analysis.published.audit.cells import KINDS, VERDICTS, WORDS
 
 #: Checks that say the same of many cells; what they have in common is said once.
 MANY = ("constant bound", "offset")
 ENOUGH = 3  # findings alike that are worth putting together
 WIDTH = 96
-KINDS = {
-    CLAIM: "What is claimed",
-    CONSISTENCY: "Whether the numbers fit each other",
-    YARDSTICK: "Our own yardsticks, which nobody claims to pass",
-}
-WORDS = {  # of one finding, of several
-    HOLDS: ("holds", "hold"),
-    FAILS: ("does not hold", "do not hold"),
-    CONTRADICTION: ("contradicts another", "contradict each other"),
-    DOUBTFUL: ("is doubtful", "are doubtful"),
-    OPEN: ("cannot be checked", "cannot be checked"),
-}
 
 
 def counted(findings: pd.DataFrame) -> list[str]:
@@ -99,24 +77,19 @@ def condense(findings: pd.DataFrame) -> pd.DataFrame:
 
 
 def _together(rows: pd.DataFrame) -> pd.DataFrame:
-    ends = {
-        "min": ["published", "recomputed", "low"],
-        "max": ["published_high", "recomputed_high", "high"],
-    }
-    span = pd.concat([rows[names].agg(end) for end, names in ends.items()])
-    one = rows.iloc[[0]].assign(
-        **span, cell="; ".join(rows["cell"]), edition=together(rows["edition"])
-    )
+    ends = dict.fromkeys(("published", "recomputed", "low"), "min")
+    ends |= dict.fromkeys(("published_high", "recomputed_high", "high"), "max")
+    named = {"cell": "; ".join(rows["cell"]), "edition": together(rows["edition"])}
+    one = rows.iloc[[0]].assign(**rows.agg(ends), **named)
     if rows["check"].iloc[0] == "constant bound":
-        told = quantity_range(one.iloc[0], "published")
+        told = f"MAEs of {quantity_range(one.iloc[0], 'published')}"
         return one.assign(
-            claim=f"{len(rows)} cells: MAEs of {told} are below what a constant is guaranteed"
+            claim=f"{len(rows)} cells: {told} are below what a constant is guaranteed"
         )
-    found = quantity_range(one.iloc[0], "recomputed")
     claim = f"{len(rows)} cells: " + one["claim"].iloc[0].split(": ", 1)[1]
-    return one.assign(
-        claim=claim, detail=f"mean differences of at least {found} from the labels are implied"
-    )
+    span = quantity_range(one.iloc[0], "recomputed")
+    detail = f"mean differences of at least {span} from the labels are implied"
+    return one.assign(claim=claim, detail=detail)
 
 
 def quantity_range(row: pd.Series, name: str) -> str:

@@ -115,8 +115,8 @@ def _constants(told: list[tuple[Cell, str, Number]], eyes: pd.DataFrame) -> Iter
             which = "global (average of the quadrants)"
             detail = f"the mean thickness itself: {errors['mae_of_mean']:.2f} µm"
         claim = f"{cell.name}: MAE {mae} µm, {which}, beats predicting GRAPE's mean"
-        verdict = HOLDS if mae.low < found.value else FAILS
-        yield finding(cell, "GRAPE constant", claim, mae, found, reading, detail, verdict=verdict)
+        holds = mae.low < found.value
+        yield finding(cell, "GRAPE constant", claim, mae, found, reading, detail, holds=holds)
 
 
 def _nearly_constant(results: Sequence[Cell], eyes: pd.DataFrame) -> Iterator[Finding]:
