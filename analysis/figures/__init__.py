@@ -63,63 +63,32 @@ class FigureSpec:
 
 
 BESIDE_PUBLISHED = "phantom data, but for the symbols named published"
+DOMAINS = "grey: interval of the first row; domains named phantom are simulated"
 FIGURES: dict[str, FigureSpec] = {
-    "00_quickstart": FigureSpec(
-        "From one image to a thickness profile", quickstart, ("eyes.npz", "eyes.csv")
-    ),
-    "01_visualize_predictions": FigureSpec(
-        "Template overfitting", overfitting, ("curves.parquet", "collapse.csv")
-    ),
-    "02_protocols": FigureSpec("Backbones and protocols", protocols, ("table1.csv", "history.csv")),
-    "03_freezing": FigureSpec(
-        "Freezing",
-        freezing,
-        (
-            "runs.csv",
-            "curves.csv",
-            "table3a.csv",
-            "regressions.csv",
-            "published.csv",
-            "comparisons.csv",
-        ),
-        BESIDE_PUBLISHED,
-    ),
-    "04_loss_complexity": FigureSpec(
-        "Terms of the loss",
-        loss_complexity,
-        ("table3b.csv", "factorial.csv", "published.csv", "comparisons.csv"),
-        BESIDE_PUBLISHED,
-    ),
-    "05_learning_rate": FigureSpec(
-        "Learning rate", learning_rate, ("learning_rates.csv", "decay.csv")
-    ),
-    "06_cross_modality": FigureSpec(
-        "Across modalities",
-        cross_modality,
-        ("quadrants.csv",),
-        "grey: interval of the first row; domains named phantom are simulated",
-    ),
-    "07_fairness": FigureSpec("Fairness", fairness, ("fairness.csv", "effects.csv", "labels.csv")),
-    "08_audit": FigureSpec(
-        "Audit of the published numbers", audit, ("points.csv", "lines.csv", "errors.csv")
-    ),
-    "09_phantom": FigureSpec(
-        "The phantom and its calibration", phantom, ("samples.npz", "calibration.csv")
-    ),
-    "10_pretraining": FigureSpec(
-        "Pretraining of the phantom backbones", pretraining, ("losses.csv",)
-    ),
-    "11_agreement": FigureSpec(
-        "Agreement with OCT",
-        agreement,
-        ("points.csv", "agreement.csv", "thickness.csv", "thinning.csv"),
-    ),
-    "12_learning_on_grape": FigureSpec(
-        "What can be learnt from a hundred real eyes?",
-        learning,
-        ("quadrants.csv", "paired.csv", "external.csv"),
-    ),
-}
+    stem: FigureSpec(title, module, tuple(tables.split()), *mark)
+    for stem, title, module, tables, *mark in (
+        ("00_quickstart", "From one image to a thickness profile", quickstart,
+         "eyes.npz eyes.csv"),
+        ("01_visualize_predictions", "Template overfitting", overfitting,
+         "curves.parquet collapse.csv"),
+        ("02_protocols", "Backbones and protocols", protocols, "table1.csv history.csv"),
+        ("03_freezing", "Freezing", freezing,
+         "runs.csv curves.csv table3a.csv regressions.csv published.csv comparisons.csv",
+         BESIDE_PUBLISHED),
+        ("04_loss_complexity", "Terms of the loss", loss_complexity,
+         "table3b.csv factorial.csv published.csv comparisons.csv", BESIDE_PUBLISHED),
+        ("05_learning_rate", "Learning rate", learning_rate, "learning_rates.csv decay.csv"),
+        ("06_cross_modality", "Across modalities", cross_modality, "quadrants.csv", DOMAINS),
+        ("07_fairness", "Fairness", fairness, "fairness.csv effects.csv labels.csv"),
+        ("08_audit", "Audit of the published numbers", audit, "points.csv lines.csv errors.csv"),
+        ("09_phantom", "The phantom and its calibration", phantom, "samples.npz calibration.csv"),
+        ("10_pretraining", "Pretraining of the phantom backbones", pretraining, "losses.csv"),
+        ("11_agreement", "Agreement with OCT", agreement,
+         "points.csv agreement.csv thickness.csv thinning.csv"),
+        ("12_learning_on_grape", "What can be learnt from a hundred real eyes?", learning,
+         "quadrants.csv paired.csv external.csv"),
+    )
+}  # fmt: skip
 
 
 def read(path: Path) -> Any:
