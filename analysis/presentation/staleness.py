@@ -18,32 +18,25 @@ from rnfl.storage import provenance
 def stale(results_dir: str | Path, figures_dir: str | Path) -> list[str]:
     """Return what is out of date or without origin, one sentence each; empty when all is well.
 
-    Parameters
-    ----------
-    results_dir : Path
-        Holds ``<stem>/`` with tables and ``about.json``.
-    figures_dir : Path
-        Holds ``<stem>.png``, ``.pdf`` and ``.json``.
+    ``results_dir`` holds ``<stem>/`` with tables and ``about.json``, ``figures_dir`` the
+    ``<stem>.png``, ``.pdf`` and ``.json``.
     """
     results_dir, figures_dir = Path(results_dir), Path(figures_dir)
     folders = sorted(path for path in results_dir.iterdir() if path.is_dir())
     found = [problem for folder in folders for problem in _stale_tables(folder)]
     drawn = {path.stem for path in figures_dir.iterdir()}
     for stem in sorted(drawn | {folder.name for folder in folders} & set(FIGURES)):
-        found += [
-            f"figure {stem}: {problem}" for problem in _stale_figure(stem, results_dir, figures_dir)
-        ]
+        problems = _stale_figure(stem, results_dir, figures_dir)
+        found += [f"figure {stem}: {problem}" for problem in problems]
     return found
 
 
 def _stale_tables(folder: Path) -> list[str]:
     if not (folder / ABOUT).is_file():
         return [f"tables {folder.name}: {ABOUT} is missing, so nothing says where they came from"]
-    about, now = read_about(folder), table_hashes(folder)
-    listed = about["tables"]
+    listed, now = read_about(folder)["tables"], table_hashes(folder)
     names = sorted(listed.keys() | now.keys())
-    changed = [name for name in names if listed.get(name) != now.get(name)]
-    if changed:
+    if changed := [name for name in names if listed.get(name) != now.get(name)]:
         return [f"tables {folder.name}: {', '.join(changed)} not as {ABOUT} lists them"]
     return []
 
