@@ -7,10 +7,11 @@ that a figure reads the same when it is printed in grey.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -183,8 +184,7 @@ def save_figure(
     path: Path,
     inputs: Iterable[Path],
     caption: str,
-    run_ids: Iterable[str],
-    phantom: bool,
+    about: Mapping[str, Any],
     mark: str,
     code: str,
 ) -> dict[str, Path]:
@@ -198,10 +198,9 @@ def save_figure(
     inputs : iterable of Path
         The tables the figure was drawn from; the sidecar holds their SHA-256.
     caption : str
-        Prefixed with "Phantom data." when ``phantom`` and not already said.
-    run_ids : iterable of str
-    phantom : bool
-        Whether it shows phantom data; the figure itself then says so as well as the caption.
+        Prefixed with "Phantom data." where it shows such and does not already say so.
+    about : mapping
+        Of its tables: ``run_ids``, and whether they show ``phantom`` data; the figure then says so.
     mark : str
         What a phantom figure says in its corner.
     code : str
@@ -213,7 +212,7 @@ def save_figure(
         ``{"png": ..., "pdf": ..., "json": ...}``. Each file is replaced in one step.
     """
     files = {kind: path.with_name(f"{path.name}.{kind}") for kind in ("png", "pdf", "json")}
-    if phantom:
+    if about["phantom"]:
         caption = caption if "phantom" in caption.lower() else f"Phantom data. {caption}"
         strip = 0.11 / fig.get_figheight()  # inches kept free for the mark
         fig.get_layout_engine().set(rect=(0, strip, 1, 1 - strip))
@@ -226,9 +225,9 @@ def save_figure(
     record = {
         "figure": path.name,
         "caption": caption,
-        "phantom": bool(phantom),
+        "phantom": about["phantom"],
         "inputs": {f"{one.parent.name}/{one.name}": provenance.sha256_file(one) for one in inputs},
-        "run_ids": sorted(set(run_ids)),
+        "run_ids": sorted(set(about["run_ids"])),
         "code": code,
         "files": {files[kind].name: provenance.sha256_file(files[kind]) for kind in undated},
         "versions": provenance.versions(("numpy", "pandas", "matplotlib")),

@@ -76,19 +76,17 @@ def groups_wide(
     there with its ``min_patients``.
     """
     cell = Cell(table[(table.backbone == backbone) & (table.protocol == protocol)])
-    wide = []
-    for row in cell.rows[cell.rows.metric == "mae"].to_dict("records"):
-        place = row["attribute"], row["group"]
-        wide.append(
-            {
-                "Attribute": row["attribute"],
-                "Group": ", ".join(NAMES.get(part, part) for part in row["group"].split(", ")),
-                "Eyes": str(int(row["n"])),
-                "Patients": cell.number("patients", 0, *place),
-                "MAE (µm)": with_interval(row),
-                "Bias (µm)": cell.level("bias", 2, *place),
-            }
-        )
+    wide = [
+        {
+            "Attribute": row["attribute"],
+            "Group": ", ".join(NAMES.get(part, part) for part in row["group"].split(", ")),
+            "Eyes": str(int(row["n"])),
+            "Patients": cell.number("patients", 0, row["attribute"], row["group"]),
+            "MAE (µm)": with_interval(row),
+            "Bias (µm)": cell.level("bias", 2, row["attribute"], row["group"]),
+        }
+        for row in cell.rows[cell.rows.metric == "mae"].to_dict("records")
+    ]
     sizes = f"10 eyes or {min_patients} patients" if min_patients else "10 eyes"
     return captioned(
         wide,

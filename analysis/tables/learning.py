@@ -20,19 +20,18 @@ def learning_wide(quadrants: pd.DataFrame, paired: pd.DataFrame) -> pd.DataFrame
     ``quadrants`` is that of :func:`analysis.accuracy.quadrants.quadrant_table`, one domain, and
     ``paired`` that of :func:`analysis.accuracy.learning.against_baseline`.
     """
-    against, wide = paired.set_index("method"), []
-    for method, rows in quadrants.groupby("method", sort=False):
-        cell, difference = Cell(rows), found(against, method)
-        wide.append(
-            {
-                "Method": look(method).label,
-                **{f"{name} (µm)": cell.number("mae", 1, "quadrant", name) for name in "SNIT"},
-                "Mean (µm)": cell.level("mae", 2, "quadrant", "mean"),
-                f"Against {BASELINE} (µm)": with_interval(difference),
-                "p (Holm)": p_value(difference["p_holm"]),
-                "R global": cell.level("r", 2, "quadrant", "global"),
-            }
-        )
+    against, known = paired.set_index("method"), quadrants.groupby("method", sort=False)
+    wide = [
+        {
+            "Method": look(method).label,
+            **{f"{name} (µm)": cell.number("mae", 1, "quadrant", name) for name in "SNIT"},
+            "Mean (µm)": cell.level("mae", 2, "quadrant", "mean"),
+            f"Against {BASELINE} (µm)": with_interval(found(against, method)),
+            "p (Holm)": p_value(found(against, method)["p_holm"]),
+            "R global": cell.level("r", 2, "quadrant", "global"),
+        }
+        for method, cell in ((method, Cell(rows)) for method, rows in known)
+    ]
     return captioned(
         wide,
         "Methods that learn from few eyes, cross-validated by patient on the same folds: mean "
@@ -60,8 +59,8 @@ def selection_wide(
     best = mae.loc[chosen["method"], "estimate"].idxmin()
     often = chosen[chosen["chosen"] > 0].sort_values("chosen", ascending=False, kind="stable")
     counts = ", ".join(f"{look(one.method).label} {one.chosen}" for one in often.itertuples())
-    rows = [("apparent", best, look(best).label)]
-    rows.append(("nested", SELECTED, f"{counts} (of {chosen['folds'].iloc[0]} folds)"))
+    nested = f"{counts} (of {chosen['folds'].iloc[0]} folds)"
+    rows = [("apparent", best, look(best).label), ("nested", SELECTED, nested)]
     wide = [
         {
             "Choice": name,
@@ -102,7 +101,9 @@ def other_subjects_wide(
                 f"Against {BASELINE} there (µm)": apart.level("mae", 2, "quadrant", "mean"),
                 "R global": level.level("r", 2, "quadrant", "global"),
                 "Cross-validated: mean (µm)": with_interval(mae.loc[method]) if home else MISSING,
-                f"Against {BASELINE} here (µm)": with_interval(found(against, method if home else None)),
+                f"Against {BASELINE} here (µm)": with_interval(
+                    found(against, method if home else None)
+                ),
             }
         )
     n = int(external["n"].max())

@@ -46,21 +46,20 @@ def table1_wide(table: pd.DataFrame) -> pd.DataFrame:
 def table2_wide(quadrants: pd.DataFrame) -> pd.DataFrame:
     """Return Table 2, long from :func:`analysis.accuracy.quadrants.quadrant_table`, one row per
     domain and method."""
-    wide = []
-    for (domain, method), rows in quadrants.groupby(["domain", "method"], sort=False):
-        cell = Cell(rows)
-        wide.append(
-            {
-                "Domain": domain,
-                "Method": look(method).label,
-                **{f"{name} (µm)": cell.level("mae", 1, "quadrant", name) for name in "SNIT"},
-                "Mean (µm)": cell.level("mae", 2, "quadrant", "mean"),
-                "Global (µm)": cell.level("mae", 1, "quadrant", "global"),
-                "Bias (µm)": cell.level("bias", 1, "quadrant", "global"),
-                "R global": cell.level("r", 2, "quadrant", "global"),
-                "Eyes": str(int(cell.row("mae", "quadrant", "global").get("n", 0))),
-            }
-        )
+    known = quadrants.groupby(["domain", "method"], sort=False)
+    wide = [
+        {
+            "Domain": domain,
+            "Method": look(method).label,
+            **{f"{name} (µm)": cell.level("mae", 1, "quadrant", name) for name in "SNIT"},
+            "Mean (µm)": cell.level("mae", 2, "quadrant", "mean"),
+            "Global (µm)": cell.level("mae", 1, "quadrant", "global"),
+            "Bias (µm)": cell.level("bias", 1, "quadrant", "global"),
+            "R global": cell.level("r", 2, "quadrant", "global"),
+            "Eyes": str(int(cell.row("mae", "quadrant", "global").get("n", 0))),
+        }
+        for (domain, method), cell in ((key, Cell(rows)) for key, rows in known)
+    ]
     return captioned(
         wide,
         "Error of quadrant means by domain and method. Mean: average of the four quadrants' MAE. "
