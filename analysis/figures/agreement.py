@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Patch, Wedge
 
-from analysis.figures.panels import bars, interval, name_ends, side_by_side, title_first
+from analysis.figures.panels import bars, interval, name_ends, side_by_side
 from analysis.presentation import style
 from rnfl.core import geometry
 
@@ -74,7 +74,7 @@ def _bland_altman(figure: Figure, place, points, table, name: str) -> None:
         axes.plot(eyes["label"], difference, look.marker, color=look.colour, ms=2.2, mew=0,
                   alpha=0.45, rasterized=True)  # fmt: skip
         title = f"{name}, {look.label}" if backbone != "—" else f"{look.label}, every eye"
-        title_first(panels, i, "a", title)
+        style.panel_letter(axes, "a" if i == 0 else "", title)
         axes.set(ylim=(-reach, reach), xlabel="mean thickness of the label (µm)")
         axes.yaxis.set_major_locator(style.ticks(5))
         axes.tick_params(labelleft=i == 0)

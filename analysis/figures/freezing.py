@@ -17,7 +17,6 @@ from analysis.figures.panels import (
     share_scale,
     side_by_side,
     symbol,
-    title_first,
 )
 from analysis.presentation import style
 
@@ -62,7 +61,7 @@ def draw(
     for i, (axes, name) in enumerate(zip(panels, backbones, strict=True)):
         _fits(axes, name, runs, curves)
         share_scale(panels, i)
-        title_first(panels, i, "a", style.look(name).label)
+        style.panel_letter(axes, "a" if i == 0 else "", style.look(name).label)
         axes._left_title.set_color(style.look(name).colour)
     _range_and_key(panels[0], runs, curves)
     scale, change, slopes = side_by_side(figure, lower, 3, width_ratios=[1, 1.15, 0.95])

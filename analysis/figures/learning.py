@@ -46,14 +46,9 @@ ALONE = {"fine-tuned": "pretrained backbone"}  # names that their heading leaves
 def draw(quadrants: pd.DataFrame, paired: pd.DataFrame, external: pd.DataFrame) -> Figure:
     """Draw error, paired difference and correlation, one row per method; then other subjects.
 
-    Parameters
-    ----------
-    quadrants : DataFrame
-        Long: domain, method, metric, group, estimate, low, high, n; one domain.
-    paired : DataFrame
-        method, estimate, low, high, p_holm, against PCA + ridge.
-    external : DataFrame
-        Of :func:`analysis.accuracy.external.load_external`; without rows, no panels d and e.
+    ``quadrants`` is long: domain (one), method, metric, group, estimate, low, high, n; ``paired``
+    holds method, estimate, low, high, p_holm, against PCA + ridge; ``external`` is that of
+    :func:`analysis.accuracy.external.load_external`, without rows where d and e are not drawn.
     """
     rows, paired = _layout(quadrants["method"]), paired.set_index("method")
     external = external.fillna({"against": ""})

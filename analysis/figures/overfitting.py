@@ -7,7 +7,6 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpecFromSubplotSpec
 
 from analysis.figures.eyes import TICKS, closed, tsnit_axis
 from analysis.figures.panels import (
@@ -81,7 +80,7 @@ def draw(curves: pd.DataFrame, collapse: pd.DataFrame) -> Figure:
 
 
 def _profiles(figure: Figure, place, panels: dict[str, np.ndarray], backbone: str) -> None:
-    grid = GridSpecFromSubplotSpec(2, len(panels), place, height_ratios=[1.35, 1])
+    grid = place.subgridspec(2, len(panels), height_ratios=[1.35, 1])
     everything = np.concatenate([values.ravel() for values in panels.values()])
     low, high = np.nanquantile(everything, [0.005, 0.995])
     top = np.nanmax(everything) * 1.04

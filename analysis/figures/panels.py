@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpecFromSubplotSpec, SubplotSpec
+from matplotlib.gridspec import SubplotSpec
 from matplotlib.patheffects import withStroke
 
 from analysis.presentation import style
@@ -24,16 +24,7 @@ Layout = list[tuple[str, str | None]]  # group and member from top to bottom; No
 
 def side_by_side(figure: Figure, place: SubplotSpec, n: int, **options) -> list[Axes]:
     """Return ``n`` new axes beside each other in a cell of a grid."""
-    grid = GridSpecFromSubplotSpec(1, n, place, **options)
-    return [figure.add_subplot(cell) for cell in grid]
-
-
-def title_first(panels: Sequence[Axes], i: int, letter: str, title: str) -> None:
-    """Title one of several panels that share a letter, which stands at the first of them."""
-    if i == 0:
-        style.panel_letter(panels[i], letter, title)
-    else:
-        panels[i].set_title(title)
+    return [figure.add_subplot(cell) for cell in place.subgridspec(1, n, **options)]
 
 
 def share_scale(panels: Sequence[Axes], i: int) -> None:

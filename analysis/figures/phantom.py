@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpecFromSubplotSpec
 
 from analysis.figures.eyes import show_eye
 from analysis.figures.panels import row_axis, side_by_side
@@ -37,7 +36,7 @@ def draw(samples: Mapping[str, np.ndarray], calibration: pd.DataFrame) -> Figure
     images, dots = 2 * min(style.PAGE / k, 1.85), 0.155 * longest + 0.75
     figure = style.new_figure(style.PAGE, images + dots)
     outer = figure.add_gridspec(2, 1, height_ratios=[images, dots])
-    grid = GridSpecFromSubplotSpec(2, k, outer[0])
+    grid = outer[0].subgridspec(2, k)
     for i in range(k):
         for j, name in enumerate(("slo", "cfp")):
             axes = figure.add_subplot(grid[j, i])

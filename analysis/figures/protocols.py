@@ -18,7 +18,6 @@ from analysis.figures.panels import (
     row_layout,
     share_scale,
     side_by_side,
-    title_first,
     unnamed_rows,
 )
 from analysis.presentation import style
@@ -103,7 +102,7 @@ def _training(figure: Figure, place, history: pd.DataFrame, backbones: list[str]
         mine = known[known["backbone"] == backbone]
         ends = [_curve(axes, mine[mine["protocol"] == name], name, protocols) for name in protocols]
         share_scale(panels, i)
-        title_first(panels, i, "d", style.look(backbone).label)
+        style.panel_letter(axes, "d" if i == 0 else "", style.look(backbone).label)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(style.ticks(4, integer=True))
         axes.set_xlim(0, max(known["epoch"].max(), 1) * 1.03)  # whenever early stopping ended it

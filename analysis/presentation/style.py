@@ -55,7 +55,6 @@ THEME = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "pdf.fonttype": 42,  # embed TrueType, so that text stays text
-    "svg.fonttype": "none",
 }
 
 
@@ -157,8 +156,9 @@ def ticks(n: int, integer: bool = False) -> MaxNLocator:
 
 
 def panel_letter(axes: Axes, letter: str, title: str, xlabel: str = "", ylabel: str = "") -> None:
-    """Title a panel with a bold letter and what it shows, flush left, and name its axes."""
-    axes.set_title(rf"$\bf{{{letter}}}$  {title}")
+    """Title a panel with a bold letter (panels that share one have it at the first) and what it
+    shows, flush left, and name its axes."""
+    axes.set_title(rf"$\bf{{{letter}}}$  {title}" if letter else title)
     axes.set(**{axis: name for axis, name in (("xlabel", xlabel), ("ylabel", ylabel)) if name})
 
 
