@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 from analysis.figures.panels import (
     ROW,
     Layout,
+    interval,
     members,
     name_layout,
     row_axis,
@@ -103,15 +104,16 @@ def _differences(axes: Axes, effects, labels: pd.DataFrame, protocols: list[str]
     step = 0.8 / (len(protocols) + 1)
     for y, row in enumerate(shown.itertuples()):
         axes.plot([row.planted] * 2, [y - 0.47, y + 0.47], color=style.ACCENT, lw=1.4, zorder=0)
-        _interval(axes, row._asdict(), y - 0.4, "P", style.INK, style.INK)
+        interval(axes, row._asdict(), y - 0.4, style.look("target"), 0.9, ms=5.2)
         for i, name in enumerate(protocols):
             look = style.look(name, protocols)
             if ("predicted", row.group, name) in known.index:
                 one, place = known.loc[("predicted", row.group, name)], y - 0.4 + step * (i + 2)
-                _interval(axes, one, place, look.marker, look.colour, look.colour)
+                interval(axes, one, place, look, 0.9, ms=3.6)
                 if i == 0:
                     one = known.loc[("thickness", row.group, name)]
-                    _interval(axes, one, y - 0.4 + step, "P", style.INK, "white")
+                    interval(axes, one, y - 0.4 + step, style.look("target"), 0.9, ms=5.2,
+                             mfc="white", mec=style.INK, mew=0.7)  # fmt: skip
         if y:
             rule_above(axes, y)
     axes.axvline(0, color=style.GREY, lw=0.6, zorder=0)
@@ -123,13 +125,6 @@ def _differences(axes: Axes, effects, labels: pd.DataFrame, protocols: list[str]
     axes.plot([], [], "P", color=style.INK, mfc="white", ms=4, mew=0.6, label="labels, test eyes")
     axes.legend(loc="upper right", bbox_to_anchor=(1.02, -0.17), ncol=3, handletextpad=0.2,
                 columnspacing=0.9, handlelength=0.9, borderaxespad=0, fontsize=6)  # fmt: skip
-
-
-def _interval(axes: Axes, row, y: float, marker: str, colour: str, fill: str) -> None:
-    axes.plot([row["low"], row["high"]], [y, y], color=colour, lw=0.9)
-    edge, width = ("white", 0.4) if fill == colour else (colour, 0.7)
-    size = 5.2 if marker == "P" else 3.6
-    axes.plot(row["estimate"], y, marker, mfc=fill, ms=size, mec=edge, mew=width)
 
 
 def _gaps(axes: Axes, rows: pd.DataFrame, layout: Layout) -> None:
