@@ -7,12 +7,9 @@ from typing import Annotated
 
 import typer
 
-from rnfl.cli.app import app
-
 ModelOption = Annotated[str, typer.Option(help="finished run: its id or folder")]
 
 
-@app.command()
 def predict(
     images: Annotated[list[Path] | None, typer.Argument(help="photographs or folders")] = None,
     eye: Annotated[str | None, typer.Option(help="OD, OS or from-name, as in 12_OD_1.jpg")] = None,
@@ -87,7 +84,6 @@ def _say(done, card: dict, folder: Path) -> None:
     typer.echo(f"{len(done.table)} read, {len(done.exclusions)} left out: {folder}")
 
 
-@app.command()
 def export(
     run: Annotated[str, typer.Argument(help="finished run: its id or folder")],
     output: Annotated[

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from rnfl.cli.app import app
 from rnfl.storage.paths import data_root, project_root, runs_root
 
 # What a preset tells single notebooks besides its name.
@@ -27,7 +26,6 @@ def _refuse_profile(value: str | None) -> None:
 OldOption = Annotated[str | None, typer.Option("--profile", hidden=True, callback=_refuse_profile)]
 
 
-@app.command()
 def figures(
     results: Annotated[Path | None, typer.Option(help="default: data/results")] = None,
     folder: Annotated[Path | None, typer.Option(help="default: figures")] = None,
@@ -40,7 +38,6 @@ def figures(
         typer.echo(path)
 
 
-@app.command()
 def notebook(
     stem: Annotated[str, typer.Argument(help="such as 02_protocols")],
     preset: PresetOption = "phantom",
@@ -59,7 +56,6 @@ def notebook(
     typer.echo(output)
 
 
-@app.command()
 def reproduce(
     preset: PresetOption = "phantom",
     engine: Annotated[
