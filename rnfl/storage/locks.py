@@ -56,12 +56,10 @@ def locked(folder: Path, waiting: bool = True) -> Iterator[None]:
     try:
         clear_aside(holder)
         since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-        me = {"host": platform.node(), "process": os.getpid(), "since": since}
-        try:
+        kept = f"what was trained before, if anything, is kept in {folder}"
+        with errors.writing(holder.name, folder, kept):
+            me = {"host": platform.node(), "process": os.getpid(), "since": since}
             provenance.write_json(holder, me)
-        except OSError as error:
-            kept = f"what was trained before, if anything, is kept in {folder}"
-            raise errors.unwritten(holder.name, folder, error, kept) from error
         yield
     finally:
         holder.unlink(missing_ok=True)
