@@ -59,8 +59,6 @@ def read(
 
     Parameters
     ----------
-    requests : sequence of Request
-    trained : Trained
     excluded : sequence of {"image", "reason"}
         What was left out before, kept in the answer.
     crops : bool
@@ -109,20 +107,14 @@ def read(
 
 def _table(requests: list[Request], seen: list[Crop], profiles: np.ndarray) -> pd.DataFrame:
     profiles = np.asarray(profiles, dtype=float)
-    confidence = np.array([crop.disc.confidence for crop in seen])
-    about = pd.DataFrame(
-        {
-            "image": [str(request.path) for request in requests],
-            "eye": [request.laterality for request in requests],
-            "disc_x": [crop.disc.x for crop in seen],
-            "disc_y": [crop.disc.y for crop in seen],
-            # Rounded so that only a given centre reads as certain.
-            "disc_confidence": np.where(confidence == 1, 1.0, np.minimum(confidence, 0.999)),
-            "width_mm": [crop.width_mm for crop in seen],
-            "doubts": ["; ".join(crop.doubts) for crop in seen],
-            "rnfl_mean": profiles.mean(axis=1),
-        }
-    )
+    columns = ["image", "eye", "disc_x", "disc_y", "disc_confidence", "width_mm", "doubts"]
+    rows = []
+    for request, crop in zip(requests, seen, strict=True):
+        x, y, certain = crop.disc.x, crop.disc.y, crop.disc.confidence
+        certain = certain if certain == 1 else min(certain, 0.999)  # only a given centre reads as 1
+        doubts = "; ".join(crop.doubts)
+        rows.append((str(request.path), request.laterality, x, y, certain, crop.width_mm, doubts))
+    about = pd.DataFrame(rows, columns=columns).assign(rnfl_mean=profiles.mean(axis=1))
     means = [
         pd.DataFrame(sector_means(profiles, regions), columns=list(regions)).add_prefix(prefix)
         for prefix, regions in (("rnfl_", QUADRANTS), ("clock_", CLOCK_HOURS), ("sector_", SECTORS))

@@ -144,7 +144,6 @@ def read_table(
 
     Parameters
     ----------
-    path : Path
     same : mapping of str to str
         Other names of columns, as :func:`column_name` spells them.
     text : sequence of str, optional
@@ -305,8 +304,7 @@ def identifiers(series: pd.Series, where: str) -> pd.Series:
             f"{where} has lost digits: {listed(text[lost])} ({_lines(lost)}): in the workbook, "
             "format the column as text before it is saved as CSV"
         )
-    absent = text == ""
-    if absent.any():
+    if (absent := text == "").any():
         raise ValueError(f"{where} is missing in {int(absent.sum())} rows: {_lines(absent)}")
     return pd.Series(text, index=series.index, name=series.name)
 

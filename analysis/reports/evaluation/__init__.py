@@ -49,10 +49,9 @@ def evaluate_files(
 
     Parameters
     ----------
-    predictions : Path
-        See :mod:`analysis.reports.evaluation.predictions`.
-    samples : Path, optional
-        See :mod:`rnfl.core.demographics`. Without it fairness is not evaluated.
+    predictions, samples : Path
+        See :func:`.predictions.read_predictions` and :mod:`rnfl.core.demographics`; without samples
+        fairness is not evaluated.
     output : Path, optional
         Folder of the results, by default ``<data root>/evaluations/<name>-<hash of the inputs>``.
         It appears when all is done. A folder that was made here is replaced, no other.
@@ -60,7 +59,7 @@ def evaluate_files(
         Healthy eyes that the models learnt from, by which thinning is judged: see
         :func:`analysis.agreement.thinning.read_reference`. Without it thinning is not evaluated.
     one_eye_per_patient, allow_unpredicted : bool
-        See :func:`analysis.reports.evaluation.joined.join`.
+        See :func:`.joined.join`.
     phantom : bool
         Whether the eyes are simulated. Identifiers that begin with "phantom-" say so themselves.
     resample : bool
@@ -86,7 +85,7 @@ def evaluate_files(
     healthy = thinning.read_reference(reference, resample) if reference else None
     if healthy is not None:
         thinning.limits(healthy)  # refused before anything is written
-    files = [path for path in (predictions, samples, reference and Path(reference)) if path]
+    files = map(Path, filter(None, (predictions, samples, reference)))
     inputs = {path.name: provenance.sha256_file(path) for path in files}
     if output is None:
         key = provenance.sha256_json(list(inputs.values()))[:8]

@@ -204,8 +204,7 @@ def _from_long(frame: pd.DataFrame, path: Path, do_resample: bool) -> Rows:
 def _angles(frame: pd.DataFrame, path: Path, do_resample: bool) -> tuple[np.ndarray, list[str]]:
     """Return which of the file's angles each row has, and their names in ascending order.
 
-    They are the whole degrees 0 to 359, unless others may be resampled; else the message says what
-    they seem to be.
+    They are 0 to 359, unless others may be resampled; an error says what they seem to be.
     """
     angle = numbers(frame["angle"], f"{path}: angle")
     if do_resample and np.isfinite(angle).all() and (angle >= 0).all():
@@ -214,21 +213,19 @@ def _angles(frame: pd.DataFrame, path: Path, do_resample: bool) -> tuple[np.ndar
     bad = ~np.isfinite(angle) | (angle != np.floor(angle)) | (angle < 0) | (angle >= N_ANGLES)
     if not bad.any():
         return angle.astype(int), [str(one) for one in range(N_ANGLES)]
-    known = angle[np.isfinite(angle)]
-    whole = (known == np.floor(known)).all()
-    if len(known) and not whole and np.abs(known).max() < 2 * np.pi + 0.01:
-        hint = " They look like radians: multiply by 180/π."
-    elif len(known) and whole and known.max() == N_ANGLES and known.min() == 1:
-        hint = (
-            " They run from 1 to 360: write the place of the first value as 0 (degrees, or "
-            f"subtract 1 if these are positions in an array), or {REMEDY}."
-        )
-    elif len(known) and whole and known.max() == N_ANGLES:
-        hint = f" 360° is 0° again: leave it out, or {REMEDY}."
-    else:
-        hint = f" If they are regular, {REMEDY}."
-    seen = np.unique(known)
-    span = f", {seen[0]:g} to {seen[-1]:g}" if len(seen) else ""
+    seen = np.unique(angle[np.isfinite(angle)])
+    span, hint = "", f" If they are regular, {REMEDY}."
+    if len(seen):
+        span, whole = f", {seen[0]:g} to {seen[-1]:g}", (seen == np.floor(seen)).all()
+        if not whole and np.abs(seen).max() < 2 * np.pi + 0.01:
+            hint = " They look like radians: multiply by 180/π."
+        elif whole and seen[-1] == N_ANGLES and seen[0] == 1:
+            hint = (
+                " They run from 1 to 360: write the place of the first value as 0 (degrees, or "
+                f"subtract 1 if these are positions in an array), or {REMEDY}."
+            )
+        elif whole and seen[-1] == N_ANGLES:
+            hint = f" 360° is 0° again: leave it out, or {REMEDY}."
     rows = frame.loc[bad, "sample_id"].to_numpy()
     found = [f"{s} at {a:g}" for s, a in zip(rows[:6], angle[bad][:6], strict=True)]
     raise ValueError(

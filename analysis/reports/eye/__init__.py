@@ -22,7 +22,10 @@ from analysis.reports.eye.panels import Eye, Sheet
 from rnfl.core.geometry import FIELD_MM
 from rnfl.storage import provenance
 
-PNG_DPI, PDF_DPI = 150, 300
+FORMATS = {  # without the time of day, so that the same page has the same bytes
+    "pdf": {"dpi": 300, "metadata": {"CreationDate": None, "ModDate": None}},
+    "png": {"dpi": 150, "metadata": {"Software": None}},
+}
 
 
 def draw(
@@ -32,7 +35,6 @@ def draw(
 
     Parameters
     ----------
-    eye : Eye
     reference : DataFrame or None
         Band as :func:`rnfl.datasets.normative.band` returns it; without one, nothing is judged.
     card : mapping
@@ -90,11 +92,9 @@ def _foot(sheet: Sheet, card: Mapping[str, Any]) -> None:
 
 def save(figure: Figure, path: Path) -> dict[str, Path]:
     """Write a page as PDF and PNG, each whole; ``path`` has no suffix. Returns paths by kind."""
-    metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None, "ModDate": None}}
-    files = {}
+    files = {kind: path.with_name(f"{path.name}.{kind}") for kind in FORMATS}
     with mpl.rc_context(style.THEME):
-        for kind, dpi in (("pdf", PDF_DPI), ("png", PNG_DPI)):
-            files[kind] = path.with_name(f"{path.name}.{kind}")
+        for kind, options in FORMATS.items():
             with provenance.publish_file(files[kind]) as aside:
-                figure.savefig(aside, format=kind, dpi=dpi, metadata=metadata[kind])
+                figure.savefig(aside, format=kind, **options)
     return files

@@ -97,13 +97,13 @@ def disc(axes: Axes, eye: Eye) -> None:
     x, y = geometry.circle(eye.disc.x, eye.disc.y, 1.2 * radius, eye.laterality, n=4)
     for name, at_x, at_y in zip("TSNI", x, y, strict=True):
         axes.text(at_x, at_y, name, fontsize=11, fontweight="bold", **CENTRED, **ON_PHOTO)
-    axes.set(xlim=(eye.disc.x - half, eye.disc.x + half),
-             ylim=(eye.disc.y + half, eye.disc.y - half), facecolor="black")  # fmt: skip
+    x, y = eye.disc.x, eye.disc.y
+    axes.set(xlim=(x - half, x + half), ylim=(y + half, y - half), facecolor="black")
     _bare(axes)
-    right, bottom = eye.disc.x + 0.93 * half, eye.disc.y + 0.93 * half
+    right, bottom = x + 0.93 * half, y + 0.93 * half
     axes.plot([right - mm, right], [bottom] * 2, lw=1.6, solid_capstyle="butt", **ON_PHOTO)
-    axes.text(right - mm / 2, bottom - 0.03 * half, "1 mm", ha="center", va="bottom", fontsize=7,
-              **ON_PHOTO)  # fmt: skip
+    place = right - mm / 2, bottom - 0.03 * half
+    axes.text(*place, "1 mm", ha="center", va="bottom", fontsize=7, **ON_PHOTO)
 
 
 def whole(axes: Axes, eye: Eye) -> None:
@@ -115,8 +115,9 @@ def whole(axes: Axes, eye: Eye) -> None:
     axes.imshow(small, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="lanczos")
     side = geometry.FIELD_MM / eye.width_mm * width
     corner = eye.disc.x - side / 2, eye.disc.y - side / 2
-    axes.add_patch(Rectangle(corner, side, side, fill=False, ec="white", lw=0.9, clip_on=True,
-                             path_effects=ON_PHOTO["path_effects"]))  # fmt: skip
+    shown = Rectangle(corner, side, side, fill=False, ec="white", lw=0.9, clip_on=True)
+    shown.set_path_effects(ON_PHOTO["path_effects"])
+    axes.add_patch(shown)
     axes.plot(eye.disc.x, eye.disc.y, "+", ms=7, mew=1.3, **ON_PHOTO)
     axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), anchor="N")
     _bare(axes)
@@ -174,8 +175,8 @@ def certainty(sheet: Sheet, left: float, top: float, eye: Eye) -> None:
     """Say how sure the place of the disc is, and loudly why a person should look, if so."""
     confidence = eye.disc.confidence
     stated = any(doubt.startswith("stated disc") for doubt in eye.doubts)
-    said = f"located, confidence {min(confidence, 0.99):.2f}"
-    said = "centre given, not located" if confidence >= 1 or stated else said
+    located = f"located, confidence {min(confidence, 0.99):.2f}"
+    said = "centre given, not located" if confidence >= 1 or stated else located
     sheet.text(left, top, "Optic disc", size=9, weight="bold")
     sheet.text(left, top + 5, said, size=8)
     across = f"{eye.width_mm:.1f} mm of retina across"

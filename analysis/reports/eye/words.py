@@ -43,12 +43,12 @@ PLACES: dict[str | None, Place] = {
 
 
 def thickness(value: float) -> str:
-    """Return a thickness as whole µm.
+    """Return a thickness as whole µm, a dash for NaN.
 
     Examples
     --------
-    >>> thickness(91.6)
-    '92'
+    >>> thickness(91.6), thickness(float("nan"))
+    ('92', '–')
     """
     return f"{value:.0f}" if value == value else "–"
 
