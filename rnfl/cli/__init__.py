@@ -35,6 +35,5 @@ def main() -> None:
         if os.environ.get("RNFL_TRACEBACK"):
             raise
         message = error.strerror if isinstance(error, OSError) and not error.filename else error
-        lines = [message or error, *getattr(error, "__notes__", ())]
-        said = "\n".join(map(str, lines))
+        said = "\n".join(map(str, [message or error, *getattr(error, "__notes__", ())]))
         sys.exit(f"error: {said}\n(RNFL_TRACEBACK=1 shows where it arose)")

@@ -98,9 +98,7 @@ def reproduce(
     }
     report = _execute(study, inputs)
     typer.echo(f"\nDone in {(time.monotonic() - start) / 60:.1f} min.")
-    typer.echo(f"Tables   {study.results_dir}")
-    typer.echo(f"Figures  {study.figures_dir}")
-    typer.echo(f"Report   {report}")
+    typer.echo(f"Tables   {study.results_dir}\nFigures  {study.figures_dir}\nReport   {report}")
 
 
 def _execute(study, inputs: dict) -> Path:
@@ -113,13 +111,9 @@ def _execute(study, inputs: dict) -> Path:
         products = [study.results_dir / stem / "about.json", study.figures_dir / f"{stem}.png"]
         parameters = _parameters(study.name, stem)
         notebooks.refresh(_source(stem), folder / f"{stem}.ipynb", parameters, inputs, products)
-    return report.build(
-        study.results_dir,
-        study.figures_dir,
-        data_root() / "reproduced" / study.name / "report.html",
-        title=f"RNFL profiles: {study.name}",
-        notebooks=folder,
-    )
+    path = data_root() / "reproduced" / study.name / "report.html"
+    made = study.results_dir, study.figures_dir
+    return report.build(*made, path, title=f"RNFL profiles: {study.name}", notebooks=folder)
 
 
 def _parameters(preset: str, stem: str) -> dict[str, str]:

@@ -111,11 +111,9 @@ def find(run: str | Path) -> Path:
     matches = [f for f in _finished() if f.name.startswith(str(run))] if str(run) else []
     if len(matches) == 1:
         return matches[0]
-    if matches:
-        raise ValueError(f"model {str(run)!r} is ambiguous:\n{_listing(matches)}")
-    raise ValueError(
-        f"model {str(run)!r} is neither the folder of a finished run nor its id. {at_hand()}"
-    )
+    said = f"neither the folder of a finished run nor its id. {at_hand()}"
+    said = f"ambiguous:\n{_listing(matches)}" if matches else said
+    raise ValueError(f"model {str(run)!r} is {said}")
 
 
 def at_hand() -> str:
@@ -164,10 +162,9 @@ def _refuse_changed_backbones(run: RunResult) -> None:
 
 def _training_set(run: RunResult) -> tuple[dict, pd.DataFrame | None]:
     """Return facts and band kept with the run, or of the prepared dataset while it is there."""
-    if (run.folder / "training_set.json").is_file():
-        path = run.folder / "reference.csv"
-        band = normative.read(path) if path.is_file() else None
-        return _json(run.folder / "training_set.json"), band
+    kept, path = run.folder / "training_set.json", run.folder / "reference.csv"
+    if kept.is_file():
+        return _json(kept), normative.read(path) if path.is_file() else None
     name = run.config.dataset
     if (prepared_root() / name).exists():
         prepared = datasets.load(name)

@@ -49,15 +49,13 @@ def join(
         Listing samples that are in one table only, or on which the two disagree.
     """
     keys = imported.keys.rename(columns={"sample_id": "eye_id"})
-    notes: list[str] = []
     if "laterality" in keys:
         keys = keys.assign(laterality=spelt(keys["laterality"], "laterality", imported.source))
     if demographics is None:
-        table = keys
-        notes.append("No demographics: fairness was not evaluated.")
+        table, notes = keys, ["No demographics: fairness was not evaluated."]
     else:
         table = _matched(keys, demographics, imported.source, source)
-        notes += _unpredicted(keys, table, demographics, allow_unpredicted, source)
+        notes = _unpredicted(table, demographics, allow_unpredicted, source)
         if ignored := demographics.attrs.get("ignored"):
             notes.append(f"Columns of {source} that were not used: {listed(ignored, 8)}.")
         notes += identity.doubts(demographics)
@@ -120,10 +118,10 @@ def _spelt_otherwise(ids: pd.Series, others: pd.Series) -> str:
 
 
 def _unpredicted(
-    keys: pd.DataFrame, table: pd.DataFrame, demographics: pd.DataFrame, allow: bool, source: str
+    table: pd.DataFrame, demographics: pd.DataFrame, allow: bool, source: str
 ) -> list[str]:
     """Account for eyes that have demographics and no prediction."""
-    rest = demographics[~demographics["eye_id"].isin(keys["eye_id"])]
+    rest = demographics[~demographics["eye_id"].isin(table["eye_id"])]
     notes = []
     if "split" in demographics:
         splits = set(table["split"])

@@ -155,32 +155,27 @@ def _from_long(frame: pd.DataFrame, path: Path, do_resample: bool) -> Rows:
     points, n_points = find_points(names, str(path), do_resample), len(names)
     if not points.names:
         raise ValueError(f"{path}: {n_points} angles, {listed(names)}: expected 0 to 359")
-    model, models = pd.factorize(frame["model"], sort=True)
-    sample, samples = pd.factorize(frame["sample_id"], sort=True)
-    pairs, first, row = np.unique(
-        model * len(samples) + sample, return_index=True, return_inverse=True
-    )
-    several = len(models) > 1
-
-    def name(i: int) -> str:
-        text = samples[pairs[i] % len(samples)]
-        return f"{text} of {models[pairs[i] // len(samples)]}" if several else text
-
-    count = np.bincount(row * n_points + angle, minlength=len(pairs) * n_points)
+    row = frame.groupby(["model", "sample_id"]).ngroup().to_numpy()
+    first = np.unique(row, return_index=True)[1]
+    rows = frame.iloc[first].reset_index(drop=True)
+    who = rows["sample_id"].to_numpy(object)
+    if rows["model"].nunique() > 1:
+        who = who + " of " + rows["model"].to_numpy(object)
+    count = np.bincount(row * n_points + angle, minlength=len(rows) * n_points)
     count = count.reshape(-1, n_points)
     repeated, gaps = np.argwhere(count > 1), np.argwhere(count == 0)
     if len(repeated):
-        found = [f"{name(i)} at {names[k]}° ({count[i, k]} rows)" for i, k in repeated[:6]]
+        found = [f"{who[i]} at {names[k]}° ({count[i, k]} rows)" for i, k in repeated[:6]]
         raise ValueError(
             f"{path}: {len(repeated)} angles of {len(set(repeated[:, 0]))} samples are repeated: "
             f"{listed(found, 5, len(repeated))}"
         )
     if len(gaps):
         short, seen = np.unique(gaps[:, 0]), np.unique(angle)
-        even = len(short) == len(pairs) and len(gaps) == len(pairs) * (n_points - len(seen))
+        even = len(short) == len(rows) and len(gaps) == len(rows) * (n_points - len(seen))
         hint = f". All have {len(seen)} angles, to {seen[-1]}°: {REMEDY}" if even else ""
         found = [
-            f"{name(i)} lacks {listed(f'{names[k]}°' for k in np.flatnonzero(count[i] == 0))}"
+            f"{who[i]} lacks {listed(f'{names[k]}°' for k in np.flatnonzero(count[i] == 0))}"
             for i in short[:6]
         ]
         raise ValueError(
@@ -191,14 +186,14 @@ def _from_long(frame: pd.DataFrame, path: Path, do_resample: bool) -> Rows:
         codes = pd.factorize(frame[column], use_na_sentinel=False)[0]
         differ = np.unique(row[codes != codes[first[row]]])
         if len(differ):
-            found = listed((name(i) for i in differ[:6]), 5, len(differ))
+            found = listed(who[differ], 5)
             raise ValueError(f"{path}: {column} changes within samples: {found}")
     pair = []
     for column in ("prediction", "ground_truth"):
-        matrix = np.empty((len(pairs), n_points))
+        matrix = np.empty((len(rows), n_points))
         matrix[row, angle] = numbers(frame[column], f"{path}: {column}")
         pair.append(points.profiles(matrix[:, [names.index(one) for one in points.names]]))
-    return frame.iloc[first].reset_index(drop=True), *pair, points.said
+    return rows, *pair, points.said
 
 
 def _angles(frame: pd.DataFrame, path: Path, do_resample: bool) -> tuple[np.ndarray, list[str]]:

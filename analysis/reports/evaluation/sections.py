@@ -63,9 +63,9 @@ class Study:
         return style.order(self.runs["protocol"])[:SHOWN]
 
     @property
-    def first(self) -> pd.Series:
-        """The run_id, backbone and protocol of the model that is shown where one is."""
-        return self.runs.set_index("protocol", drop=False).loc[self.shown[0]]
+    def first(self) -> tuple[str, str]:
+        """Backbone and protocol of the model that is shown where one is."""
+        return self.runs.set_index("protocol").loc[self.shown[0], "backbone"], self.shown[0]
 
     @property
     def given(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
@@ -96,7 +96,8 @@ def collapse_section(study: Study) -> Section:
     """Measures of collapse, and profiles of the same eyes (notebook 01)."""
     predictions, runs = study.predictions, study.runs
     if len(study.samples) > templates.K:
-        few, run = templates.plant(predictions, study.first["run_id"])
+        first = runs.set_index("protocol").loc[study.shown[0], "run_id"]
+        few, run = templates.plant(predictions, first)
         predictions = pd.concat([predictions, few], ignore_index=True)
         runs = pd.concat([runs, pd.DataFrame([run])[runs.columns]], ignore_index=True)
     curves = collapse.curves_table(predictions, runs, protocols=study.shown)
@@ -140,7 +141,7 @@ def quadrant_section(study: Study) -> Section:
 
 def fairness_section(study: Study) -> Section:
     """Group errors and gaps beside those of chance (notebook 07)."""
-    have, cell = study.attributes, tuple(study.first[["backbone", "protocol"]])
+    have, cell = study.attributes, study.first
     table = fairness.fairness_table(*study.given, study.resampling, have)
     wide = {
         "groups": tables.groups_wide(table, *cell),
@@ -167,7 +168,7 @@ def fairness_section(study: Study) -> Section:
 
 def agreement_section(study: Study) -> Section:
     """Bland-Altman, error by thickness and the detection of thinning (notebook 11)."""
-    given, cell = (study.predictions, study.runs), tuple(study.first[["backbone", "protocol"]])
+    given, cell = (study.predictions, study.runs), study.first
     limits = agreement.agreement_table(*given, study.resampling)
     thickness = agreement.thickness_table(*given, study.resampling)
     points = agreement.points_table(*given, shown=[cell, (NO_BACKBONE, "template")])
