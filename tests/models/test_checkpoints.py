@@ -556,10 +556,10 @@ def test_the_committed_table_is_the_registrys():
 
 
 def test_commands(depth_file, tmp_path):
-    from rnfl.cli import backbones as checkpoints
+    from rnfl import cli
 
     def run(*arguments):
-        return CliRunner().invoke(checkpoints.app, list(arguments), catch_exceptions=False).stdout
+        return CliRunner().invoke(cli.app, list(arguments), catch_exceptions=False).stdout
 
     assert run("backbones", "--markdown") == catalogue.markdown()
     listed = run("backbones")
