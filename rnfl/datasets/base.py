@@ -7,14 +7,15 @@ A dataset is a subclass of :class:`RawDataset` that says how one eye is read and
 from __future__ import annotations
 
 import os
+import tomllib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -23,15 +24,67 @@ from rnfl.core import identity, labels, orientation
 from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import FIELD_MM
 from rnfl.core.splits import patient_split
-from rnfl.datasets.eye import Eye
-from rnfl.datasets.options import NoOptions, read_options
 from rnfl.datasets.prepared import Prepared, manifest_of, write
-from rnfl.datasets.reading import WORKERS, KeptEye, read_eyes
+from rnfl.datasets.reading import WORKERS, Eye, KeptEye, read_eyes
+from rnfl.imaging.inspection import WIDTHS_MM
 from rnfl.storage.paths import data_root
 from rnfl.storage.progress import progress
 from rnfl.storage.tables import listed
 
 FRACTIONS = {"train": 0.70, "val": 0.15, "test": 0.15}  # of a dataset that brings no split
+Chosen = TypeVar("Chosen")
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """Of a dataset of which everything is known."""
+
+    FILE: ClassVar[str] = ""
+
+
+def read_options(source: Path, options: type[Chosen]) -> Chosen:
+    """Return what the owner of raw files says of them in a TOML file, every entry checked.
+
+    Parameters
+    ----------
+    source : Path
+        Folder that holds the file, or archive beside which it lies; without it defaults hold.
+    options : type
+        Dataclass: ``FILE`` names the file, each field has its default and one of type ``Literal``
+        its valid values. Names in ``_mm`` are widths of retina, those in ``_seed`` whole numbers.
+
+    Raises
+    ------
+    ValueError
+        Naming the file, the option or value that is not valid, and the valid ones.
+    """
+    path = (source if source.is_dir() else source.parent) / options.FILE
+    if not path.is_file():
+        return options()
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as TOML: {error}") from error
+    kinds = {name: kind for name, kind in get_type_hints(options).items() if name != "FILE"}
+    for name, value in given.items():
+        if name not in kinds:
+            raise ValueError(f"{path}: option {name!r}: expected {', '.join(kinds)}")
+        if wanted := _wanted(name, kinds[name], value):
+            raise ValueError(f"{path}: {name} = {value!r}: expected {wanted}")
+    return options(**given)
+
+
+def _wanted(name: str, kind: Any, value: Any) -> str | None:
+    """Return in words what an option may be where its value is something else."""
+    valid, (low, high) = get_args(kind), WIDTHS_MM
+    if get_origin(kind) is Literal and value not in valid:
+        return " or ".join(map(repr, valid))
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if name.endswith("_mm") and not (number and low <= value <= high):
+        return f"{low:g} to {high:g} mm"
+    if kind is bool and type(value) is not bool:
+        return "true or false"
+    return "a whole number" if name.endswith("_seed") and type(value) is not int else None
 
 
 class RawDataset(ABC):
@@ -44,7 +97,7 @@ class RawDataset(ABC):
     place : Path
         Folder, table or archive of the raw files.
     options : dataclass
-        What the owner of the files says of them, see :mod:`rnfl.datasets.options`.
+        What the owner of the files says of them, see :func:`read_options`.
     exclusions : list of dict
         Eyes that are left out: ``id``, ``reason``, ``detail`` and facts.
     found : dict of eye to dict
@@ -82,10 +135,7 @@ class RawDataset(ABC):
     def fingerprint(self, known: Mapping[str, str]) -> dict[str, Any]:
         """Return hashes of all files that decide the result, for the settings.
 
-        Parameters
-        ----------
-        known : mapping of file to hash
-            Those that :meth:`read` has noted: they need not be read again.
+        ``known`` are those that :meth:`read` has noted, by file: they need not be read again.
         """
 
     @abstractmethod
@@ -152,13 +202,8 @@ class RawDataset(ABC):
 
         A prepared dataset keeps to the place it was made from, so that another folder in a default
         place, or an environment variable, does not take its place. A place that was named must hold
-        the files.
-
-        Parameters
-        ----------
-        source : path, optional
-        name : str, optional
-            Of the prepared dataset. The environment variable counts for the dataset's own name.
+        the files. ``name`` is that of the prepared dataset; the environment variable counts for the
+        dataset's own name.
 
         Raises
         ------
@@ -186,10 +231,7 @@ class RawDataset(ABC):
 
     @classmethod
     def open(
-        cls,
-        name: str | None = None,
-        source: str | Path | None = None,
-        resample: bool = False,
+        cls, name: str | None = None, source: str | Path | None = None, resample: bool = False
     ) -> Self:
         """Return the dataset with its raw files found and opened, to be closed.
 
@@ -205,10 +247,7 @@ class RawDataset(ABC):
 
     @classmethod
     def settings(
-        cls,
-        name: str | None = None,
-        source: str | Path | None = None,
-        resample: bool = False,
+        cls, name: str | None = None, source: str | Path | None = None, resample: bool = False
     ) -> dict[str, Any]:
         """Return all that decides the prepared dataset: constants, options, hashes of raw files.
 
@@ -224,21 +263,11 @@ class RawDataset(ABC):
 
     @classmethod
     def prepare(
-        cls,
-        name: str | None = None,
-        source: str | Path | None = None,
-        resample: bool = False,
+        cls, name: str | None = None, source: str | Path | None = None, resample: bool = False
     ) -> Prepared:
         """Prepare the dataset; :func:`rnfl.datasets.prepare` does so when something has changed.
 
-        Parameters
-        ----------
-        name : str, optional
-            Of the prepared dataset.
-        source : path, optional
-            See :meth:`find_source`.
-        resample : bool
-            See :meth:`open`.
+        Name and source are as in :meth:`find_source`, ``resample`` as in :meth:`open`.
 
         Returns
         -------
@@ -311,10 +340,8 @@ class RawDataset(ABC):
         try:
             return patient_split(samples, FRACTIONS, self.options.split_seed)
         except ValueError as error:
-            file = self.Options.FILE
-            raise ValueError(
-                f"{self.place}: {error} (split_seed in {file}), or a column split"
-            ) from error
+            hint = f"(split_seed in {self.Options.FILE}), or a column split"
+            raise ValueError(f"{self.place}: {error} {hint}") from error
 
     def hashes(
         self, files: Mapping[str, Callable[[], str]], known: Mapping[str, str]

@@ -21,11 +21,10 @@ import pandas as pd
 from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import FIELD_MM
 from rnfl.datasets.base import FRACTIONS, RawDataset
-from rnfl.datasets.eye import Eye
 from rnfl.datasets.folder.options import Options
 from rnfl.datasets.folder.photos import read_eye
 from rnfl.datasets.folder.table import Row, Table, find_table, read_rows
-from rnfl.datasets.reading import KeptEye, file_stamp
+from rnfl.datasets.reading import Eye, KeptEye, file_stamp
 from rnfl.imaging import crops, disc, inspection
 from rnfl.imaging.disc import PHOTOGRAPH_MM
 from rnfl.storage.provenance import sha256_file, sha256_json

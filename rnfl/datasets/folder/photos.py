@@ -9,9 +9,9 @@ import numpy as np
 from rnfl.core.exclusion import Excluded
 from rnfl.core.labels import check_label, check_profile
 from rnfl.core.schema import RNFL_COLUMNS
-from rnfl.datasets.eye import Eye
 from rnfl.datasets.folder.options import Options
 from rnfl.datasets.folder.table import Row
+from rnfl.datasets.reading import Eye
 from rnfl.imaging import crops
 from rnfl.storage.provenance import sha256_bytes
 

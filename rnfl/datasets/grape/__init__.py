@@ -24,12 +24,11 @@ from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import N_ANGLES
 from rnfl.core.schema import RNFL_COLUMNS
 from rnfl.datasets.base import RawDataset
-from rnfl.datasets.eye import Eye
 from rnfl.datasets.grape.annotations import read_annotation
 from rnfl.datasets.grape.files import PHOTOGRAPHS, WORKBOOK, find_files
 from rnfl.datasets.grape.regions import find_region
 from rnfl.datasets.grape.workbook import VISIT_COLUMNS, read_baseline, read_visits
-from rnfl.datasets.reading import KeptEye, file_stamp
+from rnfl.datasets.reading import Eye, KeptEye, file_stamp
 from rnfl.imaging import crops, disc
 from rnfl.storage.paths import prepared_root, project_root
 from rnfl.storage.provenance import sha256_bytes, sha256_file, sha256_json
