@@ -88,21 +88,7 @@ def _wanted(name: str, kind: Any, value: Any) -> str | None:
 
 
 class RawDataset(ABC):
-    """A dataset and the raw files that it is made of, opened at one place.
-
-    Attributes
-    ----------
-    name : str
-        Of the prepared dataset.
-    place : Path
-        Folder, table or archive of the raw files.
-    options : dataclass
-        What the owner of the files says of them, see :func:`read_options`.
-    exclusions : list of dict
-        Eyes that are left out: ``id``, ``reason``, ``detail`` and facts.
-    found : dict of eye to dict
-        What :meth:`read` noted of each eye, also of one that is left out.
-    """
+    """A dataset called ``name`` and the raw files that it is made of, opened at one ``place``."""
 
     dataset: ClassVar[str]  # name that the registry knows it by
     title: ClassVar[str]  # in progress bars
@@ -114,8 +100,8 @@ class RawDataset(ABC):
     def __init__(self, name: str, place: Path) -> None:
         self.name, self.place = name, place
         self.options = read_options(place, self.Options)
-        self.exclusions: list[dict] = []
-        self.found: dict[str, dict] = {}
+        self.exclusions: list[dict] = []  # eyes left out: id, reason, detail and facts
+        self.found: dict[str, dict] = {}  # what read() noted of each eye, also of one left out
 
     def close(self) -> None:  # noqa: B027 (most have nothing to close)
         """Close what is open of the raw files."""
@@ -163,8 +149,8 @@ class RawDataset(ABC):
         return eyes
 
     @abstractmethod
-    def samples(self, eyes: Sequence[KeptEye]) -> pd.DataFrame:
-        """Return one row per eye, with modality and split."""
+    def samples(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of the eyes that stay, with modality and split."""
 
     @abstractmethod
     def about(self, samples: pd.DataFrame, profiles: np.ndarray) -> dict[str, Any]:
@@ -288,21 +274,15 @@ class RawDataset(ABC):
 
     def _prepare(self) -> Prepared:
         method = self.method(self.options)
-        eyes, self.exclusions = read_eyes(
-            self.items(),
-            self._read,
-            name=self.name,
-            method={**method, "tables": self.tables()},
-            key=self.key,
-            stamp=self.stamp,
-            what=self.title,
-        )
+        how = {"name": self.name, "method": {**method, "tables": self.tables()}}
+        how |= {"key": self.key, "stamp": self.stamp, "what": self.title}
+        eyes, self.exclusions = read_eyes(self.items(), self._read, **how)
         self.found = {eye.row["eye_id"]: eye.row.pop("found") for eye in eyes}
         self.found |= {one["id"]: one.pop("found") for one in self.exclusions}
         eyes = self.choose(eyes)
         if not eyes:
             raise ValueError(f"{self.place}: {self.none_left()}")
-        samples = self.samples(eyes)
+        samples = self.samples(pd.DataFrame([eye.row for eye in eyes]))
         identity.check(samples, str(self.place))
         profiles = np.stack([eye.profile for eye in eyes])
         known = {file: value for of in self.found.values() for file, value in of["hashes"].items()}

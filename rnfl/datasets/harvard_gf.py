@@ -13,7 +13,7 @@ A number does not say which eye it is: left and right must be words.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
@@ -222,10 +222,9 @@ class HarvardGF(NpzDataset):
         detail = next((f", as {one['detail']}" for one in self.exclusions if one["detail"]), "")
         return f"no eye is left of {len(self.raw.npz)} ({listing}){detail}{''.join(hints)}"
 
-    def samples(self, eyes: Sequence[KeptEye]) -> pd.DataFrame:
-        samples = pd.DataFrame([eye.row for eye in eyes]).assign(modality="SLO")
-        told = [self.splits[eye] for eye in samples["eye_id"]]
-        return samples.assign(split=told if any(told) else patient_split(samples))
+    def samples(self, rows: pd.DataFrame) -> pd.DataFrame:
+        told = [self.splits[eye] for eye in rows["eye_id"]]
+        return rows.assign(modality="SLO", split=told if any(told) else patient_split(rows))
 
     def about(self, samples: pd.DataFrame, profiles: np.ndarray) -> dict[str, Any]:
         options, file = self.options, Options.FILE

@@ -41,25 +41,11 @@ AHEAD = CHUNK + WORKERS  # eyes that are being read or wait to be kept, at most
 
 @dataclass(frozen=True)
 class Eye:
-    """One eye that is not left out, as it was read.
+    """One eye that is not left out, as it was read; a ValueError says what is not so."""
 
-    Attributes
-    ----------
-    image : ndarray uint8 (S, S) or (S, S, 3)
-        Disc-centred, in right-eye orientation.
-    profile : ndarray float32 (360,), µm, NaN where missing
-    row : dict
-        Its row of ``samples`` with ``eye_id``, in JSON's types.
-
-    Raises
-    ------
-    ValueError
-        When image, profile or row are not so.
-    """
-
-    image: np.ndarray
-    profile: np.ndarray
-    row: dict[str, Any]
+    image: np.ndarray  # uint8 (S, S) or (S, S, 3), disc-centred, in right-eye orientation
+    profile: np.ndarray  # float32 (360,), µm, NaN where missing
+    row: dict[str, Any]  # of samples, with eye_id, in JSON's types
 
     def __post_init__(self) -> None:
         image, profile = np.asarray(self.image), np.asarray(self.profile, dtype=np.float32)

@@ -210,14 +210,11 @@ class FairFedMed(NpzDataset):
             '(laterality = "OD"; see data/README.md)'
         )
 
-    def samples(self, eyes: Sequence[KeptEye]) -> pd.DataFrame:
-        """Return one row per eye; the split is the tables' own, else 70/15/15 by patient."""
-        samples = pd.DataFrame([eye.row for eye in eyes])
-        for name in ("age", "md", "glaucoma"):
-            samples[name] = samples[name].astype(float)
-        if "split" not in self.csv.columns:
-            samples["split"] = self.split_by_patient(samples)
-        return samples
+    def samples(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows; the split is the tables' own, else 70/15/15 by patient."""
+        rows = rows.astype(dict.fromkeys(("age", "md", "glaucoma"), float))
+        own = "split" in self.csv.columns
+        return rows if own else rows.assign(split=self.split_by_patient(rows))
 
     def about(self, samples: pd.DataFrame, profiles: np.ndarray) -> dict[str, Any]:
         counted = [self.found[eye] for eye in samples["eye_id"]]

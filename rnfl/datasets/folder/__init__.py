@@ -152,18 +152,17 @@ class Folder(RawDataset):
     def none_left(self) -> str:
         return super().none_left().replace("no eye", "no photograph", 1)
 
-    def samples(self, eyes: Sequence[KeptEye]) -> pd.DataFrame:
-        """Return the samples with the CSV's split; else 70/15/15, or all for testing."""
-        samples = pd.DataFrame([eye.row for eye in eyes])
-        modalities = sorted(set(samples["modality"]))
+    def samples(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows with the CSV's split; else 70/15/15, or all for testing."""
+        modalities = sorted(set(rows["modality"]))
         if len(modalities) > 1:
             found = ", ".join(modalities)
             raise ValueError(f"{self.place}: modalities {found}: make a dataset of each")
         if "split" in self.table.columns:
-            return samples
-        few = samples["patient_id"].nunique() < FEWEST_PATIENTS
+            return rows
+        few = rows["patient_id"].nunique() < FEWEST_PATIENTS
         all_test = self.table.labels == "none" or few
-        return samples.assign(split="test" if all_test else self.split_by_patient(samples))
+        return rows.assign(split="test" if all_test else self.split_by_patient(rows))
 
     def about(self, samples: pd.DataFrame, profiles: np.ndarray) -> dict[str, Any]:
         strangers = self._strangers()

@@ -27,7 +27,7 @@ from rnfl.core.schema import RNFL_COLUMNS
 from rnfl.datasets.base import RawDataset
 from rnfl.datasets.grape.annotations import find_region, read_annotation
 from rnfl.datasets.grape.workbook import VISIT_COLUMNS, read_baseline, read_visits
-from rnfl.datasets.reading import Eye, KeptEye, file_stamp
+from rnfl.datasets.reading import Eye, file_stamp
 from rnfl.imaging import crops, disc
 from rnfl.storage.paths import prepared_root, project_root
 from rnfl.storage.provenance import sha256_bytes, sha256_file, sha256_json
@@ -233,8 +233,8 @@ class Grape(RawDataset):
     def none_left(self) -> str:
         return "no eye has both RNFL thickness and a usable photograph"
 
-    def samples(self, eyes: Sequence[KeptEye]) -> pd.DataFrame:
-        return pd.DataFrame([eye.row for eye in eyes]).assign(modality="CFP", split="test")
+    def samples(self, rows: pd.DataFrame) -> pd.DataFrame:
+        return rows.assign(modality="CFP", split="test")
 
     def extra(self) -> dict[str, pd.DataFrame]:
         return {VISITS: self.visits}
