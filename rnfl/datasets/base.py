@@ -154,7 +154,11 @@ class RawDataset(ABC):
 
     @abstractmethod
     def about(self, samples: pd.DataFrame, profiles: np.ndarray) -> dict[str, Any]:
-        """Return the fields of the manifest that only this dataset has: counts, findings, more."""
+        """Return the fields of the manifest that only this dataset has.
+
+        Among them ``counts``, and ``findings``: sentences on what was found and assumed, and
+        whether each applies.
+        """
 
     def none_left(self) -> str:
         """Say why no eye is left."""
@@ -289,7 +293,7 @@ class RawDataset(ABC):
         about = self.about(samples, profiles)
         doubts = labels.check(samples, profiles, str(self.place))
         doubts += [*identity.doubts(samples), *orientation.doubts(samples, profiles)]
-        about["findings"] = [*about.get("findings", []), *doubts]
+        said = [sentence for sentence, applies in about["findings"].items() if applies]
         fields = {
             "dataset": self.dataset,
             "modality": samples["modality"].iloc[0],
@@ -300,6 +304,7 @@ class RawDataset(ABC):
             "exclusions": self.exclusions,
             "doubts": {eye: of["doubts"] for eye, of in self.found.items() if of.get("doubts")},
             **about,
+            "findings": [*said, *doubts],
             "counts": {"excluded": self.reasons, **about["counts"]},
         }
         images = (eye.image for eye in eyes)

@@ -245,8 +245,7 @@ class HarvardGF(NpzDataset):
                 options.image == "en-face"
             ),
         }
-        findings = [sentence for sentence, applies in told.items() if applies]
-        return {"counts": {"files": len(self.raw.npz)}, "findings": findings}
+        return {"counts": {"files": len(self.raw.npz)}, "findings": told}
 
 
 def _find_photos(source: Path) -> dict[str, Path]:

@@ -2,6 +2,15 @@
 
 The dataset is gated and licensed CC BY-NC-ND 4.0: nothing of it or derived from it is committed.
 What the files look like was read from public code, not from the files; see ``data/README.md``.
+
+An SLO of this dataset is 512 px high and 664 px wide. Some files hold it transposed, (664, 512),
+which would swap superior and inferior with temporal and nasal. A transposed image is told by its
+shape; of a square one the shape says nothing, and a turn by 90° looks like a transposition.
+
+The original code cuts a square of half-width max(0.25·min(H, W), 150 px) round the disc, which is
+300 px of the 512, and clips it at the border. Here those 300 px are taken to be the 4.943 mm of
+every prepared crop **(ours)**: 16.5 µm per px and 8.44 mm of retina over the short side. An image
+of another size is taken to show the same field. Beyond the border the crop is black.
 """
 
 from __future__ import annotations
@@ -19,10 +28,10 @@ import numpy as np
 import pandas as pd
 
 from rnfl.core.exclusion import Excluded
-from rnfl.core.geometry import to_right_eye
+from rnfl.core.geometry import FIELD_MM, centre, to_right_eye
 from rnfl.core.labels import MEAN_RANGE, MIN_MEASURED, THICKEST
 from rnfl.datasets.base import FRACTIONS
-from rnfl.datasets.fairfedmed import images, targets
+from rnfl.datasets.fairfedmed import targets
 from rnfl.datasets.npz import MAP, NpzDataset, arrays_of, find_image, labels
 from rnfl.datasets.npz.files import UNREADABLE, Entry
 from rnfl.datasets.npz.tables import NAMES
@@ -33,6 +42,11 @@ from rnfl.storage.tables import listed
 
 VERSION = 2  # of this preparation; raise it when the same files would give other output
 
+SHORT_SIDE_MM = FIELD_MM * 512 / 300  # 8.436
+
+NO_IMAGE = "no SLO image in the npz"
+NO_CENTRE = "no disc centre"
+OUTSIDE = "disc centre outside the SLO image"
 NO_FILE = "no npz for this row of a profile CSV"
 NO_LATERALITY = "laterality unknown"
 NO_SPLIT = "no split in the tables"
@@ -52,7 +66,7 @@ class Options:
     left_eyes: Literal["as taken", "mirrored"] = "as taken"  # or like right eyes already
     laterality: Literal["", "OD", "OS"] = ""  # of eyes for which nothing else says it
     resample: bool = False  # of profile CSVs of another number of points than 360
-    short_side_mm: float = images.SHORT_SIDE_MM  # retina over the short side of an SLO image
+    short_side_mm: float = SHORT_SIDE_MM  # retina over the short side of an SLO image
     map_mm: float = thickness_map.MAP_MM  # width of maps and surfaces
     split_seed: int = 0  # of the 70/15/15 split, where no table has one
 
@@ -118,18 +132,19 @@ class FairFedMed(NpzDataset):
         side = self._laterality(key, arrays, facts, found)
         image = find_image(arrays)
         if image is None:
-            raise Excluded(images.NO_IMAGE, f"arrays used: {listed(arrays) or 'none'}")
-        found["shape"] = images.orientation_of(image)
-        image = images.turn_upright(image, self.options.orientation)
+            raise Excluded(NO_IMAGE, f"arrays used: {listed(arrays) or 'none'}")
+        found["shape"] = orientation_of(image)
+        way = found["shape"] if self.options.orientation == "auto" else self.options.orientation
+        image = np.ascontiguousarray(image.T) if way == "transposed" else image
         x, y = (_number(arrays, facts, axis) for axis in ("disc_x", "disc_y"))
         stated = {"disc_x", "disc_y"} <= self.csv.columns or np.isfinite([x, y]).all()
-        x, y = images.place(image, x, y, bool(stated))
+        x, y = place(image, x, y, bool(stated))
         lies = side if self.options.left_eyes == "as taken" else "OD"
         profile, target = self._target(key, arrays, side, lies, found)
         if "split" in self.csv.columns and facts.get("split") is None:
             raise Excluded(NO_SPLIT)
         patient = facts.get("patient_id") or labels.stated(arrays, NAMES["patient_id"])
-        crop = images.crop(image, x, y, self.options.short_side_mm)
+        seen = crop(image, x, y, self.options.short_side_mm)
         row = {
             "eye_id": key,
             "modality": "SLO",
@@ -143,7 +158,7 @@ class FairFedMed(NpzDataset):
             "disc_stated": bool(stated),
             "patient_stated": patient is not None,
         }
-        return Eye(to_right_eye(crop, lies), profile, row)
+        return Eye(to_right_eye(seen, lies), profile, row)
 
     def _laterality(
         self, key: str, arrays: Mapping[str, np.ndarray], facts: Mapping, found: dict[str, Any]
@@ -229,18 +244,18 @@ class FairFedMed(NpzDataset):
         tables = {"read": self.csv.read, "not_read": [*self.csv.unread, *self.raw.unread]}
         return {"counts": counts, "findings": self._findings(shapes, samples), "tables": tables}
 
-    def _findings(self, shapes: Counter[str], samples: pd.DataFrame) -> list[str]:
+    def _findings(self, shapes: Counter[str], samples: pd.DataFrame) -> dict[str, Any]:
         """Return in words what was found and what was assumed; ``shapes`` are of the images."""
         file, tables, way = Options.FILE, self.csv, self.options.orientation
         by_shape = ", ".join(f"{n} {shape}" for shape, n in sorted(shapes.items()))
         turned = "by their shape" if way == "auto" else f"{way} ({file})"
-        squares = shapes[images.SQUARE] if way == "auto" else 0
+        squares = shapes["square"] if way == "auto" else 0
         surfaces = (samples["target_source"] == targets.SURFACES).any()
         no_disc, alone = (
             int((~samples[column]).sum()) for column in ("disc_stated", "patient_stated")
         )
         own = "the tables' own" if "split" in tables.columns else "70/15/15 by patient"
-        told = {
+        return {
             f"Orientation of SLO images as stored: {by_shape}; turned {turned}.": True,
             f"{squares} SLO images are square: their orientation cannot be told and they are taken "
             f"as upright; look at the crops, or set orientation in {file}.": squares,
@@ -256,7 +271,45 @@ class FairFedMed(NpzDataset):
             "gender and male: 0 female, 1 male; one published list has them reversed. "
             "Severity: glaucoma by mean deviation, Hodapp et al. 1993 (ours).": True,
         }
-        return [sentence for sentence, applies in told.items() if applies]
+
+
+def orientation_of(image: np.ndarray) -> str:
+    """Return 'upright' for a wide image, 'transposed' for a high one, else 'square'.
+
+    Examples
+    --------
+    >>> orientation_of(np.zeros((512, 664))), orientation_of(np.zeros((664, 512)))
+    ('upright', 'transposed')
+    """
+    height, width = image.shape[:2]
+    return "square" if height == width else "upright" if width > height else "transposed"
+
+
+def place(image: np.ndarray, x: float, y: float, known: bool) -> tuple[float, float]:
+    """Return the disc centre in px of an upright image (H, W): as given, NaN where missing.
+
+    Where none is ``known`` to the tables it is the image's own; else one that is missing, or
+    outside the image, raises :class:`Excluded`.
+    """
+    height, width = image.shape
+    if not known:
+        return centre(height, width)
+    if not (np.isfinite(x) and np.isfinite(y)):
+        raise Excluded(NO_CENTRE, f"Center_X {x:g}, Center_Y {y:g}")
+    if not (0 <= x <= width - 1 and 0 <= y <= height - 1):
+        turned = 0 <= x < height and 0 <= y < width
+        hint = "; it lies inside the transposed image" if turned else ""
+        raise Excluded(OUTSIDE, f"x {x:g}, y {y:g} in {width} x {height} px{hint}")
+    return x, y
+
+
+def crop(image: np.ndarray, x: float, y: float, short_side_mm: float = SHORT_SIDE_MM) -> np.ndarray:
+    """Return the square of 4.943 mm round the disc centre (px) of an upright image (H, W).
+
+    ``short_side_mm`` is the retina over its short side.
+    """
+    side = round(FIELD_MM / short_side_mm * min(image.shape))
+    return pixels.cut(image, x, y, side, pixels.BILINEAR)
 
 
 def _labels(

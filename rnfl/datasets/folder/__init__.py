@@ -181,7 +181,7 @@ class Folder(RawDataset):
         found = (at for at in self.place.parent.rglob("*") if at.suffix.lower() in PICTURES)
         return sorted(self._label(path) for path in found if path not in named)
 
-    def _findings(self, splits: set[str], strangers: list[str]) -> list[str]:
+    def _findings(self, splits: set[str], strangers: list[str]) -> dict[str, Any]:
         """Return in words what was assumed and what was not used."""
         table, columns, width = self.table, self.table.columns, self.options.width_mm
         whole = self.options.images == "photographs"
@@ -190,7 +190,7 @@ class Folder(RawDataset):
         unused = sorted(scales | {"disc_x", "disc_y"} & columns)
         how = f"all test (no labels, or fewer than {FEWEST_PATIENTS} patients)"
         how = how if splits == {"test"} else "70/15/15 by patient"
-        told = {
+        return {
             "No column patient_id: each photograph is taken as a patient of its own.": (
                 "patient_id" not in columns
             ),
@@ -207,4 +207,3 @@ class Folder(RawDataset):
             f"Columns that are not used: {listed(table.ignored, 10)}.": table.ignored,
             f"{len(strangers)} photographs are in no row: {listed(strangers, 10)}.": strangers,
         }
-        return [sentence for sentence, applies in told.items() if applies]

@@ -261,7 +261,7 @@ class Grape(RawDataset):
 
     def _findings(
         self, samples: pd.DataFrame, faults: Mapping[str, str], later: pd.DataFrame
-    ) -> list[str]:
+    ) -> dict[str, Any]:
         """Return in words what was found besides what the counts say."""
         each = listed((f"{eye}: {fault}" for eye, fault in faults.items()), 5, comma="; ")
         distances = samples["roi_distance"]
@@ -270,7 +270,7 @@ class Grape(RawDataset):
         regions = sum(one["has_region"] for one in without)
         empty = [*self.baseline.attrs["faults"], *self.visits.attrs["faults"]]
         orphans = sorted(set(self.visits["eye_id"]) - set(self.baseline["eye_id"]))
-        told = {
+        return {
             "Photographs are taken to be 45° wide, 13.0 mm (ours).": True,
             f"Later visits: {len(later)}, of which {later['photograph_present'].sum()} have their "
             "photograph here; they have no RNFL thickness and are in visits.parquet only.": True,
@@ -284,7 +284,6 @@ class Grape(RawDataset):
             f"{len(self.strangers)} photographs are not in the workbook: "
             f"{listed(self.strangers)}.": self.strangers,
         }
-        return [sentence for sentence, applies in told.items() if applies]
 
 
 def _label(path: Path) -> str:

@@ -238,12 +238,16 @@ def _entry(column: str, value: Any) -> Any:
         Saying what was found and what was expected; it follows the number of the row.
     """
     value = value.strip() if isinstance(value, str) else value
-    missing = pd.isna(value) or value in ("", MISSING)
-    if column == "subject" and missing:
+    value = None if pd.isna(value) or value in ("", MISSING) else value
+    if column == "subject" and value is None:
         raise ValueError(": no subject number")
+    if column == "laterality" and value not in LATERALITIES:
+        raise ValueError(f": laterality {value!r}: expected OD or OS")
+    if column == "photograph" and value is not None and re.search(r"[/\\]|^\.", str(value)):
+        raise ValueError(f", photograph: {value!r}: expected the name of a file")
     if column not in NUMBERS:
-        return _text(column, None if missing else value)
-    if missing:
+        return None if value is None else str(value)
+    if value is None:
         return np.nan
     try:
         number = float(value)
@@ -257,11 +261,3 @@ def _entry(column: str, value: Any) -> Any:
     if not (np.isfinite(number) and fits(number)):
         raise ValueError(f", {column}: {value!r}: expected {words} or '{MISSING}'")
     return number
-
-
-def _text(column: str, value: Any) -> str | None:
-    if column == "laterality" and value not in LATERALITIES:
-        raise ValueError(f": laterality {value!r}: expected OD or OS")
-    if column == "photograph" and value is not None and re.search(r"[/\\]|^\.", str(value)):
-        raise ValueError(f", photograph: {value!r}: expected the name of a file")
-    return None if value is None else str(value)
