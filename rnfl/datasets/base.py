@@ -153,7 +153,7 @@ class RawDataset(ABC):
         """Return the rows of the eyes that stay, with modality and split."""
 
     @abstractmethod
-    def about(self, samples: pd.DataFrame, profiles: np.ndarray) -> dict[str, Any]:
+    def about(self, samples: pd.DataFrame) -> dict[str, Any]:
         """Return the fields of the manifest that only this dataset has.
 
         Among them ``counts``, and ``findings``: sentences on what was found and assumed, and
@@ -257,14 +257,9 @@ class RawDataset(ABC):
     ) -> Prepared:
         """Prepare the dataset; :func:`rnfl.datasets.prepare` does so when something has changed.
 
-        Name and source are as in :meth:`find_source`, ``resample`` as in :meth:`open`.
-
-        Returns
-        -------
-        Prepared
-            Disc-centred crops in right-eye orientation, labels and ``samples``; every eye that is
-            left out is in the manifest's exclusions with its reason, and what was found and assumed
-            is in its findings.
+        Name and source are as in :meth:`find_source`, ``resample`` as in :meth:`open`. Every eye
+        that is left out is in the manifest's exclusions with its reason, and what was found and
+        assumed is in its findings.
 
         Raises
         ------
@@ -290,7 +285,7 @@ class RawDataset(ABC):
         identity.check(samples, str(self.place))
         profiles = np.stack([eye.profile for eye in eyes])
         known = {file: value for of in self.found.values() for file, value in of["hashes"].items()}
-        about = self.about(samples, profiles)
+        about = self.about(samples)
         doubts = labels.check(samples, profiles, str(self.place))
         doubts += [*identity.doubts(samples), *orientation.doubts(samples, profiles)]
         said = [sentence for sentence, applies in about["findings"].items() if applies]

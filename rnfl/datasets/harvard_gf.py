@@ -226,7 +226,7 @@ class HarvardGF(NpzDataset):
         told = [self.splits[eye] for eye in rows["eye_id"]]
         return rows.assign(modality="SLO", split=told if any(told) else patient_split(rows))
 
-    def about(self, samples: pd.DataFrame, profiles: np.ndarray) -> dict[str, Any]:
+    def about(self, samples: pd.DataFrame) -> dict[str, Any]:
         options, file = self.options, Options.FILE
         alone = int((samples["eye_id"] == samples["patient_id"]).sum())
         told = {

@@ -128,13 +128,13 @@ def read_eyes(
 
     Returns
     -------
-    eyes : list of KeptEye, in the order of the items
-    exclusions : list of ``{"id", "reason", "detail"}`` and the facts of each, in that order
+    eyes, exclusions : lists of KeptEye and of ``{"id", "reason", "detail"}`` with the facts of each
+        In the order of the items.
 
     Raises
     ------
     ValueError
-        When two items have the same key, or an eye is not as :class:`Eye` says.
+        When two items have the same key.
     """
     names = {key(item): (item, stamp(item)) for item in items}
     if len(names) < len(items):

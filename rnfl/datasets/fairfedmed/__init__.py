@@ -231,7 +231,7 @@ class FairFedMed(NpzDataset):
         own = "split" in self.csv.columns
         return rows if own else rows.assign(split=self.split_by_patient(rows))
 
-    def about(self, samples: pd.DataFrame, profiles: np.ndarray) -> dict[str, Any]:
+    def about(self, samples: pd.DataFrame) -> dict[str, Any]:
         counted = [self.found[eye] for eye in samples["eye_id"]]
         shapes = Counter(one["shape"] for one in counted)
         counts = {

@@ -164,7 +164,7 @@ class Folder(RawDataset):
         all_test = self.table.labels == "none" or few
         return rows.assign(split="test" if all_test else self.split_by_patient(rows))
 
-    def about(self, samples: pd.DataFrame, profiles: np.ndarray) -> dict[str, Any]:
+    def about(self, samples: pd.DataFrame) -> dict[str, Any]:
         strangers = self._strangers()
         counts = {
             "rows": len(self.table.rows),

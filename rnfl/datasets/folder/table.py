@@ -99,7 +99,6 @@ class Row:
 class Table:
     """The rows, and what the CSV has."""
 
-    path: Path
     rows: list[Row]
     columns: frozenset[str]
     labels: str  # 'profiles', 'quadrants', 'both' or 'none'
@@ -178,7 +177,7 @@ def read_rows(path: Path, options: Options) -> Table:
         rows.append(Row(ids[i], place, eyes.iloc[i], width, where, columns, profiles[i], fault))
     which = {(True, True): "both", (True, False): "profiles", (False, True): "quadrants"}
     labels = which.get((bool(points.names), RNFL_COLUMNS[1] in frame), "none")
-    return Table(path, rows, frozenset(frame), labels, points.said, ignored)
+    return Table(rows, frozenset(frame), labels, points.said, ignored)
 
 
 def _profiles(frame: pd.DataFrame, points: Points, eyes: pd.Series, options: Options) -> np.ndarray:

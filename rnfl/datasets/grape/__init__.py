@@ -239,7 +239,7 @@ class Grape(RawDataset):
     def extra(self) -> dict[str, pd.DataFrame]:
         return {VISITS: self.visits}
 
-    def about(self, samples: pd.DataFrame, profiles: np.ndarray) -> dict[str, Any]:
+    def about(self, samples: pd.DataFrame) -> dict[str, Any]:
         faults = {eye: of["fault"] for eye, of in self.found.items() if "fault" in of}
         faults = {eye: faults[eye] for eye in samples["eye_id"] if eye in faults}
         later = self.visits[self.visits["visit"] > 1]

@@ -232,10 +232,7 @@ def _header(first: pd.Series, second: pd.Series) -> list[str]:
 def _entry(column: str, value: Any) -> Any:
     """Return the value of a cell: a number in its column's range, or text; NaN or None if missing.
 
-    Raises
-    ------
-    ValueError
-        Saying what was found and what was expected; it follows the number of the row.
+    A ValueError says what was found and what was expected; it follows the number of the row.
     """
     value = value.strip() if isinstance(value, str) else value
     value = None if pd.isna(value) or value in ("", MISSING) else value

@@ -110,13 +110,7 @@ def spell(fact: str, word: str) -> str | None:
 
 
 def decode(attribute: str, name: str, value: Any) -> Any:
-    """Return a value of :data:`NAMES` in the project's spelling, None where unknown.
-
-    Parameters
-    ----------
-    attribute, name : str
-        What it is, and the name it went by.
-    value : scalar, text or array of one
+    """Return a value in the project's spelling, None where unknown; ``name`` is what it went by.
 
     Raises
     ------
