@@ -57,12 +57,10 @@ def explain(value: float, usual: tuple[float, float] = USUAL) -> str:
 
     Examples
     --------
-    >>> explain(0.1)
-    'looks like mm: 0.1 mm are 100 µm'
+    >>> explain(0.1), explain(21.8)
+    ('looks like mm: 0.1 mm are 100 µm', 'looks like px of 3.87 µm: 21.8 are 84.366 µm')
     >>> explain(-1)
     "looks like a code for 'not measured': leave the cell empty"
-    >>> explain(21.8)
-    'looks like px of 3.87 µm: 21.8 are 84.366 µm'
     """
     if value < 0 or abs(value) in CODES:
         return "looks like a code for 'not measured': leave the cell empty"
@@ -94,10 +92,7 @@ def fault(value: float, limits: tuple[float, float] = REGION_RANGE) -> str | Non
 def check_profile(profile: np.ndarray) -> np.ndarray:
     """Return a profile (360,) as float32 µm, NaN where missing.
 
-    Raises
-    ------
-    Excluded
-        When it is empty, mostly missing, not positive or absurd.
+    An eye is :class:`Excluded` when it is empty, mostly missing, not positive or absurd.
     """
     measured = profile[~np.isnan(profile)]
     if not measured.size:
@@ -121,12 +116,9 @@ def refuse_values(
 ) -> None:
     """Refuse profiles (n, 360) with a value that cannot be a thickness in µm.
 
-    Raises
-    ------
-    ValueError
-        That begins with ``where`` and names rows (n names), angles and values.
+    The ValueError begins with ``where`` and names ``rows`` (n names), angles and values.
     """
-    absent = ~np.isfinite(values) if not may_be_missing else np.isinf(values)
+    absent = np.isinf(values) if may_be_missing else ~np.isfinite(values)
     if absent.any():
         raise ValueError(f"{where}: missing or infinite: {_places(absent, values, rows)}")
     if np.isnan(values).all():
@@ -157,19 +149,15 @@ def _places(bad: np.ndarray, values: np.ndarray, rows: Sequence[str]) -> str:
 def check_label(means: Mapping[str, float]) -> None:
     """Leave out an eye of which a quadrant or the mean (µm, NaN where missing) cannot be.
 
-    Raises
-    ------
-    Excluded
-        Naming each of them, and what it looks like.
+    What :class:`Excluded` says names each of them, and what it looks like.
     """
     faults = {name: fault(value) for name, value in means.items()}
-    absurd = [f"{name} {said}" for name, said in faults.items() if said]
-    if absurd:
+    if absurd := [f"{name} {said}" for name, said in faults.items() if said]:
         raise Excluded(ABSURD_LABEL, "; ".join(absurd))
 
 
 def refuse_unit(means: np.ndarray, where: str, rows: Sequence[str] = ()) -> None:
-    """Refuse labels whose typical eye cannot be in µm.
+    """Refuse labels whose typical eye cannot be in µm, naming the unit that fits.
 
     Parameters
     ----------
@@ -179,11 +167,6 @@ def refuse_unit(means: np.ndarray, where: str, rows: Sequence[str] = ()) -> None
         What the message begins with.
     rows : sequence of n str, optional
         What each eye is called, for an example.
-
-    Raises
-    ------
-    ValueError
-        Naming the unit that fits, with a value of the table in µm.
     """
     means = np.asarray(means, dtype=float)
     known = np.flatnonzero(np.isfinite(means))
@@ -231,7 +214,7 @@ def check(samples: pd.DataFrame, profiles: np.ndarray, where: str) -> list[str]:
 def refuse_contradictions(
     labels: pd.DataFrame, profiles: np.ndarray | None, where: str, rows: Sequence[str]
 ) -> None:
-    """Refuse labels that say two things of one eye.
+    """Refuse labels whose stated mean is not that of the quadrants, or these not the profile's.
 
     Parameters
     ----------
@@ -240,15 +223,9 @@ def refuse_contradictions(
     profiles : ndarray (n, 360), optional
         µm, NaN where missing, in right-eye orientation.
     where : str
-        What the message begins with.
+        What the message begins with; it lists rows with both numbers.
     rows : sequence of n str
         What each row is called: its line, its eye.
-
-    Raises
-    ------
-    ValueError
-        Listing rows whose stated mean is not that of the quadrants, or whose quadrants are not
-        those of the profile, with both numbers.
     """
     names = [f"rnfl_{name}" for name in QUADRANTS]
     given = labels.reindex(columns=["rnfl_mean", *names]).to_numpy(dtype=float)
@@ -257,9 +234,8 @@ def refuse_contradictions(
     own = quadrants.mean(axis=1)  # NaN unless all four are known
     differ = _beyond(stated, own, MEAN_TOLERANCE)
     if differ.any():
-        found = [
-            f"{rows[i]}: mean {stated[i]:g}, quadrants {own[i]:g}" for i in np.flatnonzero(differ)
-        ]
+        at = np.flatnonzero(differ)
+        found = [f"{rows[i]}: mean {stated[i]:g}, quadrants {own[i]:g}" for i in at]
         raise ValueError(
             f"{where}: the mean is not that of S, N, I and T in {differ.sum()} of "
             f"{np.isfinite(stated + own).sum()} rows: {listed(found, comma='; ')}. "

@@ -51,16 +51,11 @@ def find_points(
     names : iterable of str
         Columns of a table; those that are no numbers do not count.
     where : str
-        What a message begins with.
+        What a ValueError begins with; it says how many points were seen, what is missing or over.
     do_resample : bool
         Whether another number of points than 360 is to be resampled.
     prefix : str
         What stands before the numbers in the file, for messages.
-
-    Raises
-    ------
-    ValueError
-        Saying how many points were seen, and what is missing or too much.
     """
     numbered = {float(name): name for name in names if NUMBER.fullmatch(name)}
     at = np.array(sorted(numbered))

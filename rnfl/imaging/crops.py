@@ -40,12 +40,8 @@ NOT_SQUARE = "crop that is not square"
 def read(path: Path, data: bytes | None = None) -> np.ndarray:
     """Return a photograph as RGB (H, W, 3) uint8, turned as its EXIF tag says.
 
-    What alpha hides is black. ``data`` is what the file holds, where it was read already.
-
-    Raises
-    ------
-    Excluded
-        For a file that is no readable image of one page with 8 bits per channel, naming it.
+    What alpha hides is black. ``data`` is what the file holds, where it was read already. A file
+    that is no readable image of one page with 8 bits per channel is :class:`Excluded`, by name.
     """
     source = path if data is None else io.BytesIO(data)
     try:
@@ -85,13 +81,7 @@ def _check_bits(file: Image.Image) -> None:
 def crop(photo: np.ndarray, x: float, y: float, width_mm: float = PHOTOGRAPH_MM) -> np.ndarray:
     """Return the square of 4.943 mm round the disc centre (px), as :func:`rnfl.imaging.pixels.cut`.
 
-    Parameters
-    ----------
-    photo : ndarray (H, W, 3), uint8
-    x, y : float
-        Disc centre, px.
-    width_mm : float
-        Width of retina on the photograph (mm).
+    The photograph (H, W, 3), uint8, shows ``width_mm`` of retina (mm).
     """
     side = round(FIELD_MM / width_mm * photo.shape[1])
     return pixels.cut(photo, x, y, side, pixels.REPEATED)
@@ -198,20 +188,9 @@ def _field(photo: np.ndarray, needed: bool) -> inspection.Field | None:
 def prepare_crop(picture: np.ndarray, laterality: str, modality: str | None = "CFP") -> Crop:
     """Return a picture that is a crop already in the common size and orientation.
 
-    Parameters
-    ----------
-    picture : ndarray (S, S, 3), uint8
-        4.943 mm wide, centred on the disc, not mirrored; area-averaged to 224 px where it is
-        larger, interpolated where it is smaller.
-    laterality : {'OD', 'OS'}
-    modality : {'CFP', 'SLO', None}
-
-    Raises
-    ------
-    Excluded
-        For a picture that is not square, smaller than 56 px, or of too few grey levels.
-    ValueError
-        For an unknown laterality.
+    It is (S, S, 3), uint8, 4.943 mm wide, centred on the disc and not mirrored; it is area-averaged
+    to 224 px where it is larger, interpolated where it is smaller. One that is not square, smaller
+    than 56 px, or of too few grey levels is :class:`Excluded`. ``modality`` as in :func:`prepare`.
     """
     height, width = picture.shape[:2]
     if height != width:

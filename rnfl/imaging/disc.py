@@ -55,14 +55,10 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Disc:
-    """A localised disc.
+    """A localised disc, its centre in px of the photograph (pixel centres at whole numbers).
 
-    Attributes
-    ----------
-    x, y : float
-        Centre in px of the photograph (pixel centres at whole numbers).
-    confidence : float, 0.5 to 1
-        Posterior probability of this place against the best one at least 1.5 disc radii away.
+    ``confidence``, 0.5 to 1, is the posterior probability of this place against the best one at
+    least 1.5 disc radii away.
     """
 
     x: float
@@ -145,10 +141,7 @@ def field_of_view(photo: np.ndarray) -> np.ndarray:
 def lit_field(photo: np.ndarray) -> np.ndarray:
     """Return the mask (H, W) of the illuminated field of a photograph (H, W, 3).
 
-    Raises
-    ------
-    Excluded
-        When the largest bright region covers less than a fifth of the picture.
+    A picture of which the largest bright region covers less than a fifth is :class:`Excluded`.
     """
     level = photo.max(axis=-1)
     dark, bright = np.percentile(level, [1, 90])
