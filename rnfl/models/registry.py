@@ -36,10 +36,8 @@ class Layout:
 
     def rule_that_drops(self, key: str) -> str | None:
         """Return the rule by which a key is dropped, or None for a key to load."""
-        for rule in self.drop:
-            if key == rule or (rule[-1] in "._" and key.startswith(rule)):
-                return rule
-        return None
+        fits = (r for r in self.drop if key == r or (r[-1] in "._" and key.startswith(r)))
+        return next(fits, None)
 
 
 @dataclass(frozen=True)
@@ -48,13 +46,10 @@ class Source:
 
     Attributes
     ----------
-    layout : Layout
     file : str
-        Name of the published file.
-    hub : str
-        Repository of huggingface.co that holds it; '' = none.
-    page : str
-        Where a person gets it, for files that no repository of the hub holds.
+        Name of the published file, to be read by ``layout``.
+    hub, page : str
+        Repository of huggingface.co that holds it, '' = none; where a person gets it otherwise.
     gated : bool
         Whether the hub asks for an account and an accepted licence.
     """
@@ -85,8 +80,6 @@ class BackboneSpec:
         What the weights learnt from, in words.
     phantom : bool
         Whether the weights come from phantom eyes.
-    source : Source or None
-        Where published weights are and how their file is read.
     parameters : int
         Number of parameters of the encoder at its input size; 0 = not counted.
     """
@@ -148,10 +141,8 @@ def _phantom(name: str, weights: str | None, pretraining: str) -> BackboneSpec:
 
 def _hub(name: str, timm_name: str, parameters: int, **options) -> BackboneSpec:
     source = Source(TIMM_HUB, HUB_FILE, hub=f"timm/{timm_name}")
-    options = {"licence": "Apache-2.0"} | options
-    return BackboneSpec(
-        name, timm_name, "published", source=source, parameters=parameters, **options
-    )
+    options = {"licence": "Apache-2.0", "source": source, "parameters": parameters} | options
+    return BackboneSpec(name, timm_name, "published", **options)
 
 
 def _dinov2(letter: str, size: str, parameters: int, registers: bool = False) -> BackboneSpec:
@@ -196,11 +187,7 @@ def _retfound(name: str, file: str, data: str, hub: bool = True) -> BackboneSpec
 
 
 def _depth_anything(size: str, letter: str, parameters: int, licence: str) -> BackboneSpec:
-    source = Source(
-        DEPTH_ANYTHING,
-        f"depth_anything_v2_vit{letter}.pth",
-        hub=f"depth-anything/Depth-Anything-V2-{size.title()}",
-    )
+    hub = f"depth-anything/Depth-Anything-V2-{size.title()}"
     return BackboneSpec(
         f"depth_anything_v2_{size}",
         f"vit_{size}_patch14_dinov2",
@@ -208,7 +195,7 @@ def _depth_anything(size: str, letter: str, parameters: int, licence: str) -> Ba
         input_size=518,
         licence=licence,
         pretraining="monocular depth of photographs, from DINOv2",
-        source=source,
+        source=Source(DEPTH_ANYTHING, f"depth_anything_v2_vit{letter}.pth", hub),
         parameters=parameters,
     )
 
@@ -275,13 +262,7 @@ BACKBONES: dict[str, BackboneSpec] = {
 
 
 def registered(name: str) -> BackboneSpec | None:
-    """Return the specification of a registered name or ``<name>@<px>``; None for other names.
-
-    Raises
-    ------
-    ValueError
-        If the size is no whole number of patches.
-    """
+    """Return the specification of a registered name or ``<name>@<px>``; None for other names."""
     base, sized, size = name.partition("@")
     if base not in BACKBONES:
         return None
@@ -302,13 +283,7 @@ def side(name: str, size: str, patch: int | None) -> int:
 
 
 def recipe(name: str) -> dict:
-    """Return how packaged weights were made: the json file beside them.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    """
+    """Return how packaged weights were made: the json file beside them, which must be there."""
     path = WEIGHTS / f"{name}.json"
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: {name!r} has no recorded pretraining")
