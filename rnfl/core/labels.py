@@ -168,34 +168,33 @@ def refuse_unit(means: np.ndarray, where: str, rows: Sequence[str] = ()) -> None
     rows : sequence of n str, optional
         What each eye is called, for an example.
     """
-    means = np.asarray(means, dtype=float)
-    known = np.flatnonzero(np.isfinite(means))
-    if len(known) < FEWEST:
+    (low, high), (middle, n) = COHORT_RANGE, _median(means)
+    if n < FEWEST or low <= middle <= high:
         return
-    middle = float(np.median(means[known]))
-    if COHORT_RANGE[0] <= middle <= COHORT_RANGE[1]:
-        return
-    i = known[np.abs(means[known] - middle).argmin()]
+    i = int(np.nanargmin(np.abs(means - middle)))
     example = f" ({rows[i]} has {means[i]:g})" if len(rows) else ""
-    low, high = COHORT_RANGE
     raise ValueError(
-        f"{where}: the median of the mean thickness of {len(known)} eyes is {middle:.4g}{example}: "
+        f"{where}: the median of the mean thickness of {n} eyes is {middle:.4g}{example}: "
         f"expected µm, a median of {low:g} to {high:g}; {explain(middle) or 'check the unit'}"
     )
 
 
 def doubt_unit(means: np.ndarray, what: str) -> list[str]:
     """Return a warning, if any, that half of the eyes (n,) are nearly without axons, µm."""
-    known = np.asarray(means, dtype=float)
-    known = known[np.isfinite(known)]
-    middle = float(np.median(known)) if len(known) >= FEWEST else np.nan
-    if not COHORT_RANGE[0] <= middle < END_STAGE:
+    middle, n = _median(means)
+    if n < FEWEST or not COHORT_RANGE[0] <= middle < END_STAGE:
         return []
     px = UNITS["px of 1.95 µm"] * middle
     return [
-        f"WARNING: {what}: the median of the mean thickness of {len(known)} eyes is {middle:.4g} "
+        f"WARNING: {what}: the median of the mean thickness of {n} eyes is {middle:.4g} "
         f"µm, as in eyes that have lost every axon; pixels of 1.95 µm would be {px:.4g} µm."
     ]
+
+
+def _median(means: np.ndarray) -> tuple[float, int]:
+    """Return the median of what is finite, and of how many eyes it is."""
+    known = means[np.isfinite(means)]
+    return float(np.median(known)) if len(known) else np.nan, len(known)
 
 
 def check(samples: pd.DataFrame, profiles: np.ndarray, where: str) -> list[str]:
@@ -232,12 +231,11 @@ def refuse_contradictions(
     given = np.where((given > 0) & (given <= THICKEST), given, np.nan)  # codes contradict nothing
     stated, quadrants = given[:, 0], given[:, 1:]
     own = quadrants.mean(axis=1)  # NaN unless all four are known
-    differ = _beyond(stated, own, MEAN_TOLERANCE)
-    if differ.any():
-        at = np.flatnonzero(differ)
-        found = [f"{rows[i]}: mean {stated[i]:g}, quadrants {own[i]:g}" for i in at]
+    differ = np.flatnonzero(_beyond(stated, own, MEAN_TOLERANCE))
+    if len(differ):
+        found = [f"{rows[i]}: mean {stated[i]:g}, quadrants {own[i]:g}" for i in differ]
         raise ValueError(
-            f"{where}: the mean is not that of S, N, I and T in {differ.sum()} of "
+            f"{where}: the mean is not that of S, N, I and T in {len(differ)} of "
             f"{np.isfinite(stated + own).sum()} rows: {listed(found, comma='; ')}. "
             "One of the two is wrong, or its column is another's: correct it or leave it out"
         )

@@ -27,14 +27,11 @@ REMEDY = "say --resample to have them resampled to the 360 angles"
 
 @dataclass(frozen=True)
 class Points:
-    """Which names hold the points of a profile, in order, and where the first of them lies.
-
-    ``said`` tells what was resampled from what, '' for the 360 angles themselves.
-    """
+    """Which names hold the points of a profile, in order, and where the first of them lies."""
 
     names: list[str]
-    first_angle: float = 0.0
-    said: str = ""
+    first_angle: float = 0.0  # degrees
+    said: str = ""  # what was resampled from what, '' for the 360 angles themselves
 
     def profiles(self, values: np.ndarray) -> np.ndarray:
         """Return the profiles (n, 360) of the values (n, m) at these points, µm."""

@@ -89,27 +89,13 @@ def crop(photo: np.ndarray, x: float, y: float, width_mm: float = PHOTOGRAPH_MM)
 
 @dataclass(frozen=True)
 class Crop:
-    """What a model is shown of a photograph, and what is to be known of it.
+    """What a model is shown of a photograph, and what is to be known of it."""
 
-    Attributes
-    ----------
-    image : ndarray (224, 224, 3), uint8
-        4.943 mm round the disc, in right-eye orientation.
-    disc : Disc
-        In px of the photograph.
-    width_mm : float
-        Width of retina on the photograph, margins included (mm).
-    field_share : float
-        Diameter of the lit field over the photograph's width; NaN where there is none.
-    doubts : list of str
-        Why it is unsure, if it is; of the disc and of :mod:`rnfl.imaging.inspection`.
-    """
-
-    image: np.ndarray
-    disc: Disc
-    width_mm: float
-    field_share: float
-    doubts: list[str]
+    image: np.ndarray  # (224, 224, 3), uint8: 4.943 mm round the disc, in right-eye orientation
+    disc: Disc  # in px of the photograph
+    width_mm: float  # of retina on the photograph, margins included
+    field_share: float  # diameter of the lit field over the photograph's width; NaN without one
+    doubts: list[str]  # why it is unsure, if it is: of the disc, or of the inspection
 
 
 def prepare(
@@ -120,11 +106,11 @@ def prepare(
     framing: str = "macula",
     modality: str | None = "CFP",
 ) -> Crop:
-    """Return the crop of a photograph, after a look at what the photograph is.
+    """Return the crop of a photograph (H, W, 3), uint8, after a look at what the photograph is.
 
     Parameters
     ----------
-    photo : ndarray (H, W, 3), uint8
+    photo : ndarray
         As taken, not mirrored.
     laterality : {'OD', 'OS'}
     centre : (x, y), optional
@@ -143,9 +129,6 @@ def prepare(
     Excluded
         For a photograph too small, too narrow or of too few grey levels, a centre outside it or
         its lit field, or, where the centre is not known, a picture without a field of view.
-    ValueError
-        For an unknown laterality or framing, a width beyond 1 to 50 mm, or an array that is not
-        such a photograph.
     """
     height, width = photo.shape[:2]
     short, long = sorted((height, width))

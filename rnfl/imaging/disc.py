@@ -55,14 +55,11 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Disc:
-    """A localised disc, its centre in px of the photograph (pixel centres at whole numbers).
+    """A localised disc."""
 
-    ``confidence``, 0.5 to 1, is the posterior probability of this place against the best one at
-    least 1.5 disc radii away.
-    """
-
-    x: float
+    x: float  # px of the photograph (pixel centres at whole numbers), of the centre, as y
     y: float
+    #: 0.5 to 1: posterior probability of this place against the best 1.5 disc radii away or more.
     confidence: float
 
     @property
@@ -79,13 +76,12 @@ def doubt(confidence: float) -> str:
 def locate(
     photo: np.ndarray, laterality: str, width_mm: float = PHOTOGRAPH_MM, framing: str = "macula"
 ) -> Disc:
-    """Return the optic disc of a fundus photograph.
+    """Return the optic disc of a fundus photograph (H, W, 3), uint8, the whole one as taken.
 
     Parameters
     ----------
-    photo : ndarray (H, W, 3), uint8
-        The whole photograph as taken (not mirrored).
     laterality : {'OD', 'OS'}
+        Of the eye; the photograph is not mirrored.
     width_mm : float
         Width of retina on the photograph (mm); on a 45° one 13.0.
     framing : {'macula', 'disc'}
@@ -93,8 +89,6 @@ def locate(
 
     Raises
     ------
-    ValueError
-        For an unknown laterality or framing, or an array that is not such a photograph.
     Excluded
         For a picture without a field of view.
     """

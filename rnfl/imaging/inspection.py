@@ -54,28 +54,19 @@ SETTINGS = {"field_share": FIELD_SHARE, "margins": MARGINS}
 
 @dataclass(frozen=True)
 class Field:
-    """The lit field of a photograph, in px from the corner of its first pixel.
+    """The lit field of a photograph: its edges in px from the corner of its first pixel.
 
-    Attributes
-    ----------
-    left, top, right, bottom : float
-        Its edges at mid height and mid width, so that a bar of text does not widen it.
-    share : float
-        Its diameter, the larger of width and height, over the width of the photograph.
-    margins, cut : bool
-        Whether it is clearly smaller than the photograph; whether the frame cuts it off at a side,
-        so that its diameter is not in the picture.
-    mask : ndarray (h, 256), bool
+    They are those at mid height and mid width, so that a bar of text does not widen it.
     """
 
     left: float
     top: float
     right: float
     bottom: float
-    share: float
-    margins: bool
-    cut: bool
-    mask: np.ndarray
+    share: float  # its diameter, the larger of width and height, over the photograph's width
+    margins: bool  # whether it is clearly smaller than the photograph
+    cut: bool  # whether the frame cuts it off, so that its diameter is not in the picture
+    mask: np.ndarray  # (h, 256), bool
 
 
 def blacken_margins(photo: np.ndarray) -> tuple[np.ndarray, list[str]]:

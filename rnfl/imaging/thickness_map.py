@@ -35,24 +35,16 @@ SETTINGS = {
     "thick_um": THICK_UM,
     "max_thick": MAX_THICK,
 }
-
-
 BAD_MAP = "unusable rnflt map"
-NO_DISC = "no disc"
-INVALID = "invalid pixels"
-TOO_THICK = "too thick"
 
 
 @dataclass(frozen=True)
 class Disc:
-    """The disc of a map: its centroid in px (pixel centres at whole numbers) and its area.
+    """The disc of a map."""
 
-    ``area`` counts the pixels of cup and rim together.
-    """
-
-    x: float
+    x: float  # px of the map (pixel centres at whole numbers), of the centroid, as y
     y: float
-    area: int
+    area: int  # pixels of cup and rim together
 
 
 def check_map(thickness: np.ndarray) -> np.ndarray:
@@ -76,8 +68,7 @@ def check_map(thickness: np.ndarray) -> np.ndarray:
         )
     if thickness.dtype.kind not in "fiu":
         raise ValueError(f"thickness map of type {thickness.dtype}: expected real numbers in µm")
-    broken = np.count_nonzero(~np.isfinite(thickness))
-    if broken:
+    if broken := np.count_nonzero(~np.isfinite(thickness)):
         raise ValueError(
             f"thickness map holds {broken} values that are NaN or infinite: a missing pixel is 0"
         )
@@ -93,14 +84,12 @@ def check_map(thickness: np.ndarray) -> np.ndarray:
 
 def _disc_pixels(thickness: np.ndarray) -> np.ndarray:
     """Return the mask (S, S) of the largest connected component of cup and rim, or raise."""
-    labels, count = ndimage.label(thickness < 0)
-    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    least = MIN_DISC * thickness.size
-    if not count or areas.max() < least:
-        largest = int(areas.max()) if count else 0
-        raise Excluded(
-            NO_DISC, f"the largest patch of cup and rim has {largest} px, expected {least:.0f}"
-        )
+    labels, _ = ndimage.label(thickness < 0)
+    areas, least = np.bincount(labels.ravel())[1:], MIN_DISC * thickness.size
+    largest = areas.max(initial=0)
+    if largest < least:
+        said = f"the largest patch of cup and rim has {largest} px, expected {least:.0f}"
+        raise Excluded("no disc", said)
     return labels == 1 + areas.argmax()
 
 
@@ -133,12 +122,12 @@ def check_quality(thickness: np.ndarray) -> None:
     thickness = check_map(thickness)
     invalid = invalid_share(thickness)
     if invalid > MAX_INVALID:
-        raise Excluded(INVALID, f"{invalid:.1%} outside the disc, at most {MAX_INVALID:.0%}")
+        said = f"{invalid:.1%} outside the disc, at most {MAX_INVALID:.0%}"
+        raise Excluded("invalid pixels", said)
     thick = float(np.mean(thickness[thickness > MISSING] > THICK_UM))
     if thick > MAX_THICK:
-        raise Excluded(
-            TOO_THICK, f"{thick:.1%} of it above {THICK_UM:g} µm, at most {MAX_THICK:.0%}"
-        )
+        said = f"{thick:.1%} of it above {THICK_UM:g} µm, at most {MAX_THICK:.0%}"
+        raise Excluded("too thick", said)
 
 
 def upright(array: np.ndarray, orientation: str = "upright") -> np.ndarray:

@@ -14,24 +14,13 @@ HUB_FILE = "model.safetensors"  # of every timm repository of the hub
 
 @dataclass(frozen=True)
 class Layout:
-    """Rules from a published file's keys to those of a timm vision transformer.
+    """Rules from a published file's keys to those of a timm vision transformer."""
 
-    Attributes
-    ----------
-    name : str
-        The family, as reports and errors call it.
-    top : str or None
-        Key of the file under which the weights lie; None = the file is the table of weights.
-    prefix : str
-        What the weights' keys begin with; it is taken away.
-    drop : tuple of str
-        Keys that serve the pretraining only, in the file's own spelling: a name that ends in
-        '.' or '_' stands for every key that begins with it, any other for itself.
-    """
-
-    name: str
-    top: str | None = None
-    prefix: str = ""
+    name: str  # of the family, in reports and errors
+    top: str | None = None  # key under which the weights lie; None = the file is their table
+    prefix: str = ""  # what the weights' keys begin with; it is taken away
+    #: Keys that serve the pretraining only, in the file's own spelling: a name that ends in '.' or
+    #: '_' stands for every key that begins with it, any other for itself.
     drop: tuple[str, ...] = ()
 
     def rule_that_drops(self, key: str) -> str | None:
@@ -42,60 +31,33 @@ class Layout:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a backbone's weights are published.
-
-    Attributes
-    ----------
-    file : str
-        Name of the published file, to be read by ``layout``.
-    hub, page : str
-        Repository of huggingface.co that holds it, '' = none; where a person gets it otherwise.
-    gated : bool
-        Whether the hub asks for an account and an accepted licence.
-    """
+    """Where a backbone's weights are published, and how their file is read."""
 
     layout: Layout
-    file: str
-    hub: str = ""
-    page: str = ""
-    gated: bool = False
+    file: str  # name of the published file
+    hub: str = ""  # repository of huggingface.co that holds it; '' = none
+    page: str = ""  # where a person gets it, where no repository of the hub holds it
+    gated: bool = False  # whether the hub asks for an account and an accepted licence
 
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """What a backbone is: architecture, weights and the images it expects.
+    """What a backbone is: architecture, weights and the images it expects."""
 
-    Attributes
-    ----------
-    name : str
-        A key of ``BACKBONES``, with ``@<px>`` behind it where another size was asked for.
-    weights : {'packaged', 'published', 'hub', None}
-        'packaged' = a file of ``models/weights``, 'published' = the file that ``source`` names,
-        'hub' = timm's own download, None = random.
-    input_size : int
-        Side of the square input (px); images of other sizes are resized.
-    mean, std : tuple of float
-        Per-channel normalisation of images in [0, 1].
-    pretraining : str
-        What the weights learnt from, in words.
-    phantom : bool
-        Whether the weights come from phantom eyes.
-    parameters : int
-        Number of parameters of the encoder at its input size; 0 = not counted.
-    """
-
-    name: str
+    name: str  # key of BACKBONES, with '@<px>' behind it where another size was asked for
     timm_name: str
+    #: 'packaged' = a file of ``models/weights``, 'published' = the file that ``source`` names,
+    #: 'hub' = timm's own download, None = random.
     weights: str | None
-    input_size: int = 224
-    mean: tuple[float, float, float] = IMAGENET_MEAN
+    input_size: int = 224  # px, side of the square input; other images are resized
+    mean: tuple[float, float, float] = IMAGENET_MEAN  # of each channel, images in [0, 1]
     std: tuple[float, float, float] = IMAGENET_STD
     licence: str = ""
-    pretraining: str = ""
-    phantom: bool = False
+    pretraining: str = ""  # what the weights learnt from, in words
+    phantom: bool = False  # whether the weights come from phantom eyes
     timm_kwargs: dict = field(default_factory=dict)
     source: Source | None = None
-    parameters: int = 0
+    parameters: int = 0  # of the encoder at its input size; 0 = not counted
 
     @property
     def base(self) -> str:

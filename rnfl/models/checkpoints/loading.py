@@ -26,34 +26,18 @@ BACKBONE, ORIGIN, DIGEST = "rnfl_backbone", "source_file", "source_sha256"
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What loading a checkpoint did.
-
-    Attributes
-    ----------
-    loaded : int
-        Number of tensors that went into the model: all of its own.
-    dropped, cast : dict
-        Number of tensors dropped, by rule; cast to float32, by their type in the file.
-    beside : tuple of str
-        What the file holds beside weights; not used.
-    position : str
-        What became of the position embedding.
-    renamed : str
-        Names and tokens of another code that were made timm's.
-    origin : str
-        For a converted file: the published file it was made from, with its SHA-256.
-    """
+    """What loading a checkpoint did."""
 
     file: str
     backbone: str
     family: str
-    loaded: int
-    dropped: dict[str, int]
-    beside: tuple[str, ...]
-    position: str
-    cast: dict[str, int]
-    renamed: str
-    origin: str
+    loaded: int  # tensors that went into the model: all of its own
+    dropped: dict[str, int]  # tensors by the rule that drops them
+    beside: tuple[str, ...]  # what the file holds beside weights; not used
+    position: str  # what became of the position embedding
+    cast: dict[str, int]  # tensors cast to float32, by their type in the file
+    renamed: str  # names and tokens of another code that were made timm's
+    origin: str  # of a converted file: the published one, with its SHA-256
 
     @property
     def text(self) -> str:
@@ -96,14 +80,12 @@ def read_weights(
     expected: dict[str, Shape],
     place: tuple[str, str, Sequence[str]] | None = None,
 ) -> tuple[dict[str, Tensor], LoadReport]:
-    """Read a backbone's file and hold it against the names and shapes of its model.
+    """Read a backbone's file and hold it against the names and shapes of its model, ``expected``.
 
     Parameters
     ----------
-    spec : BackboneSpec
     path : path
         A published file, or one that ``rnfl convert`` wrote.
-    expected : dict of key to shape
     place : (key, prefix, what to drop), optional
         Where the file has the weights, if not where its publisher put them.
 
@@ -128,10 +110,7 @@ def read_weights(
         matching.refuse(contents, spec, layout, what, expected)
     made = plan(matching.shapes_of(found), layout, expected)
     if not made.fits:
-        shapes = [f"{k} is {a}, not {b}" for k, (a, b) in made.misshapen.items()]
-        wrong = {"missing": made.missing, "unexpected": made.unexpected, "shapes": shapes}
-        complaints = [f"{kind} {matching.quote(keys)}" for kind, keys in wrong.items() if keys]
-        matching.refuse(contents, spec, layout, "; ".join(complaints), expected)
+        matching.refuse(contents, spec, layout, made.complaint, expected)
     tensors = {target: found[key].detach() for key, target in made.renamed.items()}
     _check_numbers(contents.path, tensors)
     kinds = Counter(str(value.dtype).removeprefix("torch.") for value in tensors.values())
@@ -163,10 +142,8 @@ def convert(
 
     Parameters
     ----------
-    path : path
-        The file as published.
-    backbone : str
-        Registered name of the backbone that the file belongs to.
+    path, backbone : path, str
+        The file as published; registered name of the backbone that it belongs to.
     output : path, optional
         Default: ``<backbone>.safetensors`` in the folder of checkpoints, where it is found.
     place : (key, prefix, what to drop), optional

@@ -27,33 +27,27 @@ FIRST = 4  # keys quoted in a message
 
 @dataclass
 class Plan:
-    """What becomes of every key of a file.
+    """What becomes of every key of a file."""
 
-    Attributes
-    ----------
-    renamed : dict
-        The model's key by the file's key, for keys that the model has.
-    dropped : dict
-        The file's keys that a rule drops, by rule.
-    missing, unexpected : list of str
-        The model's keys that the file lacks; the file's keys that no rule explains.
-    misshapen : dict
-        (shape in the file, shape in the model) by the model's key.
-    grids : tuple or None
-        Side of the position embedding's grid in the file and in the model; None = it has none.
-    """
-
-    renamed: dict[str, str] = field(default_factory=dict)
-    dropped: dict[str, list[str]] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
+    renamed: dict[str, str] = field(default_factory=dict)  # the model's key by the file's
+    dropped: dict[str, list[str]] = field(default_factory=dict)  # the file's keys by rule
+    missing: list[str] = field(default_factory=list)  # keys of the model that the file lacks
+    unexpected: list[str] = field(default_factory=list)  # of the file, that no rule explains
+    #: (shape in the file, shape in the model) by the model's key.
     misshapen: dict[str, tuple[Shape, Shape]] = field(default_factory=dict)
+    #: Side of the position embedding's grid in the file and in the model; None = it has none.
     grids: tuple[int, int] | None = None
 
     @property
     def fits(self) -> bool:
         """Whether every key of the model is there, with its shape, and nothing else."""
         return not (self.missing or self.unexpected or self.misshapen)
+
+    @property
+    def complaint(self) -> str:
+        """What does not fit, in words."""
+        shapes = [f"{key} is {a}, not {b}" for key, (a, b) in self.misshapen.items()]
+        return _told({"missing": self.missing, "unexpected": self.unexpected, "shapes": shapes})
 
     @property
     def position(self) -> str:
@@ -115,16 +109,13 @@ def _grids(found: Shape, expected: Shape) -> tuple[int, int] | None:
 
 @dataclass(frozen=True)
 class Reading:
-    """A file read as a backbone's: under which key and prefix, and what then becomes of its keys.
-
-    ``published`` says whether these are the place and the prefix of the backbone's own layout.
-    """
+    """A file read as a backbone's: under which key and prefix, and what becomes of its keys."""
 
     spec: BackboneSpec
     top: str
     prefix: str
     plan: Plan
-    published: bool
+    published: bool  # whether these are the key and the prefix of the backbone's own layout
 
     @property
     def lacking(self) -> int:
@@ -247,14 +238,9 @@ def _likely_cause(contents: Contents, spec: BackboneSpec, expected: Mapping[str,
 def _falls_short(best: Reading) -> str:
     """Say what of a backbone of this size is not in a file."""
     made, total = best.plan, len(best.plan.renamed) + len(best.plan.missing)
-    told = [f"{total - best.lacking} of {total} tensors of {best.spec.name} are {best.place}"]
-    if made.missing:
-        told.append(f"lacking are {quote(made.missing)}")
-    if made.misshapen:
-        told.append(f"of another shape are {quote(list(made.misshapen))}")
-    if made.unexpected:
-        told.append(f"over are {quote(made.unexpected)}")
-    text = "; ".join(told)
+    text = f"{total - best.lacking} of {total} tensors of {best.spec.name} are {best.place}; "
+    other, over = list(made.misshapen), made.unexpected
+    text += _told({"lacking are": made.missing, "of another shape are": other, "over are": over})
     if "norm.weight" in made.missing and f"{best.prefix}fc_norm.weight" in made.unexpected:
         return (
             f"{text}: fine-tuned with average pooling, whose last norm (fc_norm) is another than "
@@ -268,6 +254,10 @@ def _falls_short(best: Reading) -> str:
 def quote(keys: list[str]) -> str:
     """Return the first few of some keys, and how many there are."""
     return f"{len(keys)}: {', '.join(keys[:FIRST])}{', …' if len(keys) > FIRST else ''}"
+
+
+def _told(found: Mapping[str, list[str]]) -> str:
+    return "; ".join(f"{what} {quote(keys)}" for what, keys in found.items() if keys)
 
 
 def shapes_of(weights: Mapping[str, Tensor]) -> dict[str, Shape]:

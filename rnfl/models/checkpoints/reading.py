@@ -33,26 +33,15 @@ DAMAGED = "it is truncated or damaged: download it again and compare its size"
 
 @dataclass(frozen=True)
 class Contents:
-    """What a checkpoint holds.
-
-    Attributes
-    ----------
-    groups : dict
-        Tables of weights by the key they lie under, of tables within tables as ``outer/inner``;
-        '' = the file itself.
-    beside : tuple of str
-        Whatever else the file holds; it is not used.
-    metadata : dict
-        Of a safetensors file.
-    renamed : str
-        What was made timm's of DINOv2's own names, in words.
-    """
+    """What a checkpoint holds."""
 
     path: Path
+    #: Tables of weights by the key they lie under, of tables within tables as ``outer/inner``;
+    #: '' = the file itself.
     groups: dict[str, dict[str, Tensor]]
-    beside: tuple[str, ...] = ()
-    metadata: dict[str, str] = field(default_factory=dict)
-    renamed: str = ""
+    beside: tuple[str, ...] = ()  # whatever else the file holds; it is not used
+    metadata: dict[str, str] = field(default_factory=dict)  # of a safetensors file
+    renamed: str = ""  # what was made timm's of DINOv2's own names, in words
 
     def under(self, top: str | None) -> dict[str, Tensor] | None:
         """Return the weights under a key; safetensors files have no such keys, nor converted."""
