@@ -83,8 +83,7 @@ def order_of(mirrored: int, turn: int) -> str:
 def correlations(profile: np.ndarray, reference: np.ndarray = REFERENCE) -> np.ndarray:
     """Return the correlation of a profile with a reference (360,), as it is and mirrored, turned.
 
-    In the result (2, 360) row 1 is mirrored first (θ to 180° - θ); column ``k`` is turned by k
-    degrees.
+    In the result (2, 360) row 1 is mirrored first (θ to 180° - θ); column ``k`` is turned by k°.
     """
     turned = np.where(np.isfinite(reference), reference, np.nanmean(reference))[_source()]
     turned = turned - turned.mean(axis=-1, keepdims=True)

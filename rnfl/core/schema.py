@@ -28,15 +28,13 @@ RNFL_COLUMNS = ("rnfl_mean", *(f"rnfl_{name}" for name in QUADRANTS))
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its kind ('str', 'float', 'int', 'bool' or 'profile'), unit and valid values.
+    """One column of a table."""
 
-    ``need`` is 'value' (present, no missing entry), 'column' (present, entries may be missing),
-    'fill' (added as missing when absent) or 'optional'.
-    """
-
-    kind: str
+    kind: str  # 'str', 'float', 'int', 'bool' or 'profile'
     unit: str = ""
-    values: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()  # the valid ones; () = any
+    #: 'value' (present, no missing entry), 'column' (present, entries may be missing), 'fill'
+    #: (added as missing when absent) or 'optional'.
     need: str = "value"
 
 

@@ -102,23 +102,25 @@ def nested_fraction(patient_ids: Sequence[str], fraction: float, seed: int = 0) 
     return np.array([patient in chosen for patient in patient_ids])
 
 
-def check(split: str) -> None:
-    """Refuse a name that is no split, or a fold that is not among 3 or more.
+def check(split: str) -> tuple[int, int, int] | None:
+    """Refuse a name that is no split; return fold, number of folds and seed of one of folds.
 
-    A split into folds has one each at least to train, validate and test.
+    There are 3 folds at least, one each to train, validate and test.
     """
+    if split in ("own", "all"):
+        return None
     match = FOLD.fullmatch(split)
-    if match is None and split not in ("own", "all"):
+    if match is None:
         raise ValueError(
             f"unknown split {split!r}; valid ones are 'own', 'all' and "
             f"'fold-<i>-of-<k>-s<seed>' such as 'fold-0-of-10-s0'"
         )
-    if match:
-        fold, k, seed = (int(number) for number in match.groups())
-        if not (k >= 3 and fold < k and split == fold_name(fold, k, seed)):
-            raise ValueError(
-                f"split {split!r}: expected 0 <= i < k, at least 3 folds and no leading zeros"
-            )
+    fold, k, seed = map(int, match.groups())
+    if not (k >= 3 and fold < k and split == fold_name(fold, k, seed)):
+        raise ValueError(
+            f"split {split!r}: expected 0 <= i < k, at least 3 folds and no leading zeros"
+        )
+    return fold, k, seed
 
 
 def fold_name(fold: int, k: int, seed: int = 0) -> str:
@@ -154,18 +156,17 @@ def divide(samples: pd.DataFrame, split: str = "own") -> pd.Series:
     >>> divide(eyes, "fold-0-of-3-s0").tolist()
     ['val', 'train', 'test', 'val']
     """
-    check(split)
+    folds = check(split)
     patients = samples["patient_id"].tolist()
     if split == "own":
         return samples["split"]
     if split == "all":
         label = np.where(nested_fraction(patients, VALIDATION), "val", "train")
     else:
-        fold, k, seed = (int(number) for number in FOLD.fullmatch(split).groups())
-        label = np.array(["test", "val"] + ["train"] * (k - 2))[
-            (folds_by_patient(patients, k, seed) - fold) % k
-        ]
-    people = [identity.bare(patient) for patient in patients]
+        fold, k, seed = folds
+        uses = np.array(["test", "val"] + ["train"] * (k - 2))
+        label = uses[(folds_by_patient(patients, k, seed) - fold) % k]
+    people = pd.Series(patients, dtype=object).map(identity.bare)
     parts = pd.Series(label).groupby(people).transform("nunique")
     if apart := [one for one, n in zip(patients, parts, strict=True) if n > 1]:
         raise ValueError(
