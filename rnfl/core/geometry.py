@@ -57,7 +57,8 @@ CLOCK_HOURS: dict[str, np.ndarray] = {
 }
 
 
-def _check_laterality(laterality: str) -> str:
+def check_laterality(laterality: str) -> str:
+    """Return a laterality that is one."""
     if laterality not in LATERALITIES:
         raise ValueError(f"laterality {laterality!r}: expected one of {', '.join(LATERALITIES)}")
     return laterality
@@ -109,7 +110,7 @@ def circle(
     ([5, 10, 15, 10], [10, 5, 10, 15])
     """
     theta = 2 * np.pi * np.arange(n) / n
-    temporal = -1.0 if _check_laterality(laterality) == "OD" else 1.0
+    temporal = -1.0 if check_laterality(laterality) == "OD" else 1.0
     return cx + temporal * r * np.cos(theta), cy - r * np.sin(theta)
 
 
@@ -135,7 +136,7 @@ def to_right_eye(image: np.ndarray, laterality: str) -> np.ndarray:
     """
     if image.ndim not in (2, 3):
         raise ValueError(f"image of shape {image.shape}: expected (H, W) or (H, W, C)")
-    if _check_laterality(laterality) == "OD":
+    if check_laterality(laterality) == "OD":
         return image
     return np.ascontiguousarray(image[:, ::-1])
 

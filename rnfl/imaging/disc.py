@@ -25,7 +25,7 @@ from scipy import ndimage
 from scipy.signal import fftconvolve
 
 from rnfl.core.exclusion import Excluded
-from rnfl.core.geometry import LATERALITIES
+from rnfl.core.geometry import check_laterality
 from rnfl.imaging.pixels import shrink
 
 PHOTOGRAPH_MM = 13.0  # width of retina on a 45° photograph: 45 · 0.288 mm (ours)
@@ -92,8 +92,7 @@ def locate(
     Excluded
         For a picture without a field of view.
     """
-    if laterality not in LATERALITIES:
-        raise ValueError(f"laterality {laterality!r}: expected one of {', '.join(LATERALITIES)}")
+    check_laterality(laterality)
     if framing not in FRAMINGS:
         raise ValueError(f"framing {framing!r}: expected {' or '.join(FRAMINGS)}")
     small = to_working_width(photo)

@@ -230,9 +230,8 @@ def judge_levels(lit: np.ndarray, modality: str | None) -> list[str]:
 def _judge_colours(lit: np.ndarray, medians: np.ndarray, modality: str | None) -> list[str]:
     chroma = float(np.mean(np.ptp(lit, axis=1)) / max(lit.max(axis=1).mean(), 1.0))
     if chroma < GREY:
-        return ["no colour: a grey picture, where colour photographs are expected"] * (
-            modality == "CFP"
-        )
+        said = "no colour: a grey picture, where colour photographs are expected"
+        return [said] if modality == "CFP" else []
     if modality == "SLO":
         return ["colour: a colour picture, where grey SLO images are expected"]
     levels = "red {:.0f}, green {:.0f}, blue {:.0f}".format(*medians)
