@@ -123,9 +123,9 @@ def backbones(
     markdown: Annotated[bool, typer.Option(help="as the table of BACKBONES.md")] = False,
 ) -> None:
     """List the registered backbones and where their weights are."""
-    from rnfl.models.checkpoints import catalogue
+    from rnfl.models.checkpoints import files
 
-    typer.echo(catalogue.markdown() if markdown else catalogue.listing(), nl=False)
+    typer.echo(files.markdown() if markdown else files.listing(), nl=False)
 
 
 @contextmanager
