@@ -20,8 +20,7 @@ from PIL import Image
 from scipy import ndimage
 
 from rnfl.datasets import grape
-from rnfl.datasets.grape.files import find_files
-from rnfl.datasets.grape.regions import find_region
+from rnfl.datasets.grape.annotations import find_region
 from rnfl.imaging import crops
 from rnfl.imaging.disc import PRIOR_CENTRE, WORKING_WIDTH, locate
 from rnfl.imaging.pixels import shrink
@@ -170,7 +169,7 @@ def corner(photo: np.ndarray, region: np.ndarray) -> tuple[int, int] | None:
 
 def cases(source: Path, most: int | None = None) -> Iterator[Case]:
     """Yield the photographs that have a region of interest, made smaller, with their discs."""
-    files = find_files(source)
+    files = grape.find_files(source)
     if files.regions is None:
         raise SystemExit(
             f"{source}: the regions of interest, which say where discs are, are absent"

@@ -22,7 +22,6 @@ from simulated_groups import NULLS, p_values, races
 from rnfl.core.geometry import N_ANGLES, SECTORS, mirror_profile, quadrant_means, rotate_profile
 from rnfl.core.orientation import doubt_order, doubt_quadrants
 from rnfl.datasets import grape
-from rnfl.datasets.grape.files import find_files
 from rnfl.datasets.phantom.eyes import population
 from rnfl.imaging import crops
 from rnfl.imaging.inspection import measure as look
@@ -49,7 +48,7 @@ def photographs(most: int | None) -> dict:
         source = grape.Grape.find_source()
     except FileNotFoundError as error:
         return {"absent": str(error)}
-    folder = find_files(source).photographs
+    folder = grape.find_files(source).photographs
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".png"))
     kinds, sharp = Counter(), []
     for path in progress(paths[:most], "photographs", len(paths[:most])):

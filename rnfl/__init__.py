@@ -17,7 +17,7 @@ _HOMES = {
     "Prepared": "rnfl.datasets.prepared",
     "load": "rnfl.datasets.prepared",
     "write": "rnfl.datasets.prepared",
-    "prepare": "rnfl.datasets.build",
+    "prepare": "rnfl.datasets",
     "Protocol": "rnfl.training.protocols",
     "RunConfig": "rnfl.training.config",
     "RunResult": "rnfl.runs.results",

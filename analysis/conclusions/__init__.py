@@ -4,7 +4,14 @@ Notebooks use the makers by these short names; the kinds of claim are in
 :mod:`analysis.conclusions.claims`.
 """
 
-from analysis.conclusions.ablations import layer_decay, learning_rates, loss_terms, structured_parts
+from analysis.conclusions.ablations import (
+    freezing_claim,
+    freezing_costs,
+    layer_decay,
+    learning_rates,
+    loss_terms,
+    structured_parts,
+)
 from analysis.conclusions.agreement import (
     as_read,
     floor_effect,
@@ -22,7 +29,6 @@ from analysis.conclusions.fairness import (
     published_gaps,
     reproduction,
 )
-from analysis.conclusions.freezing import freezing_claim, freezing_costs
 from analysis.conclusions.learning import (
     anything_learnt,
     baselines,

@@ -8,6 +8,7 @@ import pandas as pd
 from analysis.conclusions.claims import (
     FLOOR,
     TEMPLATE,
+    cell_of,
     ends,
     level,
     name_of,
@@ -21,13 +22,10 @@ ONE_IN_FIVE = 0.2  # of thinned eyes, the least that is called of use (ours)
 
 
 def limits(table: pd.DataFrame) -> str:
-    """Say how far one eye's mean thickness may be off in the best cell, and by the template.
-
-    Best is the smallest SD of differences.
-    """
-    sd, low, high, bias = (
-        rows_of(table, name, "global") for name in ("sd", "limit_low", "limit_high", "bias")
-    )
+    """Say how far one eye's mean thickness may be off in the cell with the smallest SD of
+    differences, and by the template."""
+    names = ("sd", "limit_low", "limit_high", "bias")
+    sd, low, high, bias = (rows_of(table, name, "global") for name in names)
     if trained(sd).empty:
         return "Limits of agreement: too few eyes, or no trained model, to give any."
     best = trained(sd).estimate.idxmin()
@@ -64,7 +62,7 @@ def proportional_bias(table: pd.DataFrame) -> str:
 
 def floor_effect(thickness: pd.DataFrame, backbone: str, protocol: str) -> str:
     """Say what one cell predicts where labels are thinnest and thickest."""
-    bias = _cell(thickness, backbone, protocol).query("metric == 'bias'")
+    bias = cell_of(thickness, backbone, protocol).query("metric == 'bias'")
     bias = bias.dropna(subset=["estimate", "low"])
     if len(bias) < 2:
         return f"{backbone} with {protocol}: too few eyes by thickness to see a floor effect."
@@ -82,10 +80,9 @@ def floor_effect(thickness: pd.DataFrame, backbone: str, protocol: str) -> str:
 
 def thinning(table: pd.DataFrame, backbone: str, protocol: str) -> list[str]:
     """Say how many thinned sectors one cell finds, where most and least, and what was too rare."""
-    here = _cell(table, backbone, protocol).set_index("group")
-    found, auc, reached = (
-        here[here["metric"] == name] for name in ("sensitivity", "auc", "specificity_reached")
-    )
+    here = cell_of(table, backbone, protocol).set_index("group")
+    names = ("sensitivity", "auc", "specificity_reached")
+    found, auc, reached = (here[here["metric"] == name] for name in names)
     if reached["estimate"].isna().all() and auc["estimate"].notna().any():
         circle = auc.rename(index={"global": "circle"}).dropna(subset="estimate")
         known = "; ".join(f"{name} {level(one, '')}" for name, one in circle.iterrows())
@@ -117,7 +114,7 @@ def thinning(table: pd.DataFrame, backbone: str, protocol: str) -> list[str]:
 
 def as_read(table: pd.DataFrame, backbone: str, protocol: str) -> str:
     """Say what is found when predictions are read against the healthy limit as measurements are."""
-    found = _cell(table, backbone, protocol).query("metric == 'sensitivity_as_read'")
+    found = cell_of(table, backbone, protocol).query("metric == 'sensitivity_as_read'")
     found = found.dropna(subset="estimate").set_index("group")
     start = f"{backbone} with {protocol}, read against the healthy limit as a measurement would be,"
     if found.empty:
@@ -132,10 +129,6 @@ def as_read(table: pd.DataFrame, backbone: str, protocol: str) -> str:
 
 def _found(rows: pd.DataFrame) -> str:
     return ", ".join(f"{group} ({percent(row, ' %')} found)" for group, row in rows.iterrows())
-
-
-def _cell(table: pd.DataFrame, backbone: str, protocol: str) -> pd.DataFrame:
-    return table[(table["backbone"] == backbone) & (table["protocol"] == protocol)]
 
 
 def _off(row: pd.Series) -> str:

@@ -5,24 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.conclusions.claims import count, named
-from analysis.published.audit.cells import CONTRADICTION, DOUBTFUL, FAILS, HOLDS, OPEN
-from analysis.published.audit.text import WORDS, counted, quantity
-
-# Checks whose findings are a sentence each: check, verdict (None: any), sentence.
-SINGLE = {
-    "eyes": ("count", None, "Eyes: {claim} are stated; {verdict}, {detail}."),
-    "doubtful": ("printed twice", DOUBTFUL, "Doubtful: {claim}; {reading}."),
-    "best": ("best", FAILS, "Printed as best: {claim} {verdict}; {detail}."),
-    "ranges": ("range", None, "“{claim}” {verdict}: recomputed {reading}."),
-    "collapse": ("collapse", None, "“{claim}” {verdict}: {detail}. Reading: {reading}."),
-    "gap": ("gap", FAILS, "Fairness: “{claim}” {verdict}; {detail} ({reading})."),
-    "constant": (
-        "GRAPE spread",
-        DOUBTFUL,
-        "Doubtful: {claim}: {detail}; the quadrants are {recomputed:.2f} µm from any constant's. "
-        "Reading: {reading}.",
-    ),
-}
+from analysis.published.audit.cells import CONTRADICTION, DOUBTFUL, FAILS, HOLDS, OPEN, WORDS
+from analysis.published.audit.text import counted, quantity
 
 
 def audit_findings(findings: pd.DataFrame) -> list[str]:
@@ -31,34 +15,16 @@ def audit_findings(findings: pd.DataFrame) -> list[str]:
     ``findings`` are those of :func:`analysis.published.audit.audit`. A check without findings gives
     no sentence.
     """
-    return [
-        *counted(findings),
-        *_freezing(findings),
-        *_percentages(_of(findings, "percentage")),
-        *_each(findings, "ranges"),
-        *_each(findings, "collapse"),
-        *_bound(_of(findings, "constant bound")),
-        *_grape(_of(findings, "GRAPE constant")),
-        *_each(findings, "eyes"),
-        *_contradictions(_of(findings, "printed twice")),
-        *_each(findings, "doubtful"),
-        *_each(findings, "best"),
-        *_ties(_of(findings, "best", HOLDS)),
-        *_each(findings, "gap"),
-        *_each(findings, "constant"),
-        *_spread(_of(findings, "sigma", OPEN)),
-    ]
-
-
-def _of(findings: pd.DataFrame, check: str, verdict: str | None = None) -> pd.DataFrame:
-    rows = findings[findings["check"] == check]
-    return rows if verdict is None else rows[rows["verdict"] == verdict]
-
-
-def _each(findings: pd.DataFrame, kind: str) -> list[str]:
-    check, verdict, sentence = SINGLE[kind]
-    rows = _of(findings, check, verdict).to_dict("records")
-    return [sentence.format(**{**row, "verdict": WORDS[row["verdict"]][0]}) for row in rows]
+    out = counted(findings)
+    for checks, verdict, say in SENTENCES:
+        rows = findings[findings["check"].isin(checks)]
+        rows = rows if verdict is None else rows[rows["verdict"] == verdict]
+        if isinstance(say, str):
+            told = rows.assign(verdict=[WORDS[one][0] for one in rows["verdict"]])
+            out += [say.format(**row) for row in told.to_dict("records")]
+        elif len(rows):
+            out += say(rows)
+    return out
 
 
 def _told(row: pd.Series) -> str:
@@ -69,8 +35,7 @@ def _found(row: pd.Series, unit: str = "") -> str:
     return quantity(row["recomputed"], row["digits"], unit)
 
 
-def _freezing(findings: pd.DataFrame) -> list[str]:
-    lines = findings[findings["check"].isin(["line", "line value"])]
+def _freezing(lines: pd.DataFrame) -> list[str]:
     out = []
     for (edition, _, cell), rows in lines.groupby(["edition", "table", "cell"], sort=False):
         stated = rows["claim"].str.contains("stated line")
@@ -96,23 +61,16 @@ def _freezing(findings: pd.DataFrame) -> list[str]:
 
 
 def _percentages(rows: pd.DataFrame) -> list[str]:
-    if rows.empty:
-        return []
     checked = rows[rows["verdict"] != OPEN]
     holds, fails = (checked[checked["verdict"] == verdict] for verdict in (HOLDS, FAILS))
-    return [
-        f"Percentages: {count(holds, checked)} that can be recomputed hold.",
-        *(
-            f"“{row['claim']}”: recomputed it is {_found(row, row['unit'])} "
-            f"({row['detail'].rstrip('.')})."
-            for _, row in fails.iterrows()
-        ),
+    return [f"Percentages: {count(holds, checked)} that can be recomputed hold."] + [
+        f"“{row['claim']}”: recomputed it is {_found(row, row['unit'])} "
+        f"({row['detail'].rstrip('.')})."
+        for _, row in fails.iterrows()
     ]
 
 
 def _ties(rows: pd.DataFrame) -> list[str]:
-    if rows.empty:
-        return []
     tied = rows[rows["detail"].str.startswith("a tie")]
     said = "".join(f"; {row['claim']} is {row['detail']}" for _, row in tied.iterrows())
     return [f"Printed as best and so: {len(rows)}{said}."]
@@ -122,7 +80,7 @@ def _bound(rows: pd.DataFrame) -> list[str]:
     printed = rows.dropna(subset=["published"])
     if printed.empty:
         return []
-    above, best = _of(printed, "constant bound", FAILS), printed.loc[printed["published"].idxmin()]
+    above, best = printed[printed["verdict"] == FAILS], printed.loc[printed["published"].idxmin()]
     share = f"All {len(printed)}" if len(above) == len(printed) else count(above, printed)
     bounds = " / ".join(sorted({_found(row) for _, row in printed.iterrows()}))
     text = (
@@ -131,10 +89,8 @@ def _bound(rows: pd.DataFrame) -> list[str]:
     )
     text += ", so they are no better than a constant" if len(above) else ""
     if rows["reading"].str.contains("mean thickness").any():
-        text += (
-            "; this holds if σ_true is the flat or the between-eye SD, which is not said, and says "
-            "nothing if it is the SD of each eye's mean thickness"
-        )
+        text += "; this holds if σ_true is the flat or the between-eye SD, which is not said, and "
+        text += "says nothing if it is the SD of each eye's mean thickness"
     return [f"{text}."]
 
 
@@ -155,18 +111,36 @@ def _grape(rows: pd.DataFrame) -> list[str]:
 
 
 def _contradictions(rows: pd.DataFrame) -> list[str]:
-    if rows.empty:
-        return []
-    found = rows[rows["verdict"] == CONTRADICTION]
-    return [
-        f"Contradictions: {len(found)}{named(['; '.join(found['claim'])] if len(found) else [])}."
-    ]
+    found = rows.loc[rows["verdict"] == CONTRADICTION, "claim"]
+    return [f"Contradictions: {len(found)}{named(found, '; ')}."]
 
 
 def _spread(rows: pd.DataFrame) -> list[str]:
-    if rows.empty:
-        return []
     return [
         f"Spread: in {len(rows)} of the audited tables σ cannot show whether predictions differ "
         f"between eyes, since σ_between is not given and a template has a flat σ too."
     ]
+
+
+# In their order: checks, verdict (None: any), and a sentence for each finding or what says of all.
+SENTENCES = (
+    (("line", "line value"), None, _freezing),
+    (("percentage",), None, _percentages),
+    (("range",), None, "“{claim}” {verdict}: recomputed {reading}."),
+    (("collapse",), None, "“{claim}” {verdict}: {detail}. Reading: {reading}."),
+    (("constant bound",), None, _bound),
+    (("GRAPE constant",), None, _grape),
+    (("count",), None, "Eyes: {claim} are stated; {verdict}, {detail}."),
+    (("printed twice",), None, _contradictions),
+    (("printed twice",), DOUBTFUL, "Doubtful: {claim}; {reading}."),
+    (("best",), FAILS, "Printed as best: {claim} {verdict}; {detail}."),
+    (("best",), HOLDS, _ties),
+    (("gap",), FAILS, "Fairness: “{claim}” {verdict}; {detail} ({reading})."),
+    (
+        ("GRAPE spread",),
+        DOUBTFUL,
+        "Doubtful: {claim}: {detail}; the quadrants are {recomputed:.2f} µm from any constant's. "
+        "Reading: {reading}.",
+    ),
+    (("sigma",), OPEN, _spread),
+)

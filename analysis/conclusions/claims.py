@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 
 from analysis.presentation import text
@@ -39,20 +38,25 @@ def seeds_note(seeds: Sequence[int]) -> str:
     return f"{len(seeds)} seeds ({listed})."
 
 
-# --- which rows a claim is about --------------------------------------------------------------
-
-
-def rows_of(table: pd.DataFrame, metric: str, group: str | None = None) -> pd.DataFrame:
-    """Return the rows of a metric (and group) of a long table by backbone and protocol."""
-    chosen = table["metric"] == metric
-    chosen = chosen if group is None else chosen & (table["group"] == group)
-    return table[chosen].set_index(["backbone", "protocol"])
+def rows_of(
+    table: pd.DataFrame, metric: str, group: str | None = None, attribute: str | None = None
+) -> pd.DataFrame:
+    """Return the rows of a metric (group, attribute) of a long table by backbone and protocol."""
+    asked = {"metric": metric, "group": group, "attribute": attribute}
+    for column, wanted in asked.items():
+        table = table if wanted is None else table[table[column] == wanted]
+    return table.set_index(["backbone", "protocol"])
 
 
 def trained(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of trained models that have an estimate."""
     known = rows.dropna(subset="estimate")
     return known[known.index.get_level_values("backbone") != NO_BACKBONE]
+
+
+def cell_of(table: pd.DataFrame, backbone: str, protocol: str) -> pd.DataFrame:
+    """Return the rows of one cell."""
+    return table[(table["backbone"] == backbone) & (table["protocol"] == protocol)]
 
 
 def ends(rows: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
@@ -63,9 +67,6 @@ def ends(rows: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
 def name_of(cell: Iterable[str]) -> str:
     """Return ``backbone with protocol``."""
     return " with ".join(cell)
-
-
-# --- what is claimed of them ------------------------------------------------------------------
 
 
 def level(row: Mapping[str, float], unit: str = " µm", digits: int = 2) -> str:
@@ -106,30 +107,33 @@ def difference(row: Mapping[str, float], interval: bool = False) -> str:
     return f"{word}, {signed(row)} µm"
 
 
-def equivalent(row: Mapping[str, float], margin: float = MARGIN) -> bool:
-    """Whether a difference lies within ± a margin, by its interval and over enough seeds.
+def equivalent(row: Mapping[str, float]) -> bool:
+    """Whether a difference lies within ± the margin, by its interval and over enough seeds.
 
     The 95 % interval makes this two one-sided tests at 2.5 % each.
     """
-    return bool(max(-row["low"], row["high"]) < margin and row.get("n_seeds", 0) >= MIN_SEEDS)
+    return bool(max(-row["low"], row["high"]) < MARGIN and row.get("n_seeds", 0) >= MIN_SEEDS)
 
 
 def listed(rows: pd.DataFrame, interval: bool = False) -> str:
     """Return the differences of rows by their index: ``a: higher, ...; b: lower, ...``."""
-    found = (f"{_brief(name)}: {difference(row, interval)}" for name, row in rows.iterrows())
-    return "; ".join(found)
+    names = (f"{name:g}" if isinstance(name, float) else str(name) for name in rows.index)
+    found = (difference(row, interval) for _, row in rows.iterrows())
+    return "; ".join(map(": ".join, zip(names, found, strict=True)))
 
 
-def _brief(name: object) -> str:
-    return f"{name:g}" if isinstance(name, float) else str(name)
+def told_apart(rows: pd.DataFrame, interval: bool = True) -> tuple[list, list]:
+    """Return the index of the rows whose difference is shown, and lies below 0 and above it.
 
-
-def shown(rows: pd.DataFrame, sign: int, interval: bool = False) -> list:
-    """Return the index of the rows whose difference is shown and has this sign."""
-    chosen = (sign * rows["estimate"] > 0) & (rows["p_holm"] < ALPHA)
-    if interval:
-        chosen &= np.minimum(sign * rows["low"], sign * rows["high"]) > 0
-    return list(rows.index[chosen])
+    With ``interval`` its interval must exclude 0 as well.
+    """
+    found = []
+    for sign in (-1, 1):
+        chosen = (sign * rows["estimate"] > 0) & (rows["p_holm"] < ALPHA)
+        if interval:
+            chosen &= (sign * rows[["low", "high"]] > 0).all(axis=1)
+        found.append(list(rows.index[chosen]))
+    return found[0], found[1]
 
 
 def count(chosen: Sequence, among: Sequence | pd.DataFrame) -> str:
@@ -139,7 +143,7 @@ def count(chosen: Sequence, among: Sequence | pd.DataFrame) -> str:
 
 def named(chosen: Sequence[str], separator: str = ", ") -> str:
     """Return names in brackets after a count; nothing for none."""
-    return f" ({separator.join(chosen)})" if chosen else ""
+    return f" ({separator.join(chosen)})" if len(chosen) else ""
 
 
 def arises(found: object, excluded: object = False) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.conclusions.claims import ALPHA, arises, signed
+from analysis.conclusions.claims import ALPHA, arises, rows_of, signed, trained
 from analysis.fairness import alarms
 from analysis.fairness.group_effects import ALONG
 from analysis.presentation.style import look
@@ -45,13 +45,14 @@ def gaps_and_chance(table: pd.DataFrame) -> list[str]:
             f"Where there is no alarm a gap is not shown, which is not none: 80 % of such sets "
             f"would raise one only from {parts} on, between the groups hardest to tell apart."
         )
-    place = ["backbone", "protocol", "attribute"]
-    gaps, worst = (table[table.metric == one].set_index(place) for one in ("gap", "worst_group"))
     for row in tests[tests.alarm].itertuples():
-        here = row.backbone, row.protocol, row.attribute
+        gap, worst = (
+            rows_of(table, name, attribute=row.attribute).loc[row.backbone, row.protocol]
+            for name in ("gap", "worst_group")
+        )
         out.append(
-            f"{_name(row)}: gap by {row.attribute} {with_interval(gaps.loc[here])} µm, null "
-            f"{number(row.null_gap)} µm, {_p(row.p_holm)}; most in error: {worst.loc[here].group}."
+            f"{_name(row)}: gap by {row.attribute} {with_interval(gap)} µm, null "
+            f"{number(row.null_gap)} µm, {_p(row.p_holm)}; most in error: {worst.group}."
         )
     gap, null, p = (_trained(table, name, "mean") for name in ("gap", "null_gap", "gap_p"))
     if len(null):
@@ -68,21 +69,15 @@ def gaps_and_chance(table: pd.DataFrame) -> list[str]:
 def published_gaps(table: pd.DataFrame, published: pd.DataFrame, phantom: bool) -> str:
     """Say what a null would do to the paper's gaps, which are printed without one.
 
-    Parameters
-    ----------
-    table : DataFrame
-        From :func:`analysis.fairness.fairness_table`.
-    published : DataFrame
-        From :func:`analysis.published.load`: Table 1 of the submission.
-    phantom : bool
-        Whether the eyes of ``table`` are phantom eyes.
+    ``published`` is Table 1 of the submission (:func:`analysis.published.load`), here and below;
+    ``phantom`` says whose eyes those of the other table are.
     """
     printed = published.loc[published.metric == "gap", "value"]
     text = f"The paper prints gaps of {_range(printed)} µm on FairFedMed, and no null beside them. "
     null, mae = _trained(table, "null_gap", "mean"), _trained(table, "mae")
     if null.empty:
         return text + "The test set here is too small to say what chance makes of its groups."
-    share = null.set_index(["backbone", "protocol"]).estimate / _overall(mae)
+    share = null.estimate / _overall(mae)
     sizes = mae.drop_duplicates(["attribute", "group"]).n
     return text + (
         f"In the {'phantom ' * phantom}test set here, with groups of {sizes.min():.0f} to "
@@ -101,18 +96,9 @@ def gap_claims(
     """Say whether a protocol widens or narrows the gap of *aggressive* here, as in the paper.
 
     A change arises when labels matter for the paired errors (Holm's p below 0.05) and the gap moves
-    in the claimed direction.
-
-    Parameters
-    ----------
-    differences : DataFrame
-        From :func:`analysis.fairness.gap_differences.gap_differences`, against 'aggressive'.
-    published : DataFrame
-        From :func:`analysis.published.load`: Table 1 of the submission.
-    phantom : bool
-        Whether the eyes of ``differences`` are phantom eyes.
-    backbone : str
-        The published backbone whose gaps are quoted.
+    in the claimed direction. ``differences`` are those of
+    :func:`analysis.fairness.gap_differences.gap_differences` against 'aggressive', ``backbone`` is
+    the published one whose gaps are quoted.
     """
     printed = published[(published.metric == "gap") & (published.backbone == backbone)]
     printed = printed.set_index("protocol")["value"]
@@ -149,19 +135,19 @@ def planted_differences(labels: pd.DataFrame) -> list[str]:
 
     ``labels`` is that of :func:`analysis.fairness.group_effects.label_effects`.
     """
-    rows = labels[(labels.eyes == "all") & (labels.attribute != ALONG[0])]
-    parts = []
-    for row in rows.to_dict("records"):
-        name = f"age {row['group']}" if row["attribute"] == "age" else row["group"]
-        if not np.isfinite(row["estimate"]):
-            parts.append(f"{name} too few eyes")
-            continue
-        text = "found" if row["low"] > 0 or row["high"] < 0 else "not told from 0"
-        if np.isfinite(row["planted"]):
-            text = f"planted {number(row['planted'], 1, signed=True)}, {text}"
-            text += "" if row["low"] <= row["planted"] <= row["high"] else ", not in full"
-        parts.append(f"{name} {text} at {signed(row)} µm")
-    return ["Differences in labelled thickness, all eyes: " + "; ".join(parts) + "."]
+    rows = labels[(labels.eyes == "all") & (labels.attribute != ALONG[0])].to_dict("records")
+    return [f"Differences in labelled thickness, all eyes: {'; '.join(map(_planted, rows))}."]
+
+
+def _planted(row: dict) -> str:
+    name = f"age {row['group']}" if row["attribute"] == "age" else row["group"]
+    if not np.isfinite(row["estimate"]):
+        return f"{name} too few eyes"
+    text = "found" if row["low"] > 0 or row["high"] < 0 else "not told from 0"
+    if np.isfinite(row["planted"]):
+        text = f"planted {number(row['planted'], 1, signed=True)}, {text}"
+        text += "" if row["low"] <= row["planted"] <= row["high"] else ", not in full"
+    return f"{name} {text} at {signed(row)} µm"
 
 
 def reproduction(effects: pd.DataFrame) -> list[str]:
@@ -229,15 +215,12 @@ def _range(values: pd.Series, digits: int = 2) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _trained(table: pd.DataFrame, metric: str, attribute: str = "") -> pd.DataFrame:
-    rows = table[(table.metric == metric) & (table.backbone != NO_BACKBONE)]
-    rows = rows[rows.attribute == attribute] if attribute else rows
-    return rows.dropna(subset="estimate")
+def _trained(table: pd.DataFrame, metric: str, attribute: str | None = None) -> pd.DataFrame:
+    return trained(rows_of(table, metric, attribute=attribute))
 
 
 def _overall(mae: pd.DataFrame) -> pd.Series:
     """Return the MAE over the groups of the attribute that covers most eyes, by cell."""
-    covered = mae.groupby("attribute").n.sum()
-    rows = mae[mae.attribute == covered.idxmax()].assign(total=lambda t: t.n * t.estimate)
-    sums = rows.groupby(["backbone", "protocol"])[["total", "n"]].sum()
-    return sums.total / sums.n
+    rows = mae[mae.attribute == mae.groupby("attribute").n.sum().idxmax()]
+    cell = ["backbone", "protocol"]
+    return (rows.n * rows.estimate).groupby(cell).sum() / rows.n.groupby(cell).sum()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.accuracy.learning import BASELINE, PLAINEST, SELECTED, group_of, rows_of
-from analysis.conclusions.claims import count, difference, level, listed, named, shown, signed
+from analysis.conclusions.claims import count, difference, level, listed, named, signed, told_apart
 from analysis.presentation.text import number, p_value
 
 # Below, ``quadrants`` is the table of analysis.accuracy.quadrants.quadrant_table, one domain,
@@ -25,7 +25,7 @@ def baselines(quadrants: pd.DataFrame, paired: pd.DataFrame) -> str:
 def anything_learnt(gains: pd.DataFrame) -> str:
     """Say which methods beat the constant, which knows the mean thickness and no photograph."""
     rows = _compared(gains, "constant")
-    below = shown(rows, -1, interval=True)
+    below, _ = told_apart(rows)
     rest = "; ".join(method for method in rows.index if method not in below)
     return (
         f"Clearly better than the constant: {count(below, rows)} methods{named(below, '; ')}; not "
@@ -66,7 +66,7 @@ def selection(quadrants: pd.DataFrame, paired: pd.DataFrame, chosen: pd.DataFram
 def better_methods(paired: pd.DataFrame) -> list[str]:
     """Say which methods beat PCA + ridge, and where fine-tuned networks stand against it."""
     methods = _learnt(paired.set_index("method"))
-    below, above = (shown(methods, sign, interval=True) for sign in (-1, 1))
+    below, above = told_apart(methods)
     tuned = methods[[group_of(method) == "fine-tuned" for method in methods.index]]
     return [
         f"Clearly better than {BASELINE}: {count(below, methods)} methods{named(below, '; ')}; "
@@ -80,10 +80,7 @@ def other_subjects(
 ) -> list[str]:
     """Say what GRAPE subjects that were never learnt from say, beside the cross-validated eyes.
 
-    Parameters
-    ----------
-    external : DataFrame
-        Of :func:`analysis.accuracy.external.load_external`.
+    ``external`` is that of :func:`analysis.accuracy.external.load_external`.
     """
     levels = rows_of(external[external["against"] == ""], "mae", "mean")
     home = levels[levels["trained_on"] == "GRAPE"]
@@ -91,8 +88,8 @@ def other_subjects(
     errors = [f"{name} {level(row)}" for name, row in home.iterrows()]
     errors += [f"{name}, zero-shot, {level(row)}" for name, row in zero_shot.iterrows()]
     there = external[(external["against"] == BASELINE) & (external["trained_on"] == "GRAPE")]
-    there = _learnt(there.set_index("method"))
-    here = paired.set_index("method")
+    there, here = _learnt(there.set_index("method")), paired.set_index("method")
+    better_here, better_there = (told_apart(rows)[0] for rows in (here, there))
     said = [
         f"On {int(home['n'].iloc[0])} eyes of other GRAPE subjects, mean quadrant error: "
         f"{'; '.join(errors)}. {BASELINE} had no mirrored copies there; 'fine-tuned' is the "
@@ -100,13 +97,12 @@ def other_subjects(
     ]
     for method in [name for name in there.index if group_of(name) == "readouts"]:
         one, other = here.loc[method], there.loc[method]
-        seen_here, seen_there = (method in shown(rows, -1, interval=True) for rows in (here, there))
         verdict = {
             (True, True): "the advantage of cross-validation was seen there too",
             (True, False): "the advantage of cross-validation was not seen there",
             (False, True): "an advantage was seen there alone",
             (False, False): "an advantage is shown by neither",
-        }[seen_here, seen_there]
+        }[method in better_here, method in better_there]
         inside = other["low"] <= one["estimate"] <= other["high"]
         said.append(
             f"{method} against {BASELINE}: {signed(one)} µm cross-validated, {signed(other)} µm on "
@@ -127,7 +123,7 @@ def phantom_start(gains: pd.DataFrame) -> str:
 def pretrained_readouts(gains: pd.DataFrame) -> str:
     """Say what readouts of pretrained backbones gain over random features."""
     rows = _compared(gains, PLAINEST["readouts"])
-    below, above = (shown(rows, sign, interval=True) for sign in (-1, 1))
+    below, above = told_apart(rows)
     return (
         "Readouts of pretrained backbones against one of random features: clearly better "
         f"{count(below, rows)}, clearly worse {len(above)}. In turn: {listed(rows, interval=True)}."

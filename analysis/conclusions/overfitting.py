@@ -35,15 +35,13 @@ def collapse(stats: pd.DataFrame) -> list[str]:
 
     ``stats`` is that of :func:`analysis.collapse.collapse_table`, here and below.
     """
-    spread, ratio, flat = (
-        rows_of(stats, name)["estimate"] for name in ("sigma_between", "sigma_ratio", "sigma_flat")
-    )
+    names, judged = ("sigma_between", "sigma_ratio", "sigma_flat"), verdicts(stats)
+    spread, ratio, flat = (rows_of(stats, name)["estimate"] for name in names)
     target = next(key for key in spread.index if key[1] == "target")
     out = [
         f"True profiles differ between eyes by σ_between {spread[target]:.1f} µm; their σ_flat is "
         f"{flat[target]:.1f} µm."
     ]
-    judged = verdicts(stats)
     for key in (key for key in spread.index if key[0] != NO_BACKBONE):
         share = f"{100 * ratio[key]:.0f} % of the truth"
         if not np.isfinite(ratio[key]):
@@ -57,9 +55,8 @@ def collapse(stats: pd.DataFrame) -> list[str]:
 
 def flat_sigma(stats: pd.DataFrame) -> str:
     """Say what the published spread makes of the template baseline."""
-    between, flat = (
-        rows_of(stats, name).loc[TEMPLATE].estimate for name in ("sigma_between", "sigma_flat")
-    )
+    names = ("sigma_between", "sigma_flat")
+    between, flat = (rows_of(stats, name).loc[TEMPLATE].estimate for name in names)
     return (
         f"The template predicts the same profile for every eye: its σ_between is {between:.1f} µm, "
         f"yet the published σ_flat gives it {flat:.1f} µm."
@@ -73,10 +70,8 @@ def response(stats: pd.DataFrame) -> str:
     if cells.empty:
         return "Response to the eye: no trained model to judge."
     most, least = ends(cells)
-    text = (
-        f"Of a true difference between eyes of 10 µm, {number(10 * most.estimate, 1)} µm arrive "
-        f"in {name_of(most.name)} (response slope {level(most, '')})"
-    )
+    text = f"Of a true difference between eyes of 10 µm, {number(10 * most.estimate, 1)} µm arrive "
+    text += f"in {name_of(most.name)} (response slope {level(most, '')})"
     if len(cells) > 1:
         text += f", {number(10 * least.estimate, 1)} µm in {name_of(least.name)} "
         text += f"({level(least, '')})"
@@ -95,12 +90,12 @@ def rotation(stats: pd.DataFrame) -> list[str]:
     if cells.empty:
         return ["Rotation response: no trained model to judge."]
     parts = "; ".join(f"{name_of(key)} {level(row, '')}" for key, row in cells.iterrows())
+    still, most = (cells.high < FOLLOWS).sum(), ends(cells)[0]
     out = [
         "Of a turn of the image the prediction follows this share (1: it reads this eye; 0: it "
-        f"repeats a shape, as the template does): {parts}."
+        f"repeats a shape, as the template does): {parts}. Below {FOLLOWS:g} by its interval: "
+        f"{still} of {len(cells)} cells."
     ]
-    still, most = (cells.high < FOLLOWS).sum(), ends(cells)[0]
-    out[0] += f" Below {FOLLOWS:g} by its interval: {still} of {len(cells)} cells."
     for group in dict.fromkeys(stats.loc[stats["attribute"] == "turn", "group"]):
         as_is, rolled = (rows_of(stats, f"{how}_mae", group) for how in ("turned", "rolled"))
         if abs(int(group)) == 10 and most.name in as_is.index:
@@ -148,11 +143,10 @@ def template_claim(stats: pd.DataFrame, protocol: str = "structured", other: str
     parts, words = [], []
     for backbone in dict.fromkeys(stats["backbone"]):
         pair = [(backbone, protocol), (backbone, other)]
-        if not set(pair) <= set(spread.index):
-            continue
-        one, two = (spread.loc[key] for key in pair)
-        words.append((*judged[pair], one["high"] < two["low"]))
-        parts.append(f"{backbone} {level(one, '', 1)} against {level(two, '', 1)} µm")
+        if set(pair) <= set(spread.index):
+            one, two = (spread.loc[key] for key in pair)
+            words.append((*judged[pair], one["high"] < two["low"]))
+            parts.append(f"{backbone} {level(one, '', 1)} against {level(two, '', 1)} µm")
     claim = f"The paper's claim that {protocol} training, unlike {other}, collapses to a template"
     if not parts:
         return f"{claim} cannot be judged: {protocol} and {other} were not both trained."
@@ -160,8 +154,6 @@ def template_claim(stats: pd.DataFrame, protocol: str = "structured", other: str
     found = sum(a in fallen and (b == DIVERSE or apart) for a, b, apart in words)
     both = sum(a in fallen and b in fallen for a, b, _ in words)
     where = f" in {found} of {len(parts)} backbones" if found else ""
-    text = (
-        f"{claim} {arises(found, all(a == DIVERSE for a, *_ in words))}{where} here; σ_between: "
-        f"{'; '.join(parts)}."
-    )
+    verdict = arises(found, all(a == DIVERSE for a, *_ in words))
+    text = f"{claim} {verdict}{where} here; σ_between: {'; '.join(parts)}."
     return f"{text} In {both} of {len(parts)} both have collapsed." if both else text

@@ -20,11 +20,8 @@ def calibration(table: pd.DataFrame) -> str:
     text = f"{len(table) - len(outside)} of {len(table)} figures are within their tolerance."
     if outside.empty:
         return text
-    named = "; ".join(
-        f"{row.quantity} ({row.source}: {row.reference:.2f}, phantom {row.phantom:.2f})"
-        for row in outside.itertuples()
-    )
-    return f"{text} Outside: {named}."
+    form = "{quantity} ({source}: {reference:.2f}, phantom {phantom:.2f})"
+    return f"{text} Outside: {'; '.join(form.format(**row) for _, row in outside.iterrows())}."
 
 
 def label_noise(profiles: np.ndarray, profiles_true: np.ndarray) -> str:
@@ -41,14 +38,12 @@ def label_noise(profiles: np.ndarray, profiles_true: np.ndarray) -> str:
 
 def pretraining(losses: pd.DataFrame) -> list[str]:
     """Say how far each pretraining came."""
-    out = []
-    for backbone, rows in losses.groupby("backbone", sort=False):
-        first, last = rows.iloc[0], rows.iloc[-1]
-        out.append(
-            f"{backbone}: loss {first.loss:.3f} at step {first.step:.0f}, {last.loss:.3f} at step "
-            f"{last.step:.0f}; held-out {last.val_name} {last.val_metric:.3f}."
-        )
-    return out
+    groups = losses.groupby("backbone", sort=False)
+    return [
+        f"{backbone}: loss {first.loss:.3f} at step {first.step:.0f}, {last.loss:.3f} at step "
+        f"{last.step:.0f}; held-out {last.val_name} {last.val_metric:.3f}."
+        for backbone, first, last in ((name, r.iloc[0], r.iloc[-1]) for name, r in groups)
+    ]
 
 
 def convergence(history: pd.DataFrame, protocol: str = "naive") -> list[str]:
@@ -59,8 +54,7 @@ def convergence(history: pd.DataFrame, protocol: str = "naive") -> list[str]:
     a longer schedule gains (:func:`longer_schedule`) says more.
     """
     out = []
-    chosen = history[history["protocol"] == protocol]
-    for backbone, rows in chosen.groupby("backbone", sort=False):
+    for backbone, rows in history[history["protocol"] == protocol].groupby("backbone", sort=False):
         curve = rows.groupby("epoch")["val_mae"].mean().sort_index().cummin()
         if len(curve) < 4:
             out.append(f"{backbone}: {len(curve)} epochs are too few to judge convergence.")
@@ -83,18 +77,18 @@ def longer_schedule(history: pd.DataFrame, longer: pd.DataFrame) -> list[str]:
     for (backbone, protocol, seed), rows in longer.groupby(keys):
         short = history[(history[keys] == [backbone, protocol, seed]).all(axis=1)]
         before, after = short["val_mae"].min(), rows["val_mae"].min()
+        gain = number(100 * (after / before - 1), 1, signed=True)
         out.append(
             f"{backbone}: {protocol}, seed {seed}, reaches {before:.2f} µm in {len(short)} epochs "
-            f"and {after:.2f} µm in {len(rows)} "
-            f"({number(100 * (after / before - 1), 1, signed=True)} %)."
+            f"and {after:.2f} µm in {len(rows)} ({gain} %)."
         )
     return out
 
 
 def best_cell(table: pd.DataFrame) -> str:
     """Say which backbone and protocol predicts best, and how far it gets towards the floor."""
-    every = table[table["attribute"] == "all"]
-    mae, covered = trained(rows_of(every, "mae")), rows_of(every, "covered")
+    mae = trained(rows_of(table, "mae", attribute="all"))
+    covered = rows_of(table, "covered", attribute="all")
     best = mae["estimate"].idxmin()
     text = f"Best MAE: {name_of(best)}, {level(mae.loc[best])}"
     if best not in covered.index:
@@ -110,9 +104,10 @@ def difficulty(table: pd.DataFrame) -> str:
     and 7.4 µm by a network trained on tens of thousands of pairs (Medeiros et al., Ophthalmology
     2019).
     """
-    every = table[table["attribute"] == "all"]
-    best = trained(rows_of(every, "mae"))["estimate"].idxmin()
-    r, error = (rows_of(every, name).loc[best] for name in ("global_r", "global_mae"))
+    names = ("mae", "global_r", "global_mae")
+    mae, r, error = (rows_of(table, name, attribute="all") for name in names)
+    best = trained(mae)["estimate"].idxmin()
+    r, error = r.loc[best], error.loc[best]
     place = "within, or not told apart from,"
     if r["low"] > REAL[1] or r["high"] < REAL[0]:
         place = "easier than" if r["low"] > REAL[1] else "harder than"
@@ -134,18 +129,13 @@ def differences(comparisons: pd.DataFrame, against: str = "naive") -> list[str]:
 def sectors(table: pd.DataFrame, reference: Sequence[str]) -> list[str]:
     """Say, by domain, which model has the lowest mean quadrant MAE and whether it beats references.
 
-    Parameters
-    ----------
-    table : DataFrame
-        Of :func:`analysis.accuracy.quadrants.quadrant_table`, any number of domains.
-    reference : sequence of str
-        Methods to be beaten; ``oracle floor`` is never a contender.
+    ``table`` is that of :func:`analysis.accuracy.quadrants.quadrant_table`, of any number of
+    domains; ``reference`` are the methods to be beaten. ``oracle floor`` is never a contender.
     """
     mean = table[(table["metric"] == "mae") & (table["group"] == "mean")]
     out = []
     for domain, rows in mean.groupby("domain", sort=False):
-        rows = rows.set_index("method").drop("oracle floor", errors="ignore")
-        rows = rows.dropna(subset="estimate")
+        rows = rows[rows["method"] != "oracle floor"].dropna(subset="estimate").set_index("method")
         models = rows[~rows.index.isin(reference)]
         if models.empty:
             out.append(f"{domain}: not evaluated.")

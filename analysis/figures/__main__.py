@@ -9,8 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from analysis.figures import FIGURES, available, make
-from analysis.presentation.staleness import stale
+from analysis.figures import FIGURES, available, make, stale
 
 
 def main(arguments: list[str] | None = None) -> int:

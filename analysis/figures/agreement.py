@@ -7,9 +7,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, Wedge
+from matplotlib.patches import Circle, Patch, Wedge
 
-from analysis.figures.panels import interval, name_ends, side_by_side, title_first
+from analysis.figures.panels import bars, interval, name_ends, side_by_side
 from analysis.presentation import style
 from rnfl.core import geometry
 
@@ -36,14 +36,10 @@ def draw(
 ) -> Figure:
     """Draw Bland-Altman plots, error against thickness and the detection of thinning.
 
-    Parameters
-    ----------
-    points : DataFrame
-        backbone, protocol, eye_id, label, predicted (µm), from
-        :func:`analysis.agreement.points_table`: one trained model and the template.
-    table, thickness, thinning : DataFrame
-        Long, from :mod:`analysis.agreement` and its ``thinning``. Rows of the backbone
-        among the points, and of template and oracle floor, are drawn.
+    ``points`` is from :func:`analysis.agreement.points_table`, for one trained model and the
+    template; ``table``, ``thickness`` and ``thinning`` are long, from :mod:`analysis.agreement` and
+    its ``thinning``. Rows of the backbone among the points, and of template and oracle floor, are
+    drawn.
     """
     trained = points[points["backbone"] != "—"].iloc[0]
     backbone, protocol = trained["backbone"], trained["protocol"]
@@ -57,13 +53,12 @@ def draw(
     _against_thickness(figure, outer[1], thickness, protocol)
     forest, wheel = side_by_side(figure, outer[2], 2, width_ratios=[1.75, 1])
     _forest(forest, thinning, protocols)
-    rows = thinning[thinning["protocol"] == protocol]
-    title = f"{style.look(backbone).label}, {style.look(protocol).label}"
-    _wheel(wheel, rows, title)
+    _wheel(wheel, thinning[thinning["protocol"] == protocol])
+    style.panel_letter(wheel, "e", f"{style.look(backbone).label}, {style.look(protocol).label}")
     return figure
 
 
-def _bland_altman(figure: Figure, place, points: pd.DataFrame, table, name: str) -> None:
+def _bland_altman(figure: Figure, place, points, table, name: str) -> None:
     cells = list(points.groupby(["backbone", "protocol"], sort=False))
     cells.sort(key=lambda cell: cell[0][0] == "—")
     panels = side_by_side(figure, place, len(cells))
@@ -78,32 +73,29 @@ def _bland_altman(figure: Figure, place, points: pd.DataFrame, table, name: str)
         axes.axhline(0, color=style.PALE, lw=0.8, zorder=0)
         axes.plot(eyes["label"], difference, look.marker, color=look.colour, ms=2.2, mew=0,
                   alpha=0.45, rasterized=True)  # fmt: skip
-        _levels(axes, rows.loc[protocol], reach)
         title = f"{name}, {look.label}" if backbone != "—" else f"{look.label}, every eye"
-        title_first(panels, i, "a", title)
+        style.panel_letter(axes, "a" if i == 0 else "", title)
         axes.set(ylim=(-reach, reach), xlabel="mean thickness of the label (µm)")
         axes.yaxis.set_major_locator(style.ticks(5))
-        if i:
-            axes.tick_params(labelleft=False)
-        else:
-            axes.set_ylabel("predicted − label (µm)")
+        axes.tick_params(labelleft=i == 0)
+        _levels(axes, rows.loc[protocol])
+    panels[0].set_ylabel("predicted − label (µm)")
 
 
-def _levels(axes: Axes, rows: pd.DataFrame, reach: float) -> None:
+def _levels(axes: Axes, rows: pd.DataFrame) -> None:
     """Draw bias and limits with the bands of their intervals, their values and the slope."""
-    rows = rows[np.isfinite(rows["estimate"])]
-    known = [name for name in ("limit_low", "bias", "limit_high") if name in rows.index]
-    for name in known:
+    rows, ends = rows[np.isfinite(rows["estimate"])], []
+    for name in ("limit_low", "bias", "limit_high"):
+        if name not in rows.index:
+            continue
         value = rows.loc[name]
         if np.isfinite(value["low"]):
             axes.axhspan(value["low"], value["high"], color=style.ACCENT, alpha=0.18, lw=0)
         line = "-" if name == "bias" else (0, (4, 2))
         axes.axhline(value["estimate"], color=style.INK, lw=0.9, ls=line)
-    places = style.spread(rows.loc[known, "estimate"], gap=reach * 0.18)
-    for name, place in zip(known, places, strict=True):
-        text = f"{rows.loc[name, 'estimate']:+.1f}".replace("-", "−")
-        axes.annotate(text, (1.01, place), xycoords=("axes fraction", "data"), va="center",
-                      fontsize=6.5)  # fmt: skip
+        text = f"{value['estimate']:+.1f}".replace("-", "−")
+        ends.append((text, value["estimate"], style.INK))
+    name_ends(axes, ends, gap=0.09, fontweight="normal")
     if "slope_on_label" in rows.index:
         text = f"slope {rows.loc['slope_on_label', 'estimate']:.2f} µm per µm".replace("-", "−")
         axes.annotate(text, (0.02, 0.04), xycoords="axes fraction", fontsize=6.5, color=style.GREY)
@@ -111,31 +103,24 @@ def _levels(axes: Axes, rows: pd.DataFrame, reach: float) -> None:
 
 def _against_thickness(figure: Figure, place, thickness: pd.DataFrame, protocol: str) -> None:
     panels = side_by_side(figure, place, 2)
-    names = ("template", protocol, "oracle floor")
     for axes, metric in zip(panels, ("mae", "bias"), strict=True):
         ends = []
-        for name in names:
+        for name in ("template", protocol, "oracle floor"):
             rows = thickness[thickness["protocol"] == name].set_index(["metric", "group"])
             if rows.empty:
                 continue
             look = style.look(name)
             x, rows = rows.loc["thickness", "estimate"], rows.loc[metric]
-            axes.vlines(x, rows["low"], rows["high"], color=look.colour, lw=1)
-            axes.plot(x, rows["estimate"], look.marker, ls=look.line or "-", color=look.colour,
-                      ms=_size(look), mec="white", mew=0.4, lw=0.9)  # fmt: skip
-            known = rows["estimate"].dropna()
-            if len(known):
-                ends.append((look.label, known.iloc[-1], look.colour))
+            bars(axes, x, rows, look, bar=1, ms=_size(look))
+            ends += [(look.label, end, look.colour) for end in rows["estimate"].dropna()[-1:]]
         axes.margins(y=0.08)
         name_ends(axes, ends)
-        axes.set_xlabel("thickness of the label at one angle (µm)")
         axes.yaxis.set_major_locator(style.ticks(5))
     panels[0].set_ylim(bottom=0)
-    panels[0].set_ylabel("MAE (µm)")
     panels[1].axhline(0, color=style.PALE, lw=0.8, zorder=0)
-    panels[1].set_ylabel("predicted − label (µm)")
-    style.panel_letter(panels[0], "b", "Error by thickness")
-    style.panel_letter(panels[1], "c", "Bias by thickness")
+    below = "thickness of the label at one angle (µm)"
+    style.panel_letter(panels[0], "b", "Error by thickness", below, "MAE (µm)")
+    style.panel_letter(panels[1], "c", "Bias by thickness", below, "predicted − label (µm)")
 
 
 def _forest(axes: Axes, thinning: pd.DataFrame, protocols: list[str]) -> None:
@@ -151,45 +136,39 @@ def _forest(axes: Axes, thinning: pd.DataFrame, protocols: list[str]) -> None:
         n = int(rows.loc[(series[0], group), "n"])
         labels.append(f"{'circle' if group == 'global' else group} ({n})")
         for name, offset in zip(series, offsets, strict=True):
-            value, look = rows.loc[(name, group)], style.look(name, series)
-            named = {"label": look.label if y == 0 else None, "clip_on": False}
-            interval(axes, value, y + offset, look, lw=1, ms=_size(look), **named)
+            look = style.look(name, series)
+            interval(axes, rows.loc[(name, group)], y + offset, look, lw=1, ms=_size(look),
+                     label=look.label if y == 0 else None, clip_on=False)  # fmt: skip
         if not rows.xs(group, level="group")["estimate"].notna().any():
             axes.annotate("too few eyes", (0.02, y), fontsize=6, style="italic",
                           va="center", color=style.GREY)  # fmt: skip
     axes.set_yticks(range(len(groups)), labels)
     axes.tick_params(axis="y", length=0)
+    axes.set(xlim=(0, 1), ylim=(len(groups) - 0.5, -0.5))
     asked = 100 * thinning.loc[thinning["metric"] == "specificity", "estimate"].iloc[0]
-    axes.set(xlim=(0, 1), ylim=(len(groups) - 0.5, -0.5),
-             xlabel="sensitivity as read" if metric.endswith("as_read") else
-             f"sensitivity at a threshold for {asked:.0f} % specificity")  # fmt: skip
-    style.panel_letter(axes, "d", "Finding thinned sectors")
+    as_read = metric.endswith("as_read")
+    how = "as read" if as_read else f"at a threshold for {asked:.0f} % specificity"
+    style.panel_letter(axes, "d", "Finding thinned sectors", f"sensitivity {how}")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=6, handletextpad=0.1,
                 columnspacing=1.0)  # fmt: skip
 
 
-def _wheel(axes: Axes, rows: pd.DataFrame, title: str) -> None:
+def _wheel(axes: Axes, rows: pd.DataFrame) -> None:
     """Draw the sectors as a ring round the disc of a right eye, coloured by sensitivity."""
     values = rows[rows["metric"] == _shown(rows)].set_index("group")["estimate"]
-    shade = sns.light_palette(style.ACCENT, as_cmap=True)
     for name, mask in geometry.SECTORS.items():
         # On screen 0° (temporal) is at the left and angles run clockwise: 180° - θ.
         inside = np.flatnonzero(mask)
         gap = np.flatnonzero(np.diff(inside) > 1)
         start = int(inside[gap[0] + 1] if len(gap) else inside[0])
         width = int(mask.sum())
-        axes.add_patch(
-            Wedge((0, 0), 1, 180 - start - width, 180 - start, width=0.5, lw=1.2,
-                  facecolor=_colour(shade, values.get(name)), edgecolor="white")
-        )  # fmt: skip
+        ring = Wedge((0, 0), 1, 180 - start - width, 180 - start, width=0.5, lw=1.2, ec="white")
         middle = np.deg2rad(start + width / 2)
-        _sector_text(axes, -0.75 * np.cos(middle), 0.75 * np.sin(middle), name, values.get(name))
-    whole = values.get("global")
-    axes.add_patch(Circle((0, 0), 0.42, facecolor=_colour(shade, whole), lw=0))
-    _sector_text(axes, 0, 0, "circle", whole)
+        place = -0.75 * np.cos(middle), 0.75 * np.sin(middle)
+        _sector(axes, ring, *place, name, values.get(name, np.nan))
+    _sector(axes, Circle((0, 0), 0.42, lw=0), 0, 0, "circle", values.get("global", np.nan))
     axes.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), aspect="equal")
     axes.set_axis_off()
-    style.panel_letter(axes, "e", title)
 
 
 def _shown(thinning: pd.DataFrame) -> str:
@@ -198,16 +177,16 @@ def _shown(thinning: pd.DataFrame) -> str:
     return "sensitivity" if known else "sensitivity_as_read"
 
 
-def _colour(shade, value: float | None) -> tuple | str:
-    return shade(value) if value is not None and np.isfinite(value) else "#eeeeee"
-
-
-def _sector_text(axes: Axes, x: float, y: float, name: str, value: float | None) -> None:
-    known = value is not None and np.isfinite(value)
-    text = f"{100 * value:.0f} %" if known else "–"
-    dark = known and value > 0.55
-    axes.text(x, y, f"{name}\n{text}", ha="center", va="center", fontsize=6.5, linespacing=1.15,
-              color="white" if dark else style.INK)  # fmt: skip
+def _sector(axes: Axes, patch: Patch, x: float, y: float, name: str, value: float) -> None:
+    """Colour a sector's patch by its value, and write name and value on it."""
+    known = np.isfinite(value)
+    patch.set_facecolor(
+        sns.light_palette(style.ACCENT, as_cmap=True)(value) if known else "#eeeeee"
+    )
+    axes.add_patch(patch)
+    text = f"{name}\n{f'{100 * value:.0f} %' if known else '–'}"
+    axes.text(x, y, text, ha="center", va="center", fontsize=6.5, linespacing=1.15,
+              color="white" if value > 0.55 else style.INK)  # fmt: skip
 
 
 def _size(look: style.Look) -> float:

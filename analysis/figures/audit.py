@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.panels import HALO, mark_headings, row_axis, rule_above
+from analysis.figures.panels import HALO, beside, name_rows, rule_above
 from analysis.presentation import style
 
 CAPTION = (
@@ -39,12 +39,8 @@ READING = 152  # characters of a line below the panels
 def draw(points: pd.DataFrame, lines: pd.DataFrame, errors: pd.DataFrame) -> Figure:
     """Draw the freezing claim beside all errors against their constant.
 
-    Parameters
-    ----------
-    points, lines : DataFrame
-        From :func:`analysis.published.ablations.freezing_points` and ``freezing_lines``.
-    errors : DataFrame
-        From :func:`analysis.published.audit.errors`.
+    ``points`` and ``lines`` are from ``freezing_points`` and ``freezing_lines`` of
+    :mod:`analysis.published.ablations`, ``errors`` from :func:`analysis.published.audit.errors`.
     """
     layout = _layout(errors.fillna({"edition": "", "backbone": "", "protocol": ""}))
     figure = style.new_figure(style.PAGE, max(ROW * len(layout) + 1.1, 3.1))
@@ -94,9 +90,8 @@ def _freezing(axes: Axes, points: pd.DataFrame, lines: pd.DataFrame) -> None:
     axes.yaxis.set_major_locator(style.ticks(6))
     _name_lines(axes, lines, end)
     _name_gap(axes, points, lines, end)
-    axes.set_xlabel("share of the encoder frozen (%)")
-    axes.set_ylabel("MAE (µm)")
-    style.panel_letter(axes, "a", "Freezing: as stated and as published")
+    title = "Freezing: as stated and as published"
+    style.panel_letter(axes, "a", title, "share of the encoder frozen (%)", "MAE (µm)")
 
 
 def _name_gap(axes: Axes, points: pd.DataFrame, lines: pd.DataFrame, end: float) -> None:
@@ -106,35 +101,25 @@ def _name_gap(axes: Axes, points: pd.DataFrame, lines: pd.DataFrame, end: float)
         for mae in last["mae"]:
             arrow = dict(arrowstyle="<->", color=style.GREY, lw=0.8, shrinkA=3, shrinkB=1)
             axes.annotate("", (end, mae), (end, _line(row, end)), arrowprops=arrow)
-            axes.annotate(
-                f"{_line(row, end):.2f} stated\n{mae:.2f} published",
-                (end, mae + 0.33 * (_line(row, end) - mae)), xytext=(-4, 0),
-                textcoords="offset points", ha="right", va="center", fontsize=6.5,
-                color=style.GREY, path_effects=HALO,
-            )  # fmt: skip
+            text = f"{_line(row, end):.2f} stated\n{mae:.2f} published"
+            beside(axes, text, end, mae + 0.33 * (_line(row, end) - mae), xytext=(-4, 0),
+                   ha="right", fontsize=6.5, color=style.GREY, path_effects=HALO)  # fmt: skip
 
 
 def _name_lines(axes: Axes, lines: pd.DataFrame, end: float) -> None:
     """Name the stated line along its upper half and the refitted ones in the free lower right."""
     refitted = lines[lines["kind"] == "refitted"].iloc[::-1]
-    for i, row in enumerate(refitted.itertuples()):
-        axes.annotate(
-            f"{_edition(row.edition) or 'results'}: {_equation(row)}", (0.985, 0.03 + 0.065 * i),
-            xycoords="axes fraction", ha="right", va="bottom", fontsize=6.5, fontweight="bold",
-            color=EDITIONS.get(row.edition, OTHER)[0],
-        )  # fmt: skip
-    if len(refitted):
-        axes.annotate(
-            "least squares through the points of", (0.985, 0.03 + 0.065 * len(refitted)),
-            xycoords="axes fraction", ha="right", va="bottom", fontsize=6.5, color=style.GREY,
-        )  # fmt: skip
+    texts = [(f"{_edition(row.edition) or 'results'}: {_equation(row)}", "bold",
+              EDITIONS.get(row.edition, OTHER)[0]) for row in refitted.itertuples()]  # fmt: skip
+    texts += [("least squares through the points of", "normal", style.GREY)] if texts else []
+    for i, (text, weight, colour) in enumerate(texts):
+        axes.annotate(text, (0.985, 0.03 + 0.065 * i), xycoords="axes fraction", ha="right",
+                      va="bottom", fontsize=6.5, fontweight=weight, color=colour)  # fmt: skip
+    at = 0.8 * end
     for row in lines[lines["kind"] == "stated"].itertuples():
-        at = 0.8 * end
-        axes.annotate(
-            f"stated ({row.edition}):\n{_equation(row)}", (at, _line(row, at)), xytext=(-8, 4),
-            textcoords="offset points", ha="right", va="bottom", fontsize=6.5, fontweight="bold",
-            path_effects=HALO,
-        )  # fmt: skip
+        beside(axes, f"stated ({row.edition}):\n{_equation(row)}", at, _line(row, at),
+               xytext=(-8, 4), ha="right", va="bottom", fontsize=6.5, fontweight="bold",
+               path_effects=HALO)  # fmt: skip
 
 
 def _equation(row) -> str:
@@ -163,54 +148,40 @@ def _errors(axes: Axes, layout: list[tuple[str, pd.DataFrame | None]]) -> None:
             axes.plot(row.mae, y, **_look(row.edition), zorder=3)
             if np.isfinite(row.constant):
                 spans.setdefault(row.constant, []).append(y)
-    axes.set_ylim(len(layout) - 0.4, -1.7)
+    headings = [cell is None for _, cell in layout]
+    name_rows(axes, [name for name, _ in layout], headings)
+    axes.set_ylim(top=-1.7)  # room above for what the first constant says
+    for y in np.flatnonzero(headings):
+        rule_above(axes, y)
     low, high = axes.get_xlim()
     low = min([low, *(constant - 2 for constant in spans)])
     for constant, rows in spans.items():
         _constant(axes, constant, layout, rows, high)
     axes.set_xlim(low, high)
-    _name_rows(axes, layout)
-    shown = [name for name in EDITIONS if any(_has(cell, name) for _, cell in layout)]
+    printed = {name for _, cell in layout if cell is not None for name in cell["edition"]}
+    shown = [name for name in EDITIONS if name in printed]
     for name in shown:
         axes.plot([], [], **_look(name), label=_edition(name))
     if shown:
         axes.legend(loc="lower right", bbox_to_anchor=(1.01, 0.17), handletextpad=0.1)
     axes.xaxis.set_major_locator(style.ticks(5))
-    axes.set_xlabel("published MAE (µm)")
-    style.panel_letter(axes, "b", "Every published error against a constant")
+    style.panel_letter(axes, "b", "Every published error against a constant", "published MAE (µm)")
 
 
 def _constant(axes: Axes, constant: float, layout: list, rows: list[int], high: float) -> None:
     """Draw a constant's error beside its rows; to the right of it a constant is as good."""
     grape = layout[rows[0]][1]["table"].iloc[0] in ("grape", "quick_start")
-    top, bottom = (min(rows) - 1.4 if grape else min(rows) - 1.5), max(rows) + 0.5
+    top, bottom = min(rows) - (1.4 if grape else 1.5), max(rows) + 0.5
     axes.plot([constant] * 2, [top, bottom], color=style.INK, lw=0.9, zorder=1)
     axes.fill_between([constant, high], top, bottom, color="#f2f2f2", lw=0, zorder=-1)
     if grape:
-        text = f"GRAPE's own mean, {constant:.1f} µm, as read below"
-        place, align = (constant, top), "left"
+        text, x = f"GRAPE's own mean, {constant:.1f} µm, as read below", constant
+        place = {"xytext": (2, -1.5), "ha": "left", "va": "top"}
     else:
         text = f"from σ$_{{true}}$ = {constant:.1f} µm on, a constant is as good, as read below"
-        place, align = (high, top), "right"
-    axes.annotate(
-        text, place, xytext=(2, -1.5) if grape else (0, 1.5), textcoords="offset points",
-        fontsize=6.5, ha=align, va="top" if grape else "bottom",
-    )  # fmt: skip
+        x, place = high, {"xytext": (0, 1.5), "ha": "right", "va": "bottom"}
+    beside(axes, text, x, top, fontsize=6.5, **place)
 
 
 def _edition(name: str) -> str:
     return {"august": "August edition"}.get(name, name)
-
-
-def _has(cell: pd.DataFrame | None, edition: str) -> bool:
-    return cell is not None and (cell["edition"] == edition).any()
-
-
-def _name_rows(axes: Axes, layout: list[tuple[str, pd.DataFrame | None]]) -> None:
-    limits = axes.get_ylim()
-    row_axis(axes, [name for name, _ in layout])
-    axes.set_ylim(limits)
-    headings = [cell is None for _, cell in layout]
-    mark_headings(axes, headings, size=None)
-    for y in np.flatnonzero(headings):
-        rule_above(axes, y)

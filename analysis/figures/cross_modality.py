@@ -25,10 +25,7 @@ FLAT = ("template", "constant")  # methods that predict the same for every eye
 def draw(quadrants: pd.DataFrame) -> Figure:
     """Draw one row of panels per domain, a column per quadrant and of bias, a line per method.
 
-    Parameters
-    ----------
-    quadrants : DataFrame
-        Long: domain, method, metric, group, estimate, low, high, n.
+    ``quadrants`` is long: domain, method, metric, group, estimate, low, high, n.
     """
     mae = quadrants[quadrants["metric"] == "mae"]
     domains = list(dict.fromkeys(mae["domain"]))
@@ -47,19 +44,18 @@ def draw(quadrants: pd.DataFrame) -> Figure:
     grid[0, -1].set_xlim(*(np.array([-1.06, 1.06]) * (reach if reach > 0 else 1)))
     grid[0, -1].xaxis.set_major_locator(style.ticks(4))
     for panels, domain in zip(grid, domains, strict=True):
-        rows = mae[mae["domain"] == domain].set_index(["method", "group"])
+        rows = mae[mae["domain"] == domain].set_index("method")
         for axes, group in zip(panels, NAMES, strict=False):
-            _panel(axes, rows, group, methods[domain])
-        rows_of_bias = bias[bias["domain"] == domain].assign(group="bias")
-        _panel(panels[-1], rows_of_bias.set_index(["method", "group"]), "bias", methods[domain])
+            _panel(axes, rows[rows["group"] == group], methods[domain], numbers=group == "mean")
+        _panel(panels[-1], bias[bias["domain"] == domain].set_index("method"), methods[domain])
         panels[-1].axvline(0, color=style.GREY, lw=0.8, zorder=0)
         labels = [style.look(name, methods[domain]).label for name in methods[domain]]
         panels[0].set_yticks(range(len(labels)), labels)
         panels[0].set_title(f"{domain}, {int(rows['n'].max())} eyes", fontweight="bold",
                             pad=14 if domain == domains[0] else 5)  # fmt: skip
     for axes, name in zip(grid[0], (*NAMES.values(), "bias"), strict=True):
-        axes.annotate(name, (0, 1), xycoords="axes fraction", xytext=(0, 4), fontsize=7,
-                      textcoords="offset points", color=style.GREY)  # fmt: skip
+        beside(axes, name, 0, 1, xycoords="axes fraction", xytext=(0, 4), va="baseline",
+               fontsize=7, color=style.GREY)  # fmt: skip
     for axes in grid[-1]:
         axes.set_xlabel("bias (µm)" if axes is grid[-1, -1] else "MAE (µm)")
     return figure
@@ -71,15 +67,15 @@ def _methods(rows: pd.DataFrame) -> list[str]:
     return sorted(names, key=lambda name: (name not in FLAT) + (name == "oracle floor"))
 
 
-def _panel(axes: Axes, rows: pd.DataFrame, group: str, methods: list[str]) -> None:
+def _panel(axes: Axes, rows: pd.DataFrame, methods: list[str], numbers: bool = False) -> None:
     for y, name in enumerate(methods):
-        if (name, group) not in rows.index:
+        if name not in rows.index:
             continue
-        value, look = rows.loc[(name, group)], style.look(name, methods)
+        value = rows.loc[name]
         if name in FLAT and np.isfinite(value["low"]):
             axes.axvspan(value["low"], value["high"], color="#ededed", lw=0, zorder=0)
-        interval(axes, value, y, look, lw=1.2, ms=4.5)
-        if group == "mean" and np.isfinite(value["estimate"]):
+        interval(axes, value, y, style.look(name, methods), lw=1.2, ms=4.5)
+        if numbers and np.isfinite(value["estimate"]):
             end = np.nanmax([value["high"], value["estimate"]])
             beside(axes, f"{value['estimate']:.1f}", end, y)
     unnamed_rows(axes, len(methods))

@@ -11,7 +11,9 @@ from matplotlib.patches import Rectangle
 from analysis.figures.panels import (
     ROW,
     Layout,
-    name_rows,
+    interval,
+    members,
+    name_layout,
     row_axis,
     row_layout,
     rule_above,
@@ -39,14 +41,8 @@ NAMES = {"<40": "< 40", "40-60": "40–60", ">=60": "≥ 60", "mean": "mean of t
 def draw(table: pd.DataFrame, effects: pd.DataFrame, labels: pd.DataFrame) -> Figure:
     """Draw group errors and planted differences above the gaps of every cell.
 
-    Parameters
-    ----------
-    table : DataFrame
-        Long, from :func:`analysis.fairness.fairness_table`.
-    effects : DataFrame
-        Long, from :func:`analysis.fairness.group_effects.group_effects`.
-    labels : DataFrame
-        From :func:`analysis.fairness.group_effects.label_effects`.
+    ``table`` is long, from :func:`analysis.fairness.fairness_table`; ``effects`` and ``labels`` are
+    from ``group_effects`` and ``label_effects`` of :mod:`analysis.fairness.group_effects`.
     """
     layout = row_layout(table)
     backbone = next((name for name, _ in layout[::-1] if name != "—"), "—")
@@ -63,9 +59,8 @@ def draw(table: pd.DataFrame, effects: pd.DataFrame, labels: pd.DataFrame) -> Fi
     panels = side_by_side(figure, outer[1], 4)
     for axes, attribute in zip(panels, (*ATTRIBUTES, "mean"), strict=True):
         _gaps(axes, table[table["attribute"] == attribute], layout)
-        axes.set_title(NAMES.get(attribute, f"by {attribute}"))
-        axes.set_xlabel("gap (µm)")
-    name_rows(panels[0], layout)
+        axes.set(title=NAMES.get(attribute, f"by {attribute}"), xlabel="gap (µm)")
+    name_layout(panels[0], layout)
     style.panel_letter(panels[0], "c", "Gap by age")
     return figure
 
@@ -79,10 +74,9 @@ def _groups(axes: Axes, mine: pd.DataFrame, protocols: list[str]) -> None:
             places[attribute, group] = x
             labels.append((x, f"{NAMES.get(group, group)}\nn {n:.0f}"))
             x += 1
-        axes.annotate(
-            attribute, ((start + x - 1) / 2, 1.0), xycoords=("data", "axes fraction"), ha="center",
-            va="top", fontsize=6.5, color=style.GREY, annotation_clip=False,
-        )  # fmt: skip
+        axes.annotate(attribute, ((start + x - 1) / 2, 1), xycoords=("data", "axes fraction"),
+                      ha="center", va="top", fontsize=6.5, color=style.GREY,
+                      annotation_clip=False)  # fmt: skip
         x += 0.5
     step = 0.62 / max(len(protocols) - 1, 1)
     for i, name in enumerate(protocols):
@@ -99,31 +93,27 @@ def _groups(axes: Axes, mine: pd.DataFrame, protocols: list[str]) -> None:
     axes.set_ylim(low, high + 0.14 * (high - low))  # room for the attributes' names
     axes.yaxis.set_major_locator(style.ticks(5))
     axes.set_ylabel("MAE (µm)")
-    axes.legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.17), ncol=4, handletextpad=0.1,
-        columnspacing=1.2, borderaxespad=0,
-    )  # fmt: skip
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncol=4, handletextpad=0.1,
+                columnspacing=1.2, borderaxespad=0)  # fmt: skip
 
 
-def _differences(
-    axes: Axes, effects: pd.DataFrame, labels: pd.DataFrame, protocols: list[str]
-) -> None:
+def _differences(axes: Axes, effects, labels: pd.DataFrame, protocols: list[str]) -> None:
     """Draw each difference: planted (line), in the labels, in what each protocol predicts."""
     known = effects.set_index(["metric", "group", "protocol"]).sort_index()
     shown = labels[(labels["eyes"] == "all") & (labels["attribute"] != "planted")]
-    rows = [("predicted", name, style.look(name, protocols)) for name in protocols]
-    step = 0.8 / (len(rows) + 1)
+    step = 0.8 / (len(protocols) + 1)
     for y, row in enumerate(shown.itertuples()):
         axes.plot([row.planted] * 2, [y - 0.47, y + 0.47], color=style.ACCENT, lw=1.4, zorder=0)
-        _interval(axes, row._asdict(), y - 0.4, "P", style.INK, style.INK)
-        for i, (metric, name, look) in enumerate(rows):
-            place, colour = y - 0.4 + step * (i + 2), look.colour
-            if (metric, row.group, name) in known.index:
-                one = known.loc[(metric, row.group, name)]
-                _interval(axes, one, place, look.marker, colour, colour)
+        interval(axes, row._asdict(), y - 0.4, style.look("target"), 0.9, ms=5.2)
+        for i, name in enumerate(protocols):
+            look = style.look(name, protocols)
+            if ("predicted", row.group, name) in known.index:
+                one, place = known.loc[("predicted", row.group, name)], y - 0.4 + step * (i + 2)
+                interval(axes, one, place, look, 0.9, ms=3.6)
                 if i == 0:
                     one = known.loc[("thickness", row.group, name)]
-                    _interval(axes, one, y - 0.4 + step, "P", style.INK, "white")
+                    interval(axes, one, y - 0.4 + step, style.look("target"), 0.9, ms=5.2,
+                             mfc="white", mec=style.INK, mew=0.7)  # fmt: skip
         if y:
             rule_above(axes, y)
     axes.axvline(0, color=style.GREY, lw=0.6, zorder=0)
@@ -133,27 +123,14 @@ def _differences(
     axes.plot([], [], "-", color=style.ACCENT, lw=1.4, label="planted")
     axes.plot([], [], "P", color=style.INK, ms=4, label="labels, all eyes")
     axes.plot([], [], "P", color=style.INK, mfc="white", ms=4, mew=0.6, label="labels, test eyes")
-    axes.legend(
-        loc="upper right", bbox_to_anchor=(1.02, -0.17), ncol=3, handletextpad=0.2,
-        columnspacing=0.9, handlelength=0.9, borderaxespad=0, fontsize=6,
-    )  # fmt: skip
-
-
-def _interval(axes: Axes, row, y: float, marker: str, colour: str, fill: str) -> None:
-    axes.plot([row["low"], row["high"]], [y, y], color=colour, lw=0.9)
-    edge, width = ("white", 0.4) if fill == colour else (colour, 0.7)
-    size = 5.2 if marker == "P" else 3.6
-    axes.plot(row["estimate"], y, marker, mfc=fill, ms=size, mec=edge, mew=width)
+    axes.legend(loc="upper right", bbox_to_anchor=(1.02, -0.17), ncol=3, handletextpad=0.2,
+                columnspacing=0.9, handlelength=0.9, borderaxespad=0, fontsize=6)  # fmt: skip
 
 
 def _gaps(axes: Axes, rows: pd.DataFrame, layout: Layout) -> None:
     whole = rows[rows["group"] == "max-min"].set_index(["backbone", "protocol", "metric"])
     protocols, most = [name for _, name in layout if name], 0.0
-    for y, (backbone, protocol) in enumerate(layout):
-        if protocol is None:
-            if y:
-                rule_above(axes, y)
-            continue
+    for y, backbone, protocol in members(axes, layout):
         null, gap = (whole.loc[(backbone, protocol, name)] for name in ("null_gap", "gap"))
         if not np.isfinite(gap["estimate"]):
             continue
@@ -161,9 +138,8 @@ def _gaps(axes: Axes, rows: pd.DataFrame, layout: Layout) -> None:
             width = null["high"] - null["low"]
             axes.add_patch(Rectangle((null["low"], y - 0.3), width, 0.6, fc=style.PALE, ec="none"))
             axes.plot([null["estimate"]] * 2, [y - 0.3, y + 0.3], color=style.GREY, lw=0.9)
-        look = style.look(protocol, protocols)
         place = gap["estimate"], y
-        symbol(axes, *place, look, ms=4.2, zorder=4)
+        symbol(axes, *place, style.look(protocol, protocols), ms=4.2, zorder=4)
         key = backbone, protocol, "gap_p_holm"
         if key in whole.index and whole.loc[key, "estimate"] < 0.05:
             axes.plot(*place, "o", ms=8, mfc="none", mec=style.INK, mew=0.9, zorder=5)

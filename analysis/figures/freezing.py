@@ -10,12 +10,13 @@ from matplotlib.figure import Figure
 from analysis.figures.panels import (
     DASHED,
     HALO,
+    bars,
     interval,
     reference,
+    row_axis,
     share_scale,
     side_by_side,
     symbol,
-    title_first,
 )
 from analysis.presentation import style
 
@@ -35,6 +36,7 @@ CAPTION = (
 VIEWS = {"line": "runs", "seeds": "seeds", "patients": "patients", "patients and seeds": "both"}
 EDITION_LABELS = {"august": "August"}
 EDITIONS = {"submission": ("v", "-"), "august": ("^", DASHED)}
+FITS = {"line": (style.INK, "-"), "saturating": (style.GREY, DASHED)}
 
 
 def draw(
@@ -47,16 +49,10 @@ def draw(
 ) -> Figure:
     """Draw the runs with their fits above scale, published numbers and slopes.
 
-    Parameters
-    ----------
-    runs : DataFrame
-        From :func:`analysis.freezing.slopes.run_points`.
-    curves, regressions : DataFrame
-        From ``curves`` and ``regressions`` of :mod:`analysis.freezing.slopes`.
-    table, comparisons : DataFrame
-        From :func:`analysis.accuracy.ablation.statistics`.
-    published : DataFrame
-        From :func:`analysis.published.ablations.freezing_points`.
+    ``runs``, ``curves`` and ``regressions`` are from ``run_points``, ``curves`` and ``regressions``
+    of :mod:`analysis.freezing.slopes`; ``table`` and ``comparisons`` from
+    :func:`analysis.accuracy.ablation.statistics`; ``published`` from
+    :func:`analysis.published.ablations.freezing_points`.
     """
     backbones = style.order(runs["backbone"])
     figure = style.new_figure(style.PAGE, 4.1)
@@ -65,34 +61,32 @@ def draw(
     for i, (axes, name) in enumerate(zip(panels, backbones, strict=True)):
         _fits(axes, name, runs, curves)
         share_scale(panels, i)
-        title_first(panels, i, "a", style.look(name).label)
+        style.panel_letter(axes, "a" if i == 0 else "", style.look(name).label)
         axes._left_title.set_color(style.look(name).colour)
-    _set_range(panels[0], runs, curves)
-    _name_fits(panels[0])
-    panels[0].set_ylabel("MAE (µm)")
+    _range_and_key(panels[0], runs, curves)
     scale, change, slopes = side_by_side(figure, lower, 3, width_ratios=[1, 1.15, 0.95])
-    _scale(scale, table, backbones)
-    _change(change, table, comparisons, published, backbones)
+    mae = table[(table["metric"] == "mae") & (table["attribute"] == "all")]
+    _scale(scale, mae, backbones)
+    _change(change, mae, comparisons, published, backbones)
     _slopes(slopes, regressions, backbones)
-    style.panel_letter(scale, "b", "On the scale that matters")
-    style.panel_letter(change, "c", "Beside the published numbers")
-    style.panel_letter(slopes, "d", "One slope, four intervals")
+    style.panel_letter(scale, "b", "On the scale that matters", ylabel="MAE (µm)")
+    style.panel_letter(change, "c", "Beside the published numbers", ylabel="change of MAE (%)")
+    style.panel_letter(slopes, "d", "One slope, four intervals", "µm per 10 % frozen")
     return figure
 
 
 def _fits(axes: Axes, name: str, runs: pd.DataFrame, curves: pd.DataFrame) -> None:
-    look, mine = style.look(name), runs[runs["backbone"] == name]
-    for model, line in (("line", "-"), ("saturating", DASHED)):
+    mine = runs[runs["backbone"] == name]
+    for model, (colour, line) in FITS.items():
         fit = curves[(curves["backbone"] == name) & (curves["model"] == model)]
         x = fit["percent_frozen"]
-        colour = style.INK if model == "line" else style.GREY
         axes.plot(x, fit["estimate"], color=colour, lw=1.1, ls=line, zorder=2)
         if model == "line":
             axes.fill_between(x, fit["low"], fit["high"], color=style.PALE, alpha=0.55, lw=0)
         else:
             for limit in ("low", "high"):
                 axes.plot(x, fit[limit], color=colour, lw=0.5, ls=line)
-    symbol(axes, mine["percent_frozen"], mine["mae"], look, zorder=4)
+    symbol(axes, mine["percent_frozen"], mine["mae"], style.look(name), zorder=4)
     _frozen_axis(axes, runs)
 
 
@@ -102,58 +96,46 @@ def _frozen_axis(axes: Axes, runs: pd.DataFrame) -> None:
     axes.xaxis.set_major_locator(style.ticks(5))
 
 
-def _set_range(axes: Axes, runs: pd.DataFrame, curves: pd.DataFrame) -> None:
-    """Show all runs and fits; bands may leave the panel, where few runs make them wide."""
+def _range_and_key(axes: Axes, runs: pd.DataFrame, curves: pd.DataFrame) -> None:
+    """Show all runs and fits (bands may leave the panel, where few runs make them wide), and name
+    the two fits in a corner."""
     values = np.concatenate([runs["mae"], curves["estimate"].dropna()])
     margin = 0.18 * np.ptp(values) or 0.5
-    axes.set_ylim(values.min() - margin, values.max() + margin)
+    axes.set(ylim=(values.min() - margin, values.max() + margin), ylabel="MAE (µm)")
     axes.yaxis.set_major_locator(style.ticks(5))
-
-
-def _name_fits(axes: Axes) -> None:
-    """Name the two fits by samples of their lines, in a corner of the first panel."""
-    axes.plot([], [], color=style.INK, lw=1.1, label="line")
-    axes.plot([], [], color=style.GREY, lw=1.1, ls=DASHED, label="saturating")
+    for model, (colour, line) in FITS.items():
+        axes.plot([], [], color=colour, lw=1.1, ls=line, label=model)
     axes.legend(loc="best", handlelength=2.2, borderaxespad=0.1)
 
 
-def _scale(axes: Axes, table: pd.DataFrame, backbones: list[str]) -> None:
-    mae = table[(table["metric"] == "mae") & (table["attribute"] == "all")]
+def _beside_each_other(shares, i: int, backbones: list[str]):
+    """Return the abscissas of a backbone, moved so that no two lie over each other."""
+    return shares + 1.6 * (i - (len(backbones) - 1) / 2)
+
+
+def _scale(axes: Axes, mae: pd.DataFrame, backbones: list[str]) -> None:
     for i, name in enumerate(backbones):
-        look, mine = style.look(name), mae[mae["backbone"] == name].sort_values("percent_frozen")
-        x = mine["percent_frozen"] + 1.6 * (i - (len(backbones) - 1) / 2)
-        axes.vlines(x, mine["low"], mine["high"], color=look.colour, lw=0.9)
-        axes.plot(x, mine["estimate"], color=look.colour, ls=look.line, lw=0.9, marker=look.marker,
-                  ms=3.8, mec="white", mew=0.4)  # fmt: skip
+        mine = mae[mae["backbone"] == name].sort_values("percent_frozen")
+        x = _beside_each_other(mine["percent_frozen"], i, backbones)
+        bars(axes, x, mine, style.look(name))
     for name in ("template", "oracle floor"):
         value = next(iter(mae.loc[mae["protocol"] == name, "estimate"]), None)
         reference(axes, value, name, 0.99, ha="right", fontsize=6)
     _frozen_axis(axes, mae)
     axes.set_ylim(0, 1.12 * mae["estimate"].max())
-    axes.set_ylabel("MAE (µm)")
 
 
-def _change(
-    axes: Axes,
-    table: pd.DataFrame,
-    comparisons: pd.DataFrame,
-    published: pd.DataFrame,
-    backbones: list[str],
-) -> None:
+def _change(axes: Axes, mae: pd.DataFrame, comparisons, published, backbones: list[str]) -> None:
     axes.axhline(0, color=style.PALE, lw=0.8, zorder=0)
-    mae = table[(table["metric"] == "mae") & (table["attribute"] == "all")]
     start = mae[mae["percent_frozen"] == 0].set_index("backbone")["estimate"]
-    chosen = (comparisons["metric"] == "mae") & (comparisons["against"] == "aggressive")
+    pairs = comparisons.query("metric == 'mae' and against == 'aggressive'")
+    columns = ["percent_frozen", "estimate", "low", "high"]
     for i, name in enumerate(one for one in backbones if one in start):
-        rows = comparisons[chosen & (comparisons["backbone"] == name)].sort_values("percent_frozen")
-        x = np.r_[0, rows["percent_frozen"]] + 1.6 * (i - (len(backbones) - 1) / 2)
-        change, low, high = (
-            np.r_[0, 100 * rows[end] / start[name]] for end in ("estimate", "low", "high")
-        )
-        look = style.look(name)
-        axes.vlines(x, low, high, color=look.colour, lw=0.9)
-        axes.plot(x, change, color=look.colour, ls=look.line, lw=0.9, ms=3.8,
-                  marker=look.marker, mec="white", mew=0.4)  # fmt: skip
+        rows = pairs.loc[pairs["backbone"] == name, columns].sort_values("percent_frozen")
+        rows[columns[1:]] *= 100 / start[name]
+        rows = pd.concat([pd.DataFrame(0.0, [0], columns), rows])
+        x = _beside_each_other(rows["percent_frozen"], i, backbones)
+        bars(axes, x, rows, style.look(name))
     ends = []
     for edition, rows in published.groupby("edition", sort=False):
         marker, line = EDITIONS.get(edition, ("s", ":"))
@@ -170,7 +152,6 @@ def _change(
                       path_effects=HALO)  # fmt: skip
     axes.text(0.98, 0.03, "phantom backbones", ha="right", fontsize=6.2, style="italic",
               transform=axes.transAxes)  # fmt: skip
-    axes.set_ylabel("change of MAE (%)")
 
 
 def _slopes(axes: Axes, regressions: pd.DataFrame, backbones: list[str]) -> None:
@@ -181,16 +162,14 @@ def _slopes(axes: Axes, regressions: pd.DataFrame, backbones: list[str]) -> None
         mine = mine[mine["span"] == mine["span"].iloc[0]].set_index("model")
         look = style.look(backbone)
         for view, label in VIEWS.items():
-            one = mine.loc[view]
-            interval(axes, one, y, look, ms=3.8)
+            interval(axes, mine.loc[view], y, look, ms=3.8)
             names.append((y, label, look.colour))
             y += 1
         y += 0.7
+    places, labels, colours = zip(*names, strict=True)
+    row_axis(axes, labels)
+    axes.set_yticks(places, labels)
     axes.set_ylim(y - 0.9, -0.8)
-    axes.set_yticks([place for place, *_ in names], [label for _, label, _ in names])
-    for text, (_, _, colour) in zip(axes.get_yticklabels(), names, strict=True):
+    for text, colour in zip(axes.get_yticklabels(), colours, strict=True):
         text.set_color(colour)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(style.ticks(4))
-    axes.set_xlabel("µm per 10 % frozen")

@@ -9,13 +9,14 @@ from matplotlib.figure import Figure
 
 from analysis.accuracy.learning import BASELINE, GROUPS, group_of, rows_of
 from analysis.figures.panels import (
+    DASHED_GREY,
     HALO,
     Layout,
     beside,
     interval,
-    mark_headings,
+    members,
+    name_rows,
     row_axis,
-    rule_above,
     side_by_side,
     symbol,
     unnamed_rows,
@@ -45,17 +46,11 @@ ALONE = {"fine-tuned": "pretrained backbone"}  # names that their heading leaves
 def draw(quadrants: pd.DataFrame, paired: pd.DataFrame, external: pd.DataFrame) -> Figure:
     """Draw error, paired difference and correlation, one row per method; then other subjects.
 
-    Parameters
-    ----------
-    quadrants : DataFrame
-        Long: domain, method, metric, group, estimate, low, high, n; one domain.
-    paired : DataFrame
-        method, estimate, low, high, p_holm, against PCA + ridge.
-    external : DataFrame
-        Of :func:`analysis.accuracy.external.load_external`; without rows, panels d and e are not
-        drawn.
+    ``quadrants`` is long: domain (one), method, metric, group, estimate, low, high, n; ``paired``
+    holds method, estimate, low, high, p_holm, against PCA + ridge; ``external`` is that of
+    :func:`analysis.accuracy.external.load_external`, without rows where d and e are not drawn.
     """
-    rows = _layout(quadrants["method"])
+    rows, paired = _layout(quadrants["method"]), paired.set_index("method")
     external = external.fillna({"against": ""})
     others = list(dict.fromkeys(zip(external["trained_on"], external["method"], strict=True)))
     others = [(a, b) for a, b in others if a == "GRAPE" or "model" in b]
@@ -65,35 +60,29 @@ def draw(quadrants: pd.DataFrame, paired: pd.DataFrame, external: pd.DataFrame) 
     panels = side_by_side(figure, grid[0], 3, width_ratios=[1.1, 1, 0.85])
     mae = rows_of(quadrants, "mae", "mean")
     _forest(panels[0], mae, rows, ".1f")
-    _forest(panels[1], paired.set_index("method"), rows)
+    _forest(panels[1], paired, rows)
     _forest(panels[2], rows_of(quadrants, "r", "global"), rows, ".2f")
-    _name_rows(panels[0], rows)
+    names = [group if method is None else _short(method) for group, method in rows]
+    name_rows(panels[0], names, [method is None for _, method in rows], fontsize=7)
     _mark_reference(panels[1], rows)
     flat = mae.loc["constant"]
     panels[0].axvspan(flat["low"], flat["high"], color="#ededed", lw=0, zorder=0)
     for axes in panels[1:]:
         if axes.get_xlim()[0] <= 0:
-            axes.axvline(0.0, color=style.GREY, lw=0.8, ls=(0, (4, 2)), zorder=0)
+            axes.axvline(0.0, **DASHED_GREY)
     n, domain = int(mae["n"].max()), quadrants["domain"].iloc[0]
-    style.panel_letter(panels[0], "a", f"Error on {n} {domain} eyes")
-    style.panel_letter(panels[1], "b", f"Against {BASELINE}")
-    style.panel_letter(panels[2], "c", "Agreement between eyes")
-    panels[0].set_xlabel("mean quadrant MAE (µm); grey: constant")
-    panels[1].set_xlabel("difference in MAE (µm); hollow: not shown")
-    panels[2].set_xlabel("r of the mean thickness")
+    titles = (f"Error on {n} {domain} eyes", f"Against {BASELINE}", "Agreement between eyes")
+    labels = ("mean quadrant MAE (µm); grey: constant", "difference in MAE (µm); hollow: not shown",
+              "r of the mean thickness")  # fmt: skip
+    for axes, letter, title, label in zip(panels, "abc", titles, labels, strict=True):
+        style.panel_letter(axes, letter, title, label)
     if others:
         below = side_by_side(figure, grid[1], 2, width_ratios=[1.1, 1])
-        _other_subjects(below, external, others, mae, paired.set_index("method"))
+        _other_subjects(below, external, others, mae, paired)
     return figure
 
 
-def _other_subjects(
-    panels: list[Axes],
-    external: pd.DataFrame,
-    others: list[tuple[str, str]],
-    mae: pd.DataFrame,
-    paired: pd.DataFrame,
-) -> None:
+def _other_subjects(panels: list[Axes], external: pd.DataFrame, others, mae, paired) -> None:
     """Draw errors and differences on other subjects, and the cross-validated ones above them."""
     key = ["trained_on", "method"]
     means = external[(external["metric"] == "mae") & (external["group"] == "mean")]
@@ -110,15 +99,14 @@ def _other_subjects(
                 interval(axes, there.loc[(source, method)], y + 0.17, look, lw=1.2, ms=4.8)
     row_axis(panels[0], names)
     unnamed_rows(panels[1], len(names))
-    panels[1].axvline(0.0, color=style.GREY, lw=0.8, ls=(0, (4, 2)), zorder=0)
+    panels[1].axvline(0.0, **DASHED_GREY)
     for axes in panels:
         axes.grid(axis="x")
         axes.xaxis.set_major_locator(style.ticks(6))
     n = int(external["n"].max())
-    style.panel_letter(panels[0], "d", f"Error on {n} eyes of other subjects (grey: a)")
-    style.panel_letter(panels[1], "e", f"Against {BASELINE} (grey: b)")
-    panels[0].set_xlabel("mean quadrant MAE (µm)")
-    panels[1].set_xlabel("difference in MAE (µm)")
+    title = f"Error on {n} eyes of other subjects (grey: a)"
+    style.panel_letter(panels[0], "d", title, "mean quadrant MAE (µm)")
+    style.panel_letter(panels[1], "e", f"Against {BASELINE} (grey: b)", "difference in MAE (µm)")
 
 
 def _layout(methods: pd.Series) -> Layout:
@@ -130,12 +118,6 @@ def _layout(methods: pd.Series) -> Layout:
     return rows
 
 
-def _name_rows(axes: Axes, rows: Layout) -> None:
-    names = [group if method is None else _short(method) for group, method in rows]
-    row_axis(axes, names)
-    mark_headings(axes, [method is None for _, method in rows])
-
-
 def _short(method: str) -> str:
     """Return a method's label without what its heading says."""
     label = style.look(method).label
@@ -145,14 +127,12 @@ def _short(method: str) -> str:
 def _forest(axes: Axes, cells: pd.DataFrame, rows: Layout, shown: str = "") -> None:
     """Draw each method's interval and symbol, with its number after it where a format is given."""
     methods = [method for _, method in rows if method]
-    for y, (_, method) in enumerate(rows):
-        if method is None and y:
-            rule_above(axes, y)
+    for y, _, method in members(axes, rows):
         if method not in cells.index or not np.isfinite(cells.loc[method, "estimate"]):
             continue
         cell, look = cells.loc[method], style.look(method, methods)
-        filled = not cell.get("p_holm", 0) >= CLEAR
-        face = {} if filled else {"mec": look.colour, "mew": 0.9, "mfc": "white"}
+        hollow = cell.get("p_holm", 0) >= CLEAR
+        face = {"mec": look.colour, "mew": 0.9, "mfc": "white"} if hollow else {}
         size = 4.8 if look.marker in "osXh" else 5.2
         interval(axes, cell, y, look, lw=1.2, ms=size, zorder=3, **face)
         if shown:
@@ -169,11 +149,8 @@ def _forest(axes: Axes, cells: pd.DataFrame, rows: Layout, shown: str = "") -> N
 
 def _mark_reference(axes: Axes, rows: Layout) -> None:
     """Put the reference's own symbol on the zero line, and name the line's sides in row 0."""
-    look = style.look(BASELINE)
     for y in (y for y, (_, method) in enumerate(rows) if method == BASELINE):
-        symbol(axes, 0, y, look, ms=5.2, zorder=3)
-    for side, name, place in ((-1, "better", "right"), (1, "worse", "left")):
-        axes.annotate(
-            name, (0, 0), xytext=(4 * side, 0), textcoords="offset points", ha=place, va="center",
-            fontsize=6, color=style.GREY, style="italic", annotation_clip=False, path_effects=HALO,
-        )  # fmt: skip
+        symbol(axes, 0, y, style.look(BASELINE), ms=5.2, zorder=3)
+    for side, name, place in ((-4, "better", "right"), (4, "worse", "left")):
+        beside(axes, name, 0, 0, xytext=(side, 0), ha=place, color=style.GREY, style="italic",
+               annotation_clip=False, path_effects=HALO)  # fmt: skip

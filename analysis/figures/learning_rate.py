@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from analysis.figures.panels import DASHED, reference
+from analysis.figures.panels import DASHED, bars, reference, symbol
 from analysis.presentation import style
 
 CAPTION = (
@@ -19,19 +19,17 @@ CAPTION = (
     "intervals, patients resampled, and seeds where there are several. Rates are the protocol's; "
     "training multiplies them by the profile's common factor."
 )
-LOOKS = (("#0b3c6f", "o", "-"), ("#e69f00", "^", DASHED), ("#1b9e77", "D", (0, (1.2, 1))))
+LOOKS = [  # in turn, from no decay on
+    style.Look("", "#0b3c6f", "o"), style.Look("", "#e69f00", "^", line=DASHED),
+    style.Look("", "#1b9e77", "D", line=(0, (1.2, 1))),
+]  # fmt: skip
 
 
 def draw(table: pd.DataFrame, effects: pd.DataFrame) -> Figure:
     """Draw error, spread and the effect of decay over the encoder's rate.
 
-    Parameters
-    ----------
-    table : DataFrame
-        Long, from :func:`analysis.accuracy.ablation.statistics`, with ``lr_encoder``,
-        ``lr_effective`` and ``layer_decay``.
-    effects : DataFrame
-        From :func:`analysis.accuracy.ablation.decay_effect`; may be empty.
+    ``table`` is long, from :func:`analysis.accuracy.ablation.statistics`, with ``lr_encoder``,
+    ``lr_effective`` and ``layer_decay``; ``effects`` from ``decay_effect`` there may be empty.
     """
     table = table[table["attribute"] == "all"]
     figure = style.new_figure(style.PAGE, 2.5)
@@ -46,16 +44,17 @@ def draw(table: pd.DataFrame, effects: pd.DataFrame) -> Figure:
     for axes in panels[:2]:
         axes.set_ylim(0, 1.12 * max(axes.dataLim.y1, *(line.get_ydata()[0] for line in axes.lines)))
     _effects(panels[2], effects)
-    panels[0].set_ylabel("MAE (µm)")
-    panels[1].set_ylabel("σ between (µm)")
-    panels[2].set_ylabel("decay minus none, MAE (µm)")
     panels[0].legend(loc="center right", bbox_to_anchor=(1, 0.42), handlelength=2.6)
     rates = table[["lr_encoder", "lr_effective"]].dropna().drop_duplicates()
     factor = float((rates["lr_effective"] / rates["lr_encoder"]).iloc[0])
+    scaled = "" if factor == 1 else f" (effective: × {factor:g})"
     titles = ("Error", "Diversity between eyes", "Decay (hollow: not shown)")
-    for axes, letter, title in zip(panels, "abc", titles, strict=True):
-        _rate_axis(axes, rates["lr_encoder"], factor)
-        style.panel_letter(axes, letter, title)
+    measures = ("MAE (µm)", "σ between (µm)", "decay minus none, MAE (µm)")
+    for axes, letter, title, measure in zip(panels, "abc", titles, measures, strict=True):
+        axes.set_xscale("log")
+        axes.set_xlim(rates["lr_encoder"].min() / 2, rates["lr_encoder"].max() * 2)
+        axes.xaxis.set_minor_locator(NullLocator())
+        style.panel_letter(axes, letter, title, f"encoder learning rate{scaled}", measure)
     return figure
 
 
@@ -63,13 +62,10 @@ def _curves(axes: Axes, table: pd.DataFrame, metric: str) -> None:
     rows = table[(table["metric"] == metric) & table["lr_encoder"].notna()]
     decays = sorted(rows["layer_decay"].unique(), reverse=True)
     for i, decay in enumerate(decays):
-        colour, marker, line = LOOKS[i % len(LOOKS)]
         mine = rows[rows["layer_decay"] == decay].sort_values("lr_encoder")
         x = mine["lr_encoder"] * 1.09 ** (i - (len(decays) - 1) / 2)
-        axes.vlines(x, mine["low"], mine["high"], color=colour, lw=1.1)
         name = "no decay" if decay == 1 else f"decay {decay:g}"
-        axes.plot(x, mine["estimate"], color=colour, marker=marker, ls=line, lw=1.0, ms=4,
-                  mec="white", mew=0.4, label=name)  # fmt: skip
+        bars(axes, x, mine, LOOKS[i % len(LOOKS)], bar=1.1, lw=1.0, ms=4, label=name)
 
 
 def _effects(axes: Axes, effects: pd.DataFrame) -> None:
@@ -80,19 +76,11 @@ def _effects(axes: Axes, effects: pd.DataFrame) -> None:
         return
     decays = sorted(effects["layer_decay"].unique(), reverse=True)
     for i, decay in enumerate(decays):
-        colour, marker, _ = LOOKS[(i + 1) % len(LOOKS)]
+        look = LOOKS[(i + 1) % len(LOOKS)]
         mine = effects[effects["layer_decay"] == decay].sort_values("lr_encoder")
-        axes.vlines(mine["lr_encoder"], mine["low"], mine["high"], color=colour, lw=1.1)
+        axes.vlines(mine["lr_encoder"], mine["low"], mine["high"], color=look.colour, lw=1.1)
         clear = mine["p_holm"] < 0.05
-        for chosen, fill in ((mine[clear], colour), (mine[~clear], "white")):
-            axes.plot(chosen["lr_encoder"], chosen["estimate"], marker, color=colour, mfc=fill,
-                      ms=4.2, mew=0.8)  # fmt: skip
+        for rows, fill in ((mine[clear], look.colour), (mine[~clear], "white")):
+            symbol(axes, rows["lr_encoder"], rows["estimate"], look, 4.2,
+                   mfc=fill, mec=look.colour, mew=0.8)  # fmt: skip
     axes.yaxis.set_major_locator(style.ticks(5))
-
-
-def _rate_axis(axes: Axes, rates: pd.Series, factor: float) -> None:
-    axes.set_xscale("log")
-    axes.set_xlim(rates.min() / 2, rates.max() * 2)
-    axes.xaxis.set_minor_locator(NullLocator())
-    scaled = "" if factor == 1 else f" (effective: × {factor:g})"
-    axes.set_xlabel(f"encoder learning rate{scaled}")

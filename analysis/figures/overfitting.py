@@ -7,10 +7,18 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpecFromSubplotSpec
 
 from analysis.figures.eyes import TICKS, closed, tsnit_axis
-from analysis.figures.panels import DASHED, HALO, beside, name_ends, side_by_side, symbol
+from analysis.figures.panels import (
+    DASHED,
+    DASHED_GREY,
+    HALO,
+    beside,
+    name_ends,
+    row_axis,
+    side_by_side,
+    symbol,
+)
 from analysis.presentation import style
 from rnfl.core.metrics import template_profile
 
@@ -44,19 +52,12 @@ ROW = 0.185  # inches
 def draw(curves: pd.DataFrame, collapse: pd.DataFrame) -> Figure:
     """Draw rasters and curves of one backbone above its measures of collapse.
 
-    Parameters
-    ----------
-    curves : DataFrame
-        backbone, protocol, eye, profile, from :func:`analysis.collapse.curves_table`.
-    collapse : DataFrame
-        Long: backbone, protocol, metric, estimate, low, high; protocols ``target`` and
-        ``template`` among them.
+    ``curves`` is from :func:`analysis.collapse.curves_table`, ``collapse`` from ``collapse_table``
+    there, long, protocols ``target`` and ``template`` among its rows.
     """
     backbone = curves["backbone"].iloc[0]
-    profiles = {
-        name: np.stack(list(rows["profile"]))
-        for name, rows in curves.groupby("protocol", sort=False)
-    }
+    cells = curves.groupby("protocol", sort=False)["profile"]
+    profiles = {name: np.stack(list(values)) for name, values in cells}
     trained = [name for name in style.order(profiles) if name not in ("target", *COLLAPSED)]
     panels = ["target", *trained, *(name for name in COLLAPSED if name in profiles)]
     rows = collapse[collapse["backbone"].isin([backbone, "—"])]
@@ -73,22 +74,22 @@ def draw(curves: pd.DataFrame, collapse: pd.DataFrame) -> Figure:
     panels = side_by_side(figure, outer[1], len(MEASURES) + (len(turned) > 0))
     _measures(panels[: len(MEASURES)], overall, names)
     if len(turned):
-        _turned(
-            panels[-1], turned, overall, [name for name in others if name in set(turned.protocol)]
-        )
+        shown = [name for name in others if name in set(turned.protocol)]
+        _turned(panels[-1], turned, overall, shown)
     return figure
 
 
 def _profiles(figure: Figure, place, panels: dict[str, np.ndarray], backbone: str) -> None:
-    grid = GridSpecFromSubplotSpec(2, len(panels), place, height_ratios=[1.35, 1])
+    grid = place.subgridspec(2, len(panels), height_ratios=[1.35, 1])
     everything = np.concatenate([values.ravel() for values in panels.values()])
     low, high = np.nanquantile(everything, [0.005, 0.995])
     top = np.nanmax(everything) * 1.04
     n_eyes = len(panels["target"])
-    rasters, image = [], None
+    rasters = []
     for i, (name, values) in enumerate(panels.items()):
         look = style.look(name, list(panels))
         raster, curve = figure.add_subplot(grid[0, i]), figure.add_subplot(grid[1, i])
+        rasters.append(raster)
         image = raster.imshow(values, cmap=sns.color_palette("mako", as_cmap=True), vmin=low,
                               vmax=high, aspect="auto", interpolation="nearest",
                               extent=(0, 360, n_eyes, 0))  # fmt: skip
@@ -98,30 +99,25 @@ def _profiles(figure: Figure, place, panels: dict[str, np.ndarray], backbone: st
         _overlay(curve, values, look.colour, top, first=i == 0)
         if name not in ("target", *COLLAPSED):
             curve.set_title(style.look(backbone).label, fontsize=6, color=style.GREY)
-        rasters.append(raster)
-    style.panel_letter(rasters[0], "a", style.look("target").label)
-    rasters[0].set_ylabel(f"{n_eyes} eyes, thin to thick")
-    bar = figure.colorbar(image, ax=rasters, aspect=28, pad=0.012, fraction=0.03)
-    bar.set_label("thickness (µm)")
+    ylabel = f"{n_eyes} eyes, thin to thick"
+    style.panel_letter(rasters[0], "a", style.look("target").label, ylabel=ylabel)
+    bar = figure.colorbar(image, ax=rasters, aspect=28, pad=0.012, fraction=0.03,
+                          ticks=style.ticks(5), label="thickness (µm)")  # fmt: skip
     bar.outline.set_visible(False)
-    bar.locator = style.ticks(5)
-    bar.update_ticks()
 
 
 def _overlay(axes: Axes, values: np.ndarray, colour: str, top: float, first: bool) -> None:
     tsnit_axis(axes)
     axes.set_xticklabels([*"TSNI", ""])
-    chosen = values[np.linspace(0, len(values) - 1, min(N_CURVES, len(values))).astype(int)]
-    for profile in chosen:
-        axes.plot(np.arange(361), closed(profile), color=colour, lw=0.45, alpha=0.45)
-    mean = template_profile(values)
-    axes.plot(np.arange(361), closed(mean), color="white", lw=2.6)
-    axes.plot(np.arange(361), closed(mean), color=colour, lw=1.4)
+    angles, mean = np.arange(361), closed(template_profile(values))
+    for i in np.linspace(0, len(values) - 1, min(N_CURVES, len(values))).astype(int):
+        axes.plot(angles, closed(values[i]), color=colour, lw=0.45, alpha=0.45)
+    axes.plot(angles, mean, color="white", lw=2.6)
+    axes.plot(angles, mean, color=colour, lw=1.4)
     axes.set_ylim(0, top)
     axes.yaxis.set_major_locator(style.ticks(4))
     if first:
-        axes.set_ylabel("thickness (µm)")
-        style.panel_letter(axes, "b", "as curves")
+        style.panel_letter(axes, "b", "as curves", ylabel="thickness (µm)")
     else:
         axes.set_yticklabels([])
 
@@ -140,20 +136,18 @@ def _turned(axes: Axes, shifts: pd.DataFrame, overall: pd.DataFrame, names: list
     reach = shifts["group"].astype(float).abs().max()
     axes.plot([-reach, reach], [-reach, reach], color=style.GREY, lw=0.8, ls=DASHED, zorder=0)
     axes.axhline(0, color=style.GREY, lw=0.8, zorder=0)
-    axes.set(xlabel="turn of the image (°)", ylabel="predicted shift (°)")
     axes.xaxis.set_major_locator(style.ticks(4))
     name_ends(axes, ends, gap=0.09, fontsize=6, fontweight="normal")
-    style.panel_letter(axes, "g", "Turned images")
+    style.panel_letter(axes, "g", "Turned images", "turn of the image (°)", "predicted shift (°)")
 
 
 def _measures(panels: list[Axes], rows: pd.DataFrame, names: list[str]) -> None:
     for i, (axes, (metric, label, title)) in enumerate(zip(panels, MEASURES, strict=True)):
         _bars(axes, rows, metric, names)
-        style.panel_letter(axes, "cdef"[i], title)
-        axes.set_xlabel(label)
-        axes.set_yticks(range(len(names)), [style.look(name, names).label for name in names])
-        axes.tick_params(axis="y", length=0, labelleft=i == 0)
-        axes.set_ylim(len(names) - 0.4, -0.6)
+        style.panel_letter(axes, "cdef"[i], title, label)
+        row_axis(axes, [style.look(name, names).label for name in names])
+        axes.spines["left"].set_visible(True)  # bars start there
+        axes.tick_params(axis="y", labelleft=i == 0)
         axes.xaxis.set_major_locator(style.ticks(4))
 
 
@@ -164,22 +158,19 @@ def _bars(axes: Axes, rows: pd.DataFrame, metric: str, names: list[str]) -> None
         if (name, metric) not in rows.index:
             continue
         value, look = rows.loc[(name, metric)], style.look(name, names)
-        if not np.isfinite(value["estimate"]):
+        end, low, high = value["estimate"], value["low"], value["high"]
+        if not np.isfinite(end):
             beside(axes, "not defined", 0, y, style="italic", color=style.GREY)
             continue
-        hatched = {"facecolor": "white", "hatch": look.hatch} if look.hatch else {}
-        axes.barh(y, value["estimate"], height=0.66, edgecolor=look.colour, lw=0.8,
-                  **{"facecolor": look.colour, **hatched})  # fmt: skip
-        end = value["estimate"]
-        if np.isfinite(value["low"]) and value["high"] > value["low"]:
-            axes.plot([value["low"], value["high"]], [y, y], color=style.INK, lw=0.9,
-                      path_effects=HALO)  # fmt: skip
-            end = max(end, value["high"])
-        zero = round(value["estimate"], digits) == 0
-        text = f"{abs(value['estimate']) if zero else value['estimate']:.{digits}f}"
+        axes.barh(y, end, height=0.66, edgecolor=look.colour, lw=0.8, hatch=look.hatch,
+                  facecolor="white" if look.hatch else look.colour)  # fmt: skip
+        zero = round(end, digits) == 0
+        text = f"{abs(end) if zero else end:.{digits}f}"
+        if np.isfinite(low) and high > low:
+            axes.plot([low, high], [y, y], color=style.INK, lw=0.9, path_effects=HALO)
+            end = max(end, high)
         beside(axes, text, max(end, 0), y, fontweight="bold" if zero else "normal",
                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})  # fmt: skip
-    if ("target", metric) in rows.index and np.isfinite(rows.loc[("target", metric), "estimate"]):
-        axes.axvline(rows.loc[("target", metric), "estimate"], color=style.GREY, lw=0.6,
-                     ls=(0, (4, 2)), zorder=0)  # fmt: skip
+        if name == "target":
+            axes.axvline(value["estimate"], **DASHED_GREY | {"lw": 0.6})
     axes.margins(x=0.16)

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpecFromSubplotSpec
 
 from analysis.figures.eyes import show_eye
 from analysis.figures.panels import row_axis, side_by_side
@@ -27,12 +26,9 @@ CAPTION = (
 def draw(samples: Mapping[str, np.ndarray], calibration: pd.DataFrame) -> Figure:
     """Draw pairs of images above the calibration.
 
-    Parameters
-    ----------
-    samples : mapping
-        ``slo`` (k, H, W) and ``cfp`` (k, H, W, 3), uint8; ``severity`` (k,), text.
-    calibration : DataFrame
-        quantity, source, reference, phantom, tolerance, kind ('relative' or 'absolute'), within.
+    ``samples`` holds ``slo`` (k, H, W), ``cfp`` (k, H, W, 3), uint8, and ``severity`` (k,), text;
+    ``calibration`` quantity, source, reference, phantom, tolerance, kind ('relative' or
+    'absolute'), within.
     """
     k = min(len(samples["slo"]), 5)
     kinds = [kind for kind in ("relative", "absolute") if (calibration["kind"] == kind).any()]
@@ -40,7 +36,7 @@ def draw(samples: Mapping[str, np.ndarray], calibration: pd.DataFrame) -> Figure
     images, dots = 2 * min(style.PAGE / k, 1.85), 0.155 * longest + 0.75
     figure = style.new_figure(style.PAGE, images + dots)
     outer = figure.add_gridspec(2, 1, height_ratios=[images, dots])
-    grid = GridSpecFromSubplotSpec(2, k, outer[0])
+    grid = outer[0].subgridspec(2, k)
     for i in range(k):
         for j, name in enumerate(("slo", "cfp")):
             axes = figure.add_subplot(grid[j, i])
@@ -56,22 +52,20 @@ def draw(samples: Mapping[str, np.ndarray], calibration: pd.DataFrame) -> Figure
         _deviations(axes, calibration[calibration["kind"] == kind].reset_index(drop=True))
         relative = kind == "relative"
         title = "Means and SDs (µm)" if relative else "Correlations"
-        style.panel_letter(axes, letter, title)
-        unit = ", % of real" if relative else ""
-        axes.set_xlabel(f"phantom − real{unit}\ngrey: tolerance; open: outside it")
+        xlabel = f"phantom − real{', % of real' * relative}\ngrey: tolerance; open: outside it"
+        style.panel_letter(axes, letter, title, xlabel)
     return figure
 
 
 def _deviations(axes: Axes, rows: pd.DataFrame) -> None:
     relative = rows["kind"].iloc[0] == "relative"
-    deviation = rows["phantom"] - rows["reference"]
-    deviation = deviation / rows["reference"] * 100 if relative else deviation
-    tolerance = rows["tolerance"] * (100 if relative else 1)
+    deviation, tolerance = rows["phantom"] - rows["reference"], rows["tolerance"]
+    if relative:  # in percent
+        deviation, tolerance = deviation / rows["reference"] * 100, tolerance * 100
     for y, row in rows.iterrows():
         axes.barh(y, 2 * tolerance[y], left=-tolerance[y], height=0.9, color="#efefef", lw=0)
-        inside = bool(row["within"])
         axes.plot(deviation[y], y, "o", ms=4, color=style.ACCENT,
-                  mfc=style.ACCENT if inside else "white")  # fmt: skip
+                  mfc=style.ACCENT if row["within"] else "white")  # fmt: skip
         digits = 1 if relative else 2
         text = f"{row['reference']:.{digits}f} → {row['phantom']:.{digits}f}"
         axes.annotate(text.replace("-", "−"), (1.02, y), xycoords=("axes fraction", "data"),

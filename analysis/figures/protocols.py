@@ -12,13 +12,12 @@ from analysis.figures.panels import (
     ROW,
     Layout,
     interval,
+    members,
     name_ends,
-    name_rows,
+    name_layout,
     row_layout,
-    rule_above,
     share_scale,
     side_by_side,
-    title_first,
     unnamed_rows,
 )
 from analysis.presentation import style
@@ -31,17 +30,18 @@ CAPTION = (
     "intervals, patients resampled, and seeds where there are several. (d) Validation error in "
     "training; thin lines are seeds, thick lines their mean, markers its minimum."
 )
+MEASURES = (  # metric, title, axis
+    ("mae", "Error", "MAE (µm)"),
+    ("sigma_between", "Diversity between eyes", "σ between (µm)"),
+    ("pearson_between_eyes", "Agreement between eyes", "correlation between eyes"),
+)
 
 
 def draw(table: pd.DataFrame, history: pd.DataFrame) -> Figure:
     """Draw the forests of Table 1 above the validation curves.
 
-    Parameters
-    ----------
-    table : DataFrame
-        Long, from :func:`analysis.accuracy.performance.table1`.
-    history : DataFrame
-        backbone, protocol, seed, epoch, val_mae (µm).
+    ``table`` is long, from :func:`analysis.accuracy.performance.table1`; ``history`` holds
+    backbone, protocol, seed, epoch, val_mae (µm).
     """
     overall = table[table["attribute"] == "all"].set_index(["backbone", "protocol", "metric"])
     layout = row_layout(table)
@@ -49,32 +49,22 @@ def draw(table: pd.DataFrame, history: pd.DataFrame) -> Figure:
     forest, curves = ROW * len(layout) + 0.55, 1.75
     figure = style.new_figure(style.PAGE, forest + curves)
     outer = figure.add_gridspec(2, 1, height_ratios=[forest, curves])
-    panels = side_by_side(figure, outer[0], 3)
-    for axes, metric in zip(panels, ("mae", "sigma_between", "pearson_between_eyes"), strict=True):
+    panels = side_by_side(figure, outer[0], len(MEASURES))
+    for axes, letter, (metric, *names) in zip(panels, "abc", MEASURES, strict=True):
         _forest(axes, overall, metric, layout)
-    name_rows(panels[0], layout)
+        style.panel_letter(axes, letter, *names)
+    name_layout(panels[0], layout)
     _references(panels, overall)
-    style.panel_letter(panels[0], "a", "Error")
-    style.panel_letter(panels[1], "b", "Diversity between eyes")
-    style.panel_letter(panels[2], "c", "Agreement between eyes")
-    panels[0].set_xlabel("MAE (µm)")
-    panels[1].set_xlabel("σ between (µm)")
-    panels[2].set_xlabel("correlation between eyes")
     _training(figure, outer[1], history, backbones)
     return figure
 
 
 def _forest(axes: Axes, overall: pd.DataFrame, metric: str, layout: Layout) -> None:
     protocols = [name for _, name in layout if name]
-    for y, (backbone, protocol) in enumerate(layout):
-        if protocol is None:
-            if y:
-                rule_above(axes, y)
-            continue
-        if (backbone, protocol, metric) not in overall.index:
-            continue
-        look = style.look(protocol, protocols)
-        interval(axes, overall.loc[(backbone, protocol, metric)], y, look)
+    for y, *cell in members(axes, layout):
+        if (*cell, metric) in overall.index:
+            look = style.look(cell[1], protocols)
+            interval(axes, overall.loc[(*cell, metric)], y, look)
     unnamed_rows(axes, len(layout))
     axes.xaxis.set_major_locator(style.ticks(5))
 
@@ -82,18 +72,18 @@ def _forest(axes: Axes, overall: pd.DataFrame, metric: str, layout: Layout) -> N
 def _references(panels: list[Axes], overall: pd.DataFrame) -> None:
     """Draw the template, the oracle floor and the labels' spread, named at the top of each line."""
     marks = [
-        (0, ("template", "mae"), "template", style.look("template").line),
-        (0, ("oracle floor", "mae"), "oracle floor", "-"),
-        (1, ("template", "sigma_between_target"), "labels", "-"),
-        (1, ("template", "sigma_between"), "template", style.look("template").line),
-        (2, ("oracle floor", "pearson_between_eyes"), "oracle floor", "-"),
+        (0, "template", "mae", "template"),
+        (0, "oracle floor", "mae", "oracle floor"),
+        (1, "template", "sigma_between_target", "labels"),
+        (1, "template", "sigma_between", "template"),
+        (2, "oracle floor", "pearson_between_eyes", "oracle floor"),
     ]
-    for panel, key, name, line in marks:
-        if ("—", *key) not in overall.index:
-            continue
-        axes, value = panels[panel], overall.loc[("—", *key), "estimate"]
+    values = overall["estimate"]
+    for panel, protocol, metric, name in marks:
+        axes, value = panels[panel], values.get(("—", protocol, metric), np.nan)
         if not np.isfinite(value):
             continue
+        line = style.look("template").line if name == "template" else "-"
         axes.axvline(value, color=style.GREY, lw=0.8, ls=line, zorder=0)
         low, high = axes.get_xlim()
         right = value < (low + high) / 2
@@ -112,13 +102,12 @@ def _training(figure: Figure, place, history: pd.DataFrame, backbones: list[str]
         mine = known[known["backbone"] == backbone]
         ends = [_curve(axes, mine[mine["protocol"] == name], name, protocols) for name in protocols]
         share_scale(panels, i)
-        title_first(panels, i, "d", style.look(backbone).label)
+        style.panel_letter(axes, "d" if i == 0 else "", style.look(backbone).label)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(style.ticks(4, integer=True))
+        axes.set_xlim(0, max(known["epoch"].max(), 1) * 1.03)  # whenever early stopping ended it
         if i == len(backbones) - 1:
             panels[0].set_ylim(*_settled(known))
-            for one in panels:  # whatever epoch early stopping ended each at
-                one.set_xlim(0, max(known["epoch"].max(), 1) * 1.03)
             name_ends(axes, [end for end in ends if np.isfinite(end[1])], gap=0.085, x=1.02)
     panels[0].set_ylabel("validation MAE (µm)")
 
@@ -130,9 +119,7 @@ def _settled(history: pd.DataFrame) -> tuple[float, float]:
     return values.min() - margin, values.max() + margin
 
 
-def _curve(
-    axes: Axes, rows: pd.DataFrame, name: str, protocols: list[str]
-) -> tuple[str, float, str]:
+def _curve(axes: Axes, rows: pd.DataFrame, name: str, protocols: list[str]) -> tuple:
     """Draw one protocol's seeds and their mean; return its label, where it ends, and its colour."""
     look = style.look(name, protocols)
     if rows.empty:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures.eyes import closed, show_eye, tsnit_axis
-from analysis.figures.panels import beside, row_axis
+from analysis.figures.panels import DASHED, beside, row_axis
 from analysis.presentation import style
 
 CAPTION = (
@@ -21,18 +21,19 @@ CAPTION = (
     "label. MAE: mean absolute error over the 360 angles. Shown is the first test eye of each of "
     "three stages, whatever its error."
 )
+LINES = {
+    "predicted": {"label": "predicted", "color": style.ACCENT, "lw": 1.6},
+    "label": {"label": "OCT label", "color": "#9a9a9a", "lw": 0.8},
+    "truth": {"label": "truth without noise", "color": style.INK, "lw": 1.0, "ls": DASHED},
+}
 
 
 def draw(profiles: Mapping[str, np.ndarray], eyes: pd.DataFrame) -> Figure:
     """Draw one row per eye.
 
-    Parameters
-    ----------
-    profiles : mapping
-        ``images`` uint8 (k, H, W[, 3]); ``prediction``, ``target``, ``truth`` (k, 360), µm; truth
-        may be all NaN.
-    eyes : DataFrame
-        eye, laterality, age, mae, err_S, err_N, err_I, err_T, rows in the order of ``profiles``.
+    ``profiles`` holds ``images`` uint8 (k, H, W[, 3]) and ``prediction``, ``target``, ``truth``
+    (k, 360), µm, truth perhaps all NaN; ``eyes`` in the same order eye, laterality, age, mae,
+    err_S, err_N, err_I, err_T.
     """
     k = len(eyes)
     figure = style.new_figure(style.PAGE, 0.35 + 1.62 * k)
@@ -61,19 +62,11 @@ def _title(eye: Mapping[str, object]) -> str:
     )
 
 
-def _profile(
-    axes: Axes,
-    prediction: np.ndarray,
-    target: np.ndarray,
-    truth: np.ndarray,
-    top: float,
-    last: bool,
-) -> None:
+def _profile(axes: Axes, prediction, target, truth, top: float, last: bool) -> None:
     tsnit_axis(axes, labels=last)
     angles = np.arange(361)
-    axes.plot(angles, closed(target), color="#9a9a9a", lw=0.8)
-    axes.plot(angles, closed(truth), color=style.INK, lw=1.0, ls=(0, (4, 1.5)))
-    axes.plot(angles, closed(prediction), color=style.ACCENT, lw=1.6)
+    for name, values in (("label", target), ("truth", truth), ("predicted", prediction)):
+        axes.plot(angles, closed(values), **LINES[name])
     axes.set(ylim=(0, top), ylabel="thickness (µm)")
     axes.yaxis.set_major_locator(style.ticks(4))
     if last:
@@ -82,10 +75,8 @@ def _profile(
 
 def _key(axes: Axes, with_truth: bool) -> None:
     """Name the three lines once, along the bottom of the first panel."""
-    lines = [("predicted", style.ACCENT, 1.6, "-"), ("OCT label", "#9a9a9a", 0.8, "-")]
-    if with_truth:
-        lines.append(("truth without noise", style.INK, 1.0, (0, (4, 1.5))))
-    handles = [axes.plot([], [], color=c, lw=w, ls=s, label=n)[0] for n, c, w, s in lines]
+    shown = [name for name in ("predicted", "label", "truth") if with_truth or name != "truth"]
+    handles = [axes.plot([], [], **LINES[name])[0] for name in shown]
     axes.legend(handles=handles, loc="lower center", ncols=3, borderaxespad=0.2, handlelength=2.2,
                 columnspacing=1.4)  # fmt: skip
 
@@ -102,7 +93,5 @@ def _errors(axes: Axes, errors: np.ndarray, reach: float, last: bool) -> None:
     axes.set_xlim(-reach, reach)
     row_axis(axes, list("SNIT"))
     axes.xaxis.set_major_locator(style.ticks(4))
-    if last:
-        axes.set_xlabel("predicted − label (µm)")
-    else:
-        axes.set_xticklabels([])
+    axes.tick_params(labelbottom=last)
+    axes.set_xlabel("predicted − label (µm)" if last else "")

@@ -43,10 +43,9 @@ def write_about(
     run_ids : iterable of str
         Runs whose predictions the tables summarise, where nothing more is known of them.
     runs : iterable of mapping
-        Their configurations instead, as :func:`rnfl.configs_of` gives them, so that a test can
-        compute their addresses again.
+        Instead, :func:`rnfl.configs_of` them, so that a test can compute their addresses again.
     inputs : mapping of str to str
-        What else they came from: prepared datasets or files by name, with their hash.
+        Hashes of what else they came from, prepared datasets or files, by name.
     note : str
         Added to the caption of the figure, such as "One seed.".
     conclusions : iterable of str

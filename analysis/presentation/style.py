@@ -7,10 +7,11 @@ that a figure reads the same when it is printed in grey.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -21,7 +22,6 @@ from scipy.optimize import isotonic_regression
 
 from rnfl.storage import provenance
 
-COLUMN = 3.5  # inches, one column
 PAGE = 7.2  # inches, two columns
 INK, GREY, PALE, ACCENT = "#1a1a1a", "#7a7a7a", "#d0d0d0", "#0b5fa5"
 
@@ -55,7 +55,6 @@ THEME = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "pdf.fonttype": 42,  # embed TrueType, so that text stays text
-    "svg.fonttype": "none",
 }
 
 
@@ -139,11 +138,9 @@ def order(names: Iterable[str]) -> list[str]:
     return sorted(distinct, key=lambda name: known.index(name) if name in known else len(known))
 
 
-@contextmanager
-def theme() -> Iterator[None]:
+def theme() -> AbstractContextManager[None]:
     """Draw inside the project's theme; the caller's matplotlib settings come back afterwards."""
-    with mpl.rc_context(THEME):
-        yield
+    return mpl.rc_context(THEME)
 
 
 def new_figure(width: float = PAGE, height: float = 3.0) -> Figure:
@@ -158,9 +155,11 @@ def ticks(n: int, integer: bool = False) -> MaxNLocator:
     return MaxNLocator(nbins=n, steps=[1, 2, 2.5, 5, 10], integer=integer)
 
 
-def panel_letter(axes: Axes, letter: str, title: str = "") -> None:
-    """Title a panel with a bold letter and what it shows, flush with the left of the axes."""
-    axes.set_title(rf"$\bf{{{letter}}}$  {title}" if title else rf"$\bf{{{letter}}}$")
+def panel_letter(axes: Axes, letter: str, title: str, xlabel: str = "", ylabel: str = "") -> None:
+    """Title a panel with a bold letter (panels that share one have it at the first) and what it
+    shows, flush left, and name its axes."""
+    axes.set_title(rf"$\bf{{{letter}}}$  {title}" if letter else title)
+    axes.set(**{axis: name for axis, name in (("xlabel", xlabel), ("ylabel", ylabel)) if name})
 
 
 def spread(values: Sequence[float], gap: float) -> np.ndarray:
@@ -185,10 +184,9 @@ def save_figure(
     path: Path,
     inputs: Iterable[Path],
     caption: str,
-    run_ids: Iterable[str] = (),
-    phantom: bool = True,
-    mark: str = "phantom data",
-    code: str = "",
+    about: Mapping[str, Any],
+    mark: str,
+    code: str,
 ) -> dict[str, Path]:
     """Write a figure as PNG (200 dpi) and PDF with a JSON sidecar saying where it came from.
 
@@ -200,10 +198,9 @@ def save_figure(
     inputs : iterable of Path
         The tables the figure was drawn from; the sidecar holds their SHA-256.
     caption : str
-        Prefixed with "Phantom data." when ``phantom`` and not already said.
-    run_ids : iterable of str
-    phantom : bool
-        Whether it shows phantom data; the figure itself then says so as well as the caption.
+        Prefixed with "Phantom data." where it shows such and does not already say so.
+    about : mapping
+        Of its tables: ``run_ids``, and whether they show ``phantom`` data; the figure then says so.
     mark : str
         What a phantom figure says in its corner.
     code : str
@@ -214,37 +211,26 @@ def save_figure(
     dict
         ``{"png": ..., "pdf": ..., "json": ...}``. Each file is replaced in one step.
     """
-    path = Path(path)
-    if phantom:
+    files = {kind: path.with_name(f"{path.name}.{kind}") for kind in ("png", "pdf", "json")}
+    if about["phantom"]:
         caption = caption if "phantom" in caption.lower() else f"Phantom data. {caption}"
         strip = 0.11 / fig.get_figheight()  # inches kept free for the mark
         fig.get_layout_engine().set(rect=(0, strip, 1, 1 - strip))
         fig.text(0.998, 0.002, mark, ha="right", va="bottom", fontsize=5.5,
                  color=GREY, style="italic", in_layout=False)  # fmt: skip
-    metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None, "ModDate": None}}
-    files = {}
-    with mpl.rc_context(THEME):
-        for kind in ("png", "pdf"):
-            files[kind] = path.with_name(f"{path.name}.{kind}")
-            with provenance.publish_file(files[kind]) as aside:
-                fig.savefig(aside, format=kind, dpi=200, metadata=metadata[kind])
-    files["json"] = path.with_name(f"{path.name}.json")
-    provenance.write_json(
-        files["json"],
-        {
-            "figure": path.name,
-            "caption": caption,
-            "phantom": bool(phantom),
-            "inputs": {
-                f"{table.parent.name}/{table.name}": provenance.sha256_file(table)
-                for table in map(Path, inputs)
-            },
-            "run_ids": sorted(set(run_ids)),
-            "code": code,
-            "files": {
-                one.name: provenance.sha256_file(one) for one in (files["png"], files["pdf"])
-            },
-            "versions": provenance.versions(("numpy", "pandas", "matplotlib")),
-        },
-    )
+    undated = {"png": {"Software": None}, "pdf": {"CreationDate": None, "ModDate": None}}
+    for kind, metadata in undated.items():
+        with theme(), provenance.publish_file(files[kind]) as aside:
+            fig.savefig(aside, format=kind, dpi=200, metadata=metadata)
+    record = {
+        "figure": path.name,
+        "caption": caption,
+        "phantom": about["phantom"],
+        "inputs": {f"{one.parent.name}/{one.name}": provenance.sha256_file(one) for one in inputs},
+        "run_ids": sorted(set(about["run_ids"])),
+        "code": code,
+        "files": {files[kind].name: provenance.sha256_file(files[kind]) for kind in undated},
+        "versions": provenance.versions(("numpy", "pandas", "matplotlib")),
+    }
+    provenance.write_json(files["json"], record)
     return files

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -71,13 +71,21 @@ def p_value(p: float) -> str:
     return "<0.001" if p < 0.001 else number(p, 3)
 
 
-_NOTHING = {"estimate": np.nan, "low": np.nan, "high": np.nan, "seed_sd": np.nan, "n_seeds": 1}
+_NOTHING = dict.fromkeys(("estimate", "low", "high", "seed_sd", "p_holm"), np.nan) | {"n_seeds": 1}
+#: How captions say what brackets are.
+RESAMPLED = "95 % intervals, patients resampled, and seeds where there are several"
+BRACKETS = f"Square brackets: {RESAMPLED}"
 
 
 def lookup(rows: pd.DataFrame, metric: str, attribute: str = "all", group: str = "all") -> dict:
     """Return the row of a metric, attribute and group of one cell; NaN where there is none."""
     found = rows[(rows.metric == metric) & (rows.attribute == attribute) & (rows.group == group)]
     return {**_NOTHING, **(found.iloc[0].to_dict() if len(found) else {})}
+
+
+def found(rows: pd.DataFrame, key: Hashable) -> dict:
+    """Return the row of an indexed table; NaN where there is none."""
+    return {**_NOTHING, **(rows.loc[key].to_dict() if key in rows.index else {})}
 
 
 def captioned(rows: list[dict[str, str]] | dict[str, list[str]], caption: str) -> pd.DataFrame:
@@ -90,21 +98,14 @@ def captioned(rows: list[dict[str, str]] | dict[str, list[str]], caption: str) -
 def write(wide: pd.DataFrame, folder: Path, stem: str, note: str, phantom: bool) -> dict[str, Path]:
     """Write a wide table as ``<stem>_wide.csv``, ``<stem>.md`` and ``<stem>.tex``.
 
-    Parameters
-    ----------
-    wide : DataFrame
-        From a maker of :mod:`analysis.tables`, as it came: pandas keeps its caption in ``attrs``.
-    folder : Path
-    stem : str
-    note : str
-        Added to the caption, such as how many seeds there are.
-    phantom : bool
-        Puts "Phantom data." at the head of the caption.
+    ``wide`` is from a maker of :mod:`analysis.tables`, as it came: pandas keeps its caption in
+    ``attrs``. ``note``, such as how many seeds there are, is added to it, and ``phantom`` puts
+    "Phantom data." at its head. Paths are returned by ``"csv"``, ``"md"`` and ``"tex"``.
 
-    Returns
-    -------
-    dict
-        Paths by ``"csv"``, ``"md"`` and ``"tex"``.
+    Raises
+    ------
+    ValueError
+        For a table without a caption.
     """
     if "caption" not in wide.attrs:
         raise ValueError(f"{stem}: the table has no caption; write what analysis.tables returned")
@@ -121,7 +122,7 @@ def write(wide: pd.DataFrame, folder: Path, stem: str, note: str, phantom: bool)
 # the field (µ, σ, ≥, −) as they are, which the fonts of most journals' templates do not have.
 def markdown(wide: pd.DataFrame, caption: str) -> str:
     """Return a table as GitHub Markdown under its caption."""
-    lines = [list(wide.columns), ["---"] * len(wide.columns), *_lines(wide)]
+    lines = [wide.columns, ["---"] * len(wide.columns), *wide.astype(str).to_numpy()]
     cells = ([str(text).replace("|", r"\|").replace("\n", " ") for text in line] for line in lines)
     body = "\n".join(f"| {' | '.join(line)} |" for line in cells)
     return f"{caption}\n\n{body}\n"
@@ -135,9 +136,8 @@ def latex(wide: pd.DataFrame, caption: str, label: str) -> str:
     numeric = [any(letter.isdigit() for letter in "".join(wide[name])) for name in wide]
     first = next((i for i, right in enumerate(numeric) if right and i > 0), len(numeric))
     align = "".join("l" if i < min(first, 2) else "r" for i in range(len(numeric)))
-    head, *rows = (
-        " & ".join(map(latex_text, line)) + r" \\" for line in (wide.columns, *_lines(wide))
-    )
+    lines = (wide.columns, *wide.astype(str).to_numpy())
+    head, *rows = (" & ".join(map(latex_text, line)) + r" \\" for line in lines)
     lines = [
         r"\begin{table*}", r"\centering", rf"\caption{{{latex_text(caption)}}}",
         rf"\label{{tab:{label}}}", r"\resizebox{\textwidth}{!}{%",
@@ -145,10 +145,6 @@ def latex(wide: pd.DataFrame, caption: str, label: str) -> str:
         *rows, r"\bottomrule", r"\end{tabular}}", r"\end{table*}",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
-
-
-def _lines(wide: pd.DataFrame) -> list[list[str]]:
-    return wide.astype(str).to_numpy().tolist()
 
 
 _LATEX = {

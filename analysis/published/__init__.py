@@ -13,31 +13,21 @@ from pathlib import Path
 import pandas as pd
 
 FOLDER = Path(__file__).resolve().parents[2] / "data" / "published"
-COLUMNS = [
-    *("edition", "table", "backbone", "protocol", "metric"),
-    *("value", "plus_minus", "place", "quote"),
-]
+COLUMNS = "edition table backbone protocol metric value plus_minus place quote".split()
 TABLES = ("table1", "freezing", "loss_complexity", "grape", "quick_start")
 EDITIONS = ("submission", "august", "unstated")
 
 
 def load(table: str | None = None, edition: str | None = None) -> pd.DataFrame:
-    """Return published numbers, one row per number.
-
-    Parameters
-    ----------
-    table : str, optional
-        One of :data:`TABLES`; by default all of them.
-    edition : str, optional
-        One of :data:`EDITIONS`; by default all of them.
+    """Return published numbers of one of :data:`TABLES` and :data:`EDITIONS`, or of all of them.
 
     Returns
     -------
     DataFrame
-        :data:`COLUMNS`; µm for MAE, gap and σ. ``plus_minus`` is NaN where the paper printed none,
-        ``place`` says where the number stands and ``quote`` is the row or sentence it is read
-        from. ``digits`` is the number of decimals that were printed: 24.80 has two, which a float
-        would not remember.
+        :data:`COLUMNS`, one row per number; µm for MAE, gap and σ. ``plus_minus`` is NaN where the
+        paper printed none, ``place`` says where the number stands and ``quote`` is the row or
+        sentence it is read from. ``digits`` is the number of decimals that were printed: 24.80 has
+        two, which a float would not remember.
 
     Raises
     ------
@@ -81,5 +71,5 @@ def _read(name: str) -> pd.DataFrame:
     if list(frame.columns) != COLUMNS:
         raise ValueError(f"{path}: columns {list(frame.columns)}, expected {COLUMNS}")
     frame["digits"] = frame["value"].map(decimals)
-    numeric = {name: pd.to_numeric(frame[name]) for name in ("value", "plus_minus")}
-    return frame.assign(**numeric).astype({"value": float, "plus_minus": float})
+    numeric = ["value", "plus_minus"]
+    return frame.assign(**frame[numeric].apply(pd.to_numeric).astype(float))

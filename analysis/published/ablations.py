@@ -20,29 +20,42 @@ def freezing_points() -> pd.DataFrame:
 
     ``change_percent`` is the change of the MAE from nothing frozen, in % of it.
     """
-    rows = published.load("freezing")
-    rows = rows[rows["metric"].isin(("percent_frozen", "mae"))]
-    keys = ["edition", "protocol"]
-    wide = rows.pivot_table(index=keys, columns="metric", values="value").reset_index()
+    wide = _beside_start("freezing", "percent_frozen", "mae")
+    wide["change_percent"] = 100 * (wide["mae"] - wide["mae_at_0"]) / wide["mae_at_0"]
     wide = wide.sort_values(["edition", "percent_frozen"], ascending=[False, True])
-    unfrozen = wide[wide["percent_frozen"] == 0].set_index("edition")["mae"]
-    start = wide["edition"].map(unfrozen)
-    wide = wide.assign(change_percent=100 * (wide["mae"] - start) / start, source=LABEL)
-    wide.columns.name = None
     chosen = ["source", "edition", "percent_frozen", "mae", "change_percent"]
     return wide[chosen].reset_index(drop=True)
+
+
+def loss_points() -> pd.DataFrame:
+    """Return the published weights of the Pearson term: source, edition, lambda_pearson, and the
+    change of ``mae`` and ``sigma_flat`` from weight 0 in percent, as ``mae_change`` and
+    ``sigma_change``.
+    """
+    wide = _beside_start("loss_complexity", "lambda_pearson", "mae", "sigma")
+    for name in ("mae", "sigma"):
+        wide[f"{name}_change"] = 100 * (wide[name] / wide[f"{name}_at_0"] - 1)
+    chosen = ["source", "edition", "lambda_pearson", "mae_change", "sigma_change"]
+    return wide.sort_values(["edition", "lambda_pearson"])[chosen].reset_index(drop=True)
+
+
+def _beside_start(table: str, varied: str, *metrics: str) -> pd.DataFrame:
+    """Return a table's metrics as columns, and each where nothing is varied as <metric>_at_0."""
+    rows = published.load(table)
+    rows = rows[rows["metric"].isin((varied, *metrics))]
+    wide = rows.pivot_table(index=["edition", "protocol"], columns="metric", values="value")
+    wide = wide.reset_index().rename_axis(columns=None).assign(source=LABEL)
+    start = wide[wide[varied] == 0].set_index("edition")[list(metrics)]
+    return wide.join(start.add_suffix("_at_0"), on="edition")
 
 
 def freezing_lines(published_points: pd.DataFrame) -> pd.DataFrame:
     """Return what each edition's points give, one row per edition, beside what it states.
 
-    Returns
-    -------
-    DataFrame
-        edition, n, claimed_intercept and intercept (µm), claimed_per_10 and slope_per_10 (µm per
-        10 %, stated and refitted by OLS, with low and high), relative_per_10 and
-        claimed_relative_per_10 (% of the unfrozen MAE), claimed_r_squared, and R² of the line, of
-        the step (as many parameters) and of the saturating curve (one more).
+    Columns: edition, n, claimed_intercept and intercept (µm), claimed_per_10 and slope_per_10 (µm
+    per 10 %, stated and refitted by OLS, with low and high), relative_per_10 and
+    claimed_relative_per_10 (% of the unfrozen MAE), claimed_r_squared, and R² of the line, of the
+    step (as many parameters) and of the saturating curve (one more).
     """
     stated = published.load("freezing")
     stated = stated[stated["metric"].isin(LINE)].set_index(["edition", "metric"])["value"]
@@ -68,21 +81,3 @@ def freezing_lines(published_points: pd.DataFrame) -> pd.DataFrame:
             "r_squared_saturating": saturating(mine).r_squared,
         })  # fmt: skip
     return pd.DataFrame(found)
-
-
-def loss_points() -> pd.DataFrame:
-    """Return the published weights of the Pearson term: source, edition, lambda_pearson, and the
-    change of ``mae`` and ``sigma_flat`` from weight 0 in percent, as ``mae_change`` and
-    ``sigma_change``.
-    """
-    rows = published.load("loss_complexity")
-    rows = rows[rows["metric"].isin(("lambda_pearson", "mae", "sigma"))]
-    keys = ["edition", "protocol"]
-    wide = rows.pivot_table(index=keys, columns="metric", values="value").reset_index()
-    wide = wide.sort_values(["edition", "lambda_pearson"])
-    start = wide[wide["lambda_pearson"] == 0].set_index("edition")
-    for name in ("mae", "sigma"):
-        wide[f"{name}_change"] = 100 * (wide[name] / wide["edition"].map(start[name]) - 1)
-    wide.columns.name = None
-    chosen = ["source", "edition", "lambda_pearson", "mae_change", "sigma_change"]
-    return wide.assign(source=LABEL)[chosen].reset_index(drop=True)

@@ -36,21 +36,13 @@ def build(
 
     Parameters
     ----------
-    results_dir : Path
-        Holds ``<stem>/about.json`` and the tables ``<stem>/*_wide.csv`` with their captions in
-        ``<stem>/*.md``.
-    figures_dir : Path
-        Holds ``<stem>.png`` and its sidecar ``<stem>.json``.
+    results_dir, figures_dir : Path
+        Hold ``<stem>/about.json`` and the tables ``<stem>/*_wide.csv`` with their captions in
+        ``<stem>/*.md``, and ``<stem>.png`` with its sidecar ``<stem>.json``.
     path : Path
-        The HTML file, replaced in one step.
-    title, intro : str
-        Plain text.
+        The HTML file, replaced in one step; ``title`` and ``intro`` are plain text.
     notebooks : Path, optional
         Folder of executed notebooks, linked as ``<stem>.html`` if there, else ``<stem>.ipynb``.
-
-    Returns
-    -------
-    Path
 
     Raises
     ------
@@ -63,22 +55,10 @@ def build(
     stems = sorted(drawn | tabled)
     if not stems:
         raise FileNotFoundError(f"no figure in {figures_dir} and no table in {results_dir}")
-    abouts = {stem: _json(results_dir / stem / ABOUT) for stem in stems}
-    sections = [_section(stem, abouts[stem], results_dir, figures_dir) for stem in stems]
+    sections = [_section(stem, results_dir, figures_dir) for stem in stems]
     for section in sections:
         section["notebook"] = notebooks and _link(section["stem"], path, Path(notebooks))
-    page = _template().render(
-        title=title,
-        intro=intro,
-        presets=sorted({about["preset"] for about in abouts.values() if "preset" in about}),
-        phantom=any(about.get("phantom") for about in abouts.values()),
-        sections=sections,
-        provenance={**provenance.commit(), "versions": provenance.versions()},
-    )
-    return provenance.write_text(path, page)
-
-
-def _template():
+    abouts = [section["about"] for section in sections]
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -87,21 +67,30 @@ def _template():
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template("study.html")
+    page = environment.get_template("study.html").render(
+        title=title,
+        intro=intro,
+        presets=sorted({about["preset"] for about in abouts if "preset" in about}),
+        phantom=any(about.get("phantom") for about in abouts),
+        sections=sections,
+        provenance={**provenance.commit(), "versions": provenance.versions()},
+    )
+    return provenance.write_text(path, page)
 
 
-def _section(stem: str, about: dict, results: Path, figures: Path) -> dict[str, Any]:
+def _section(stem: str, results: Path, figures: Path) -> dict[str, Any]:
     """Return what the template shows of one notebook: its findings, figure, tables and origin."""
     image, record = figures / f"{stem}.png", _json(figures / f"{stem}.json")
+    about = _json(results / stem / ABOUT)
     return {
         "stem": stem,
         "title": FIGURES[stem].title if stem in FIGURES else stem.replace("_", " "),
-        "conclusions": about.get("conclusions", []),
+        "conclusions": about.pop("conclusions", []),
         "image": image.is_file() and base64.b64encode(image.read_bytes()).decode("ascii"),
         "caption": record.pop("caption", ""),
         "drawn_from": record,
         "tables": [_table(one) for one in sorted((results / stem).glob("*_wide.csv"))],
-        "about": {key: value for key, value in about.items() if key != "conclusions"},
+        "about": about,
     }
 
 
@@ -109,10 +98,8 @@ def _table(path: Path) -> dict[str, Any]:
     """Return a formatted table: anchor, caption, columns with their class, and rows of text."""
     name = path.name.removesuffix("_wide.csv")
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    sibling = path.with_name(f"{name}.md")  # begins with the table's caption
-    caption = path.stem
-    if sibling.is_file():
-        caption = sibling.read_text(encoding="utf-8").split("\n\n")[0]
+    text = path.with_name(f"{name}.md")  # begins with the table's caption
+    caption = text.read_text("utf-8").split("\n\n")[0] if text.is_file() else path.stem
     return {
         "anchor": f"{path.parent.name}-{name}",
         "caption": caption,

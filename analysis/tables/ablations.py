@@ -9,15 +9,20 @@ import pandas as pd
 
 from analysis.freezing import HALF_LIFE
 from analysis.presentation.style import look
-from analysis.presentation.text import MISSING, captioned, number, p_value, with_interval
+from analysis.presentation.text import (
+    BRACKETS,
+    MISSING,
+    captioned,
+    found,
+    number,
+    p_value,
+    with_interval,
+)
 from analysis.tables.cells import cells
 
-FACTORS = {
-    "freezing": "half frozen",
-    "pearson": "Pearson weight 10",
-    "both": "both (structured)",
-    "interaction": "interaction",
-}
+SHAPES = ("constant", "line", "step", "saturating")
+FACTORS = {"freezing": "half frozen", "pearson": "Pearson weight 10", "both": "both (structured)",
+           "interaction": "interaction"}  # fmt: skip
 
 
 def freezing_wide(table: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:
@@ -38,11 +43,7 @@ def loss_wide(table: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:
 
 def learning_rates_wide(table: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:
     """Return the learning rates, one row per encoder rate and layer-wise decay."""
-    columns = {
-        "Rate": "lr_encoder",
-        "Effective rate": "lr_effective",
-        "Layer decay": "layer_decay",
-    }
+    columns = {"Rate": "lr_encoder", "Effective rate": "lr_effective", "Layer decay": "layer_decay"}
     caption = (
         "Learning rate of the encoder, with and without layer-wise decay (each block's rate is the "
         "next one's times the decay). Rate: as the protocol states it; effective rate: after the "
@@ -63,18 +64,16 @@ def _wide(
     against = against.set_index(["backbone", "protocol"])
     wide = []
     for key, names, cell in cells(table):
-        other = against.loc[key] if key in against.index else None
+        other = found(against, key)
         settings = {head: cell.rows[one].iloc[0] for head, one in hyperparameters.items()}
+        for head, value in settings.items():
+            names[head] = f"{value:{form}}" if np.isfinite(value) else MISSING
         wide.append(
             {
                 **names,
-                **{
-                    head: f"{value:{form}}" if np.isfinite(value) else MISSING
-                    for head, value in settings.items()
-                },
                 "MAE (µm)": cell.error,
-                "Difference (µm)": MISSING if other is None else with_interval(other),
-                "p (Holm)": MISSING if other is None else p_value(other["p_holm"]),
+                "Difference (µm)": with_interval(other),
+                "p (Holm)": p_value(other["p_holm"]),
                 "R between eyes": cell.level("pearson_between_eyes", 3),
                 "σ between (µm)": cell.level("sigma_between", 1),
                 "σ flat (µm)": cell.number("sigma_flat", 1),
@@ -86,16 +85,14 @@ def _wide(
         f"{caption} Difference: from aggressive, the cell all ablations share, on the same eyes, "
         "with p by exchanging the predictions of whole patients, Holm-corrected over the table's "
         "differences. R: correlation between eyes at each angle. σ between: SD across eyes at each "
-        "angle; σ flat: SD of all predictions together, as published. Square brackets: 95 % "
-        "intervals, patients resampled, and seeds where there are several; ± SD over seeds.",
+        f"angle; σ flat: SD of all predictions together, as published. {BRACKETS}; ± SD over "
+        "seeds.",
     )
 
 
 def regressions_wide(regressions: pd.DataFrame) -> pd.DataFrame:
-    """Return the freezing regressions, one row per backbone and span of shares.
-
-    ``regressions`` is that of :func:`analysis.freezing.slopes.regressions`.
-    """
+    """Return the regressions of :func:`analysis.freezing.slopes.regressions`, one row per backbone
+    and span of shares."""
     wide = []
     for (backbone, span), rows in regressions.groupby(["backbone", "span"], sort=False):
         get = fit_of(rows)
@@ -112,10 +109,7 @@ def regressions_wide(regressions: pd.DataFrame) -> pd.DataFrame:
                 "the same (% per 10 %)": with_interval(get(both, "relative_per_10")),
                 "of the skill (% per 10 %)": with_interval(get(both, "skill_per_10"), 1),
                 "Slope over seeds (µm per 10 %)": with_interval(get("seeds", slope), 3),
-                **{
-                    f"Weight {name}": number(get(name, "weight")["estimate"])
-                    for name in ("constant", "line", "step", "saturating")
-                },
+                **{f"Weight {one}": number(get(one, "weight")["estimate"]) for one in SHAPES},
                 "Power (%)": number(get("saturating", "power")["estimate"], 0),
                 "Half-life (%)": with_interval(half, 0) if known else "not identified",
             }
@@ -135,9 +129,8 @@ def regressions_wide(regressions: pd.DataFrame) -> pd.DataFrame:
 
 def fit_of(rows: pd.DataFrame) -> Callable[[str, str], dict]:
     """Return a look-up of one backbone's and span's regressions by model and metric."""
-    found = {(one["model"], one["metric"]): one for one in rows.to_dict("records")}
-    nothing = {"estimate": np.nan, "low": np.nan, "high": np.nan, "n": 0, "note": ""}
-    return lambda model, metric: {**nothing, **found.get((model, metric), {})}
+    known = rows.set_index(["model", "metric"])
+    return lambda *key: {"n": 0, "note": "", **found(known, key)}
 
 
 def factorial_wide(table: pd.DataFrame) -> pd.DataFrame:
@@ -152,6 +145,5 @@ def factorial_wide(table: pd.DataFrame) -> pd.DataFrame:
     return captioned(
         wide,
         "What structured (half frozen, Pearson weight 10) costs against aggressive, taken apart. "
-        "Interaction: both minus the sum of the two alone. Square brackets: 95 % intervals, "
-        "patients resampled, and seeds where there are several.",
+        f"Interaction: both minus the sum of the two alone. {BRACKETS}.",
     )

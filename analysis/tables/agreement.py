@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis.collapse import verdicts
 from analysis.collapse.templates import MANY
-from analysis.presentation.text import MISSING, captioned, with_interval
+from analysis.presentation.text import BRACKETS, MISSING, captioned, with_interval
 from analysis.resampling.conditions import NO_BACKBONE
 from analysis.resampling.regions import GLOBAL
 from analysis.tables.cells import cells
@@ -44,38 +44,30 @@ def collapse_wide(stats: pd.DataFrame) -> pd.DataFrame:
         "image, 1 where the prediction turns with it, 0 where a shape is repeated. Verdict, by "
         "intervals: one template, σ ratio below 0.5; few templates, share of 4 or of 16 below a "
         "third; diverse, none of these; undecided, the intervals allow both. Protocol few "
-        "templates: one trained model's "
-        "predictions replaced by the nearest of four profiles. Square brackets: 95 % intervals, "
-        "patients resampled (templates held fixed), and seeds where there are several.",
+        "templates: one trained model's predictions replaced by the nearest of four profiles. "
+        "Square brackets: 95 % intervals, patients resampled (templates held fixed), and seeds "
+        "where there are several.",
     )
 
 
 def agreement_wide(table: pd.DataFrame) -> pd.DataFrame:
     """Return the Bland-Altman statistics of :func:`analysis.agreement.agreement_table`, by cell."""
-    wide = []
-    columns = {
-        "Bias": ("bias", 1),
-        "Lower limit": ("limit_low", 1),
-        "Upper limit": ("limit_high", 1),
-        "Slope on label": ("slope_on_label", 2),
-        "Slope on mean": ("slope_on_mean", 2),
-    }
-    for _, names, cell in cells(table):
-        made = {head: cell.level(*how, "region", GLOBAL) for head, how in columns.items()}
-        for region in cell.rows["group"].drop_duplicates():
-            bias, low, high = (
-                cell.number(name, 1, "region", region)
-                for name in ("bias", "limit_low", "limit_high")
-            )
-            made |= {} if region == GLOBAL else {region: f"{bias} ({low} to {high})"}
-        n = cell.rows.loc[cell.rows["group"] == GLOBAL, "n"].max()
-        wide.append({**names, **made, "Eyes": str(int(n))})
+    wide, limits = [], {"Bias": "bias", "Lower limit": "limit_low", "Upper limit": "limit_high"}
+    slopes = {"Slope on label": "slope_on_label", "Slope on mean": "slope_on_mean"}
+    for _, made, cell in cells(table):
+        for head, name in (limits | slopes).items():
+            made[head] = cell.level(name, 1 if head in limits else 2, "region", GLOBAL)
+        for region in cell.rows.loc[cell.rows["group"] != GLOBAL, "group"].drop_duplicates():
+            bias, low, high = (cell.number(one, 1, "region", region) for one in limits.values())
+            made[region] = f"{bias} ({low} to {high})"
+        made["Eyes"] = str(int(cell.rows.loc[cell.rows["group"] == GLOBAL, "n"].max()))
+        wide.append(made)
     return captioned(
         wide,
         "Agreement of predicted with measured mean thickness, predicted minus label, in µm. "
         "Limits: bias ± 1.96 SD over eyes. Slopes of the difference: on the label, and on the mean "
         "of both (0: no proportional bias; −1 and −2: a template). Quadrants: bias and limits. "
-        "Square brackets: 95 % intervals, patients resampled, and seeds where there are several.",
+        f"{BRACKETS}.",
     )
 
 
@@ -83,16 +75,13 @@ def thickness_wide(table: pd.DataFrame) -> pd.DataFrame:
     """Return the bias by bin of thickness, from
     :func:`analysis.agreement.thickness.thickness_table`, by cell."""
     wide = [
-        {
-            **names,
-            **{f"{row['group']} µm": with_interval(row, 1) for _, row in cell.rows.iterrows()},
-        }
+        names | {f"{row['group']} µm": with_interval(row, 1) for _, row in cell.rows.iterrows()}
         for _, names, cell in cells(table[table["metric"] == "bias"])
     ]
     return captioned(
         wide,
         "Bias (predicted minus label, µm) at single angles by the thickness of the label there. "
-        "Square brackets: 95 % intervals, patients resampled, and seeds where there are several.",
+        f"{BRACKETS}.",
     )
 
 
@@ -102,7 +91,7 @@ def sensitivity_wide(table: pd.DataFrame) -> pd.DataFrame:
     asked = table.loc[table["metric"] == "specificity", "estimate"].iloc[0]
     chosen = table[table["metric"] == "sensitivity"].replace({"group": {GLOBAL: "circle"}})
     wide = [
-        {**names, **{row["group"]: with_interval(row) for _, row in cell.rows.iterrows()}}
+        names | {row["group"]: with_interval(row) for _, row in cell.rows.iterrows()}
         for _, names, cell in cells(chosen)
     ]
     sizes = chosen.drop_duplicates("group").set_index("group")["n"]
@@ -110,9 +99,9 @@ def sensitivity_wide(table: pd.DataFrame) -> pd.DataFrame:
     return captioned(
         [*wide, {"Backbone": NO_BACKBONE, "Protocol": "eyes", **counts}],
         f"Detection of thinning by predicted means: sensitivity at the threshold that has "
-        f"{100 * asked:.0f} % specificity on validation eyes of the training set. "
-        "Thinned: label below the 5th percentile of healthy training eyes, not "
-        "adjusted for age; the last row gives the number of thinned eyes, and a dash stands for "
-        "fewer than 10. Square brackets: 95 % intervals, patients resampled with the threshold "
-        "held fixed, and seeds where there are several.",
+        f"{100 * asked:.0f} % specificity on validation eyes of the training set. Thinned: label "
+        "below the 5th percentile of healthy training eyes, not adjusted for age; the last row "
+        "gives the number of thinned eyes, and a dash stands for fewer than 10. Square brackets: "
+        "95 % intervals, patients resampled with the threshold held fixed, and seeds where there "
+        "are several.",
     )

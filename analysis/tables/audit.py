@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.presentation.text import MISSING, captioned
-from analysis.published.audit.cells import CONTRADICTION, VERDICTS, YARDSTICK
-from analysis.published.audit.text import KINDS, condense, quantity_range
+from analysis.published.audit.cells import CONTRADICTION, KINDS, VERDICTS, YARDSTICK
+from analysis.published.audit.text import condense, quantity_range
 
 
 def audit_wide(findings: pd.DataFrame) -> pd.DataFrame:

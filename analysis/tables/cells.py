@@ -10,7 +10,6 @@ import pandas as pd
 
 from analysis.presentation.style import look
 from analysis.presentation.text import lookup, number, with_interval
-from analysis.resampling.conditions import NO_BACKBONE
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,13 +43,8 @@ class Cell:
         return {"Eyes": str(int(mae["n"])), "Seeds": str(int(mae["n_seeds"]))}
 
 
-def names_of(backbone: str, protocol: str) -> dict[str, str]:
-    """Return the two columns that name a cell."""
-    label = backbone if backbone == NO_BACKBONE else look(backbone).label
-    return {"Backbone": label, "Protocol": look(protocol).label}
-
-
 def cells(table: pd.DataFrame) -> Iterator[tuple[tuple[str, str], dict[str, str], Cell]]:
     """Yield key, naming columns and rows of each backbone and protocol, in their order."""
     for key, rows in table.groupby(["backbone", "protocol"], sort=False):
-        yield key, names_of(*key), Cell(rows)
+        backbone, protocol = (look(name).label for name in key)
+        yield key, {"Backbone": backbone, "Protocol": protocol}, Cell(rows)

@@ -5,14 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.presentation.text import MISSING, captioned, number, p_value, with_interval
+from analysis.presentation.text import (
+    MISSING,
+    RESAMPLED,
+    captioned,
+    number,
+    p_value,
+    with_interval,
+)
 from analysis.resampling.conditions import BASELINES
 from analysis.tables.cells import Cell, cells
 from analysis.tables.study import compared
 
 NAMES = {"<40": "< 40", "40-60": "40–60", ">=60": "≥ 60"}
 _ALL = "max-min"  # the group of a statistic over all groups of an attribute
-_RESAMPLED = "95 % intervals, patients resampled, and seeds where there are several."
 
 
 def fairness_wide(table: pd.DataFrame) -> pd.DataFrame:
@@ -40,7 +46,7 @@ def fairness_wide(table: pd.DataFrame) -> pd.DataFrame:
         "many eyes). p: share of such exchanges in which the largest difference over its standard "
         "error is at least as large, Holm-corrected over the attributes; that of the mean stands "
         "alone; a dash where nothing can be exchanged. Alarm: a corrected p below 0.05. Square "
-        f"brackets: simultaneous {_RESAMPLED}",
+        f"brackets: simultaneous {RESAMPLED}.",
     )
 
 
@@ -57,7 +63,7 @@ def equity_wide(table: pd.DataFrame) -> pd.DataFrame:
         wide,
         "Equity-scaled MAE: the MAE plus how far each group's MAE lies from it, summed over groups "
         "(ours, after equity-scaled scores), in µm. Null: the same when patients exchange their "
-        f"labels. Square brackets: simultaneous {_RESAMPLED}",
+        f"labels. Square brackets: simultaneous {RESAMPLED}.",
     )
 
 
@@ -66,34 +72,27 @@ def groups_wide(
 ) -> pd.DataFrame:
     """Return every group of one cell, small and absent ones included.
 
-    Parameters
-    ----------
-    table : DataFrame
-        Of :func:`analysis.fairness.fairness_table` or ``intersections_table``.
-    backbone, protocol : str
-    min_patients : int
-        Of an intersection, for the caption; 0 for single attributes.
+    ``table`` is that of :func:`analysis.fairness.fairness_table`, or of ``intersections_table``
+    there with its ``min_patients``.
     """
     cell = Cell(table[(table.backbone == backbone) & (table.protocol == protocol)])
-    wide = []
-    for row in cell.rows[cell.rows.metric == "mae"].to_dict("records"):
-        place = row["attribute"], row["group"]
-        wide.append(
-            {
-                "Attribute": row["attribute"],
-                "Group": ", ".join(NAMES.get(part, part) for part in row["group"].split(", ")),
-                "Eyes": str(int(row["n"])),
-                "Patients": cell.number("patients", 0, *place),
-                "MAE (µm)": with_interval(row),
-                "Bias (µm)": cell.level("bias", 2, *place),
-            }
-        )
+    wide = [
+        {
+            "Attribute": row["attribute"],
+            "Group": ", ".join(NAMES.get(part, part) for part in row["group"].split(", ")),
+            "Eyes": str(int(row["n"])),
+            "Patients": cell.number("patients", 0, row["attribute"], row["group"]),
+            "MAE (µm)": with_interval(row),
+            "Bias (µm)": cell.level("bias", 2, row["attribute"], row["group"]),
+        }
+        for row in cell.rows[cell.rows.metric == "mae"].to_dict("records")
+    ]
     sizes = f"10 eyes or {min_patients} patients" if min_patients else "10 eyes"
     return captioned(
         wide,
         f"{'Two attributes at once. ' if min_patients else ''}Error and bias by group, {backbone} "
         f"with {protocol}. Bias: mean thickness predicted minus labelled. A dash stands for a "
-        f"group of fewer than {sizes}. Square brackets: {_RESAMPLED}",
+        f"group of fewer than {sizes}. Square brackets: {RESAMPLED}.",
     )
 
 
@@ -143,5 +142,5 @@ def effects_wide(
         "Differences between groups in mean thickness (µm), adjusted for sex, race, age and "
         "severity: as planted in eyes without disease, in the labels of all eyes, of healthy eyes "
         "and of the test eyes, as predicted in the test eyes, the difference of these two (bias), "
-        f"and that of the MAE; {backbone} with {protocol}. Square brackets: {_RESAMPLED}",
+        f"and that of the MAE; {backbone} with {protocol}. Square brackets: {RESAMPLED}.",
     )

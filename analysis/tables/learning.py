@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from analysis.accuracy.learning import BASELINE, SELECTED, rows_of
 from analysis.presentation.style import look
-from analysis.presentation.text import MISSING, captioned, p_value, with_interval
+from analysis.presentation.text import MISSING, captioned, found, p_value, with_interval
 from analysis.tables.cells import Cell
 
 
@@ -21,19 +20,18 @@ def learning_wide(quadrants: pd.DataFrame, paired: pd.DataFrame) -> pd.DataFrame
     ``quadrants`` is that of :func:`analysis.accuracy.quadrants.quadrant_table`, one domain, and
     ``paired`` that of :func:`analysis.accuracy.learning.against_baseline`.
     """
-    against, wide = paired.set_index("method"), []
-    for method, rows in quadrants.groupby("method", sort=False):
-        cell, found = Cell(rows), against.loc[method] if method in against.index else None
-        wide.append(
-            {
-                "Method": look(method).label,
-                **{f"{name} (µm)": cell.number("mae", 1, "quadrant", name) for name in "SNIT"},
-                "Mean (µm)": cell.level("mae", 2, "quadrant", "mean"),
-                f"Against {BASELINE} (µm)": MISSING if found is None else with_interval(found),
-                "p (Holm)": p_value(np.nan if found is None else found["p_holm"]),
-                "R global": cell.level("r", 2, "quadrant", "global"),
-            }
-        )
+    against, known = paired.set_index("method"), quadrants.groupby("method", sort=False)
+    wide = [
+        {
+            "Method": look(method).label,
+            **{f"{name} (µm)": cell.number("mae", 1, "quadrant", name) for name in "SNIT"},
+            "Mean (µm)": cell.level("mae", 2, "quadrant", "mean"),
+            f"Against {BASELINE} (µm)": with_interval(found(against, method)),
+            "p (Holm)": p_value(found(against, method)["p_holm"]),
+            "R global": cell.level("r", 2, "quadrant", "global"),
+        }
+        for method, cell in ((method, Cell(rows)) for method, rows in known)
+    ]
     return captioned(
         wide,
         "Methods that learn from few eyes, cross-validated by patient on the same folds: mean "
@@ -61,16 +59,14 @@ def selection_wide(
     best = mae.loc[chosen["method"], "estimate"].idxmin()
     often = chosen[chosen["chosen"] > 0].sort_values("chosen", ascending=False, kind="stable")
     counts = ", ".join(f"{look(one.method).label} {one.chosen}" for one in often.itertuples())
-    rows = [("apparent", best, look(best).label)]
-    rows.append(("nested", SELECTED, f"{counts} (of {chosen['folds'].iloc[0]} folds)"))
+    nested = f"{counts} (of {chosen['folds'].iloc[0]} folds)"
+    rows = [("apparent", best, look(best).label), ("nested", SELECTED, nested)]
     wide = [
         {
             "Choice": name,
             "Method": text,
             "Mean (µm)": with_interval(mae.loc[method]),
-            f"Against {BASELINE} (µm)": with_interval(against.loc[method])
-            if method in against.index
-            else MISSING,
+            f"Against {BASELINE} (µm)": with_interval(found(against, method)),
             "R global": with_interval(rows_of(quadrants, "r", "global").loc[method]),
         }
         for name, method, text in rows
@@ -97,8 +93,6 @@ def other_subjects_wide(
     for (source, method), rows in kinds:
         level, home = Cell(rows[rows["against"] == ""]), source == "GRAPE"
         apart = Cell(rows[rows["against"] == BASELINE])
-        here = with_interval(mae.loc[method]) if home else MISSING
-        known = home and method in against.index
         wide.append(
             {
                 "Learnt from": source,
@@ -106,10 +100,10 @@ def other_subjects_wide(
                 "Other subjects: mean (µm)": level.level("mae", 2, "quadrant", "mean"),
                 f"Against {BASELINE} there (µm)": apart.level("mae", 2, "quadrant", "mean"),
                 "R global": level.level("r", 2, "quadrant", "global"),
-                "Cross-validated: mean (µm)": here,
-                f"Against {BASELINE} here (µm)": with_interval(against.loc[method])
-                if known
-                else MISSING,
+                "Cross-validated: mean (µm)": with_interval(mae.loc[method]) if home else MISSING,
+                f"Against {BASELINE} here (µm)": with_interval(
+                    found(against, method if home else None)
+                ),
             }
         )
     n = int(external["n"].max())
@@ -129,23 +123,18 @@ def learning_note(
 ) -> str:
     """Say which eyes were learnt from, how they were divided, and which were left out.
 
-    Parameters
-    ----------
-    manifest : mapping
-        Of the prepared dataset.
-    folds : int
-    fold_seeds : sequence of int
-    stand_in : str
-        Why a phantom stands in for real eyes, if it does.
+    ``manifest`` is that of the prepared dataset; ``stand_in`` says why a phantom stands in for real
+    eyes, if it does.
     """
     n, patients = manifest["n"], manifest["counts"]["patients"]
     kind = "phantom eyes" if manifest["phantom"] else "eyes"
     dataset = manifest["name"] if manifest["phantom"] else manifest["dataset"].upper()
     times = "once" if len(fold_seeds) == 1 else f"{len(fold_seeds)} times"
     seeds = f"seed{'s' * (len(fold_seeds) > 1)} {', '.join(map(str, fold_seeds))}"
-    text = f"{dataset}: {n} {kind} of {patients} patients; {folds} folds by patient, drawn {times}"
-    text += f" ({seeds})."
     reasons = Counter(one["reason"] for one in manifest["exclusions"])
     left_out = ", ".join(f"{count} with {reason}" for reason, count in sorted(reasons.items()))
-    text += f" Left out: {left_out or 'none'}."
+    text = (
+        f"{dataset}: {n} {kind} of {patients} patients; {folds} folds by patient, drawn {times} "
+        f"({seeds}). Left out: {left_out or 'none'}."
+    )
     return f"{text} A phantom stands in for real eyes: {stand_in}." if stand_in else text

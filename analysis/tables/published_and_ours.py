@@ -155,11 +155,8 @@ def _published(reference: Hashable, **key_of: Callable) -> dict[str, Changes]:
     for edition in EDITIONS:
         values: Values = {}
         for table, key in key_of.items():
-            printed = published.load(table, edition)
-            printed = printed[
-                printed["metric"].isin(PRINTED.values()) & (printed["protocol"] != "")
-            ]
-            for row in printed.itertuples():
+            printed = published.load(table, edition).query("protocol != ''")
+            for row in printed[printed["metric"].isin(PRINTED.values())].itertuples():
                 values.setdefault(key(row), {})[row.metric] = row.value
         if values:
             out[edition] = _changes(values, reference, PRINTED)
@@ -250,11 +247,10 @@ def _columns(
     return out
 
 
-def beside_grape(quadrants: pd.DataFrame, domain: str = "GRAPE") -> pd.DataFrame:
+def beside_grape(quadrants: pd.DataFrame) -> pd.DataFrame:
     """Return the errors on GRAPE in µm, one column per method and source.
 
-    ``quadrants`` is long, from :func:`analysis.accuracy.quadrants.quadrant_table`; only ``domain``
-    is used.
+    ``quadrants`` is long, from :func:`analysis.accuracy.quadrants.quadrant_table`.
     """
     theirs = pd.concat([published.load(table) for table in ("grape", "quick_start")])
     eyes = theirs[theirs["metric"] == "n_eyes"].set_index(["edition", "table"])["value"]
@@ -262,9 +258,8 @@ def beside_grape(quadrants: pd.DataFrame, domain: str = "GRAPE") -> pd.DataFrame
     wide = {"GRAPE": [*groups, "σ (µm)", "Eyes"]}
     # The published global figure is the average of the quadrants, our mean.
     metrics = [f"mae_{'global' if group == 'mean' else group}" for group in groups.values()]
-    for (table, method), cells in theirs[theirs["protocol"] != ""].groupby(
-        ["table", "protocol"], sort=False
-    ):
+    cells_of = theirs[theirs["protocol"] != ""].groupby(["table", "protocol"], sort=False)
+    for (table, method), cells in cells_of:
         label = "L1 only" if method == "l1_only" else look(method).label
         printed = {
             EDITIONS[edition] + ", quick start" * (table == "quick_start"): [
@@ -277,7 +272,7 @@ def beside_grape(quadrants: pd.DataFrame, domain: str = "GRAPE") -> pd.DataFrame
             printed = {"both editions": next(iter(printed.values()))}
         for name, column in printed.items():
             wide[f"Published, {name} (GRAPE): {label}"] = column
-    mine = quadrants[quadrants["domain"] == domain]
+    mine = quadrants[quadrants["domain"] == "GRAPE"]
     for method in dict.fromkeys(mine["method"]) or ["not evaluated"]:
         cell = Cell(mine[mine["method"] == method])
         wide[f"Obtained (GRAPE): {look(method).label}"] = [

@@ -5,17 +5,15 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.presentation.style import look
-from analysis.presentation.text import captioned, p_value, percent, with_interval
+from analysis.presentation.text import BRACKETS, captioned, p_value, percent, with_interval
 from analysis.tables.cells import Cell, cells
 
 METRIC_LABELS = {"mae": "MAE (µm)", "sigma_between": "σ between (µm)"}
 
 
 def table1_wide(table: pd.DataFrame) -> pd.DataFrame:
-    """Return Table 1 in the paper's columns (and those it lacks), one row per cell.
-
-    ``table`` is long, from :func:`analysis.accuracy.performance.table1`.
-    """
+    """Return Table 1, long from :func:`analysis.accuracy.performance.table1`, in the paper's
+    columns (and those it lacks), one row per cell."""
     wide = [
         {
             **names,
@@ -41,31 +39,27 @@ def table1_wide(table: pd.DataFrame) -> pd.DataFrame:
         "expected from group labels permuted across patients. σ between: SD across eyes at each "
         "angle, with its ratio to that of the labels; σ flat: SD of all predictions together, as "
         "published. Covered: share of the way from the template (the training set's mean profile) "
-        "to the oracle floor (the noise of the labels). Square brackets: 95 % intervals, patients "
-        "resampled, and seeds where there are several; ± SD over seeds.",
+        f"to the oracle floor (the noise of the labels). {BRACKETS}; ± SD over seeds.",
     )
 
 
 def table2_wide(quadrants: pd.DataFrame) -> pd.DataFrame:
-    """Return Table 2, one row per domain and method.
-
-    ``quadrants`` is long, from :func:`analysis.accuracy.quadrants.quadrant_table`.
-    """
-    wide = []
-    for (domain, method), rows in quadrants.groupby(["domain", "method"], sort=False):
-        cell = Cell(rows)
-        wide.append(
-            {
-                "Domain": domain,
-                "Method": look(method).label,
-                **{f"{name} (µm)": cell.level("mae", 1, "quadrant", name) for name in "SNIT"},
-                "Mean (µm)": cell.level("mae", 2, "quadrant", "mean"),
-                "Global (µm)": cell.level("mae", 1, "quadrant", "global"),
-                "Bias (µm)": cell.level("bias", 1, "quadrant", "global"),
-                "R global": cell.level("r", 2, "quadrant", "global"),
-                "Eyes": str(int(cell.row("mae", "quadrant", "global").get("n", 0))),
-            }
-        )
+    """Return Table 2, long from :func:`analysis.accuracy.quadrants.quadrant_table`, one row per
+    domain and method."""
+    known = quadrants.groupby(["domain", "method"], sort=False)
+    wide = [
+        {
+            "Domain": domain,
+            "Method": look(method).label,
+            **{f"{name} (µm)": cell.level("mae", 1, "quadrant", name) for name in "SNIT"},
+            "Mean (µm)": cell.level("mae", 2, "quadrant", "mean"),
+            "Global (µm)": cell.level("mae", 1, "quadrant", "global"),
+            "Bias (µm)": cell.level("bias", 1, "quadrant", "global"),
+            "R global": cell.level("r", 2, "quadrant", "global"),
+            "Eyes": str(int(cell.row("mae", "quadrant", "global").get("n", 0))),
+        }
+        for (domain, method), cell in ((key, Cell(rows)) for key, rows in known)
+    ]
     return captioned(
         wide,
         "Error of quadrant means by domain and method. Mean: average of the four quadrants' MAE. "
@@ -84,9 +78,8 @@ def comparisons_wide(comparisons: pd.DataFrame) -> pd.DataFrame:
     }
     return captioned(
         wide,
-        "Paired differences on the same eyes, row minus reference. Square brackets: 95 % "
-        "intervals, patients resampled, and seeds where there are several. p: predictions of whole "
-        "patients exchanged at random, Holm-corrected over the comparisons of one metric.",
+        f"Paired differences on the same eyes, row minus reference. {BRACKETS}. p: predictions of "
+        "whole patients exchanged at random, Holm-corrected over the comparisons of one metric.",
     )
 
 

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
 
-from rnfl.cli.app import app
+import typer
 
-# Each module adds its commands to the root when it is imported, in the order that --help shows.
-for group in ("prepare", "train", "predict", "backbones", "evaluate", "reproduce"):
-    import_module(f"rnfl.cli.{group}")
+from rnfl.cli import evaluate, predict, prepare, reproduce, train
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="RNFL thickness profiles from fundus images: data, training, notebooks, figures.",
+)
+for command in (  # in the order that --help shows
+    *(prepare.prepare, train.train, train.transfer, predict.predict, predict.export),
+    *(train.convert, train.backbones, evaluate.evaluate, evaluate.audit),
+    *(reproduce.figures, reproduce.notebook, reproduce.reproduce),
+):
+    app.command()(command)
 
 
 def main() -> None:
@@ -25,6 +35,5 @@ def main() -> None:
         if os.environ.get("RNFL_TRACEBACK"):
             raise
         message = error.strerror if isinstance(error, OSError) and not error.filename else error
-        lines = [message or error, *getattr(error, "__notes__", ())]
-        said = "\n".join(map(str, lines))
+        said = "\n".join(map(str, [message or error, *getattr(error, "__notes__", ())]))
         sys.exit(f"error: {said}\n(RNFL_TRACEBACK=1 shows where it arose)")

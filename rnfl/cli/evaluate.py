@@ -7,10 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rnfl.cli.app import app
 
-
-@app.command()
 def evaluate(
     predictions: Annotated[Path, typer.Argument(help="CSV or parquet, long or wide")],
     samples: Annotated[Path | None, typer.Option(help="CSV with patients and attributes")] = None,
@@ -31,7 +28,6 @@ def evaluate(
     typer.echo(evaluation.evaluate_files(predictions, samples, output, **given))
 
 
-@app.command()
 def audit(
     results: Annotated[Path, typer.Argument(help="CSV with a table of results, long or wide")],
     output: Annotated[Path | None, typer.Option(help="CSV for every finding")] = None,

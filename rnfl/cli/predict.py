@@ -7,12 +7,9 @@ from typing import Annotated
 
 import typer
 
-from rnfl.cli.app import app
-
 ModelOption = Annotated[str, typer.Option(help="finished run: its id or folder")]
 
 
-@app.command()
 def predict(
     images: Annotated[list[Path] | None, typer.Argument(help="photographs or folders")] = None,
     eye: Annotated[str | None, typer.Option(help="OD, OS or from-name, as in 12_OD_1.jpg")] = None,
@@ -65,14 +62,11 @@ def _draw_pages(done, reference, card: dict, folder: Path) -> None:
 
     number = len(str(len(done.requests)))
     items = zip(done.requests, done.crops, done.profiles, strict=True)
-    for i, (request, crop, profile) in enumerate(
-        progress(items, "drawing pages", total=len(done.requests)), start=1
-    ):
-        photo = read_picture(request.path)
-        about = crop.disc, crop.width_mm, profile, crop.doubts
-        eye = eye_report.Eye(photo, request.laterality, *about)
-        title = f"eye {i} of {len(done.requests)}"
-        page = eye_report.draw(eye, reference, card, title)
+    items = progress(items, "drawing pages", total=len(done.requests))
+    for i, (request, crop, profile) in enumerate(items, start=1):
+        about = request.laterality, crop.disc, crop.width_mm, profile, crop.doubts
+        eye = eye_report.Eye(read_picture(request.path), *about)
+        page = eye_report.draw(eye, reference, card, f"eye {i} of {len(done.requests)}")
         eye_report.save(page, folder / f"{i:0{number}}_{request.path.stem}")
 
 
@@ -87,7 +81,6 @@ def _say(done, card: dict, folder: Path) -> None:
     typer.echo(f"{len(done.table)} read, {len(done.exclusions)} left out: {folder}")
 
 
-@app.command()
 def export(
     run: Annotated[str, typer.Argument(help="finished run: its id or folder")],
     output: Annotated[
@@ -102,9 +95,9 @@ def export(
     used = trained.load(run)
     path = output or data_root() / "exported" / f"{used.folder.name}.onnx"
     about = exporting.export(used, path)
-    shape, checked = about["input"]["shape"], about["checked_on"]
+    source, checked = about["input"], about["checked_on"]
     typer.echo(
         f"largest relative difference from torch {about['max_relative_difference']:.1e} "
         f"on {checked['images']} images ({checked['crops']} crops)"
     )
-    typer.echo(f"{path}: {about['input']['name']} {shape} in [0, 1] to 360 µm per eye")
+    typer.echo(f"{path}: {source['name']} {source['shape']} in [0, 1] to 360 µm per eye")

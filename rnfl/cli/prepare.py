@@ -8,10 +8,7 @@ from typing import Annotated
 
 import typer
 
-from rnfl.cli.app import app
 
-
-@app.command()
 def prepare(
     name: Annotated[str, typer.Argument(help="dataset, such as phantom-slo-2400 or grape")],
     source: Annotated[Path | None, typer.Option(help="folder or archive of raw files")] = None,
@@ -37,32 +34,23 @@ def _describe(folder: Path, manifest: dict) -> list[str]:
     from rnfl.core.schema import SPLITS
     from rnfl.datasets import contact_sheet, summary
 
-    counts = manifest["counts"]
+    counts, excluded = manifest["counts"], manifest["exclusions"]
     splits = ", ".join(f"{counts[split]:,} {split}" for split in SPLITS)
     eyes = f"{manifest['n']:,} {'phantom eyes' if manifest['phantom'] else 'eyes'}"
-    lines = [
-        f"{manifest['name']}: {eyes} of {counts['patients']:,} patients ({splits})",
-        f"  {'folder':<14} {folder}",
-    ]
-    reasons = Counter(one["reason"] for one in manifest["exclusions"])
-    lines.append(f"  {'left out':<14} {len(manifest['exclusions']):,}")
-    detailed = [one for one in manifest["exclusions"] if one.get("detail")]
+    rows = [("folder", folder), ("left out", f"{len(excluded):,}")]
+    detailed = [one for one in excluded if one.get("detail")]
     example = {one["reason"]: f", as {one['id']}: {one['detail']}" for one in detailed[::-1]}
-    lines += [f"  {'':<14} {n:>6,} {why}{example.get(why, '')}" for why, n in reasons.most_common()]
-    if "unsure" in manifest:
-        hint = ": first on the contact sheet, listed in manifest.json"
-        lines.append(
-            f"  {'unsure':<14} {len(manifest['unsure']):,}{hint * bool(manifest['unsure'])}"
-        )
-        doubts = (
-            said.split(":")[0] for one in manifest["unsure"] for said in one.get("doubts", ())
-        )
-        lines += [f"  {'':<14} {n:>6,} {kind}" for kind, n in Counter(doubts).most_common()]
+    for why, n in Counter(one["reason"] for one in excluded).most_common():
+        rows.append(("", f"{n:>6,} {why}{example.get(why, '')}"))
+    if (unsure := manifest.get("unsure")) is not None:
+        hint = ": first on the contact sheet, listed in manifest.json" if unsure else ""
+        rows.append(("unsure", f"{len(unsure):,}{hint}"))
+        doubts = Counter(said.split(":")[0] for one in unsure for said in one.get("doubts", ()))
+        rows += [("", f"{n:>6,} {kind}") for kind, n in doubts.most_common()]
     warnings = (text for text in manifest.get("findings", ()) if text.startswith("WARNING: "))
-    lines += [f"  {'warning':<14} {text.removeprefix('WARNING: ')}" for text in warnings]
+    rows += [("warning", text.removeprefix("WARNING: ")) for text in warnings]
+    none = "none: remove the folder and prepare it again to have one"
     for label, file in (("contact sheet", contact_sheet.FILE), ("summary", summary.MARKDOWN)):
-        if (folder / file).is_file():
-            lines.append(f"  {label:<14} {folder / file}")
-        else:
-            lines.append(f"  {label:<14} none: remove the folder and prepare it again to have one")
-    return lines
+        rows.append((label, folder / file if (folder / file).is_file() else none))
+    head = f"{manifest['name']}: {eyes} of {counts['patients']:,} patients ({splits})"
+    return [head, *(f"  {label:<14} {said}" for label, said in rows)]

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from rnfl.cli.app import app
 from rnfl.storage.paths import data_root, project_root, runs_root
 
 # What a preset tells single notebooks besides its name.
@@ -27,7 +26,6 @@ def _refuse_profile(value: str | None) -> None:
 OldOption = Annotated[str | None, typer.Option("--profile", hidden=True, callback=_refuse_profile)]
 
 
-@app.command()
 def figures(
     results: Annotated[Path | None, typer.Option(help="default: data/results")] = None,
     folder: Annotated[Path | None, typer.Option(help="default: figures")] = None,
@@ -40,7 +38,6 @@ def figures(
         typer.echo(path)
 
 
-@app.command()
 def notebook(
     stem: Annotated[str, typer.Argument(help="such as 02_protocols")],
     preset: PresetOption = "phantom",
@@ -59,7 +56,6 @@ def notebook(
     typer.echo(output)
 
 
-@app.command()
 def reproduce(
     preset: PresetOption = "phantom",
     engine: Annotated[
@@ -102,9 +98,7 @@ def reproduce(
     }
     report = _execute(study, inputs)
     typer.echo(f"\nDone in {(time.monotonic() - start) / 60:.1f} min.")
-    typer.echo(f"Tables   {study.results_dir}")
-    typer.echo(f"Figures  {study.figures_dir}")
-    typer.echo(f"Report   {report}")
+    typer.echo(f"Tables   {study.results_dir}\nFigures  {study.figures_dir}\nReport   {report}")
 
 
 def _execute(study, inputs: dict) -> Path:
@@ -117,13 +111,9 @@ def _execute(study, inputs: dict) -> Path:
         products = [study.results_dir / stem / "about.json", study.figures_dir / f"{stem}.png"]
         parameters = _parameters(study.name, stem)
         notebooks.refresh(_source(stem), folder / f"{stem}.ipynb", parameters, inputs, products)
-    return report.build(
-        study.results_dir,
-        study.figures_dir,
-        data_root() / "reproduced" / study.name / "report.html",
-        title=f"RNFL profiles: {study.name}",
-        notebooks=folder,
-    )
+    path = data_root() / "reproduced" / study.name / "report.html"
+    made = study.results_dir, study.figures_dir
+    return report.build(*made, path, title=f"RNFL profiles: {study.name}", notebooks=folder)
 
 
 def _parameters(preset: str, stem: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Commands about models."""
+"""Commands about models: train one, measure it elsewhere, and the backbones they start from."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ from typing import Annotated
 
 import typer
 
-from rnfl.cli.app import app
 
-
-@app.command()
 def train(
     context: typer.Context,
     dataset: str,
@@ -48,23 +45,9 @@ def train(
     from rnfl.training.config import RunConfig
 
     _refuse_unread(context, protocol)
-    config = RunConfig(
-        dataset,
-        backbone,
-        protocol,
-        seed=seed,
-        epochs=epochs,
-        warmup_epochs=warmup_epochs,
-        batch_size=batch_size,
-        lr_scale=lr_scale,
-        split=split,
-        start=_run_id(start) if start else None,
-        augment=_augment(augment),
-        views=views,
-        micro_batch=_micro_batch(micro_batch),
-        precision=precision,
-        compile=compile,
-    )
+    said = {"start": _run_id(start) if start else None, "augment": _augment(augment)}
+    said["micro_batch"] = _micro_batch(micro_batch)
+    config = RunConfig(**context.params | said)  # the other options are its fields as they are
     datasets.prepare(dataset)
     with _together() as first:
         result = run(config)
@@ -75,7 +58,6 @@ def train(
     typer.echo(f"{result.folder}: {said} ({_measured_on(result.summary)})")
 
 
-@app.command()
 def transfer(
     models: Annotated[list[str], typer.Argument(help="finished runs: ids or folders")],
     on: Annotated[str, typer.Option(help="prepared dataset that the models have not seen")],
@@ -100,11 +82,8 @@ def transfer(
     found = [results.load_run(trained.find(model)) for model in models]
     compared = external_validation.compare(found, on, drop_shared=drop_shared)
     table = quadrants.quadrant_table(compared.frames, on, constant=compared.constant)
-    paired = [
-        quadrants.paired_quadrants(compared.frames, name)
-        for name in compared.frames
-        if name.startswith(external_validation.LINEAR)
-    ]
+    linear = [name for name in compared.frames if name.startswith(external_validation.LINEAR)]
+    paired = [quadrants.paired_quadrants(compared.frames, name) for name in linear]
     inputs = {"dataset": prepared.hash, "runs": [one.run_id for one in found]}
     address = provenance.sha256_json(inputs | {"drop_shared": drop_shared})[:10]
     folder = output or data_root() / "evaluations" / f"{on}-{address}"
@@ -121,6 +100,32 @@ def transfer(
     for against in paired:
         typer.echo(f"\n{external_validation.describe_paired(against)}")
     typer.echo(f"\n{folder}")
+
+
+def convert(
+    file: Annotated[Path, typer.Argument(help="checkpoint as published")],
+    backbone: Annotated[str, typer.Option(help="the backbone it belongs to, see rnfl backbones")],
+    output: Annotated[Path | None, typer.Option(help="safetensors file to write")] = None,
+    under: Annotated[str | None, typer.Option(help="key of the weights, if another")] = None,
+    prefix: Annotated[str | None, typer.Option(help="what their names begin with")] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="beginning of names to leave out")] = None,
+) -> None:
+    """Convert a published checkpoint to safetensors, and say what became of its keys."""
+    from rnfl.models.checkpoints import loading
+
+    told = (under, prefix, drop) != (None, None, None)
+    place = (under or "", prefix or "", drop or ()) if told else None
+    written, report = loading.convert(file, backbone, output, place)
+    typer.echo(f"{report.text}\n{written}")
+
+
+def backbones(
+    markdown: Annotated[bool, typer.Option(help="as the table of BACKBONES.md")] = False,
+) -> None:
+    """List the registered backbones and where their weights are."""
+    from rnfl.models.checkpoints import files
+
+    typer.echo(files.markdown() if markdown else files.listing(), nl=False)
 
 
 @contextmanager

@@ -41,16 +41,9 @@ SPELLINGS: dict[str, dict[str, str]] = {
 def read_demographics(path: str | Path) -> pd.DataFrame:
     """Read demographics: eye_id and, where the file has them, patient_id and the attributes.
 
-    Returns
-    -------
-    DataFrame
-        Attributes in the project's spelling, None or NaN where missing; other columns are left
-        out and named in ``attrs["ignored"]``.
-
-    Raises
-    ------
-    ValueError
-        Naming the file and listing the identifiers or values at fault, and valid ones.
+    Attributes are in the project's spelling, None or NaN where missing; other columns are left out
+    and named in ``attrs["ignored"]``. A ValueError names the file and lists the identifiers or
+    values at fault, and valid ones.
     """
     path = Path(path)
     frame = read_table(path, SAME, None, EXPECTED, needed=("eye_id", "patient_id"))
@@ -75,10 +68,7 @@ def read_demographics(path: str | Path) -> pd.DataFrame:
 def spelt(series: pd.Series, name: str, path: Path) -> pd.Series:
     """Return a column in the project's spelling, None where missing or unknown.
 
-    Raises
-    ------
-    ValueError
-        Listing every other value found, with its number of rows, and the valid ones.
+    A ValueError lists every other value found, with its number of rows, and the valid ones.
     """
     valid = schema.TABLES["samples"][name].values
     spellings = {**{value.lower(): value for value in valid}, **SPELLINGS[name]}

@@ -6,14 +6,8 @@ from typing import Any
 class Excluded(Exception):
     """What is raised for an eye that cannot be used; the other eyes are read all the same.
 
-    Attributes
-    ----------
-    reason : str
-        One of a fixed list of the dataset's, or of :mod:`rnfl.imaging.crops`.
-    detail : str
-        What was found.
-    facts : dict
-        More to say of it, in JSON's types; it joins the reason in the list of exclusions.
+    ``reason`` is one of a fixed list of the dataset's, or of :mod:`rnfl.imaging.crops`; ``detail``
+    says what was found, and ``facts``, in JSON's types, join the reason in the list of exclusions.
     """
 
     def __init__(self, reason: str, detail: str = "", **facts: Any) -> None:

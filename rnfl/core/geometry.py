@@ -57,7 +57,8 @@ CLOCK_HOURS: dict[str, np.ndarray] = {
 }
 
 
-def _check_laterality(laterality: str) -> str:
+def check_laterality(laterality: str) -> str:
+    """Return a laterality that is one."""
     if laterality not in LATERALITIES:
         raise ValueError(f"laterality {laterality!r}: expected one of {', '.join(LATERALITIES)}")
     return laterality
@@ -68,10 +69,8 @@ def scan_radius_px(width_px: float, field_mm: float = FIELD_MM) -> float:
 
     Examples
     --------
-    >>> round(scan_radius_px(224, field_mm=6.0), 1)
-    64.6
-    >>> round(scan_radius_px(224), 1)
-    78.4
+    >>> round(scan_radius_px(224, field_mm=6.0), 1), round(scan_radius_px(224), 1)
+    (64.6, 78.4)
     """
     if not (width_px > 0 and field_mm > 0):
         raise ValueError(f"width {width_px} px over {field_mm} mm: both must be positive")
@@ -92,28 +91,17 @@ def centre(height: int, width: int) -> tuple[float, float]:
 def circle(
     cx: float, cy: float, r: float, laterality: str = "OD", n: int = N_ANGLES
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the points of a circle round the disc, in order of angle.
+    """Return the points x, y, each (n,), px, of a circle round the disc, in order of angle.
 
     Parameters
     ----------
-    cx, cy : float
-        Disc centre, px.
-    r : float
-        Radius, px.
+    cx, cy, r : float
+        Disc centre and radius, px.
     laterality : {'OD', 'OS'}
         Orientation of the image: a right eye (also any image passed through
         :func:`to_right_eye`) or a left eye as it was taken.
     n : int
         Number of points; point ``i`` lies at 360·i/n degrees, and 360° is not sampled.
-
-    Returns
-    -------
-    x, y : ndarray, each (n,), px
-
-    Raises
-    ------
-    ValueError
-        For an unknown laterality.
 
     Examples
     --------
@@ -122,20 +110,16 @@ def circle(
     ([5, 10, 15, 10], [10, 5, 10, 15])
     """
     theta = 2 * np.pi * np.arange(n) / n
-    temporal = -1.0 if _check_laterality(laterality) == "OD" else 1.0
+    temporal = -1.0 if check_laterality(laterality) == "OD" else 1.0
     return cx + temporal * r * np.cos(theta), cy - r * np.sin(theta)
 
 
 def centred_circle(
     height: int, width: int, radius_ratio: float = RADIUS_RATIO, n: int = N_ANGLES
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the circle of radius ``radius_ratio * min(height, width)`` round an image's centre.
+    """Return the circle (px) of radius ``radius_ratio * min(height, width)`` round the true centre.
 
     This is the scan circle of a prepared crop, which is disc-centred and right-eye oriented.
-
-    Returns
-    -------
-    x, y : ndarray, each (n,), px
     """
     return circle(*centre(height, width), radius_ratio * min(height, width), "OD", n)
 
@@ -145,11 +129,6 @@ def to_right_eye(image: np.ndarray, laterality: str) -> np.ndarray:
 
     A point at column ``x`` of a left eye moves to column ``W - 1 - x``.
 
-    Raises
-    ------
-    ValueError
-        For an unknown laterality, or an array that is not one image.
-
     Examples
     --------
     >>> to_right_eye(np.array([[1, 2, 3]]), "OS").tolist()
@@ -157,7 +136,7 @@ def to_right_eye(image: np.ndarray, laterality: str) -> np.ndarray:
     """
     if image.ndim not in (2, 3):
         raise ValueError(f"image of shape {image.shape}: expected (H, W) or (H, W, C)")
-    if _check_laterality(laterality) == "OD":
+    if check_laterality(laterality) == "OD":
         return image
     return np.ascontiguousarray(image[:, ::-1])
 
@@ -203,14 +182,9 @@ def flip_quadrants(quadrants: np.ndarray) -> np.ndarray:
 
 
 def rotate_profile(profile: np.ndarray, degrees: int) -> np.ndarray:
-    """Return profiles (..., 360) with what lay at θ moved to θ + ``degrees``.
+    """Return profiles (..., 360) with what lay at θ moved to θ + ``degrees``, a whole number.
 
     On a right eye this is the image turned clockwise as seen on screen.
-
-    Raises
-    ------
-    ValueError
-        When ``degrees`` is not a whole number.
 
     Examples
     --------
@@ -223,22 +197,16 @@ def rotate_profile(profile: np.ndarray, degrees: int) -> np.ndarray:
 
 
 def resample(values: np.ndarray, first_angle: float = 0.0) -> np.ndarray:
-    """Return curves of m points at equal steps round the circle as profiles of 360 angles.
+    """Return curves of m points at equal steps round the circle as profiles (N, 360).
 
     Fewer points than angles are joined by straight lines; of more points, each angle gets the mean
-    over its degree, every point standing for its own arc.
+    over its degree, every point standing for its own arc. NaN is an angle of which more than half
+    of what it needs is missing.
 
     Parameters
     ----------
     values : ndarray (N, m), µm, NaN where missing
-        Point ``k`` lies at ``first_angle + 360·k/m`` degrees: 360° is not sampled again.
-    first_angle : float
-        Angle of the first point, degrees; 0 is temporal.
-
-    Returns
-    -------
-    ndarray (N, 360), µm
-        NaN where more than half of what an angle needs is missing.
+        Point ``k`` lies at ``first_angle + 360·k/m`` degrees (0 is temporal); 360° is not sampled.
 
     Examples
     --------
@@ -257,33 +225,32 @@ def resample(values: np.ndarray, first_angle: float = 0.0) -> np.ndarray:
         weight = np.clip((1 + step) / 2 - apart, 0, step)
     weight = np.where(weight > 1e-12, weight, 0.0)
     weight /= weight.sum(axis=0)
-    measured = np.isfinite(values)
-    held = measured.astype(float) @ weight
-    total = np.where(measured, values, 0.0) @ weight
-    return divide(total, np.where(held >= 0.5 - 1e-9, held, 0))
+    return _weighted_means(values, weight, least=0.5 - 1e-9)
 
 
 def sector_means(profiles: np.ndarray, sectors: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return the mean thickness of each sector, over the angles that were measured.
+    """Return the mean thickness (N, k) of each sector, µm, over the angles that were measured.
 
     Parameters
     ----------
     profiles : ndarray (N, 360), µm, NaN where missing
+        A sector's mean is NaN where more than half of it is missing.
     sectors : mapping of name to boolean mask (360,)
-        :data:`QUADRANTS`, :data:`SECTORS` or :data:`CLOCK_HOURS`.
-
-    Returns
-    -------
-    ndarray (N, k), µm
-        In the order of ``sectors``; NaN where more than half of a sector is missing.
+        :data:`QUADRANTS`, :data:`SECTORS` or :data:`CLOCK_HOURS`; their order is the columns'.
     """
     profiles = np.atleast_2d(_check_profile(profiles)).astype(float)
-    measured = np.isfinite(profiles)
     membership = np.stack(list(sectors.values()), axis=1).astype(float)
-    count = measured @ membership
-    total = np.where(measured, profiles, 0.0) @ membership
-    enough = count * 2 >= membership.sum(axis=0)
-    return divide(total, np.where(enough, count, 0))
+    return _weighted_means(profiles, membership, least=membership.sum(axis=0) / 2)
+
+
+def _weighted_means(
+    values: np.ndarray, weight: np.ndarray, least: float | np.ndarray
+) -> np.ndarray:
+    """Return means of what is measured, (N, m) by (m, k), NaN where it weighs less than least."""
+    measured = np.isfinite(values)
+    held = measured.astype(float) @ weight
+    total = np.where(measured, values, 0.0) @ weight
+    return divide(total, np.where(held >= least, held, 0))
 
 
 def quadrant_means(profiles: np.ndarray) -> pd.DataFrame:

@@ -37,11 +37,8 @@ def bare(identifier: str) -> str:
 
 def rounded(identifier: str) -> str:
     """Return a bare id with no more digits of a number than a spreadsheet keeps."""
-
-    def cut(digits: re.Match) -> str:
-        return f"{int(digits[0]):.{EXACT_DIGITS - 1}e}"
-
-    return re.sub(rf"\d{{{EXACT_DIGITS + 1},}}", cut, bare(identifier))
+    long = rf"\d{{{EXACT_DIGITS + 1},}}"
+    return re.sub(long, lambda at: f"{int(at[0]):.{EXACT_DIGITS - 1}e}", bare(identifier))
 
 
 def alike(ids: Iterable[str], key: Callable[[str], str] = bare) -> list[str]:
@@ -64,18 +61,12 @@ def check(samples: pd.DataFrame, where: str) -> None:
     ----------
     samples : DataFrame with eye_id and patient_id, and split, sex, race or ethnicity if known
     where : str
-        How the error begins.
-
-    Raises
-    ------
-    ValueError
-        Listing patients with eyes in more than one split, also under two spellings, or whose sex,
-        race or ethnicity differs between their eyes.
+        How the ValueError begins. It lists patients with eyes in more than one split, also under
+        two spellings, or whose sex, race or ethnicity differs between their eyes.
     """
     refuse_shared_patients(samples, where)
     for name in (one for one in ONE_OF_A_PERSON if one in samples):
-        each = _differing(samples, name, samples["patient_id"])
-        if each:
+        if each := _differing(samples, name, samples["patient_id"]):
             raise ValueError(
                 f"{where}: {name} of {len(each)} patients differs between their eyes: "
                 f"{listed(each)}; correct the entry, or the patient_id, or leave it empty"
@@ -116,10 +107,7 @@ def _differing(samples: pd.DataFrame, name: str, people: pd.Series) -> list[str]
 def doubts(samples: pd.DataFrame) -> list[str]:
     """Return in words which ids look like one patient's or one eye's, and which ages disagree.
 
-    Parameters
-    ----------
-    samples : DataFrame
-        With any of eye_id, patient_id, age (years) and visit.
+    ``samples`` has any of eye_id, patient_id, age (years) and visit.
     """
     found = []
     same = "patient_id" in samples and samples["eye_id"].equals(samples["patient_id"])

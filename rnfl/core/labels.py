@@ -57,12 +57,10 @@ def explain(value: float, usual: tuple[float, float] = USUAL) -> str:
 
     Examples
     --------
-    >>> explain(0.1)
-    'looks like mm: 0.1 mm are 100 µm'
+    >>> explain(0.1), explain(21.8)
+    ('looks like mm: 0.1 mm are 100 µm', 'looks like px of 3.87 µm: 21.8 are 84.366 µm')
     >>> explain(-1)
     "looks like a code for 'not measured': leave the cell empty"
-    >>> explain(21.8)
-    'looks like px of 3.87 µm: 21.8 are 84.366 µm'
     """
     if value < 0 or abs(value) in CODES:
         return "looks like a code for 'not measured': leave the cell empty"
@@ -94,10 +92,7 @@ def fault(value: float, limits: tuple[float, float] = REGION_RANGE) -> str | Non
 def check_profile(profile: np.ndarray) -> np.ndarray:
     """Return a profile (360,) as float32 µm, NaN where missing.
 
-    Raises
-    ------
-    Excluded
-        When it is empty, mostly missing, not positive or absurd.
+    An eye is :class:`Excluded` when it is empty, mostly missing, not positive or absurd.
     """
     measured = profile[~np.isnan(profile)]
     if not measured.size:
@@ -121,12 +116,9 @@ def refuse_values(
 ) -> None:
     """Refuse profiles (n, 360) with a value that cannot be a thickness in µm.
 
-    Raises
-    ------
-    ValueError
-        That begins with ``where`` and names rows (n names), angles and values.
+    The ValueError begins with ``where`` and names ``rows`` (n names), angles and values.
     """
-    absent = ~np.isfinite(values) if not may_be_missing else np.isinf(values)
+    absent = np.isinf(values) if may_be_missing else ~np.isfinite(values)
     if absent.any():
         raise ValueError(f"{where}: missing or infinite: {_places(absent, values, rows)}")
     if np.isnan(values).all():
@@ -157,19 +149,15 @@ def _places(bad: np.ndarray, values: np.ndarray, rows: Sequence[str]) -> str:
 def check_label(means: Mapping[str, float]) -> None:
     """Leave out an eye of which a quadrant or the mean (µm, NaN where missing) cannot be.
 
-    Raises
-    ------
-    Excluded
-        Naming each of them, and what it looks like.
+    What :class:`Excluded` says names each of them, and what it looks like.
     """
     faults = {name: fault(value) for name, value in means.items()}
-    absurd = [f"{name} {said}" for name, said in faults.items() if said]
-    if absurd:
+    if absurd := [f"{name} {said}" for name, said in faults.items() if said]:
         raise Excluded(ABSURD_LABEL, "; ".join(absurd))
 
 
 def refuse_unit(means: np.ndarray, where: str, rows: Sequence[str] = ()) -> None:
-    """Refuse labels whose typical eye cannot be in µm.
+    """Refuse labels whose typical eye cannot be in µm, naming the unit that fits.
 
     Parameters
     ----------
@@ -179,40 +167,34 @@ def refuse_unit(means: np.ndarray, where: str, rows: Sequence[str] = ()) -> None
         What the message begins with.
     rows : sequence of n str, optional
         What each eye is called, for an example.
-
-    Raises
-    ------
-    ValueError
-        Naming the unit that fits, with a value of the table in µm.
     """
-    means = np.asarray(means, dtype=float)
-    known = np.flatnonzero(np.isfinite(means))
-    if len(known) < FEWEST:
+    (low, high), (middle, n) = COHORT_RANGE, _median(means)
+    if n < FEWEST or low <= middle <= high:
         return
-    middle = float(np.median(means[known]))
-    if COHORT_RANGE[0] <= middle <= COHORT_RANGE[1]:
-        return
-    i = known[np.abs(means[known] - middle).argmin()]
+    i = int(np.nanargmin(np.abs(means - middle)))
     example = f" ({rows[i]} has {means[i]:g})" if len(rows) else ""
-    low, high = COHORT_RANGE
     raise ValueError(
-        f"{where}: the median of the mean thickness of {len(known)} eyes is {middle:.4g}{example}: "
+        f"{where}: the median of the mean thickness of {n} eyes is {middle:.4g}{example}: "
         f"expected µm, a median of {low:g} to {high:g}; {explain(middle) or 'check the unit'}"
     )
 
 
 def doubt_unit(means: np.ndarray, what: str) -> list[str]:
     """Return a warning, if any, that half of the eyes (n,) are nearly without axons, µm."""
-    known = np.asarray(means, dtype=float)
-    known = known[np.isfinite(known)]
-    middle = float(np.median(known)) if len(known) >= FEWEST else np.nan
-    if not COHORT_RANGE[0] <= middle < END_STAGE:
+    middle, n = _median(means)
+    if n < FEWEST or not COHORT_RANGE[0] <= middle < END_STAGE:
         return []
     px = UNITS["px of 1.95 µm"] * middle
     return [
-        f"WARNING: {what}: the median of the mean thickness of {len(known)} eyes is {middle:.4g} "
+        f"WARNING: {what}: the median of the mean thickness of {n} eyes is {middle:.4g} "
         f"µm, as in eyes that have lost every axon; pixels of 1.95 µm would be {px:.4g} µm."
     ]
+
+
+def _median(means: np.ndarray) -> tuple[float, int]:
+    """Return the median of what is finite, and of how many eyes it is."""
+    known = means[np.isfinite(means)]
+    return float(np.median(known)) if len(known) else np.nan, len(known)
 
 
 def check(samples: pd.DataFrame, profiles: np.ndarray, where: str) -> list[str]:
@@ -231,7 +213,7 @@ def check(samples: pd.DataFrame, profiles: np.ndarray, where: str) -> list[str]:
 def refuse_contradictions(
     labels: pd.DataFrame, profiles: np.ndarray | None, where: str, rows: Sequence[str]
 ) -> None:
-    """Refuse labels that say two things of one eye.
+    """Refuse labels whose stated mean is not that of the quadrants, or these not the profile's.
 
     Parameters
     ----------
@@ -240,28 +222,20 @@ def refuse_contradictions(
     profiles : ndarray (n, 360), optional
         µm, NaN where missing, in right-eye orientation.
     where : str
-        What the message begins with.
+        What the message begins with; it lists rows with both numbers.
     rows : sequence of n str
         What each row is called: its line, its eye.
-
-    Raises
-    ------
-    ValueError
-        Listing rows whose stated mean is not that of the quadrants, or whose quadrants are not
-        those of the profile, with both numbers.
     """
     names = [f"rnfl_{name}" for name in QUADRANTS]
     given = labels.reindex(columns=["rnfl_mean", *names]).to_numpy(dtype=float)
     given = np.where((given > 0) & (given <= THICKEST), given, np.nan)  # codes contradict nothing
     stated, quadrants = given[:, 0], given[:, 1:]
     own = quadrants.mean(axis=1)  # NaN unless all four are known
-    differ = _beyond(stated, own, MEAN_TOLERANCE)
-    if differ.any():
-        found = [
-            f"{rows[i]}: mean {stated[i]:g}, quadrants {own[i]:g}" for i in np.flatnonzero(differ)
-        ]
+    differ = np.flatnonzero(_beyond(stated, own, MEAN_TOLERANCE))
+    if len(differ):
+        found = [f"{rows[i]}: mean {stated[i]:g}, quadrants {own[i]:g}" for i in differ]
         raise ValueError(
-            f"{where}: the mean is not that of S, N, I and T in {differ.sum()} of "
+            f"{where}: the mean is not that of S, N, I and T in {len(differ)} of "
             f"{np.isfinite(stated + own).sum()} rows: {listed(found, comma='; ')}. "
             "One of the two is wrong, or its column is another's: correct it or leave it out"
         )

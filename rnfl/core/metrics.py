@@ -138,10 +138,9 @@ def sigma_between(x: np.ndarray) -> float:
 def sigma_template(x: np.ndarray) -> float:
     """Return the SD over angles of the mean profile, angles counted by measured eyes, µm (ours)."""
     measured = np.isfinite(x).sum(axis=0)
-    profile = template_profile(x)[measured > 0]
-    weights = measured[measured > 0]
-    if len(profile) == 0:
+    if not measured.any():
         return float("nan")
+    profile, weights = template_profile(x)[measured > 0], measured[measured > 0]
     shifted = profile - profile.min()  # exactly 0 for a flat one
     centre = np.average(shifted, weights=weights)
     return float(np.sqrt(np.average((shifted - centre) ** 2, weights=weights)))
@@ -152,11 +151,6 @@ def sigma_ratio(pred: np.ndarray, target: np.ndarray) -> float:
     pred, target = pair(pred, target)
     spread = sigma_between(target)
     return sigma_between(pred) / spread if spread > 0 else np.nan
-
-
-def _global_means(pred: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    pred, target = pair(pred, target)
-    return mean(pred, axis=1), mean(target, axis=1)
 
 
 @of_each_eye
@@ -172,7 +166,7 @@ def global_mae(pred: np.ndarray, target: np.ndarray) -> float:
 
 def global_r(pred: np.ndarray, target: np.ndarray) -> float:
     """Return the correlation across eyes of their global mean thickness."""
-    return float(pearson(*_global_means(pred, target)))
+    return float(pearson(*(mean(x, axis=1) for x in pair(pred, target))))
 
 
 def quadrant_mae(pred: np.ndarray, target: np.ndarray) -> np.ndarray:

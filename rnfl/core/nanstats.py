@@ -19,10 +19,7 @@ BLOCK = 1024  # eyes whose temporaries stay in a processor's cache
 def checked(pred: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return both matrices as float64.
 
-    Raises
-    ------
-    ValueError
-        When their shapes differ or are not (n, k), or a prediction is not finite.
+    A ValueError says when their shapes differ or are not (n, k), or a prediction is not finite.
     """
     pred, target = np.asarray(pred, dtype=float), np.asarray(target, dtype=float)
     if pred.shape != target.shape or pred.ndim != 2:
@@ -42,13 +39,7 @@ def masked(pred: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def pair(pred: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return both matrices as float64, NaN wherever the target is.
-
-    Raises
-    ------
-    ValueError
-        As :func:`checked`.
-    """
+    """Return both matrices as float64, :func:`checked`, NaN wherever the target is."""
     return masked(*checked(pred, target))
 
 

@@ -71,10 +71,7 @@ def order_of(mirrored: int, turn: int) -> str:
 def correlations(profile: np.ndarray, reference: np.ndarray = REFERENCE) -> np.ndarray:
     """Return the correlation of a profile with a reference (360,), as it is and mirrored, turned.
 
-    Returns
-    -------
-    ndarray (2, 360)
-        Row 1 is mirrored first (θ to 180° - θ); column ``k`` is turned by k degrees.
+    In the result (2, 360) row 1 is mirrored first (θ to 180° - θ); column ``k`` is turned by k°.
     """
     turned = np.where(np.isfinite(reference), reference, np.nanmean(reference))[_source()]
     turned = turned - turned.mean(axis=-1, keepdims=True)
@@ -96,11 +93,9 @@ def doubt_order(
     ----------
     profiles : ndarray (n, 360), µm, NaN where missing
     what : str
-        What the profiles are, for the message.
+        What the profiles are, for the message, and ``name`` what the reference is.
     reference : ndarray (360,), µm
         In the right order.
-    name : str
-        What the reference is, for the message.
     thick : float
         Mean of an eye, µm, from which on it is asked whether it is mirrored.
     """
@@ -190,9 +185,9 @@ def doubt_pairs(prediction: np.ndarray, target: np.ndarray, what: str) -> list[s
 def doubt_left_eyes(profiles: np.ndarray, laterality: pd.Series, what: str) -> list[str]:
     """Return a warning, if any, that left eyes look as if they were not mirrored.
 
-    Profiles are in right-eye orientation, so the mean left eye resembles the mean right eye. Where
-    it resembles its mirror image more, nasal and temporal have probably changed places. Nothing is
-    said below 5 eyes of either side.
+    Profiles are in right-eye orientation, so the mean left eye resembles the mean right eye; one
+    that resembles its mirror image more probably has nasal and temporal exchanged. Nothing is said
+    below 5 eyes of either side.
     """
     sides = [profiles[(laterality == side).to_numpy()] for side in LATERALITIES]
     if min(map(len, sides)) < MIN_EYES:

@@ -27,14 +27,11 @@ REMEDY = "say --resample to have them resampled to the 360 angles"
 
 @dataclass(frozen=True)
 class Points:
-    """Which names hold the points of a profile, in order, and where the first of them lies.
-
-    ``said`` tells what was resampled from what, '' for the 360 angles themselves.
-    """
+    """Which names hold the points of a profile, in order, and where the first of them lies."""
 
     names: list[str]
-    first_angle: float = 0.0
-    said: str = ""
+    first_angle: float = 0.0  # degrees
+    said: str = ""  # what was resampled from what, '' for the 360 angles themselves
 
     def profiles(self, values: np.ndarray) -> np.ndarray:
         """Return the profiles (n, 360) of the values (n, m) at these points, µm."""
@@ -51,16 +48,11 @@ def find_points(
     names : iterable of str
         Columns of a table; those that are no numbers do not count.
     where : str
-        What a message begins with.
+        What a ValueError begins with; it says how many points were seen, what is missing or over.
     do_resample : bool
         Whether another number of points than 360 is to be resampled.
     prefix : str
         What stands before the numbers in the file, for messages.
-
-    Raises
-    ------
-    ValueError
-        Saying how many points were seen, and what is missing or too much.
     """
     numbered = {float(name): name for name in names if NUMBER.fullmatch(name)}
     at = np.array(sorted(numbered))

@@ -28,15 +28,13 @@ RNFL_COLUMNS = ("rnfl_mean", *(f"rnfl_{name}" for name in QUADRANTS))
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its kind ('str', 'float', 'int', 'bool' or 'profile'), unit and valid values.
+    """One column of a table."""
 
-    ``need`` is 'value' (present, no missing entry), 'column' (present, entries may be missing),
-    'fill' (added as missing when absent) or 'optional'.
-    """
-
-    kind: str
+    kind: str  # 'str', 'float', 'int', 'bool' or 'profile'
     unit: str = ""
-    values: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()  # the valid ones; () = any
+    #: 'value' (present, no missing entry), 'column' (present, entries may be missing), 'fill'
+    #: (added as missing when absent) or 'optional'.
     need: str = "value"
 
 
@@ -91,14 +89,10 @@ def validate(frame: pd.DataFrame, table: str, source: str = "") -> pd.DataFrame:
     Parameters
     ----------
     frame : DataFrame
+        Other columns are kept, after the standard ones; 'fill' columns are added when absent.
     table : {'samples', 'predictions', 'history', 'runs', 'statistic'}
     source : str
         File or step the table came from, named in errors.
-
-    Returns
-    -------
-    DataFrame
-        Other columns are kept, after the standard ones; 'fill' columns are added when absent.
 
     Raises
     ------
@@ -110,8 +104,7 @@ def validate(frame: pd.DataFrame, table: str, source: str = "") -> pd.DataFrame:
     columns = TABLES[table]
     where = f"{table} ({source})" if source else table
     needed = [name for name, column in columns.items() if column.need in ("value", "column")]
-    absent = [name for name in needed if name not in frame]
-    if absent:
+    if absent := [name for name in needed if name not in frame]:
         raise ValueError(f"{where}: columns {absent} are missing; found {list(frame.columns)}")
     fill = [name for name, column in columns.items() if column.need == "fill"]
     frame = frame.assign(**{name: None for name in fill if name not in frame})
@@ -132,16 +125,14 @@ def _check_column(series: pd.Series, column: Column, where: str) -> pd.Series:
     if column.need == "value" and len(present) < len(series):
         raise ValueError(f"{where}: {len(series) - len(present)} values are missing")
     if column.kind == "str":
-        foreign = [value for value in present if not isinstance(value, str)]
-        if foreign:
+        if foreign := [value for value in present if not isinstance(value, str)]:
             raise ValueError(f"{where}: {listed(map(repr, foreign))}: expected strings")
         unknown = sorted(set(present) - set(column.values)) if column.values else []
         if unknown:
             raise ValueError(f"{where}: {listed(unknown)}: expected {', '.join(column.values)}")
         return series.astype(object).where(series.notna(), None)
     if column.kind == "profile":
-        lengths = {len(value) for value in present} - {N_ANGLES}
-        if lengths:
+        if lengths := {len(value) for value in present} - {N_ANGLES}:
             raise ValueError(f"{where}: profiles of length {sorted(lengths)}: expected {N_ANGLES}")
         return series
     try:
@@ -171,25 +162,20 @@ def predictions_frame(
 ) -> pd.DataFrame:
     """Return a predictions table of one run from matrices (n, 360), µm.
 
-    Raises
-    ------
-    ValueError
-        When the shapes or lengths disagree, or an eye occurs twice.
+    A ValueError says when the shapes or lengths disagree, or an eye occurs twice.
     """
     shape = (len(eye_ids), N_ANGLES)
     for name, values in (("prediction", prediction), ("target", target)):
         if np.shape(values) != shape:
             raise ValueError(f"{name} of shape {np.shape(values)}: expected {shape}")
-    frame = pd.DataFrame(
-        {
-            "run_id": [run_id] * len(eye_ids),
-            "eye_id": list(eye_ids),
-            "patient_id": list(patient_ids),
-            "prediction": list(np.asarray(prediction, dtype=np.float32)),
-            "target": list(np.asarray(target, dtype=np.float32)),
-        }
-    )
-    return validate(frame, "predictions", run_id)
+    columns = {
+        "run_id": [run_id] * len(eye_ids),
+        "eye_id": list(eye_ids),
+        "patient_id": list(patient_ids),
+        "prediction": list(np.asarray(prediction, dtype=np.float32)),
+        "target": list(np.asarray(target, dtype=np.float32)),
+    }
+    return validate(pd.DataFrame(columns), "predictions", run_id)
 
 
 def matrix(predictions: pd.DataFrame, column: str = "prediction") -> np.ndarray:
@@ -209,8 +195,7 @@ def join_samples(predictions: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFra
     """
     _refuse_duplicates(samples, KEYS["samples"], "samples")
     _refuse_duplicates(predictions, KEYS["predictions"], "predictions")
-    unknown = predictions.loc[~predictions["eye_id"].isin(samples["eye_id"]), "eye_id"]
-    if len(unknown):
+    if len(unknown := predictions.loc[~predictions["eye_id"].isin(samples["eye_id"]), "eye_id"]):
         raise ValueError(f"predictions: eyes absent from samples: {listed(unknown)}")
     owner = predictions["eye_id"].map(samples.set_index("eye_id")["patient_id"])
     disagree = predictions.loc[owner != predictions["patient_id"], "eye_id"]
@@ -224,14 +209,7 @@ def true_quadrants(samples: pd.DataFrame, profiles: np.ndarray) -> np.ndarray:
     """Return the true quadrant means (n, 4), µm, in the order S, N, I, T, NaN where missing.
 
     They are ``rnfl_S`` ... ``rnfl_T`` of ``samples`` where an eye has them (measured quadrants, as
-    in GRAPE), else the quadrant means of its profile.
-
-    Parameters
-    ----------
-    samples : DataFrame
-        One row per eye.
-    profiles : ndarray (n, 360), µm
-        In the same order.
+    in GRAPE), else the quadrant means of its profile (n, 360), µm, in the same order.
     """
     truth, columns = quadrant_means(profiles).to_numpy(), list(RNFL_COLUMNS[1:])
     if not set(columns) <= set(samples):
@@ -243,22 +221,13 @@ def true_quadrants(samples: pd.DataFrame, profiles: np.ndarray) -> np.ndarray:
 def quadrant_pairs(eyes: pd.DataFrame, predicted: np.ndarray, truth: np.ndarray) -> pd.DataFrame:
     """Return predicted beside true quadrant means (n, 4), S N I T, one row per run and eye, µm.
 
-    Parameters
-    ----------
-    eyes : DataFrame
-        run_id, eye_id and patient_id, in the order of the quadrants.
-
-    Returns
-    -------
-    DataFrame
-        run_id, eye_id, patient_id, pred_S, pred_N, pred_I, pred_T, true_S, true_N, true_I, true_T.
+    Columns are those of ``eyes`` (run_id, eye_id, patient_id, in the order of the quadrants), then
+    pred_S, pred_N, pred_I, pred_T, true_S, true_N, true_I, true_T.
     """
     keys = eyes[["run_id", "eye_id", "patient_id"]].reset_index(drop=True)
-    sides = {"pred_": predicted, "true_": truth}
-    values = [
-        pd.DataFrame(q, columns=list(QUADRANTS)).add_prefix(side) for side, q in sides.items()
-    ]
-    return pd.concat([keys, *values], axis=1)
+    sides = {"pred_": predicted, "true_": truth}.items()
+    means = [pd.DataFrame(q, columns=list(QUADRANTS)).add_prefix(side) for side, q in sides]
+    return pd.concat([keys, *means], axis=1)
 
 
 def quadrant_frame(predictions: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:

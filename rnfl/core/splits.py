@@ -22,7 +22,6 @@ from rnfl.storage.tables import listed
 
 FRACTIONS = {"train": 0.70, "val": 0.10, "test": 0.20}
 VALIDATION = 0.15  # share of patients that the split 'all' keeps for validation
-
 FOLD = re.compile(r"fold-(\d+)-of-(\d+)-s(\d+)")
 
 
@@ -47,17 +46,8 @@ def patient_split(
     Parameters
     ----------
     samples : DataFrame with a ``patient_id`` column
-    fractions : mapping of split name to fraction, summing to 1
-    seed : int
-
-    Returns
-    -------
-    Series of str, with the index of ``samples``
-
-    Raises
-    ------
-    ValueError
-        When the fractions do not sum to 1, or a split would be left without patients.
+    fractions : mapping of split name to fraction
+        A ValueError says if they do not sum to 1, or leave a split without patients.
 
     Examples
     --------
@@ -81,10 +71,7 @@ def patient_split(
 def folds_by_patient(patient_ids: Sequence[str], k: int, seed: int = 0) -> np.ndarray:
     """Return the fold (n,), 0 to k-1, of each row; folds differ by one patient at most.
 
-    Raises
-    ------
-    ValueError
-        When there are fewer than two patients, or ``k`` is below 2 or exceeds their number.
+    ``k`` is 2 to the number of patients.
 
     Examples
     --------
@@ -101,12 +88,7 @@ def folds_by_patient(patient_ids: Sequence[str], k: int, seed: int = 0) -> np.nd
 
 
 def nested_fraction(patient_ids: Sequence[str], fraction: float, seed: int = 0) -> np.ndarray:
-    """Return the mask (n,) of a fraction of patients; a larger fraction contains a smaller one.
-
-    Raises
-    ------
-    ValueError
-        When ``fraction`` is not in (0, 1].
+    """Return the mask (n,) of a fraction, (0, 1], of patients; a larger one contains a smaller one.
 
     Examples
     --------
@@ -120,27 +102,25 @@ def nested_fraction(patient_ids: Sequence[str], fraction: float, seed: int = 0) 
     return np.array([patient in chosen for patient in patient_ids])
 
 
-def check(split: str) -> None:
-    """Refuse a name that is no split.
+def check(split: str) -> tuple[int, int, int] | None:
+    """Refuse a name that is no split; return fold, number of folds and seed of one of folds.
 
-    Raises
-    ------
-    ValueError
-        For an unknown name, fewer than 3 folds (one each to train, validate and test), or a fold
-        that is not among them.
+    There are 3 folds at least, one each to train, validate and test.
     """
+    if split in ("own", "all"):
+        return None
     match = FOLD.fullmatch(split)
-    if match is None and split not in ("own", "all"):
+    if match is None:
         raise ValueError(
             f"unknown split {split!r}; valid ones are 'own', 'all' and "
             f"'fold-<i>-of-<k>-s<seed>' such as 'fold-0-of-10-s0'"
         )
-    if match:
-        fold, k, seed = (int(number) for number in match.groups())
-        if not (k >= 3 and fold < k and split == fold_name(fold, k, seed)):
-            raise ValueError(
-                f"split {split!r}: expected 0 <= i < k, at least 3 folds and no leading zeros"
-            )
+    fold, k, seed = map(int, match.groups())
+    if not (k >= 3 and fold < k and split == fold_name(fold, k, seed)):
+        raise ValueError(
+            f"split {split!r}: expected 0 <= i < k, at least 3 folds and no leading zeros"
+        )
+    return fold, k, seed
 
 
 def fold_name(fold: int, k: int, seed: int = 0) -> str:
@@ -164,10 +144,6 @@ def divide(samples: pd.DataFrame, split: str = "own") -> pd.Series:
         ``own``, ``all`` (no row is left to test on) or ``fold-<i>-of-<k>-s<seed>``: fold ``i`` of
         :func:`folds_by_patient` is tested on, the next one validates and the others train.
 
-    Returns
-    -------
-    Series of str, with the index of ``samples``
-
     Raises
     ------
     ValueError
@@ -180,22 +156,19 @@ def divide(samples: pd.DataFrame, split: str = "own") -> pd.Series:
     >>> divide(eyes, "fold-0-of-3-s0").tolist()
     ['val', 'train', 'test', 'val']
     """
-    check(split)
+    folds = check(split)
     patients = samples["patient_id"].tolist()
     if split == "own":
         return samples["split"]
     if split == "all":
         label = np.where(nested_fraction(patients, VALIDATION), "val", "train")
     else:
-        fold, k, seed = (int(number) for number in FOLD.fullmatch(split).groups())
-        label = np.array(["test", "val"] + ["train"] * (k - 2))[
-            (folds_by_patient(patients, k, seed) - fold) % k
-        ]
-    places: dict[str, set[str]] = {}
-    for patient, part in zip(patients, label, strict=True):
-        places.setdefault(identity.bare(patient), set()).add(part)
-    apart = [one for one in set(patients) if len(places[identity.bare(one)]) > 1]
-    if apart:
+        fold, k, seed = folds
+        uses = np.array(["test", "val"] + ["train"] * (k - 2))
+        label = uses[(folds_by_patient(patients, k, seed) - fold) % k]
+    people = pd.Series(patients, dtype=object).map(identity.bare)
+    parts = pd.Series(label).groupby(people).transform("nunique")
+    if apart := [one for one, n in zip(patients, parts, strict=True) if n > 1]:
         raise ValueError(
             f"split {split!r} divides patients whose ids differ in zeros, case, spaces or '.0' "
             f"alone: {listed(identity.alike(apart))}: spell an id in one way and prepare again"

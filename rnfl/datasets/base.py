@@ -7,14 +7,15 @@ A dataset is a subclass of :class:`RawDataset` that says how one eye is read and
 from __future__ import annotations
 
 import os
+import tomllib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -23,33 +24,71 @@ from rnfl.core import identity, labels, orientation
 from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import FIELD_MM
 from rnfl.core.splits import patient_split
-from rnfl.datasets.eye import Eye
-from rnfl.datasets.options import NoOptions, read_options
 from rnfl.datasets.prepared import Prepared, manifest_of, write
-from rnfl.datasets.reading import WORKERS, KeptEye, read_eyes
+from rnfl.datasets.reading import WORKERS, Eye, KeptEye, read_eyes
+from rnfl.imaging.inspection import WIDTHS_MM
 from rnfl.storage.paths import data_root
 from rnfl.storage.progress import progress
 from rnfl.storage.tables import listed
 
 FRACTIONS = {"train": 0.70, "val": 0.15, "test": 0.15}  # of a dataset that brings no split
+Chosen = TypeVar("Chosen")
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """Of a dataset of which everything is known."""
+
+    FILE: ClassVar[str] = ""
+
+
+def read_options(source: Path, options: type[Chosen]) -> Chosen:
+    """Return what the owner of raw files says of them in a TOML file, every entry checked.
+
+    Parameters
+    ----------
+    source : Path
+        Folder that holds the file, or archive beside which it lies; without it defaults hold.
+    options : type
+        Dataclass: ``FILE`` names the file, each field has its default and one of type ``Literal``
+        its valid values. Names in ``_mm`` are widths of retina, those in ``_seed`` whole numbers.
+
+    Raises
+    ------
+    ValueError
+        Naming the file, the option or value that is not valid, and the valid ones.
+    """
+    path = (source if source.is_dir() else source.parent) / options.FILE
+    if not path.is_file():
+        return options()
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as TOML: {error}") from error
+    kinds = {name: kind for name, kind in get_type_hints(options).items() if name != "FILE"}
+    for name, value in given.items():
+        if name not in kinds:
+            raise ValueError(f"{path}: option {name!r}: expected {', '.join(kinds)}")
+        if wanted := _wanted(name, kinds[name], value):
+            raise ValueError(f"{path}: {name} = {value!r}: expected {wanted}")
+    return options(**given)
+
+
+def _wanted(name: str, kind: Any, value: Any) -> str | None:
+    """Return in words what an option may be where its value is something else."""
+    valid, (low, high) = get_args(kind), WIDTHS_MM
+    if get_origin(kind) is Literal and value not in valid:
+        return " or ".join(map(repr, valid))
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if name.endswith("_mm") and not (number and low <= value <= high):
+        return f"{low:g} to {high:g} mm"
+    if kind is bool and type(value) is not bool:
+        return "true or false"
+    return "a whole number" if name.endswith("_seed") and type(value) is not int else None
 
 
 class RawDataset(ABC):
-    """A dataset and the raw files that it is made of, opened at one place.
-
-    Attributes
-    ----------
-    name : str
-        Of the prepared dataset.
-    place : Path
-        Folder, table or archive of the raw files.
-    options : dataclass
-        What the owner of the files says of them, see :mod:`rnfl.datasets.options`.
-    exclusions : list of dict
-        Eyes that are left out: ``id``, ``reason``, ``detail`` and facts.
-    found : dict of eye to dict
-        What :meth:`read` noted of each eye, also of one that is left out.
-    """
+    """A dataset called ``name`` and the raw files that it is made of, opened at one ``place``."""
 
     dataset: ClassVar[str]  # name that the registry knows it by
     title: ClassVar[str]  # in progress bars
@@ -61,8 +100,8 @@ class RawDataset(ABC):
     def __init__(self, name: str, place: Path) -> None:
         self.name, self.place = name, place
         self.options = read_options(place, self.Options)
-        self.exclusions: list[dict] = []
-        self.found: dict[str, dict] = {}
+        self.exclusions: list[dict] = []  # eyes left out: id, reason, detail and facts
+        self.found: dict[str, dict] = {}  # what read() noted of each eye, also of one left out
 
     def close(self) -> None:  # noqa: B027 (most have nothing to close)
         """Close what is open of the raw files."""
@@ -82,10 +121,7 @@ class RawDataset(ABC):
     def fingerprint(self, known: Mapping[str, str]) -> dict[str, Any]:
         """Return hashes of all files that decide the result, for the settings.
 
-        Parameters
-        ----------
-        known : mapping of file to hash
-            Those that :meth:`read` has noted: they need not be read again.
+        ``known`` are those that :meth:`read` has noted, by file: they need not be read again.
         """
 
     @abstractmethod
@@ -113,12 +149,16 @@ class RawDataset(ABC):
         return eyes
 
     @abstractmethod
-    def samples(self, eyes: Sequence[KeptEye]) -> pd.DataFrame:
-        """Return one row per eye, with modality and split."""
+    def samples(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of the eyes that stay, with modality and split."""
 
     @abstractmethod
-    def about(self, samples: pd.DataFrame, profiles: np.ndarray) -> dict[str, Any]:
-        """Return the fields of the manifest that only this dataset has: counts, findings, more."""
+    def about(self, samples: pd.DataFrame) -> dict[str, Any]:
+        """Return the fields of the manifest that only this dataset has.
+
+        Among them ``counts``, and ``findings``: sentences on what was found and assumed, and
+        whether each applies.
+        """
 
     def none_left(self) -> str:
         """Say why no eye is left."""
@@ -152,13 +192,8 @@ class RawDataset(ABC):
 
         A prepared dataset keeps to the place it was made from, so that another folder in a default
         place, or an environment variable, does not take its place. A place that was named must hold
-        the files.
-
-        Parameters
-        ----------
-        source : path, optional
-        name : str, optional
-            Of the prepared dataset. The environment variable counts for the dataset's own name.
+        the files. ``name`` is that of the prepared dataset; the environment variable counts for the
+        dataset's own name.
 
         Raises
         ------
@@ -186,10 +221,7 @@ class RawDataset(ABC):
 
     @classmethod
     def open(
-        cls,
-        name: str | None = None,
-        source: str | Path | None = None,
-        resample: bool = False,
+        cls, name: str | None = None, source: str | Path | None = None, resample: bool = False
     ) -> Self:
         """Return the dataset with its raw files found and opened, to be closed.
 
@@ -205,10 +237,7 @@ class RawDataset(ABC):
 
     @classmethod
     def settings(
-        cls,
-        name: str | None = None,
-        source: str | Path | None = None,
-        resample: bool = False,
+        cls, name: str | None = None, source: str | Path | None = None, resample: bool = False
     ) -> dict[str, Any]:
         """Return all that decides the prepared dataset: constants, options, hashes of raw files.
 
@@ -224,28 +253,13 @@ class RawDataset(ABC):
 
     @classmethod
     def prepare(
-        cls,
-        name: str | None = None,
-        source: str | Path | None = None,
-        resample: bool = False,
+        cls, name: str | None = None, source: str | Path | None = None, resample: bool = False
     ) -> Prepared:
         """Prepare the dataset; :func:`rnfl.datasets.prepare` does so when something has changed.
 
-        Parameters
-        ----------
-        name : str, optional
-            Of the prepared dataset.
-        source : path, optional
-            See :meth:`find_source`.
-        resample : bool
-            See :meth:`open`.
-
-        Returns
-        -------
-        Prepared
-            Disc-centred crops in right-eye orientation, labels and ``samples``; every eye that is
-            left out is in the manifest's exclusions with its reason, and what was found and assumed
-            is in its findings.
+        Name and source are as in :meth:`find_source`, ``resample`` as in :meth:`open`. Every eye
+        that is left out is in the manifest's exclusions with its reason, and what was found and
+        assumed is in its findings.
 
         Raises
         ------
@@ -259,28 +273,22 @@ class RawDataset(ABC):
 
     def _prepare(self) -> Prepared:
         method = self.method(self.options)
-        eyes, self.exclusions = read_eyes(
-            self.items(),
-            self._read,
-            name=self.name,
-            method={**method, "tables": self.tables()},
-            key=self.key,
-            stamp=self.stamp,
-            what=self.title,
-        )
+        how = {"name": self.name, "method": {**method, "tables": self.tables()}}
+        how |= {"key": self.key, "stamp": self.stamp, "what": self.title}
+        eyes, self.exclusions = read_eyes(self.items(), self._read, **how)
         self.found = {eye.row["eye_id"]: eye.row.pop("found") for eye in eyes}
         self.found |= {one["id"]: one.pop("found") for one in self.exclusions}
         eyes = self.choose(eyes)
         if not eyes:
             raise ValueError(f"{self.place}: {self.none_left()}")
-        samples = self.samples(eyes)
+        samples = self.samples(pd.DataFrame([eye.row for eye in eyes]))
         identity.check(samples, str(self.place))
         profiles = np.stack([eye.profile for eye in eyes])
         known = {file: value for of in self.found.values() for file, value in of["hashes"].items()}
-        about = self.about(samples, profiles)
+        about = self.about(samples)
         doubts = labels.check(samples, profiles, str(self.place))
         doubts += [*identity.doubts(samples), *orientation.doubts(samples, profiles)]
-        about["findings"] = [*about.get("findings", []), *doubts]
+        said = [sentence for sentence, applies in about["findings"].items() if applies]
         fields = {
             "dataset": self.dataset,
             "modality": samples["modality"].iloc[0],
@@ -291,6 +299,7 @@ class RawDataset(ABC):
             "exclusions": self.exclusions,
             "doubts": {eye: of["doubts"] for eye, of in self.found.items() if of.get("doubts")},
             **about,
+            "findings": [*said, *doubts],
             "counts": {"excluded": self.reasons, **about["counts"]},
         }
         images = (eye.image for eye in eyes)
@@ -311,10 +320,8 @@ class RawDataset(ABC):
         try:
             return patient_split(samples, FRACTIONS, self.options.split_seed)
         except ValueError as error:
-            file = self.Options.FILE
-            raise ValueError(
-                f"{self.place}: {error} (split_seed in {file}), or a column split"
-            ) from error
+            hint = f"(split_seed in {self.Options.FILE}), or a column split"
+            raise ValueError(f"{self.place}: {error} {hint}") from error
 
     def hashes(
         self, files: Mapping[str, Callable[[], str]], known: Mapping[str, str]

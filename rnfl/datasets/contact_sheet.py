@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,17 +30,13 @@ PAPER, INK, PALE = (252, 252, 250), (32, 36, 42), (112, 118, 126)
 RING, UNSURE, BADGE = (64, 224, 208), (214, 92, 20), (126, 58, 160)
 
 
-def doubtful(samples: pd.DataFrame, manifest: Mapping[str, Any]) -> np.ndarray:
+def doubtful(samples: pd.DataFrame, manifest: Mapping) -> np.ndarray:
     """Return the mask (N,) of the eyes that the manifest calls unsure."""
     return samples["eye_id"].isin([one["id"] for one in manifest.get("unsure", ())]).to_numpy()
 
 
 def choose(doubtful: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows of a sheet: unsure ones, at most 16, and others evenly spaced, 48 in all.
-
-    Parameters
-    ----------
-    doubtful : ndarray (N,), bool
 
     Examples
     --------
@@ -99,9 +94,7 @@ def draw_tile(image: np.ndarray) -> Image.Image:
 
 
 def draw_sheet(
-    images: np.ndarray | Mapping[int, np.ndarray],
-    samples: pd.DataFrame,
-    manifest: Mapping[str, Any],
+    images: np.ndarray | Mapping[int, np.ndarray], samples: pd.DataFrame, manifest: Mapping
 ) -> Image.Image:
     """Return the contact sheet of a dataset.
 
@@ -135,9 +128,8 @@ def draw_sheet(
         draw.text((x + _font(14).getlength(f"{row}  "), y + SIDE + 5), side, INK, _font(14))
         if ids[row] in doubts:
             draw.rectangle((x - 4, y - 4, x + SIDE + 3, y + SIDE + 3), outline=UNSURE, width=4)
-            draw.text(
-                (x + SIDE, y + SIDE + 5), _kinds(doubts[ids[row]]), UNSURE, _font(14), anchor="ra"
-            )
+            kinds = _kinds(doubts[ids[row]])
+            draw.text((x + SIDE, y + SIDE + 5), kinds, UNSURE, _font(14), anchor="ra")
     return sheet
 
 
@@ -162,13 +154,13 @@ def _counted(shown: int, total: int, unsure: int, n_first: int) -> str:
     >>> _counted(3, 3, 0, 0)
     'all 3 eyes'
     """
-    words = [f"{n_first:,} of {unsure:,} unsure ones first"] if unsure > n_first else []
-    words += (
-        [f"{unsure:,} unsure {'one' if unsure == 1 else 'ones'} first"]
-        if 0 < unsure == n_first
-        else []
-    )
-    words += [f"{'the others ' if unsure else ''}evenly spaced by row"] if shown < total else []
+    words = []
+    if unsure:
+        them = "unsure one" if unsure == 1 else "unsure ones"
+        of = f"{n_first:,} of {unsure:,}" if unsure > n_first else f"{unsure:,}"
+        words.append(f"{of} {them} first")
+    if shown < total:
+        words.append(f"{'the others ' if unsure else ''}evenly spaced by row")
     counted = f"{shown:,} of {total:,} eyes" if shown < total else f"all {total:,} eyes"
     return f"{counted}: {', '.join(words)}" if words else counted
 

@@ -74,11 +74,8 @@ def band(profiles: np.ndarray, samples: pd.DataFrame) -> pd.DataFrame:
     healthy = _healthy(table, samples)
     population = "all" if healthy is None else "healthy"
     table = table if healthy is None else table[healthy]
-    rows = []
-    for (kind, name), column in table.items():
-        measured = column.dropna().to_numpy()
-        if len(measured):
-            rows.append((kind, name, population, len(measured), *_percentiles(measured)))
+    measured = {key: column.dropna().to_numpy() for key, column in table.items()}
+    rows = [(*key, population, len(m), *_percentiles(m)) for key, m in measured.items() if len(m)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -121,16 +118,9 @@ def limits(reference: pd.DataFrame | None, kind: str, name: str = "mean") -> dic
 def position(value: float, row: Mapping[str, Any] | None) -> str | None:
     """Return where a thickness (µm) lies among the reference eyes, or None if that is unknown.
 
-    Parameters
-    ----------
-    value : float
-    row : mapping with p1, p5 and p95, as :func:`limits` gives it
-
-    Returns
-    -------
-    str or None
-        One of ``POSITIONS``. Where the eyes are too few for a first percentile, what lies below it
-        is 'below 5 %'; where they are too few for a fifth, nothing is said.
+    ``row`` has p1, p5 and p95, as :func:`limits` gives it; the result is one of ``POSITIONS``.
+    Where the eyes are too few for a first percentile, what lies below it is 'below 5 %'; where they
+    are too few for a fifth, nothing is said.
 
     Examples
     --------
@@ -139,21 +129,12 @@ def position(value: float, row: Mapping[str, Any] | None) -> str | None:
     """
     if row is None or not all(np.isfinite([value, row["p5"], row["p95"]])):
         return None
-    if value < row["p1"]:
-        return POSITIONS[0]
-    if value < row["p5"]:
-        return POSITIONS[1]
-    return POSITIONS[2] if value <= row["p95"] else POSITIONS[3]
+    below = value < row["p1"], value < row["p5"], value <= row["p95"], True
+    return POSITIONS[below.index(True)]
 
 
 def read(path) -> pd.DataFrame:
-    """Read a band from the ``reference.csv`` of a run.
-
-    Raises
-    ------
-    ValueError
-        If the file lacks a column of a band.
-    """
+    """Read a band from the ``reference.csv`` of a run; a ValueError names columns that it lacks."""
     frame = pd.read_csv(path, dtype={"kind": str, "name": str, "population": str})
     absent = [name for name in COLUMNS if name not in frame]
     if absent:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -59,7 +59,7 @@ class Prepared:
     @cached_property
     def images(self) -> np.ndarray:
         """Images uint8 (N, H, W) or (N, H, W, 3), read-only."""
-        return _open(self.folder / "images.npy", "uint8", (len(self),), (3, 4))
+        return _open(self.folder / IMAGES, "uint8", (len(self),), (3, 4))
 
     @cached_property
     def profiles(self) -> np.ndarray:
@@ -106,11 +106,7 @@ def check_array(
 def load(name_or_path: str | Path, verify: bool = False) -> Prepared:
     """Open a prepared dataset by name, or by the path of its folder.
 
-    Parameters
-    ----------
-    name_or_path : str or Path
-    verify : bool
-        Also compare hashes with the manifest, of all but the files for people.
+    With ``verify`` hashes are compared with the manifest, of all but the files for people.
 
     Raises
     ------
@@ -121,8 +117,8 @@ def load(name_or_path: str | Path, verify: bool = False) -> Prepared:
     if len(folder.parts) == 1 and not folder.is_absolute():
         folder = prepared_root() / folder
     manifest = _whole(folder, verify)
-    samples = pd.read_parquet(folder / "samples.parquet")
-    samples = schema.validate(samples, "samples", str(folder / "samples.parquet"))
+    table = folder / "samples.parquet"
+    samples = schema.validate(pd.read_parquet(table), "samples", str(table))
     if len(samples) != manifest["n"]:
         raise ValueError(f"{folder}: {len(samples)} samples, the manifest says {manifest['n']}")
     prepared = Prepared(manifest["name"], folder, manifest, samples)
@@ -170,10 +166,9 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 def _say_absent(folder: Path) -> str:
     """Say that a dataset is not there, how to make it, and which ones are."""
     have = sorted(path.parent.name for path in folder.parent.glob("[!.]*/manifest.json"))
+    remedy = f"expected {registry.forms()}; data of your own become a dataset with rnfl.write"
     if registry.is_registered(folder.name):
         remedy = f"make it with rnfl.prepare({folder.name!r})"
-    else:
-        remedy = f"expected {registry.forms()}; data of your own become a dataset with rnfl.write"
     return (
         f"dataset {folder.name!r} is not in {folder.parent}: {remedy} (finished runs need it too: "
         f"their address holds its hash); prepared there: {', '.join(have) or 'none'}"
@@ -221,12 +216,64 @@ def write(
     return publication.prepared
 
 
-@dataclass
 class Publication:
-    """A dataset being written: ``add`` takes its images, then ``prepared`` is the result."""
+    """A dataset being written: ``add`` takes its images, then ``prepared`` is the result.
 
-    add: Callable[[np.ndarray], None]
-    prepared: Prepared | None = None
+    Images go to an npy file of ``n`` of them and are hashed one at a time; ``shown`` has copies of
+    those that the contact sheet shows, by row.
+    """
+
+    def __init__(self, file: BinaryIO, n: int, where: str, rows: Collection[int]) -> None:
+        self._file, self._n, self._where, self._rows = file, n, where, rows
+        self._shape: tuple[int, ...] = ()  # of each image
+        self._written, self._digest = 0, hashlib.sha256()
+        self.shown: dict[int, np.ndarray] = {}
+        self.prepared: Prepared | None = None
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the bytes written."""
+        return self._digest.hexdigest()
+
+    def add(self, image: np.ndarray) -> None:
+        """Append an image; raise a ValueError when it is not as the first, or one too many."""
+        image, n = np.ascontiguousarray(image), self._n
+        ndims = (1 + len(self._shape),) if self._written else (3, 4)
+        whole = np.broadcast_to(image, (n, *image.shape))
+        check_array(whole, "uint8", (n, *self._shape), ndims, self._where)
+        if self._written == n:
+            raise ValueError(f"{self._where}: more than {n}, the rows of samples")
+        if not self._written:
+            self._shape, head = image.shape, io.BytesIO()
+            header = {"descr": "|u1", "fortran_order": False, "shape": (n, *image.shape)}
+            np.lib.format.write_array_header_1_0(head, header)
+            self._write(head.getbuffer())
+        if self._written in self._rows:
+            self.shown[self._written] = image.copy()
+        self._write(image)
+        self._written += 1
+
+    def _write(self, data: np.ndarray | memoryview) -> None:
+        self._file.write(data)
+        self._digest.update(data)
+
+    def check_complete(self) -> None:
+        """Raise a ValueError when fewer than ``n`` images have come."""
+        seen = np.broadcast_to(np.uint8(0), (self._written, *self._shape))
+        check_array(seen, "uint8", (self._n,), (3, 4), self._where)
+
+
+@contextmanager
+def image_file(path: Path, n: int, where: str, rows: Collection[int] = ()) -> Iterator[Publication]:
+    """Yield what takes the ``n`` uint8 images (H, W) or (H, W, 3) of a file.
+
+    A ValueError that begins with ``where`` says which image is not so, or not as the first, and at
+    the end that ``n`` images have not come.
+    """
+    with open(path, "wb") as file:  # not mapped: a full disk must be an error, not a crash
+        images = Publication(file, n, where, rows)
+        yield images
+        images.check_complete()
 
 
 @contextmanager
@@ -265,8 +312,7 @@ def publish(
     ):
         shown = {int(row) for part in rows for row in part}
         with image_file(aside / IMAGES, len(samples), f"{name}: images", shown) as images:
-            publication = Publication(images.add)
-            yield publication
+            yield images
         for file, array in arrays.items():
             np.save(aside / file, array, allow_pickle=False)
         for file, more in {"samples.parquet": samples, **(extra or {})}.items():
@@ -281,15 +327,13 @@ def publish(
         provenance.write_text(aside / summary.MARKDOWN, summary.to_markdown(table, manifest))
         # The images, most of the bytes, were hashed as they came.
         files = {path.name: path for path in sorted(aside.iterdir())}
-        hashes = {
-            file: images.hash if file == IMAGES else provenance.sha256_file(path)
-            for file, path in files.items()
-        }
-        sizes = {file: at.stat().st_size for file, at in files.items() if file not in FOR_PEOPLE}
+        others = {f: provenance.sha256_file(path) for f, path in files.items() if f != IMAGES}
+        sizes = {f: path.stat().st_size for f, path in files.items() if f not in FOR_PEOPLE}
+        hashes = {f: others.get(f, images.hash) for f in files}
         manifest = provenance.plain({**manifest, "files": hashes, "bytes": sizes})
         manifest["hash"] = content_hash(manifest, samples)
         provenance.write_json(aside / "manifest.json", manifest)
-    publication.prepared = Prepared(name, folder, manifest, samples)
+    images.prepared = Prepared(name, folder, manifest, samples)
     forget(name)
 
 
@@ -313,76 +357,11 @@ def _unsure(
     bad = confidence[~confidence.between(0, 1)].unique()
     if len(bad):
         raise ValueError(f"{where}: disc_confidence {bad[:3]}: expected 0 to 1 in each row")
-    eyes = zip(samples["eye_id"], confidence, strict=True)
     return [
         {"id": eye, "confidence": sure, "doubts": doubts.get(eye) or [disc.doubt(sure)]}
-        for eye, sure in eyes
+        for eye, sure in zip(samples["eye_id"], confidence, strict=True)
         if doubts.get(eye) or sure < disc.UNSURE_BELOW
     ]
-
-
-class ImageFile:
-    """The npy file of ``n`` images, which come and are hashed one at a time.
-
-    Attributes
-    ----------
-    shown : dict of row to ndarray
-        Copies of those that the contact sheet shows.
-    """
-
-    def __init__(self, file: BinaryIO, n: int, where: str, shown: Collection[int]) -> None:
-        self._file, self._n, self._where = file, n, where
-        self._shape: tuple[int, ...] = ()  # of each image
-        self._written, self._digest, self._rows = 0, hashlib.sha256(), shown
-        self.shown: dict[int, np.ndarray] = {}
-
-    @property
-    def hash(self) -> str:
-        """SHA-256 of the bytes written."""
-        return self._digest.hexdigest()
-
-    def add(self, image: np.ndarray) -> None:
-        """Append an image; raise a ValueError when it is not as the first, or one too many."""
-        image, n = np.ascontiguousarray(image), self._n
-        ndims = (1 + len(self._shape),) if self._written else (3, 4)
-        whole = np.broadcast_to(image, (n, *image.shape))
-        check_array(whole, "uint8", (n, *self._shape), ndims, self._where)
-        if self._written == n:
-            raise ValueError(f"{self._where}: more than {n}, the rows of samples")
-        if not self._written:
-            self._shape, head = image.shape, io.BytesIO()
-            header = {"descr": "|u1", "fortran_order": False, "shape": (n, *image.shape)}
-            np.lib.format.write_array_header_1_0(head, header)
-            self._write(head.getbuffer())
-        if self._written in self._rows:
-            self.shown[self._written] = image.copy()
-        self._write(image)
-        self._written += 1
-
-    def _write(self, data: np.ndarray | memoryview) -> None:
-        self._file.write(data)
-        self._digest.update(data)
-
-    def check_complete(self) -> None:
-        """Raise a ValueError when fewer than ``n`` images have come."""
-        seen = np.broadcast_to(np.uint8(0), (self._written, *self._shape))
-        check_array(seen, "uint8", (self._n,), (3, 4), self._where)
-
-
-@contextmanager
-def image_file(path: Path, n: int, where: str, shown: Collection[int] = ()) -> Iterator[ImageFile]:
-    """Yield the open :class:`ImageFile` of ``n`` images; ``where`` is how its errors begin.
-
-    Raises
-    ------
-    ValueError
-        For an image that is not uint8 (H, W) or (H, W, 3), or not as the first; at the end, when
-        ``n`` images have not come.
-    """
-    with open(path, "wb") as file:  # not mapped: a full disk must be an error, not a crash
-        images = ImageFile(file, n, where, shown)
-        yield images
-        images.check_complete()
 
 
 def content_hash(manifest: Mapping[str, Any], samples: pd.DataFrame) -> str:
@@ -397,12 +376,7 @@ def content_hash(manifest: Mapping[str, Any], samples: pd.DataFrame) -> str:
 def check_unchanged(prepared: Prepared, kept: str) -> None:
     """Refuse to go on with a dataset that is no longer the one that was opened.
 
-    Parameters
-    ----------
-    prepared : Prepared
-        As it was opened.
-    kept : str
-        What there is of the run so far.
+    ``kept`` says what there is of the run so far.
 
     Raises
     ------
@@ -427,13 +401,7 @@ def check_unchanged(prepared: Prepared, kept: str) -> None:
 
 @contextmanager
 def unchanged(prepared: Prepared, kept: str) -> Iterator[None]:
-    """Hold a dataset to be the same before and after the body; blame it for what fails in between.
-
-    Raises
-    ------
-    ValueError
-        As :func:`check_unchanged` does.
-    """
+    """Hold a dataset by :func:`check_unchanged` before and after, and after what fails between."""
     check_unchanged(prepared, kept)
     try:
         yield

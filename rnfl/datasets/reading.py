@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from rnfl.core.exclusion import Excluded
-from rnfl.datasets.eye import Eye, plain
+from rnfl.core.geometry import N_ANGLES
 from rnfl.storage.errors import writing
 from rnfl.storage.paths import prepared_root
 from rnfl.storage.progress import progress
@@ -37,6 +37,60 @@ DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 WORKERS = min(8, os.cpu_count() or 1)
 CHUNK = 32  # eyes of one file of results: what a killed program has to read again, at most
 AHEAD = CHUNK + WORKERS  # eyes that are being read or wait to be kept, at most
+
+
+@dataclass(frozen=True)
+class Eye:
+    """One eye that is not left out, as it was read; a ValueError says what is not so."""
+
+    image: np.ndarray  # uint8 (S, S) or (S, S, 3), disc-centred, in right-eye orientation
+    profile: np.ndarray  # float32 (360,), µm, NaN where missing
+    row: dict[str, Any]  # of samples, with eye_id, in JSON's types
+
+    def __post_init__(self) -> None:
+        image, profile = np.asarray(self.image), np.asarray(self.profile, dtype=np.float32)
+        found, square = f"image {image.dtype} {image.shape}", len(set(image.shape[:2])) == 1
+        if (
+            image.dtype != np.uint8
+            or image.ndim < 2
+            or not square
+            or image.shape[2:] not in ((), (3,))
+        ):
+            raise ValueError(f"{found}: expected uint8 (S, S) or (S, S, 3)")
+        if profile.shape != (N_ANGLES,):
+            raise ValueError(f"profile of shape {profile.shape}: expected ({N_ANGLES},)")
+        if "eye_id" not in self.row:
+            raise ValueError(f"row {sorted(self.row)}: expected eye_id in it")
+        fields = {"image": image, "profile": profile, "row": _plain(self.row)}
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)  # as it will be read back
+
+
+@dataclass(frozen=True)
+class KeptEye:
+    """One eye that has been read; its image stays in ``file``, where it is called ``member``."""
+
+    file: Path
+    member: str
+    profile: np.ndarray
+    row: dict[str, Any]
+
+    @property
+    def image(self) -> np.ndarray:
+        """The image, uint8 (S, S) or (S, S, 3), read from the file each time."""
+        try:
+            with np.load(self.file, allow_pickle=False) as held:
+                return held[self.member]
+        except DAMAGE as error:
+            raise ValueError(
+                f"{self.file}, which held {self.row['eye_id']}, is gone or damaged ({error}): "
+                "prepare the dataset again"
+            ) from error
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row as JSON gives it back: NumPy's scalars become Python's, NaN stays NaN."""
+    return json.loads(json.dumps(dict(row), default=lambda value: value.item()))
 
 
 def file_stamp(*paths: str | Path) -> str:
@@ -63,27 +117,26 @@ def read_eyes(
     read : callable
         From an item to its eye; raises :class:`Excluded` for one that is left out.
     name : str
-        Name of the prepared dataset.
+        Of the prepared dataset.
     method : mapping
         All that decides an eye besides its own raw bytes: constants, options, hashes of tables.
-    key : callable
-        From an item to the name it has among the exclusions.
-    stamp : callable
-        From an item to a text that changes when its raw bytes do, such as :func:`file_stamp`.
+    key, stamp : callable
+        From an item to the name it has among the exclusions, and to a text that changes when its
+        raw bytes do, such as :func:`file_stamp`.
     what : str
         Label of the progress bar.
 
     Returns
     -------
-    eyes : list of KeptEye, in the order of the items
-    exclusions : list of ``{"id", "reason", "detail"}`` and the facts of each, in that order
+    eyes, exclusions : lists of KeptEye and of ``{"id", "reason", "detail"}`` with the facts of each
+        In the order of the items.
 
     Raises
     ------
     ValueError
-        When two items have the same key, or an eye is not as :class:`Eye` says.
+        When two items have the same key.
     """
-    names = {item_key: (item, stamp(item)) for item_key, item in ((key(i), i) for i in items)}
+    names = {key(item): (item, stamp(item)) for item in items}
     if len(names) < len(items):
         raise ValueError(f"{name}: {len(items) - len(names)} eyes have the name of another eye")
     folder = folder_of(name, method)
@@ -102,10 +155,10 @@ def read_eyes(
         results.close()
         if fresh:
             found |= keep(folder, fresh)
-    eyes = [found[k] for k in names if isinstance(found[k], KeptEye)]
-    left_out = [(k, found[k]) for k in names if isinstance(found[k], Excluded)]
-    return eyes, [
-        {"id": k, "reason": one.reason, "detail": one.detail, **one.facts} for k, one in left_out
+    left_out = {k: found[k] for k in names if isinstance(found[k], Excluded)}
+    return [found[k] for k in names if k not in left_out], [
+        {"id": k, "reason": one.reason, "detail": one.detail, **one.facts}
+        for k, one in left_out.items()
     ]
 
 
@@ -119,7 +172,7 @@ def _read_missing(items: Mapping[str, Any], read: Callable) -> Iterator[tuple[st
         try:
             return item_key, read(items[item_key])
         except Excluded as excluded:
-            return item_key, Excluded(excluded.reason, excluded.detail, **plain(excluded.facts))
+            return item_key, Excluded(excluded.reason, excluded.detail, **_plain(excluded.facts))
         except Exception as error:
             error.add_note(f"while reading {item_key}")
             raise
@@ -137,37 +190,6 @@ def _read_missing(items: Mapping[str, Any], read: Callable) -> Iterator[tuple[st
             begin(1)
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-@dataclass(frozen=True)
-class KeptEye:
-    """One eye that has been read; its image stays in a file.
-
-    Attributes
-    ----------
-    file : Path
-    member : str
-        The image's name in it.
-    profile, row
-        As of :class:`Eye`.
-    """
-
-    file: Path
-    member: str
-    profile: np.ndarray
-    row: dict[str, Any]
-
-    @property
-    def image(self) -> np.ndarray:
-        """The image, uint8 (S, S) or (S, S, 3), read from the file each time."""
-        try:
-            with np.load(self.file, allow_pickle=False) as held:
-                return held[self.member]
-        except DAMAGE as error:
-            raise ValueError(
-                f"{self.file}, which held {self.row['eye_id']}, is gone or damaged ({error}): "
-                "prepare the dataset again"
-            ) from error
 
 
 def keep(

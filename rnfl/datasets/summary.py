@@ -102,14 +102,9 @@ def _describe(
 
 
 def to_markdown(summary: pd.DataFrame, manifest: Mapping[str, Any]) -> str:
-    """Return the summary as tables for a reader.
+    """Return what :func:`summarise` gives as tables for a reader.
 
-    Parameters
-    ----------
-    summary : DataFrame
-        Of :func:`summarise`.
-    manifest : mapping
-        ``name``, ``modality``, ``phantom``; ``unsure`` and ``findings`` if any.
+    Of the manifest ``name``, ``modality``, ``phantom``, ``unsure`` and ``findings`` are said.
     """
     what = "phantom: simulated eyes" if manifest["phantom"] else "real eyes"
     lines = [f"# {manifest['name']} ({manifest['modality']}; {what})", ""]
@@ -119,25 +114,23 @@ def to_markdown(summary: pd.DataFrame, manifest: Mapping[str, Any]) -> str:
     if len(hours):
         lines += ["## RNFL by clock hour of a right eye (9 is temporal), µm", ""]
         names = hours["quantity"].str.removeprefix("rnfl_hour_")
-        lines += _table(["hour", *names], [["mean (SD)", *map(_mean_sd, hours.to_dict("records"))]])
-        lines += [""]
+        values = map(_mean_sd, hours.to_dict("records"))
+        lines += [*_table(["hour", *names], [["mean (SD)", *values]]), ""]
     lines += ["## Left out", ""]
     left_out = summary[summary["attribute"] == "excluded"]
     reasons = [[row.group, f"{row.n:,}"] for row in left_out.itertuples()]
     lines += _table(["reason", "eyes"], reasons) if reasons else ["No eye was left out."]
-    said = manifest.get("findings", ())
-    lines += (
-        ["", "## What was found and assumed", "", *(f"- {one}" for one in said)] if said else []
-    )
+    said = [f"- {one}" for one in manifest.get("findings", ())]
+    lines += ["", "## What was found and assumed", "", *said] if said else []
     return "\n".join(lines) + "\n"
 
 
 def _table_of_groups(summary: pd.DataFrame) -> list[str]:
     shown = {"age": "age, years", "rnfl_mean": "RNFL mean, µm"}
     shown |= {f"rnfl_{name}": name for name in QUADRANTS}
-    rows = []
-    for attribute, group, part in _parts(summary):
-        if group == MISSING and attribute in _unknown(summary):
+    kept, unknown, rows = summary[summary["attribute"] != "excluded"], _unknown(summary), []
+    for (attribute, group), part in kept.groupby(["attribute", "group"], sort=False):
+        if group == MISSING and attribute in unknown:
             continue
         of = {row["quantity"]: row for row in part.to_dict("records")}
         label = "all" if attribute == "all" else f"{attribute}: {group}"
@@ -146,18 +139,10 @@ def _table_of_groups(summary: pd.DataFrame) -> list[str]:
     return _table(["", "eyes", "patients", *shown.values()], rows)
 
 
-def _parts(summary: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    kept = summary[summary["attribute"] != "excluded"]
-    for (attribute, group), part in kept.groupby(["attribute", "group"], sort=False):
-        yield attribute, group, part
-
-
 def _unknown(summary: pd.DataFrame) -> list[str]:
     """Return the attributes that no eye has."""
-    groups: dict[str, list[str]] = {}
-    for attribute, group, _ in _parts(summary):
-        groups.setdefault(attribute, []).append(group)
-    return [attribute for attribute, found in groups.items() if found == [MISSING]]
+    known = set(summary.loc[summary["group"] != MISSING, "attribute"])
+    return [name for name in ATTRIBUTES if name in {*summary["attribute"]} - known]
 
 
 def _sentences(summary: pd.DataFrame, manifest: Mapping[str, Any]) -> list[str]:
@@ -170,8 +155,8 @@ def _sentences(summary: pd.DataFrame, manifest: Mapping[str, Any]) -> list[str]:
     missing = everyone.loc["angles_missing", "mean"]
     profiles = "no profiles" if missing == 100 else f"{missing:.1f} % of all angles have no value"
     lines.append(f"Of {n:,} eyes {' and '.join(without)}; {profiles}.")
-    if _unknown(summary):
-        lines.append(f"Unknown of every eye: {', '.join(_unknown(summary))}.")
+    if unknown := _unknown(summary):
+        lines.append(f"Unknown of every eye: {', '.join(unknown)}.")
     if "unsure" in manifest:
         kinds = Counter(said.split(":")[0] for one in manifest["unsure"] for said in one["doubts"])
         each = ", ".join(f"{kind} {n:,}" for kind, n in kinds.most_common())
@@ -190,14 +175,11 @@ def _mean_sd(row: Mapping[str, Any]) -> str:
 
 def _table(header: list[str], rows: list[list[str]]) -> list[str]:
     """Return a Markdown table, numbers to the right, columns as wide as they need."""
-    cells = [header, *rows]
-    widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(header))]
-    rule = ["-" * w if i == 0 else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
-    aligned = [
-        [
-            c.ljust(w) if i == 0 else c.rjust(w)
-            for i, (c, w) in enumerate(zip(row, widths, strict=1))
-        ]
-        for row in cells
-    ]
-    return ["| " + " | ".join(row) + " |" for row in (aligned[0], rule, *aligned[1:])]
+    widths = [max(3, *map(len, column)) for column in zip(header, *rows, strict=True)]
+
+    def line(first: str, *others: str) -> str:
+        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        return f"| {' | '.join([first.ljust(widths[0]), *cells])} |"
+
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return [line(*row) for row in (header, rule, *rows)]

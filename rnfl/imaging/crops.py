@@ -40,12 +40,8 @@ NOT_SQUARE = "crop that is not square"
 def read(path: Path, data: bytes | None = None) -> np.ndarray:
     """Return a photograph as RGB (H, W, 3) uint8, turned as its EXIF tag says.
 
-    What alpha hides is black. ``data`` is what the file holds, where it was read already.
-
-    Raises
-    ------
-    Excluded
-        For a file that is no readable image of one page with 8 bits per channel, naming it.
+    What alpha hides is black. ``data`` is what the file holds, where it was read already. A file
+    that is no readable image of one page with 8 bits per channel is :class:`Excluded`, by name.
     """
     source = path if data is None else io.BytesIO(data)
     try:
@@ -85,13 +81,7 @@ def _check_bits(file: Image.Image) -> None:
 def crop(photo: np.ndarray, x: float, y: float, width_mm: float = PHOTOGRAPH_MM) -> np.ndarray:
     """Return the square of 4.943 mm round the disc centre (px), as :func:`rnfl.imaging.pixels.cut`.
 
-    Parameters
-    ----------
-    photo : ndarray (H, W, 3), uint8
-    x, y : float
-        Disc centre, px.
-    width_mm : float
-        Width of retina on the photograph (mm).
+    The photograph (H, W, 3), uint8, shows ``width_mm`` of retina (mm).
     """
     side = round(FIELD_MM / width_mm * photo.shape[1])
     return pixels.cut(photo, x, y, side, pixels.REPEATED)
@@ -99,27 +89,13 @@ def crop(photo: np.ndarray, x: float, y: float, width_mm: float = PHOTOGRAPH_MM)
 
 @dataclass(frozen=True)
 class Crop:
-    """What a model is shown of a photograph, and what is to be known of it.
+    """What a model is shown of a photograph, and what is to be known of it."""
 
-    Attributes
-    ----------
-    image : ndarray (224, 224, 3), uint8
-        4.943 mm round the disc, in right-eye orientation.
-    disc : Disc
-        In px of the photograph.
-    width_mm : float
-        Width of retina on the photograph, margins included (mm).
-    field_share : float
-        Diameter of the lit field over the photograph's width; NaN where there is none.
-    doubts : list of str
-        Why it is unsure, if it is; of the disc and of :mod:`rnfl.imaging.inspection`.
-    """
-
-    image: np.ndarray
-    disc: Disc
-    width_mm: float
-    field_share: float
-    doubts: list[str]
+    image: np.ndarray  # (224, 224, 3), uint8: 4.943 mm round the disc, in right-eye orientation
+    disc: Disc  # in px of the photograph
+    width_mm: float  # of retina on the photograph, margins included
+    field_share: float  # diameter of the lit field over the photograph's width; NaN without one
+    doubts: list[str]  # why it is unsure, if it is: of the disc, or of the inspection
 
 
 def prepare(
@@ -130,11 +106,11 @@ def prepare(
     framing: str = "macula",
     modality: str | None = "CFP",
 ) -> Crop:
-    """Return the crop of a photograph, after a look at what the photograph is.
+    """Return the crop of a photograph (H, W, 3), uint8, after a look at what the photograph is.
 
     Parameters
     ----------
-    photo : ndarray (H, W, 3), uint8
+    photo : ndarray
         As taken, not mirrored.
     laterality : {'OD', 'OS'}
     centre : (x, y), optional
@@ -153,9 +129,6 @@ def prepare(
     Excluded
         For a photograph too small, too narrow or of too few grey levels, a centre outside it or
         its lit field, or, where the centre is not known, a picture without a field of view.
-    ValueError
-        For an unknown laterality or framing, a width beyond 1 to 50 mm, or an array that is not
-        such a photograph.
     """
     height, width = photo.shape[:2]
     short, long = sorted((height, width))
@@ -198,20 +171,9 @@ def _field(photo: np.ndarray, needed: bool) -> inspection.Field | None:
 def prepare_crop(picture: np.ndarray, laterality: str, modality: str | None = "CFP") -> Crop:
     """Return a picture that is a crop already in the common size and orientation.
 
-    Parameters
-    ----------
-    picture : ndarray (S, S, 3), uint8
-        4.943 mm wide, centred on the disc, not mirrored; area-averaged to 224 px where it is
-        larger, interpolated where it is smaller.
-    laterality : {'OD', 'OS'}
-    modality : {'CFP', 'SLO', None}
-
-    Raises
-    ------
-    Excluded
-        For a picture that is not square, smaller than 56 px, or of too few grey levels.
-    ValueError
-        For an unknown laterality.
+    It is (S, S, 3), uint8, 4.943 mm wide, centred on the disc and not mirrored; it is area-averaged
+    to 224 px where it is larger, interpolated where it is smaller. One that is not square, smaller
+    than 56 px, or of too few grey levels is :class:`Excluded`. ``modality`` as in :func:`prepare`.
     """
     height, width = picture.shape[:2]
     if height != width:

@@ -25,7 +25,7 @@ from scipy import ndimage
 from scipy.signal import fftconvolve
 
 from rnfl.core.exclusion import Excluded
-from rnfl.core.geometry import LATERALITIES
+from rnfl.core.geometry import check_laterality
 from rnfl.imaging.pixels import shrink
 
 PHOTOGRAPH_MM = 13.0  # width of retina on a 45° photograph: 45 · 0.288 mm (ours)
@@ -55,18 +55,11 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Disc:
-    """A localised disc.
+    """A localised disc."""
 
-    Attributes
-    ----------
-    x, y : float
-        Centre in px of the photograph (pixel centres at whole numbers).
-    confidence : float, 0.5 to 1
-        Posterior probability of this place against the best one at least 1.5 disc radii away.
-    """
-
-    x: float
+    x: float  # px of the photograph (pixel centres at whole numbers), of the centre, as y
     y: float
+    #: 0.5 to 1: posterior probability of this place against the best 1.5 disc radii away or more.
     confidence: float
 
     @property
@@ -83,13 +76,12 @@ def doubt(confidence: float) -> str:
 def locate(
     photo: np.ndarray, laterality: str, width_mm: float = PHOTOGRAPH_MM, framing: str = "macula"
 ) -> Disc:
-    """Return the optic disc of a fundus photograph.
+    """Return the optic disc of a fundus photograph (H, W, 3), uint8, the whole one as taken.
 
     Parameters
     ----------
-    photo : ndarray (H, W, 3), uint8
-        The whole photograph as taken (not mirrored).
     laterality : {'OD', 'OS'}
+        Of the eye; the photograph is not mirrored.
     width_mm : float
         Width of retina on the photograph (mm); on a 45° one 13.0.
     framing : {'macula', 'disc'}
@@ -97,13 +89,10 @@ def locate(
 
     Raises
     ------
-    ValueError
-        For an unknown laterality or framing, or an array that is not such a photograph.
     Excluded
         For a picture without a field of view.
     """
-    if laterality not in LATERALITIES:
-        raise ValueError(f"laterality {laterality!r}: expected one of {', '.join(LATERALITIES)}")
+    check_laterality(laterality)
     if framing not in FRAMINGS:
         raise ValueError(f"framing {framing!r}: expected {' or '.join(FRAMINGS)}")
     small = to_working_width(photo)
@@ -145,10 +134,7 @@ def field_of_view(photo: np.ndarray) -> np.ndarray:
 def lit_field(photo: np.ndarray) -> np.ndarray:
     """Return the mask (H, W) of the illuminated field of a photograph (H, W, 3).
 
-    Raises
-    ------
-    Excluded
-        When the largest bright region covers less than a fifth of the picture.
+    A picture of which the largest bright region covers less than a fifth is :class:`Excluded`.
     """
     level = photo.max(axis=-1)
     dark, bright = np.percentile(level, [1, 90])

@@ -54,29 +54,19 @@ SETTINGS = {"field_share": FIELD_SHARE, "margins": MARGINS}
 
 @dataclass(frozen=True)
 class Field:
-    """The lit field of a photograph, in px from the corner of its first pixel.
+    """The lit field of a photograph: its edges in px from the corner of its first pixel.
 
-    Attributes
-    ----------
-    left, top, right, bottom : float
-        Its edges at mid height and mid width, so that a bar of text does not widen it.
-    share : float
-        Its diameter, the larger of width and height, over the width of the photograph.
-    margins : bool
-        Whether it is clearly smaller than the photograph.
-    cut : bool
-        Whether the frame cuts it off at a side, so that its diameter is not in the picture.
-    mask : ndarray (h, 256), bool
+    They are those at mid height and mid width, so that a bar of text does not widen it.
     """
 
     left: float
     top: float
     right: float
     bottom: float
-    share: float
-    margins: bool
-    cut: bool
-    mask: np.ndarray
+    share: float  # its diameter, the larger of width and height, over the photograph's width
+    margins: bool  # whether it is clearly smaller than the photograph
+    cut: bool  # whether the frame cuts it off, so that its diameter is not in the picture
+    mask: np.ndarray  # (h, 256), bool
 
 
 def blacken_margins(photo: np.ndarray) -> tuple[np.ndarray, list[str]]:
@@ -96,13 +86,7 @@ def blacken_margins(photo: np.ndarray) -> tuple[np.ndarray, list[str]]:
 
 
 def find_field(photo: np.ndarray) -> Field:
-    """Return the lit field of a photograph (H, W, 3), uint8.
-
-    Raises
-    ------
-    Excluded
-        See :func:`rnfl.imaging.disc.lit_field`.
-    """
+    """Return the :func:`rnfl.imaging.disc.lit_field` of a photograph (H, W, 3), uint8."""
     mask = disc.lit_field(pixels.shrink(photo, max(1.0, photo.shape[1] / FINE)))
     height, width = mask.shape
     top, bottom = _ends(mask.any(axis=1))
@@ -111,9 +95,8 @@ def find_field(photo: np.ndarray) -> Field:
     across, high = right - left, bottom - top
     sides = max(mask[:, 0].mean(), mask[:, -1].mean()) > CUT
     ends = max(mask[0].mean(), mask[-1].mean()) > CUT
-    scale = photo.shape[1] / width
     return Field(
-        *(float(edge * scale) for edge in (left, top, right, bottom)),
+        *(float(edge * (photo.shape[1] / width)) for edge in (left, top, right, bottom)),
         share=max(across, high) / width,
         margins=bool(across < MARGINS * width or high < MARGINS * height),
         cut=bool(sides and (ends or across >= high)),
@@ -148,12 +131,8 @@ def frame(field: Field, photo: np.ndarray) -> tuple[int, int, int, int]:
 def choose_width(field: Field | None, stated: float | None) -> tuple[float, list[str]]:
     """Return the width of retina (mm) on a photograph, its margins included, and the doubts.
 
-    A stated width counts; without one the lit field is taken as that of a 45° camera, 13.0 mm.
-
-    Raises
-    ------
-    ValueError
-        See :func:`check_width`.
+    A stated width counts, after :func:`check_width`; without one the lit field is taken as that of
+    a 45° camera, 13.0 mm.
     """
     if stated is not None:
         check_width(stated)
@@ -162,17 +141,17 @@ def choose_width(field: Field | None, stated: float | None) -> tuple[float, list
                 f"width: {stated:g} mm of retina are {stated / MM_PER_DEGREE:.0f}° (45° are 13.0 "
                 "mm): were degrees given as mm, or mm as degrees?"
             ]
-    if field is None:
-        return stated or PHOTOGRAPH_MM, []
+    width = stated or PHOTOGRAPH_MM
+    if field is None or (field.cut and stated):
+        return width, []
     if field.cut:
-        guess = (
+        return width, [
             "field cut off: its border is not in the picture, so that 13.0 mm across (45°) are a "
             "guess; state width_mm or field_degrees"
-        )
-        return stated or PHOTOGRAPH_MM, [] if stated else [guess]
-    follows = PHOTOGRAPH_MM * FIELD_SHARE / field.share
+        ]
     if MARGINS < field.share / FIELD_SHARE < 1 / MARGINS:
-        return stated or PHOTOGRAPH_MM, []
+        return width, []
+    follows = PHOTOGRAPH_MM * FIELD_SHARE / field.share
     kind = "dark margins" if field.share < FIELD_SHARE else "field cut off at its sides"
     said = f"{kind}: the diameter of the lit field is {field.share:.0%} of the picture's width"
     if stated is None:
@@ -214,10 +193,7 @@ def check_width(width_mm: float) -> None:
 def check_levels(picture: np.ndarray) -> None:
     """Refuse a picture (H, W, 3), uint8, that uses too few grey levels to hold a photograph.
 
-    Raises
-    ------
-    Excluded
-        With their number, the largest, and the remedy.
+    What :class:`Excluded` says has their number, the largest, and the remedy.
     """
     used = max(np.count_nonzero(np.bincount(picture[..., i].ravel())) for i in range(3))
     if used < FEWEST_LEVELS:
@@ -231,16 +207,10 @@ def check_levels(picture: np.ndarray) -> None:
 def judge_levels(lit: np.ndarray, modality: str | None) -> list[str]:
     """Return the doubts about brightness and colours.
 
-    Parameters
-    ----------
-    lit : ndarray (N, 3)
-        Pixels of the lit field, averaged over a few neighbours.
-    modality : {'CFP', 'SLO', None}
-        What the model, or the dataset, is of; None where that is not known.
+    ``lit`` (N, 3) are pixels of the lit field, averaged over a few neighbours; ``modality`` ('CFP',
+    'SLO' or None, not known) is what the model, or the dataset, is of.
     """
-    doubts = []
-    medians = np.median(lit, axis=0)
-    low, high = np.percentile(lit[:, 1], [1, 99])
+    doubts, medians = [], np.median(lit, axis=0)
     if medians.max() < DARK:
         doubts.append(f"too dark: the median grey level of the field is {medians.max():.0f}")
     full = (lit >= 250).mean(axis=0)
@@ -251,6 +221,7 @@ def judge_levels(lit: np.ndarray, modality: str | None) -> list[str]:
         doubts.append(
             f"used range: 99% of the field are below {top:.0f} of 255 (10 or 14 bits in 16?)"
         )
+    low, high = np.percentile(lit[:, 1], [1, 99])
     if high - low < FLAT:
         doubts.append(f"flat: green uses the levels {low:.0f} to {high:.0f} only")
     return doubts + _judge_colours(lit, medians, modality)
@@ -259,16 +230,12 @@ def judge_levels(lit: np.ndarray, modality: str | None) -> list[str]:
 def _judge_colours(lit: np.ndarray, medians: np.ndarray, modality: str | None) -> list[str]:
     chroma = float(np.mean(np.ptp(lit, axis=1)) / max(lit.max(axis=1).mean(), 1.0))
     if chroma < GREY:
-        return ["no colour: a grey picture, where colour photographs are expected"] * (
-            modality == "CFP"
-        )
+        said = "no colour: a grey picture, where colour photographs are expected"
+        return [said] if modality == "CFP" else []
     if modality == "SLO":
         return ["colour: a colour picture, where grey SLO images are expected"]
-    levels = ", ".join(
-        f"{name} {level:.0f}" for name, level in zip(("red", "green", "blue"), medians, strict=True)
-    )
-    tops = np.percentile(lit, 99, axis=0)
-    if (tops < 16).sum() == 2:
+    levels = "red {:.0f}, green {:.0f}, blue {:.0f}".format(*medians)
+    if (np.percentile(lit, 99, axis=0) < 16).sum() == 2:
         return [f"one channel: only one holds a picture (medians: {levels})"]
     # How much of the field fits red >= green >= blue under each order of the channels.
     shares = {
@@ -359,7 +326,8 @@ def judge_centre(
     """Return a stated disc (px) with its confidence, and the doubts about it.
 
     The confidence is 1; where the located centre is more than two disc radii away, it is what the
-    locator leaves for other places.
+    locator leaves for other places. Fractions, and a centre outside the photograph or its lit
+    field, are :class:`Excluded`.
 
     Parameters
     ----------
@@ -370,11 +338,6 @@ def judge_centre(
         Of the photograph (px); ``width_mm`` is its width of retina.
     corner : (left, top)
         Of :func:`frame`.
-
-    Raises
-    ------
-    Excluded
-        For fractions, and a centre outside the photograph or its lit field.
     """
     (x, y), (width, height) = stated, size
     where = f"{x:g}, {y:g} on {width}x{height} px"

@@ -1,4 +1,4 @@
-"""Cutting and resampling: the square that a network sees of an eye, whatever took the picture.
+"""Cutting, resampling and turning: the square that a network sees of an eye, whatever took it.
 
 Larger squares are area-averaged to the common size. How smaller ones are enlarged differs between
 the sources, and stays as it is: it decides the pixels of datasets that runs were trained on.
@@ -15,25 +15,22 @@ REPEATED, BILINEAR, BICUBIC = (  # ways to enlarge; the first repeats pixels
     Image.Resampling.BILINEAR,
     Image.Resampling.BICUBIC,
 )
+RIM = (0.88, 0.98)  # of half the side: whose mean colour fills what no turn leaves known
+EDGE = (0.94, 1.0)  # of half the side: where the picture gives way to that colour
 
 
 def cut(image: np.ndarray, x: float, y: float, side: int, enlarging: int) -> np.ndarray:
     """Return the square of whole pixels nearest to a centre, at the common size.
 
+    It is always a full square, (224, 224[, 3]): black beyond the border, never clipped, so that the
+    scan circle stays a circle.
+
     Parameters
     ----------
     image : ndarray uint8 (H, W) or (H, W, 3)
-    x, y : float
-        Centre, px.
-    side : int
-        Of the square, px.
+    x, y, side : float, float, int
+        Centre and side of the square, px.
     enlarging : {REPEATED, BILINEAR, BICUBIC}
-
-    Returns
-    -------
-    ndarray uint8 (224, 224[, 3])
-        Always a full square: black beyond the border, never clipped, so that the scan circle stays
-        a circle.
     """
     left, top = round(x + 0.5 - side / 2), round(y + 0.5 - side / 2)
     square = Image.fromarray(image).crop((left, top, left + side, top + side))
@@ -66,3 +63,22 @@ def shrink(picture: np.ndarray, factor: float) -> np.ndarray:
 def _to_size(picture: Image.Image, enlarging: int, box: tuple | None = None) -> np.ndarray:
     how = Image.Resampling.BOX if box is None and picture.width >= SIZE else enlarging
     return np.asarray(picture.resize((SIZE, SIZE), how, box=box))
+
+
+def turn(crop: np.ndarray, degrees: float) -> np.ndarray:
+    """Return a right-eye crop turned clockwise, so that what lay at θ lies at θ + ``degrees``.
+
+    A turned square lacks its corners. They are not invented: beyond the largest circle in the crop
+    everything is the mean colour of the crop's own rim, at every angle and at 0° too, so that two
+    turns differ in nothing but the turn (ours). The scan circle lies at 0.70 of half the side, well
+    inside. What a model reads of the corners alone is lost at every angle. The crop, centred on the
+    disc, is (S, S) or (S, S, 3), uint8.
+    """
+    middle = (len(crop) - 1) / 2
+    y, x = np.ogrid[: len(crop), : len(crop)]
+    out = np.hypot(x - middle, y - middle) / (len(crop) / 2)
+    rim = crop[(out > RIM[0]) & (out < RIM[1])].mean(axis=0)
+    inside = np.clip((EDGE[1] - out) / (EDGE[1] - EDGE[0]), 0, 1)
+    inside = inside.reshape(inside.shape + (1,) * (crop.ndim - 2))
+    turned = Image.fromarray(crop).rotate(-degrees, Image.Resampling.BILINEAR)
+    return np.round(inside * np.asarray(turned) + (1 - inside) * rim).astype(np.uint8)

@@ -35,44 +35,23 @@ SETTINGS = {
     "thick_um": THICK_UM,
     "max_thick": MAX_THICK,
 }
-
-
 BAD_MAP = "unusable rnflt map"
-NO_DISC = "no disc"
-INVALID = "invalid pixels"
-TOO_THICK = "too thick"
 
 
 @dataclass(frozen=True)
 class Disc:
-    """The disc of a map.
+    """The disc of a map."""
 
-    Attributes
-    ----------
-    x, y : float
-        Centroid in px of the map (pixel centres at whole numbers).
-    area : int
-        Pixels of cup and rim together.
-    """
-
-    x: float
+    x: float  # px of the map (pixel centres at whole numbers), of the centroid, as y
     y: float
-    area: int
+    area: int  # pixels of cup and rim together
 
 
 def check_map(thickness: np.ndarray) -> np.ndarray:
-    """Return a map as float32 (S, S), or say what is wrong with it.
+    """Return a map (S, S) as float32 µm, −2 cup, −1 rim, 0 missing, or say what is wrong with it.
 
-    Parameters
-    ----------
-    thickness : ndarray (S, S), µm
-        −2 cup, −1 rim, 0 missing; any real type.
-
-    Raises
-    ------
-    ValueError
-        For another shape or type, values that are not finite, or negative values other than −1
-        and −2, which betray a map that was resampled.
+    A ValueError refuses another shape or type, values that are not finite, or negative values other
+    than −1 and −2, which betray a map that was resampled.
 
     Examples
     --------
@@ -89,8 +68,7 @@ def check_map(thickness: np.ndarray) -> np.ndarray:
         )
     if thickness.dtype.kind not in "fiu":
         raise ValueError(f"thickness map of type {thickness.dtype}: expected real numbers in µm")
-    broken = np.count_nonzero(~np.isfinite(thickness))
-    if broken:
+    if broken := np.count_nonzero(~np.isfinite(thickness)):
         raise ValueError(
             f"thickness map holds {broken} values that are NaN or infinite: a missing pixel is 0"
         )
@@ -106,30 +84,20 @@ def check_map(thickness: np.ndarray) -> np.ndarray:
 
 def _disc_pixels(thickness: np.ndarray) -> np.ndarray:
     """Return the mask (S, S) of the largest connected component of cup and rim, or raise."""
-    labels, count = ndimage.label(thickness < 0)
-    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    least = MIN_DISC * thickness.size
-    if not count or areas.max() < least:
-        largest = int(areas.max()) if count else 0
-        raise Excluded(
-            NO_DISC, f"the largest patch of cup and rim has {largest} px, expected {least:.0f}"
-        )
+    labels, _ = ndimage.label(thickness < 0)
+    areas, least = np.bincount(labels.ravel())[1:], MIN_DISC * thickness.size
+    largest = areas.max(initial=0)
+    if largest < least:
+        said = f"the largest patch of cup and rim has {largest} px, expected {least:.0f}"
+        raise Excluded("no disc", said)
     return labels == 1 + areas.argmax()
 
 
 def find_disc(thickness: np.ndarray) -> Disc:
     """Return the disc of a map: the largest connected component of its cup and rim pixels.
 
-    Parameters
-    ----------
-    thickness : ndarray (S, S), µm
-
-    Raises
-    ------
-    Excluded
-        When no patch of cup and rim is as large as a small disc.
-    ValueError
-        See :func:`check_map`.
+    The map goes through :func:`check_map`; it is :class:`Excluded` when no patch of cup and rim is
+    as large as a small disc.
     """
     y, x = np.nonzero(_disc_pixels(check_map(thickness)))
     return Disc(float(x.mean()), float(y.mean()), len(x))
@@ -138,10 +106,7 @@ def find_disc(thickness: np.ndarray) -> Disc:
 def invalid_share(thickness: np.ndarray) -> float:
     """Return the share, 0 to 1, of the pixels outside the disc that hold no measurement.
 
-    Raises
-    ------
-    Excluded, ValueError
-        See :func:`find_disc`.
+    It refuses what :func:`find_disc` refuses.
     """
     thickness = check_map(thickness)
     outside = ~_disc_pixels(thickness)
@@ -149,44 +114,27 @@ def invalid_share(thickness: np.ndarray) -> float:
 
 
 def check_quality(thickness: np.ndarray) -> None:
-    """Leave out a map that is not good enough to be used.
+    """Leave out a map that is not good enough to be used, after :func:`check_map`.
 
-    Parameters
-    ----------
-    thickness : ndarray (S, S), µm
-
-    Raises
-    ------
-    Excluded
-        No disc; more than 20 % of the pixels outside it without measurement; or more than 2 % of
-        the measured ones above 300 µm.
-    ValueError
-        See :func:`check_map`.
+    :class:`Excluded` is one without disc; with more than 20 % of the pixels outside it without
+    measurement; or with more than 2 % of the measured ones above 300 µm.
     """
     thickness = check_map(thickness)
     invalid = invalid_share(thickness)
     if invalid > MAX_INVALID:
-        raise Excluded(INVALID, f"{invalid:.1%} outside the disc, at most {MAX_INVALID:.0%}")
+        said = f"{invalid:.1%} outside the disc, at most {MAX_INVALID:.0%}"
+        raise Excluded("invalid pixels", said)
     thick = float(np.mean(thickness[thickness > MISSING] > THICK_UM))
     if thick > MAX_THICK:
-        raise Excluded(
-            TOO_THICK, f"{thick:.1%} of it above {THICK_UM:g} µm, at most {MAX_THICK:.0%}"
-        )
+        said = f"{thick:.1%} of it above {THICK_UM:g} µm, at most {MAX_THICK:.0%}"
+        raise Excluded("too thick", said)
 
 
 def upright(array: np.ndarray, orientation: str = "upright") -> np.ndarray:
     """Return a map (S, S), µm, as a photograph shows the eye, if it is one and good enough.
 
-    Parameters
-    ----------
-    array : ndarray
-        ``rnflt`` as it was found.
-    orientation : {'upright', 'transposed'}
-
-    Raises
-    ------
-    Excluded
-        Where :func:`check_map` or :func:`check_quality` finds fault.
+    ``array`` is ``rnflt`` as it was found, ``orientation`` 'upright' or 'transposed'. Where
+    :func:`check_map` or :func:`check_quality` finds fault, it is :class:`Excluded`.
     """
     try:
         thickness = check_map(array)
@@ -198,28 +146,20 @@ def upright(array: np.ndarray, orientation: str = "upright") -> np.ndarray:
 
 
 def profile(thickness: np.ndarray, laterality: str, field_mm: float = MAP_MM) -> np.ndarray:
-    """Return the RNFL profile on the 3.46 mm circle round the disc of a map.
+    """Return the RNFL profile (360,), float32, µm, on the 3.46 mm circle round the disc of a map.
+
+    It is in right-eye orientation, and NaN where a pixel of the bilinear sample is missing, cup,
+    rim or outside the map.
 
     Parameters
     ----------
     thickness : ndarray (S, S), µm
-        −2 cup, −1 rim, 0 missing.
+        As :func:`find_disc` takes it.
     laterality : {'OD', 'OS'}
         How the map lies: 'OS' for a left eye as it was taken; 'OD' for a right eye, and for a left
         eye whose map was already mirrored.
     field_mm : float
         Width of the map.
-
-    Returns
-    -------
-    ndarray (360,), float32, µm
-        In right-eye orientation; NaN where a pixel of the bilinear sample is missing, cup, rim or
-        outside the map.
-
-    Raises
-    ------
-    Excluded, ValueError
-        See :func:`find_disc`; also for an unknown laterality.
     """
     thickness = check_map(thickness)
     disc = find_disc(thickness)
@@ -228,16 +168,9 @@ def profile(thickness: np.ndarray, laterality: str, field_mm: float = MAP_MM) ->
 
 
 def sample(thickness: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the thickness at points, bilinear, NaN where a needed pixel is not a measurement.
+    """Return the thickness of a map (S, S) at points x, y, each (n,), px: (n,), float32, µm.
 
-    Parameters
-    ----------
-    thickness : ndarray (S, S), µm
-    x, y : ndarray, each (n,), px
-
-    Returns
-    -------
-    ndarray (n,), float32, µm
+    It is bilinear, and NaN where a needed pixel is not a measurement.
     """
     height, width = thickness.shape
     x, y = np.round(x, 6), np.round(y, 6)  # a point on a pixel centre needs no neighbour

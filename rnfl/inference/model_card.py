@@ -16,24 +16,15 @@ KINDS = {"CFP": "fundus photographs", "SLO": "SLO images"}
 
 
 def make(run: RunResult, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the card of a finished run.
+    """Return the card of a finished run: plain fields, None where nobody knows.
 
-    Parameters
-    ----------
-    run : RunResult
-    facts : mapping
-        What is known of its training set, as :func:`rnfl.datasets.normative.facts` gives it; only
-        ``dataset`` is needed.
-
-    Returns
-    -------
-    dict
-        Plain fields, None where nobody knows; ``sentence`` says them in words, and ``notes`` lists
-        what a user should know before believing a number.
+    ``facts`` is what is known of its training set, as :func:`rnfl.datasets.normative.facts` gives
+    it; only ``dataset`` is needed. The card's ``sentence`` says the fields in words, and ``notes``
+    lists what a user should know before believing a number.
     """
     config, summary = run.config, run.summary
     specs = [registered(name) for name in config.backbones]
-    pretraining = [spec.pretraining if spec else "see the model's page" for spec in specs]
+    pretraining = "; ".join(s.pretraining if s else "see the model's page" for s in specs)
     predicted, target = (schema.matrix(run.predictions, n) for n in ("prediction", "target"))
     measured = np.isfinite(target).any(axis=1)
     r = metrics.global_r(predicted[measured], target[measured]) if measured.sum() > 2 else np.nan
@@ -41,9 +32,7 @@ def make(run: RunResult, facts: Mapping[str, Any]) -> dict[str, Any]:
     card = {
         "run_id": run.run_id,
         "backbone": config.backbone,
-        "pretraining": "; ".join(pretraining)
-        if config.pretrained
-        else "none (random initialisation)",
+        "pretraining": pretraining if config.pretrained else "none (random initialisation)",
         "protocol": config.protocol.name,
         "start": config.start,
         "seed": config.seed,

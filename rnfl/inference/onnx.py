@@ -37,13 +37,7 @@ PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 
 def export(trained: Trained, path: str | Path) -> dict[str, Any]:
-    """Write a model as ONNX with a JSON beside it, if it gives the same numbers.
-
-    Parameters
-    ----------
-    trained : Trained
-    path : str or Path
-        File ending in .onnx; the JSON has the same name.
+    """Write a model to a file ending in .onnx, with a JSON beside it, if it gives the same numbers.
 
     Returns
     -------
@@ -71,9 +65,10 @@ def export(trained: Trained, path: str | Path) -> dict[str, Any]:
     if n_bytes >= LARGEST:
         raise ValueError(f"{path}: {n_bytes / 1e9:.1f} GB of weights; one ONNX file holds 2 GB")
     crops = _crops(trained)
-    images = np.concatenate(
-        [_random(trained.size), *([trained.as_input(crops)] if len(crops) else [])]
-    )
+    shape = N_RANDOM, 3, trained.size, trained.size
+    images = np.random.default_rng(0).random(shape, dtype=np.float32)
+    if len(crops):
+        images = np.concatenate([images, trained.as_input(crops)])
     with (
         errors.writing(f"{path.name} and {note.name}", path.parent, KEPT),
         provenance.publish_file(note) as aside_note,
@@ -87,7 +82,7 @@ def export(trained: Trained, path: str | Path) -> dict[str, Any]:
                 f"{path} is not written: onnxruntime differs from torch by {difference:.1e} of the "
                 f"thickness, at most {TOLERANCE:.0e} is allowed"
             )
-        about = _about(trained, difference, len(images), len(crops))
+        about = _about(trained, difference, {"images": len(images), "crops": len(crops)})
         about["sha256"] = provenance.sha256_file(aside)
         provenance.write_json(aside_note, about)
     return about
@@ -96,29 +91,16 @@ def export(trained: Trained, path: str | Path) -> dict[str, Any]:
 def to_onnx(
     module: nn.Module, size: int, path: Path, metadata: dict[str, str] | None = None
 ) -> None:
-    """Write a module that takes (B, 3, size, size) as ONNX in single precision, any batch size.
-
-    Raises
-    ------
-    RuntimeError
-        If a package is missing.
-    """
+    """Write a module that takes (B, 3, size, size) as ONNX in single precision, any batch size."""
     import torch
 
     onnx = _packages()
     module = copy.deepcopy(module).cpu().float().eval()
     example = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
-        program = torch.onnx.export(
-            module,
-            (example,),
-            dynamo=True,
-            verbose=False,
-            opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_shapes=({0: "n"},),
-        )
+        names = {"input_names": [INPUT], "output_names": [OUTPUT], "dynamic_shapes": ({0: "n"},)}
+        how = {"dynamo": True, "verbose": False, "opset_version": OPSET}
+        program = torch.onnx.export(module, (example,), **how, **names)
     proto = program.model_proto
     onnx.helper.set_model_props(proto, metadata or {})
     onnx.checker.check_model(proto)
@@ -128,12 +110,8 @@ def to_onnx(
 def compare(module: nn.Module, path: Path, images: np.ndarray) -> float:
     """Return the largest relative difference between a module and its ONNX file.
 
-    Parameters
-    ----------
-    module : nn.Module
-    path : Path
-    images : ndarray float32 (N, 3, size, size) in [0, 1]
-        Shown all at once and one by one, so that the batch size is seen not to matter.
+    Images, float32 (N, 3, size, size) in [0, 1], are shown all at once and one by one, so that the
+    batch size is seen not to matter.
     """
     import torch
 
@@ -152,19 +130,14 @@ def compare(module: nn.Module, path: Path, images: np.ndarray) -> float:
 
 def _packages():
     """Return the onnx package, if all that an export needs are there."""
-    missing = [name for name, version in provenance.versions(PACKAGES).items()
-               if version == "not installed"]  # fmt: skip
-    if missing:
+    versions = provenance.versions(PACKAGES)
+    if missing := [name for name in PACKAGES if versions[name] == "not installed"]:
         raise RuntimeError(
             f"export needs {', '.join(missing)}: install the extra with pip install 'rnfl[onnx]'"
         )
     import onnx
 
     return onnx
-
-
-def _random(size: int) -> np.ndarray:
-    return np.random.default_rng(0).random((N_RANDOM, 3, size, size), dtype=np.float32)
 
 
 def _crops(trained: Trained) -> np.ndarray:
@@ -176,17 +149,16 @@ def _crops(trained: Trained) -> np.ndarray:
     return np.array(images[:: max(1, len(images) // N_CROPS)][:N_CROPS])
 
 
-def _about(trained: Trained, difference: float, n: int, n_crops: int) -> dict[str, Any]:
-    size = trained.size
+def _about(trained: Trained, difference: float, checked_on: dict[str, int]) -> dict[str, Any]:
     return {
         "input": {
             "name": INPUT,
             "type": "float32",
-            "shape": ["n", 3, size, size],
+            "shape": ["n", 3, trained.size, trained.size],
             "range": [0, 1],
             "content": f"RGB (grey repeated), disc in the centre, {FIELD_MM:.3f} mm wide",
             "orientation": "right eye: temporal left, superior up; left eyes mirrored",
-            "resize": f"area mean or antialiased bilinear to {size} px, whole grey levels",
+            "resize": f"area mean or antialiased bilinear to {trained.size} px, whole grey levels",
         },
         "output": {
             "name": OUTPUT,
@@ -196,7 +168,7 @@ def _about(trained: Trained, difference: float, n: int, n_crops: int) -> dict[st
             "order": "0 temporal, 90 superior, 180 nasal, 270 inferior, one value per degree",
         },
         "max_relative_difference": difference,
-        "checked_on": {"images": n, "crops": n_crops},
+        "checked_on": checked_on,
         "opset": OPSET,
         "versions": provenance.versions(("torch", *PACKAGES)),
         "use": USE,

@@ -29,22 +29,12 @@ _SIDE = re.compile(rf"(?<![^\W_])({'|'.join(LATERALITIES)})(?![^\W_])", re.IGNOR
 
 @dataclass(frozen=True)
 class Request:
-    """One photograph to read.
-
-    Attributes
-    ----------
-    path : Path
-    laterality : {'OD', 'OS'}
-    centre : (x, y) or None
-        Disc centre, px of the photograph, where the user knows it.
-    width_mm : float or None
-        Width of retina on the photograph (mm), margins included, where the user knows it.
-    """
+    """One photograph to read, and what the user knows of it."""
 
     path: Path
-    laterality: str
-    centre: tuple[float, float] | None = None
-    width_mm: float | None = None
+    laterality: str  # OD or OS
+    centre: tuple[float, float] | None = None  # of the disc, px of the photograph
+    width_mm: float | None = None  # of retina on the photograph, margins included
 
 
 def collect(
@@ -72,11 +62,6 @@ def collect(
     width_mm : float, optional
         Width of retina on photographs for which ``table`` says nothing; by default their lit field
         is taken as 13.0 mm wide.
-
-    Returns
-    -------
-    requests : list of Request
-    exclusions : list of {"image", "reason"}
 
     Raises
     ------
@@ -120,13 +105,13 @@ def _absence(path: Path) -> str:
 
 
 def _check(eye: str | None, table: Path | None, width_mm: float | None) -> None:
-    valid = (*LATERALITIES, FROM_NAME)
     if (eye is None) == (table is None):
         given = "is not given" if eye is None else "is given twice"
         raise ValueError(
             f"which eye it is {given}: give one of --eye OD, --eye OS, --eye {FROM_NAME} (when it "
             "stands in the file names) and --eyes TABLE.csv (columns image, eye)"
         )
+    valid = (*LATERALITIES, FROM_NAME)
     if eye is not None and eye not in valid:
         raise ValueError(f"eye {eye!r}: expected one of {', '.join(valid)}")
     if width_mm is not None:
@@ -150,8 +135,7 @@ def _files(images: Sequence[Path]) -> tuple[list[Path], list[dict[str, str]]]:
             else:
                 exclusions.append({"image": str(path), "reason": "not an image file"})
     count = Counter(path.resolve() for path in paths)
-    twice = sorted(str(path) for path, times in count.items() if times > 1)
-    if twice:
+    if twice := sorted(str(path) for path, times in count.items() if times > 1):
         raise ValueError(f"photographs are given twice: {listed(twice)}")
     return paths, exclusions
 
@@ -159,8 +143,7 @@ def _files(images: Sequence[Path]) -> tuple[list[Path], list[dict[str, str]]]:
 def _read_table(path: Path) -> dict[str, dict[str, str]]:
     """Return the rows of a table of eyes by image, as text."""
     frame = read_table(path, SAME, None, EXPECTED, needed=COLUMNS[:2])
-    absent = [name for name in COLUMNS[:2] if name not in frame]
-    if absent:
+    if absent := [name for name in COLUMNS[:2] if name not in frame]:
         raise ValueError(f"{path}: columns {absent} are missing; found {listed(frame, 12)}")
     if {"width_mm", DEGREES} <= set(frame):
         raise ValueError(f"{path}: columns width_mm and {DEGREES}: keep one of them")
@@ -187,8 +170,8 @@ def _request(path: Path, eye: str | None, row: dict | None, centre, width_mm: fl
     name, mm = (DEGREES, MM_PER_DEGREE) if DEGREES in row else ("width_mm", 1.0)
     width = _number(row, name)
     if width is not None:
-        check_width(width * mm)
         width_mm = width * mm
+        check_width(width_mm)
     return Request(path, side, centre if x is None else (x, y), width_mm)
 
 

@@ -29,27 +29,18 @@ THREADS = 4  # photographs read at once
 
 @dataclass(frozen=True)
 class Readings:
-    """What a model read.
+    """What a model read, in the order of the requests.
 
-    Attributes
-    ----------
-    requests : list of Request
-        Those that could be read, in order.
-    crops : list of Crop
-        What the model was shown of them, with disc, scale and doubts.
-    table : DataFrame
-        One row per request: image (file), eye, disc_x, disc_y (px), disc_confidence, width_mm,
-        doubts (why it is unsure, empty where it is not), then µm:
-        rnfl_mean, rnfl_S ... rnfl_T, clock_1 ... clock_12, sector_T ... sector_TI, 0 ... 359.
-        Hours are those of a right eye, 9 temporal; angles run from temporal over superior.
-    exclusions : DataFrame
-        image, reason: what was left out.
+    ``table`` has one row per request: image (file), eye, disc_x, disc_y (px), disc_confidence,
+    width_mm, doubts (why it is unsure, empty where it is not), then µm: rnfl_mean,
+    rnfl_S ... rnfl_T, clock_1 ... clock_12, sector_T ... sector_TI, 0 ... 359. Hours are those of a
+    right eye, 9 temporal; angles run from temporal over superior.
     """
 
-    requests: list[Request]
-    crops: list[Crop]
+    requests: list[Request]  # those that could be read
+    crops: list[Crop]  # what the model was shown of them, with disc, scale and doubts
     table: pd.DataFrame
-    exclusions: pd.DataFrame
+    exclusions: pd.DataFrame  # image, reason: what was left out
 
     @property
     def profiles(self) -> np.ndarray:
@@ -68,8 +59,6 @@ def read(
 
     Parameters
     ----------
-    requests : sequence of Request
-    trained : Trained
     excluded : sequence of {"image", "reason"}
         What was left out before, kept in the answer.
     crops : bool
@@ -82,7 +71,6 @@ def read(
     ValueError
         If none can be read, with the reasons.
     """
-
     modality = trained.card["modality"]
 
     def attempt(request: Request) -> Crop | str:
@@ -101,60 +89,49 @@ def read(
     with ThreadPoolExecutor(THREADS) as threads:
         found = threads.map(attempt, requests)
         answers = list(progress(found, "reading photographs", total=len(requests)))
-    exclusions = pd.DataFrame(
-        [*excluded, *({"image": str(request.path), "reason": answer}
-                      for request, answer in zip(requests, answers, strict=True)
-                      if isinstance(answer, str))],
-        columns=["image", "reason"],
-    )  # fmt: skip
-    usable = [i for i, answer in enumerate(answers) if not isinstance(answer, str)]
-    if not usable:
-        reasons = (f"  {one.image}: {one.reason}" for one in exclusions.itertuples())
+    exclusions, kept, seen = list(excluded), [], []
+    for request, answer in zip(requests, answers, strict=True):
+        if isinstance(answer, str):
+            exclusions.append({"image": str(request.path), "reason": answer})
+        else:
+            kept.append(request)
+            seen.append(answer)
+    if not kept:
+        reasons = (f"  {one['image']}: {one['reason']}" for one in exclusions)
         said = listed(reasons, 20, comma="\n")
         raise ValueError(f"none of {len(exclusions)} could be read:\n{said}")
-    kept = [requests[i] for i in usable]
-    seen = [answers[i] for i in usable]
     profiles = trained.predict(np.stack([crop.image for crop in seen]))
-    return Readings(kept, seen, _table(kept, seen, profiles), exclusions)
+    left_out = pd.DataFrame(exclusions, columns=["image", "reason"])
+    return Readings(kept, seen, _table(kept, seen, profiles), left_out)
 
 
 def _table(requests: list[Request], seen: list[Crop], profiles: np.ndarray) -> pd.DataFrame:
     profiles = np.asarray(profiles, dtype=float)
-    names = {"rnfl": QUADRANTS, "clock": CLOCK_HOURS, "sector": SECTORS}
-    about = pd.DataFrame(
-        {
-            "image": [str(request.path) for request in requests],
-            "eye": [request.laterality for request in requests],
-            "disc_x": [crop.disc.x for crop in seen],
-            "disc_y": [crop.disc.y for crop in seen],
-            "disc_confidence": [_shown(crop.disc.confidence) for crop in seen],
-            "width_mm": [crop.width_mm for crop in seen],
-            "doubts": ["; ".join(crop.doubts) for crop in seen],
-            "rnfl_mean": profiles.mean(axis=1),
-        }
-    )
-    means = [pd.DataFrame(sector_means(profiles, regions),
-                          columns=[f"{kind}_{name}" for name in regions])
-             for kind, regions in names.items()]  # fmt: skip
+    columns = ["image", "eye", "disc_x", "disc_y", "disc_confidence", "width_mm", "doubts"]
+    rows = []
+    for request, crop in zip(requests, seen, strict=True):
+        x, y, certain = crop.disc.x, crop.disc.y, crop.disc.confidence
+        certain = certain if certain == 1 else min(certain, 0.999)  # only a given centre reads as 1
+        doubts = "; ".join(crop.doubts)
+        rows.append((str(request.path), request.laterality, x, y, certain, crop.width_mm, doubts))
+    about = pd.DataFrame(rows, columns=columns).assign(rnfl_mean=profiles.mean(axis=1))
+    means = [
+        pd.DataFrame(sector_means(profiles, regions), columns=list(regions)).add_prefix(prefix)
+        for prefix, regions in (("rnfl_", QUADRANTS), ("clock_", CLOCK_HOURS), ("sector_", SECTORS))
+    ]
     angles = pd.DataFrame(profiles, columns=[str(angle) for angle in ANGLES])
-    digits = {"disc_x": 1, "disc_y": 1, "disc_confidence": 3}
-    return pd.concat([about, *means, angles], axis=1).round(3).round(digits)
-
-
-def _shown(confidence: float) -> float:
-    """Round so that only a given centre reads as certain."""
-    return confidence if confidence == 1 else min(confidence, 0.999)
+    table = pd.concat([about, *means, angles], axis=1).round(3)
+    return table.round({"disc_x": 1, "disc_y": 1})
 
 
 def write(readings: Readings, folder: Path, card: dict[str, Any]) -> None:
     """Write predictions.csv, excluded.csv and about.json (the model's card and the code)."""
     provenance.write_csv(folder / "predictions.csv", readings.table)
     provenance.write_csv(folder / "excluded.csv", readings.exclusions)
-    about = {"model": card, "units": "µm", "read": len(readings.table)}
-    about["excluded"] = len(readings.exclusions)
-    about["unsure"] = int((readings.table["doubts"] != "").sum())
-    about["width_mm"] = sorted(set(readings.table["width_mm"]))
-    about["code"] = provenance.record()
+    table, excluded = readings.table, readings.exclusions
+    about = {"model": card, "units": "µm", "read": len(table), "excluded": len(excluded)}
+    about |= {"unsure": int((table["doubts"] != "").sum())}
+    about |= {"width_mm": sorted(set(table["width_mm"])), "code": provenance.record()}
     provenance.write_json(folder / "about.json", about)
 
 

@@ -34,36 +34,18 @@ DECIDING = ("timm_name", "timm_kwargs", "input_size", "mean", "std")
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A model ready to be used, in evaluation mode and single precision.
+    """A model ready to be used, in evaluation mode and single precision."""
 
-    Attributes
-    ----------
-    folder : Path
-        The run it was loaded from.
-    module : nn.Module
-        Float images (B, 3, size, size) in [0, 1] to profiles (B, 360), µm.
-    size : int
-        Side of the images that ``module`` takes (px); :meth:`predict` resizes.
-    card : dict
-        What it is: run, backbone, pretraining, protocol, training set, test error; ``sentence``
-        says it in words, ``notes`` lists what a user should know before believing it.
-    reference : DataFrame or None
-        Reference band of the training set, as :func:`rnfl.datasets.normative.band` returns it.
-    """
-
-    folder: Path
-    module: nn.Module
-    size: int
-    card: dict[str, Any]
-    reference: pd.DataFrame | None
+    folder: Path  # of the run it was loaded from
+    module: nn.Module  # float images (B, 3, size, size) in [0, 1] to profiles (B, 360), µm
+    size: int  # px, side of the images that ``module`` takes; :meth:`predict` resizes
+    card: dict[str, Any]  # see :func:`rnfl.inference.model_card.make`
+    reference: pd.DataFrame | None  # see :func:`rnfl.datasets.normative.band`
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Predict profiles float32 (N, 360), µm, of prepared crops.
+        """Predict profiles float32 (N, 360), µm, of prepared crops uint8 (N, S, S[, 3]).
 
-        Parameters
-        ----------
-        images : ndarray uint8 (N, S, S) or (N, S, S, 3)
-            Disc-centred, 4.943 mm wide, in right-eye orientation.
+        The crops are disc-centred, 4.943 mm wide and in right-eye orientation.
 
         Raises
         ------
@@ -75,11 +57,12 @@ class Trained:
         import torch
 
         device = next(self.module.parameters()).device
-        batches = [self.as_input(images[i : i + BATCH_SIZE])
-                   for i in range(0, len(images), BATCH_SIZE)]  # fmt: skip
+        profiles = [torch.empty(0, 360)]
         with torch.inference_mode():
-            profiles = [self.module(torch.from_numpy(b).to(device)).cpu() for b in batches]
-        profiles = torch.cat(profiles).numpy() if profiles else np.empty((0, 360), np.float32)
+            for i in range(0, len(images), BATCH_SIZE):
+                batch = torch.from_numpy(self.as_input(images[i : i + BATCH_SIZE]))
+                profiles.append(self.module(batch.to(device)).cpu())
+        profiles = torch.cat(profiles).numpy()
         bad = np.flatnonzero(~np.isfinite(profiles).all(axis=1))
         if len(bad):
             raise FloatingPointError(f"{self.folder}: predictions of images {bad[:5]} not finite")
@@ -102,12 +85,7 @@ class Trained:
 
 
 def load(run: str | Path) -> Trained:
-    """Load a finished run for use; its dataset need not be there.
-
-    Parameters
-    ----------
-    run : str or Path
-        Folder of a finished run, its id, or the beginning of an id that only one run has.
+    """Load a finished run, given as :func:`find` takes it, for use; its dataset need not be there.
 
     Raises
     ------
@@ -133,11 +111,9 @@ def find(run: str | Path) -> Path:
     matches = [f for f in _finished() if f.name.startswith(str(run))] if str(run) else []
     if len(matches) == 1:
         return matches[0]
-    if matches:
-        raise ValueError(f"model {str(run)!r} is ambiguous:\n{_listing(matches)}")
-    raise ValueError(
-        f"model {str(run)!r} is neither the folder of a finished run nor its id. {at_hand()}"
-    )
+    said = f"neither the folder of a finished run nor its id. {at_hand()}"
+    said = f"ambiguous:\n{_listing(matches)}" if matches else said
+    raise ValueError(f"model {str(run)!r} is {said}")
 
 
 def at_hand() -> str:
@@ -175,11 +151,8 @@ def _ranked(folder: Path) -> tuple[tuple, str]:
 def _refuse_changed_backbones(run: RunResult) -> None:
     """Raise a ValueError where a backbone is no longer what the run was trained with."""
     for name, then in zip(run.config.backbones, run.resolved["backbone_specs"], strict=True):
-        now = registered(name)
-        if not (then and now):
-            continue
-        now = provenance.plain(now)
-        changed = [key for key in DECIDING if then.get(key) != now[key]]
+        now = provenance.plain(registered(name))
+        changed = [key for key in DECIDING if then and now and then.get(key) != now[key]]
         if changed:
             raise ValueError(
                 f"{run.folder}: backbone {name!r} had another {', '.join(changed)} when this run "
@@ -189,10 +162,9 @@ def _refuse_changed_backbones(run: RunResult) -> None:
 
 def _training_set(run: RunResult) -> tuple[dict, pd.DataFrame | None]:
     """Return facts and band kept with the run, or of the prepared dataset while it is there."""
-    if (run.folder / "training_set.json").is_file():
-        path = run.folder / "reference.csv"
-        band = normative.read(path) if path.is_file() else None
-        return _json(run.folder / "training_set.json"), band
+    kept, path = run.folder / "training_set.json", run.folder / "reference.csv"
+    if kept.is_file():
+        return _json(kept), normative.read(path) if path.is_file() else None
     name = run.config.dataset
     if (prepared_root() / name).exists():
         prepared = datasets.load(name)

@@ -29,12 +29,8 @@ class Stage:
 class Backbone(nn.Module):
     """A timm vision transformer that turns images in [0, 1] into a grid of patch tokens.
 
-    Parameters
-    ----------
-    encoder : nn.Module
-        timm model with ``patch_embed``, ``blocks``, ``norm`` and no classifier.
-    report : LoadReport, optional
-        What loading its weights did; None for random weights and those that timm downloads.
+    ``encoder`` has ``patch_embed``, ``blocks``, ``norm`` and no classifier; ``report`` says what
+    loading its weights did, None for random weights and those that timm downloads.
 
     Attributes
     ----------
@@ -47,9 +43,7 @@ class Backbone(nn.Module):
 
     def __init__(self, spec: BackboneSpec, encoder: nn.Module, report: LoadReport | None = None):
         super().__init__()
-        self.spec = spec
-        self.report = report
-        self.encoder = encoder
+        self.spec, self.encoder, self.report = spec, encoder, report
         self.embed_dim: int = encoder.embed_dim
         self.grid: tuple[int, int] = tuple(encoder.patch_embed.grid_size)
         self.stages = list(_stages(encoder))
@@ -107,12 +101,9 @@ class Backbone(nn.Module):
         return self._run(tokens, rotation, range(self.n_prefix))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Patch tokens as a map (B, D, rows, columns).
+        """Patch tokens as a map (B, D, rows, columns) of images (B, 1 or 3, H, W) in [0, 1].
 
-        Parameters
-        ----------
-        images : Tensor (B, 1 or 3, H, W) in [0, 1]
-            Or what :meth:`prefix` made of them (B, T, D).
+        Or of what :meth:`prefix` made of the images (B, T, D).
         """
         if images.ndim == 4:
             tokens = self.encoder.forward_features(self.normalise(images))
@@ -140,11 +131,8 @@ class Backbone(nn.Module):
     def _run(self, tokens: Tensor, rotation: Tensor | None, blocks: range) -> Tensor:
         mixed = getattr(self.encoder, "rope_mixed", False)
         for i in blocks:
-            block = self.encoder.blocks[i]
-            if rotation is None:
-                tokens = block(tokens)
-            else:
-                tokens = block(tokens, rope=rotation[i] if mixed else rotation)
+            rope = {} if rotation is None else {"rope": rotation[i] if mixed else rotation}
+            tokens = self.encoder.blocks[i](tokens, **rope)
         return tokens
 
 
@@ -169,10 +157,9 @@ def build(name: str, pretrained: bool = True) -> Backbone:
     ValueError
         If the name is unknown, the timm model is not a vision transformer, or the file of its
         weights is not this backbone's.
-    FileNotFoundError
-        If the file of its weights is absent and cannot be downloaded.
-    ConnectionError
-        If weights of the hub are neither cached nor to be had.
+    FileNotFoundError, ConnectionError
+        If the file of its weights is absent and cannot be downloaded; if weights of the hub are
+        neither cached nor to be had.
     """
     spec = spec_of(name)
     file = files.weights_file(name) if pretrained else None

@@ -21,11 +21,7 @@ CELLS = 8  # tokens are averaged to at most 8 by 8 cells
 class Readout(nn.Module):
     """Predict RNFL profiles (µm) linearly from the tokens of frozen backbones.
 
-    Parameters
-    ----------
-    backbones : sequence of Backbone
-    n_codes : int
-        Numbers per eye that the regression predicts.
+    ``n_codes`` is how many numbers per eye the regression predicts.
     """
 
     def __init__(self, backbones: Sequence[Backbone], n_codes: int):

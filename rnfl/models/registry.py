@@ -14,95 +14,50 @@ HUB_FILE = "model.safetensors"  # of every timm repository of the hub
 
 @dataclass(frozen=True)
 class Layout:
-    """Rules from a published file's keys to those of a timm vision transformer.
+    """Rules from a published file's keys to those of a timm vision transformer."""
 
-    Attributes
-    ----------
-    name : str
-        The family, as reports and errors call it.
-    top : str or None
-        Key of the file under which the weights lie; None = the file is the table of weights.
-    prefix : str
-        What the weights' keys begin with; it is taken away.
-    drop : tuple of str
-        Keys that serve the pretraining only, in the file's own spelling: a name that ends in
-        '.' or '_' stands for every key that begins with it, any other for itself.
-    """
-
-    name: str
-    top: str | None = None
-    prefix: str = ""
+    name: str  # of the family, in reports and errors
+    top: str | None = None  # key under which the weights lie; None = the file is their table
+    prefix: str = ""  # what the weights' keys begin with; it is taken away
+    #: Keys that serve the pretraining only, in the file's own spelling: a name that ends in '.' or
+    #: '_' stands for every key that begins with it, any other for itself.
     drop: tuple[str, ...] = ()
 
     def rule_that_drops(self, key: str) -> str | None:
         """Return the rule by which a key is dropped, or None for a key to load."""
-        for rule in self.drop:
-            if key == rule or (rule[-1] in "._" and key.startswith(rule)):
-                return rule
-        return None
+        fits = (r for r in self.drop if key == r or (r[-1] in "._" and key.startswith(r)))
+        return next(fits, None)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a backbone's weights are published.
-
-    Attributes
-    ----------
-    layout : Layout
-    file : str
-        Name of the published file.
-    hub : str
-        Repository of huggingface.co that holds it; '' = none.
-    page : str
-        Where a person gets it, for files that no repository of the hub holds.
-    gated : bool
-        Whether the hub asks for an account and an accepted licence.
-    """
+    """Where a backbone's weights are published, and how their file is read."""
 
     layout: Layout
-    file: str
-    hub: str = ""
-    page: str = ""
-    gated: bool = False
+    file: str  # name of the published file
+    hub: str = ""  # repository of huggingface.co that holds it; '' = none
+    page: str = ""  # where a person gets it, where no repository of the hub holds it
+    gated: bool = False  # whether the hub asks for an account and an accepted licence
 
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """What a backbone is: architecture, weights and the images it expects.
+    """What a backbone is: architecture, weights and the images it expects."""
 
-    Attributes
-    ----------
-    name : str
-        A key of ``BACKBONES``, with ``@<px>`` behind it where another size was asked for.
-    weights : {'packaged', 'published', 'hub', None}
-        'packaged' = a file of ``models/weights``, 'published' = the file that ``source`` names,
-        'hub' = timm's own download, None = random.
-    input_size : int
-        Side of the square input (px); images of other sizes are resized.
-    mean, std : tuple of float
-        Per-channel normalisation of images in [0, 1].
-    pretraining : str
-        What the weights learnt from, in words.
-    phantom : bool
-        Whether the weights come from phantom eyes.
-    source : Source or None
-        Where published weights are and how their file is read.
-    parameters : int
-        Number of parameters of the encoder at its input size; 0 = not counted.
-    """
-
-    name: str
+    name: str  # key of BACKBONES, with '@<px>' behind it where another size was asked for
     timm_name: str
+    #: 'packaged' = a file of ``models/weights``, 'published' = the file that ``source`` names,
+    #: 'hub' = timm's own download, None = random.
     weights: str | None
-    input_size: int = 224
-    mean: tuple[float, float, float] = IMAGENET_MEAN
+    input_size: int = 224  # px, side of the square input; other images are resized
+    mean: tuple[float, float, float] = IMAGENET_MEAN  # of each channel, images in [0, 1]
     std: tuple[float, float, float] = IMAGENET_STD
     licence: str = ""
-    pretraining: str = ""
-    phantom: bool = False
+    pretraining: str = ""  # what the weights learnt from, in words
+    phantom: bool = False  # whether the weights come from phantom eyes
     timm_kwargs: dict = field(default_factory=dict)
     source: Source | None = None
-    parameters: int = 0
+    parameters: int = 0  # of the encoder at its input size; 0 = not counted
 
     @property
     def base(self) -> str:
@@ -148,10 +103,8 @@ def _phantom(name: str, weights: str | None, pretraining: str) -> BackboneSpec:
 
 def _hub(name: str, timm_name: str, parameters: int, **options) -> BackboneSpec:
     source = Source(TIMM_HUB, HUB_FILE, hub=f"timm/{timm_name}")
-    options = {"licence": "Apache-2.0"} | options
-    return BackboneSpec(
-        name, timm_name, "published", source=source, parameters=parameters, **options
-    )
+    options = {"licence": "Apache-2.0", "source": source, "parameters": parameters} | options
+    return BackboneSpec(name, timm_name, "published", **options)
 
 
 def _dinov2(letter: str, size: str, parameters: int, registers: bool = False) -> BackboneSpec:
@@ -196,11 +149,7 @@ def _retfound(name: str, file: str, data: str, hub: bool = True) -> BackboneSpec
 
 
 def _depth_anything(size: str, letter: str, parameters: int, licence: str) -> BackboneSpec:
-    source = Source(
-        DEPTH_ANYTHING,
-        f"depth_anything_v2_vit{letter}.pth",
-        hub=f"depth-anything/Depth-Anything-V2-{size.title()}",
-    )
+    hub = f"depth-anything/Depth-Anything-V2-{size.title()}"
     return BackboneSpec(
         f"depth_anything_v2_{size}",
         f"vit_{size}_patch14_dinov2",
@@ -208,7 +157,7 @@ def _depth_anything(size: str, letter: str, parameters: int, licence: str) -> Ba
         input_size=518,
         licence=licence,
         pretraining="monocular depth of photographs, from DINOv2",
-        source=source,
+        source=Source(DEPTH_ANYTHING, f"depth_anything_v2_vit{letter}.pth", hub),
         parameters=parameters,
     )
 
@@ -275,13 +224,7 @@ BACKBONES: dict[str, BackboneSpec] = {
 
 
 def registered(name: str) -> BackboneSpec | None:
-    """Return the specification of a registered name or ``<name>@<px>``; None for other names.
-
-    Raises
-    ------
-    ValueError
-        If the size is no whole number of patches.
-    """
+    """Return the specification of a registered name or ``<name>@<px>``; None for other names."""
     base, sized, size = name.partition("@")
     if base not in BACKBONES:
         return None
@@ -302,13 +245,7 @@ def side(name: str, size: str, patch: int | None) -> int:
 
 
 def recipe(name: str) -> dict:
-    """Return how packaged weights were made: the json file beside them.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    """
+    """Return how packaged weights were made: the json file beside them, which must be there."""
     path = WEIGHTS / f"{name}.json"
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: {name!r} has no recorded pretraining")

@@ -19,14 +19,12 @@ class RadialAggregator(nn.Module):
     Parameters
     ----------
     grid : tuple of int
-        Rows and columns of the token grid.
+        Rows and columns of the token grid, upsampled bilinearly to ``map_size`` px.
     radius_ratio : float
         Radius as a share of the map's shorter side (0.35 in the paper's code; its README says
         0.30).
     n_points : int
         Points on the circle, from 0° (temporal) on, half-open.
-    map_size : int
-        Side of the bilinearly upsampled map (px).
     """
 
     def __init__(
@@ -53,8 +51,7 @@ class RadialAggregator(nn.Module):
 def sample_circle(maps: Tensor, radius_ratio: float, n_points: int = 360) -> Tensor:
     """Sample maps (B, C, H, W) bilinearly on the circle: (B, C, n_points)."""
     height, width = maps.shape[-2:]
-    radius = radius_ratio * min(height, width)
-    x, y = geometry.circle((width - 1) / 2, (height - 1) / 2, radius, n=n_points)
+    x, y = geometry.centred_circle(height, width, radius_ratio, n_points)
     x = torch.as_tensor(x, dtype=maps.dtype) * 2 / (width - 1) - 1
     y = torch.as_tensor(y, dtype=maps.dtype) * 2 / (height - 1) - 1
     points = torch.stack([x, y], dim=-1).expand(len(maps), 1, n_points, 2)
@@ -62,23 +59,11 @@ def sample_circle(maps: Tensor, radius_ratio: float, n_points: int = 360) -> Ten
 
 
 class RNFLRegressor(nn.Module):
-    """Predict RNFL profiles (µm) from images of right-eye orientation.
+    """Predict RNFL profiles (µm) of ``n_points`` from images of right-eye orientation.
 
-    Parameters
-    ----------
-    radius_ratio : float
-        Radius of the sampled circle as a share of the image's side.
-    n_points : int
-        Points of the profile.
-    head_hidden : int
-        Width of the head.
-    dropout : float
-        Dropout in the head.
-
-    Notes
-    -----
     The output is ``target_mean + target_sd * head``, so that the network works in units of the
-    training labels (ours). Both scalars are buffers, saved with the weights.
+    training labels (ours). Both scalars are buffers, saved with the weights. ``radius_ratio`` is
+    that of the sampled circle to the image's side; ``head_hidden`` and ``dropout`` are the head's.
     """
 
     def __init__(
@@ -133,10 +118,5 @@ class RNFLRegressor(nn.Module):
         return self.target_mean + self.target_sd * self.head(self.circle(thickness)).float()
 
 
-def _layer(width_in: int, width_out: int, dropout: float) -> list[nn.Module]:
-    return [
-        nn.Linear(width_in, width_out),
-        nn.LayerNorm(width_out),
-        nn.ReLU(),
-        nn.Dropout(dropout),
-    ]
+def _layer(width_in: int, width_out: int, dropout: float) -> tuple[nn.Module, ...]:
+    return nn.Linear(width_in, width_out), nn.LayerNorm(width_out), nn.ReLU(), nn.Dropout(dropout)

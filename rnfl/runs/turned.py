@@ -24,7 +24,7 @@ def turned_predictions(result: RunResult) -> pd.DataFrame:
     DataFrame
         A predictions table of the first :data:`EYES` test eyes with a column ``turn`` (degrees):
         a row per run, eye and turn. Targets are not turned. At 0° too the corners are filled
-        (:func:`rnfl.imaging.turning.turn`).
+        (:func:`rnfl.imaging.pixels.turn`).
     """
     prepared = results.divided(datasets.load(result.config.dataset), result.config.split)
     path = result.folder / f"turned-{prepared.name}-{prepared.hash[:10]}.parquet"
@@ -38,7 +38,7 @@ def turned_predictions(result: RunResult) -> pd.DataFrame:
 def _predict(result: RunResult, prepared: Prepared, path: Path) -> None:
     import torch
 
-    from rnfl.imaging.turning import turn
+    from rnfl.imaging.pixels import turn
     from rnfl.runs import restore
     from rnfl.training import batches, devices, predict
 

@@ -23,14 +23,8 @@ PATIENCE = 1.0  # s; who waits longer is told
 def locked(folder: Path, waiting: bool = True) -> Iterator[None]:
     """Hold the lock of an unfinished run or dataset, which is free as soon as the process ends.
 
-    Who has to wait is told once for whom: its name, host, process and since when.
-
-    Parameters
-    ----------
-    folder : Path
-        Of what is unfinished. The lock lies beside it; in it, while the lock is held, who holds it.
-    waiting : bool
-        Whether to wait for who has it.
+    The lock lies beside the folder of what is unfinished; in it, while the lock is held, who holds
+    it. Who has to wait is told once for whom: its name, host, process and since when.
 
     Raises
     ------
@@ -56,12 +50,10 @@ def locked(folder: Path, waiting: bool = True) -> Iterator[None]:
     try:
         clear_aside(holder)
         since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-        me = {"host": platform.node(), "process": os.getpid(), "since": since}
-        try:
+        kept = f"what was trained before, if anything, is kept in {folder}"
+        with errors.writing(holder.name, folder, kept):
+            me = {"host": platform.node(), "process": os.getpid(), "since": since}
             provenance.write_json(holder, me)
-        except OSError as error:
-            kept = f"what was trained before, if anything, is kept in {folder}"
-            raise errors.unwritten(holder.name, folder, error, kept) from error
         yield
     finally:
         holder.unlink(missing_ok=True)

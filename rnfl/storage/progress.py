@@ -16,23 +16,14 @@ with warnings.catch_warnings():  # without ipywidgets a notebook gets a bar of c
 Item = TypeVar("Item")
 
 
-def _in_notebook() -> bool:
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return hasattr(shell, "kernel")
-
-
 def progress(
     items: Iterable[Item], what: str, total: int, done: int = 0, unit: str = "eye"
 ) -> Iterator[Item]:
-    """Yield the items and count them in a bar.
+    """Yield the items and count them in a bar, left of which stands what is being done.
 
-    Parameters
-    ----------
-    items : iterable
-    what : str
-        What is being done, shown left of the bar.
-    total : int
-        How many there are, those included that were ``done`` before.
+    ``total`` is how many there are, those included that were ``done`` before.
     """
-    hidden = False if _in_notebook() else None  # None: unless somebody watches the terminal
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    in_notebook = hasattr(shell, "kernel")
+    hidden = False if in_notebook else None  # None: unless somebody watches the terminal
     yield from tqdm(items, what, total, unit=unit, initial=done, disable=hidden)

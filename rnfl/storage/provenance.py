@@ -74,19 +74,10 @@ def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
 def record(device: str | None = None, inputs: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return the provenance of a result: code, versions, platform, device and input hashes.
 
-    Parameters
-    ----------
-    device : str, optional
-        What computed it, in words.
-    inputs : mapping of name to hash, optional
+    ``device`` says in words what computed it; the hashes are by name.
     """
-    return {
-        **commit(),
-        "versions": versions(),
-        "platform": platform.platform(),
-        "device": device,
-        "inputs": dict(inputs or {}),
-    }
+    place = {"platform": platform.platform(), "device": device}
+    return {**commit(), "versions": versions(), **place, "inputs": dict(inputs or {})}
 
 
 def sha256_file(path: str | Path) -> str:
@@ -114,14 +105,12 @@ def _sha256(path: Path, size: int, changed: int) -> str:
 def sha256_array(array: np.ndarray) -> str:
     """Return the SHA-256 of an array: its type, shape and values in C order."""
     array = np.ascontiguousarray(array)
-    head = f"{array.dtype.str} {array.shape}".encode()
-    return hashlib.sha256(head + array.tobytes()).hexdigest()
+    return sha256_bytes(f"{array.dtype.str} {array.shape}".encode() + array.tobytes())
 
 
 def sha256_frame(frame: pd.DataFrame) -> str:
     """Return the SHA-256 of a table's columns and values; a parquet round trip keeps it."""
-    text = frame.to_json(orient="split", index=False, double_precision=15)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return sha256_bytes(frame.to_json(orient="split", index=False, double_precision=15).encode())
 
 
 def sha256_json(value: Any) -> str:
@@ -132,7 +121,7 @@ def sha256_json(value: Any) -> str:
     >>> sha256_json({"a": 1, "b": (2, 3)}) == sha256_json({"b": [2, 3], "a": 1})
     True
     """
-    return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()
+    return sha256_bytes(json.dumps(plain(value), sort_keys=True).encode())
 
 
 @cache

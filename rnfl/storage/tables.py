@@ -10,8 +10,8 @@ import csv
 import os
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -122,8 +122,11 @@ def form_of(head: bytes, where: object, needed: Collection[str], same: Mapping[s
 
 
 def _cells(line: str, delimiter: str, same: Mapping[str, str]) -> list[str]:
-    names = [column_name(cell) for cell in next(csv.reader([line], delimiter=delimiter), [])]
-    return [same.get(name, name) for name in names]
+    return _spelt(next(csv.reader([line], delimiter=delimiter), []), same)
+
+
+def _spelt(found: Iterable[object], same: Mapping[str, str]) -> list[str]:
+    return [same.get(name, name) for name in map(column_name, found)]
 
 
 def read_table(
@@ -141,7 +144,6 @@ def read_table(
 
     Parameters
     ----------
-    path : Path
     same : mapping of str to str
         Other names of columns, as :func:`column_name` spells them.
     text : sequence of str, optional
@@ -157,7 +159,7 @@ def read_table(
         When it cannot be read as a table, or two columns mean the same.
     """
     parquet = path.suffix == ".parquet"
-    try:
+    with _readable(path, f". {expected}"):
         if not parquet and not TEXTS & {suffix.lower() for suffix in path.suffixes}:
             raise ValueError(
                 f"its name ends in {path.suffix!r}, not in .csv or .parquet; a workbook can be "
@@ -172,23 +174,18 @@ def read_table(
             how = {"sep": form.delimiter, "skiprows": form.skipped, "encoding": form.encoding}
             head = pd.read_csv(path, header=None, nrows=1, dtype=str, **how)
             found = head.iloc[0].fillna("").tolist()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not in UTF-8 ({error}): save it as 'CSV UTF-8'") from error
-    except (OSError, ValueError) as error:
-        if isinstance(error, ValueError) and str(error).startswith(str(path)):
-            raise
-        raise ValueError(f"{path} cannot be read as a table: {error}. {expected}") from error
-    names = [column_name(name) for name in found]
-    names = [same.get(name, name) for name in names]
-    twice = [name for name, times in Counter(names).items() if times > 1 and name]
+    names = _spelt(found, same)
+    spellings = {name: [] for name in names}
+    for name, spelling in zip(names, found, strict=True):
+        spellings[name].append(str(spelling))
+    twice = [f"{name} ({', '.join(of)})" for name, of in spellings.items() if name and of[1:]]
     if twice:
-        pairs = [f"{name} ({', '.join(_under(name, names, found))})" for name in twice]
-        raise ValueError(f"{path}: columns that mean the same: {listed(pairs)}; keep one of each")
+        raise ValueError(f"{path}: columns that mean the same: {listed(twice)}; keep one of each")
     if parquet:
         return frame.set_axis(names, axis=1)
     names = [name or f"{UNNAMED}{place}" for place, name in enumerate(names)]
     numeric = [] if text is None else [name for name in names if name not in text]
-    try:
+    with _readable(path):
         frame = pd.read_csv(
             path,
             header=0,
@@ -200,10 +197,6 @@ def read_table(
             low_memory=False,
             **how,
         )
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not in UTF-8 ({error}): save it as 'CSV UTF-8'") from error
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read as a table: {error}") from error
     unnamed = [name for name in names if name.startswith(UNNAMED)]
     last = frame.iloc[:, -1] if names[-1:] == unnamed[-1:] else pd.Series(dtype=str)
     if last.replace("", np.nan).notna().any() or not isinstance(frame.index, pd.RangeIndex):
@@ -214,8 +207,17 @@ def read_table(
     return frame
 
 
-def _under(name: str, names: Sequence[str], found: Sequence[str]) -> list[str]:
-    return [str(f) for n, f in zip(names, found, strict=True) if n == name]
+@contextmanager
+def _readable(path: Path, expected: str = "") -> Iterator[None]:
+    """Say of which file it is that the body cannot read it as a table."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not in UTF-8 ({error}): save it as 'CSV UTF-8'") from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, ValueError) and str(error).startswith(str(path)):
+            raise
+        raise ValueError(f"{path} cannot be read as a table: {error}{expected}") from error
 
 
 def with_points(column: pd.Series) -> pd.Series:
@@ -302,8 +304,7 @@ def identifiers(series: pd.Series, where: str) -> pd.Series:
             f"{where} has lost digits: {listed(text[lost])} ({_lines(lost)}): in the workbook, "
             "format the column as text before it is saved as CSV"
         )
-    absent = text == ""
-    if absent.any():
+    if (absent := text == "").any():
         raise ValueError(f"{where} is missing in {int(absent.sum())} rows: {_lines(absent)}")
     return pd.Series(text, index=series.index, name=series.name)
 

@@ -10,8 +10,7 @@ import pytest
 
 from rnfl.core.exclusion import Excluded
 from rnfl.datasets import reading
-from rnfl.datasets.eye import Eye
-from rnfl.datasets.reading import forget, read_eyes
+from rnfl.datasets.reading import Eye, forget, read_eyes
 from rnfl.storage.paths import prepared_root
 
 N = 100

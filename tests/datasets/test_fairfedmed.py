@@ -10,7 +10,6 @@ import pytest
 from rnfl import datasets
 from rnfl.core.geometry import FIELD_MM, mirror_profile
 from rnfl.datasets import base, fairfedmed, reading
-from rnfl.datasets.fairfedmed import images as fairfedmed_images
 from rnfl.datasets.fairfedmed import targets
 from rnfl.datasets.npz import files
 from rnfl.datasets.npz import labels as fairfedmed_labels
@@ -190,13 +189,13 @@ def test_turned_maps_are_noticed(tmp_path):
 
 def test_crop_scale_and_padding():
     image = np.full((512, 664), 200, np.uint8)
-    crop = fairfedmed_images.crop(image, 663.5, 255.5)  # the disc on the right border
+    crop = fairfedmed.crop(image, 663.5, 255.5)  # the disc on the right border
     assert crop.shape == (224, 224)
     assert (crop[:, :112] == 200).all() and (crop[:, 112:] == 0).all()
     marked = np.zeros((512, 664), np.uint8)
     marked[:, 332 - 150 : 332 + 150] = 255  # the original's 300 px are the whole crop
-    assert (fairfedmed_images.crop(marked, 331.5, 255.5) == 255).all()
-    assert fairfedmed_images.SHORT_SIDE_MM * 300 / 512 == pytest.approx(FIELD_MM)
+    assert (fairfedmed.crop(marked, 331.5, 255.5) == 255).all()
+    assert fairfedmed.SHORT_SIDE_MM * 300 / 512 == pytest.approx(FIELD_MM)
 
 
 def test_laterality_from_name_npz_and_option(tmp_path):

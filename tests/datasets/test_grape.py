@@ -21,8 +21,7 @@ from PIL import Image
 
 from rnfl import datasets
 from rnfl.datasets import grape
-from rnfl.datasets.grape.annotations import read_annotation
-from rnfl.datasets.grape.regions import find_region
+from rnfl.datasets.grape.annotations import find_region, read_annotation
 from rnfl.datasets.grape.workbook import mean_sensitivity, read_baseline, read_visits
 from rnfl.imaging import crops as photographs
 from rnfl.storage.paths import project_root

@@ -13,9 +13,8 @@ import pytest
 
 from rnfl import datasets
 from rnfl.datasets import registry
-from rnfl.datasets.eye import Eye
 from rnfl.datasets.prepared import FOR_PEOPLE, content_hash
-from rnfl.datasets.reading import forget, kept_folders, read_eyes
+from rnfl.datasets.reading import Eye, forget, kept_folders, read_eyes
 
 SETTINGS = {"seed": 1, "size_px": 32}
 FIELDS = {"dataset": "copy", "modality": "SLO", "phantom": True, "settings": SETTINGS}

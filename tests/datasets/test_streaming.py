@@ -19,9 +19,8 @@ from PIL import Image
 from rnfl import datasets
 from rnfl.datasets import phantom, reading
 from rnfl.datasets import prepared as prepared_module
-from rnfl.datasets.eye import Eye
 from rnfl.datasets.npz import tables
-from rnfl.datasets.reading import KeptEye, forget, kept_folders, read_eyes
+from rnfl.datasets.reading import Eye, KeptEye, forget, kept_folders, read_eyes
 
 FIELDS = {"dataset": "made", "modality": "SLO", "phantom": True, "settings": {}}
 SIDE = 256

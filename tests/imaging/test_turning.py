@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rnfl.core import geometry
-from rnfl.imaging.turning import turn
+from rnfl.imaging.pixels import turn
 
 
 def spoke(theta, size=224):

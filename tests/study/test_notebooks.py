@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from typer.testing import CliRunner
 
-from analysis.presentation import staleness
+from analysis import figures as drawing
 from rnfl import cli
 from rnfl.cli import reproduce as studies
 from rnfl.datasets import phantom
@@ -127,7 +127,7 @@ def test_reproduce_trains_each_run_once(printed, study):
 
 
 def test_figures_and_tables_belong_together(printed, study):
-    assert staleness.stale(study.results_dir, study.figures_dir) == []
+    assert drawing.stale(study.results_dir, study.figures_dir) == []
 
 
 def test_second_call_does_nothing_but_say_so(printed):

@@ -13,22 +13,12 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import published
-from analysis.published.audit import claims, consistency, workbook, yardsticks
-from analysis.published.audit.cells import CLAIM, COLUMNS, CONSISTENCY, YARDSTICK, cells
+from analysis.published.audit import workbook
+from analysis.published.audit.cells import COLUMNS, cells
+from analysis.published.audit.checks import CHECKS
 from analysis.published.audit.input import check_results, read_results
-from analysis.published.audit.text import condense, format_audit, quantity, together
+from analysis.published.audit.text import condense, format_audit, together
 from rnfl.storage.provenance import sha256_file
-
-__all__ = [
-    "audit",
-    "audit_file",
-    "condense",
-    "errors",
-    "format_audit",
-    "inputs",
-    "quantity",
-    "read_results",
-]
 
 
 def audit(results: pd.DataFrame, grape: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -62,22 +52,15 @@ def audit(results: pd.DataFrame, grape: pd.DataFrame | None = None) -> pd.DataFr
     if grape is None and any(cell.table == workbook.TABLE for cell in table):
         grape = workbook.workbook()
     found = [
-        {**one, "kind": kind}
-        for kind, some in ((CLAIM, claims), (CONSISTENCY, consistency), (YARDSTICK, yardsticks))
-        for check in some.CHECKS
-        for one in check(table)
+        *((kind, check(table)) for kind, checks in CHECKS.items() for check in checks),
+        *((kind, check(table, grape)) for kind, check in workbook.CHECKS.items()),
     ]
-    found += [{**one, "kind": CLAIM} for one in workbook.counts(table, grape)]
-    found += [{**one, "kind": YARDSTICK} for one in workbook.constants(table, grape)]
-    return _once(pd.DataFrame(found, columns=COLUMNS))
-
-
-def _once(findings: pd.DataFrame) -> pd.DataFrame:
-    """Return one row for what several editions print alike; its ``edition`` names them all."""
+    rows = [{**one, "kind": kind} for kind, findings in found for one in findings]
+    findings = pd.DataFrame(rows, columns=COLUMNS)
+    # One row for what several editions print alike; its ``edition`` names them all.
     same = [*("check", "table", "cell", "claim", "published", "recomputed", "verdict", "reading")]
-    editions = findings.groupby(same, sort=False, dropna=False)["edition"]
-    named = editions.transform(together)
-    return findings.assign(edition=named).drop_duplicates(same).reset_index(drop=True)
+    editions = findings.groupby(same, sort=False, dropna=False)["edition"].transform(together)
+    return findings.assign(edition=editions).drop_duplicates(same).reset_index(drop=True)
 
 
 def inputs() -> dict[str, str]:
@@ -107,11 +90,9 @@ def errors(results: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
         the reading that the comparison rests on.
     """
     compared = findings[findings["check"].isin(["constant bound", "GRAPE constant"])]
-    compared = compared.dropna(subset=["published"])
     keys = ["table", "cell", "published"]
-    constants = (
-        compared.drop_duplicates(keys).set_index(keys)[["recomputed", "reading"]].T.to_dict("list")
-    )
+    compared = compared.dropna(subset="published").drop_duplicates(keys).set_index(keys)
+    constants = compared[["recomputed", "reading"]].T.to_dict("list")
     rows = []
     for cell in cells(check_results(results)):
         if mae := cell.first("mae", "mae_global"):

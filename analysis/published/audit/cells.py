@@ -19,7 +19,19 @@ from analysis.published import decimals
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be checked"
 CONTRADICTION, DOUBTFUL = "contradiction", "doubtful"
 VERDICTS = (FAILS, CONTRADICTION, DOUBTFUL, OPEN, HOLDS)
+WORDS = {  # of one finding, of several
+    HOLDS: ("holds", "hold"),
+    FAILS: ("does not hold", "do not hold"),
+    CONTRADICTION: ("contradicts another", "contradict each other"),
+    DOUBTFUL: ("is doubtful", "are doubtful"),
+    OPEN: ("cannot be checked", "cannot be checked"),
+}
 CLAIM, CONSISTENCY, YARDSTICK = "claim", "consistency", "yardstick"
+KINDS = {
+    CLAIM: "What is claimed",
+    CONSISTENCY: "Whether the numbers fit each other",
+    YARDSTICK: "Our own yardsticks, which nobody claims to pass",
+}
 KEYS = ["edition", "table", "backbone", "protocol"]
 EXACT = 1e-9  # slack for the rounding of the arithmetic itself
 MAX_DECIMALS = 12
@@ -118,9 +130,7 @@ def recompute(function: Callable[..., float], numbers: Sequence[Number], digits:
     values = [number.value for number in numbers]
     half = 0.0
     for i, number in enumerate(numbers):
-        low, high = (
-            function(*values[:i], end, *values[i + 1 :]) for end in (number.low, number.high)
-        )
+        low, high = (function(*values[:i], x, *values[i + 1 :]) for x in (number.low, number.high))
         half += abs(high - low) / 2
     return Number(float(function(*values)), float(half), digits)
 
@@ -147,6 +157,17 @@ class Cell:
         return ", ".join(filter(None, (self.backbone, self.protocol))) or "whole table"
 
     @property
+    def test_set(self) -> str:
+        """What names the eyes that the cell's table reports on."""
+        return TEST_SETS.get(self.table, self.table)
+
+    @property
+    def model(self) -> tuple[str, str, str]:
+        """Test set, backbone (the assumed one where none is named) and protocol of one model."""
+        backbone = self.backbone or ASSUMED_BACKBONE.get(self.table, "")
+        return self.test_set, backbone, SAME_MODEL.get(self.protocol, self.protocol)
+
+    @property
     def whole(self) -> Cell:
         """What a finding about the cell's whole table is about."""
         return Cell(self.edition, self.table)
@@ -170,63 +191,36 @@ def cells(results: pd.DataFrame) -> list[Cell]:
     rows = results.copy()
     seen = rows["value"].map(lambda value: min(decimals(repr(float(value))), MAX_DECIMALS))
     seen = seen.where(rows["value"] != rows["value"].round(), 0)  # 27.0 was printed as 27
-    if "digits" in rows:
-        rows["digits"] = np.fmax(rows["digits"], seen).astype(int)
-    else:
-        alike = [rows[name] for name in ("edition", "table", "metric")]
-        rows["digits"] = seen.groupby(alike).transform("max")
-    if "plus_minus" not in rows:
-        rows["plus_minus"] = np.nan
+    alike = [rows[name] for name in ("edition", "table", "metric")]
+    known = rows.get("digits", seen.groupby(alike).transform("max"))
+    rows["digits"] = np.fmax(known, seen).astype(int)
+    rows["plus_minus"] = rows.get("plus_minus", np.nan)
     out = []
     for key, group in rows.groupby(KEYS, sort=False):
         numbers = {row.metric: printed(row.value, row.digits) for row in group.itertuples()}
         known = group[group["plus_minus"].notna()]
         spreads = {row.metric: printed(row.plus_minus, row.digits) for row in known.itertuples()}
-        quotes = [text for text in group.get("quote", ()) if " | " in str(text)]
-        name = quotes[0].split(" | ")[0] if quotes else ""
-        out.append(Cell(*key, numbers, spreads, name))
+        names = [text.split(" | ")[0] for text in group.get("quote", ()) if " | " in str(text)]
+        out.append(Cell(*key, numbers, spreads, next(iter(names), "")))
     return out
 
 
-def test_set(cell: Cell) -> str:
-    """Return what names the eyes that a cell's table reports on."""
-    return TEST_SETS.get(cell.table, cell.table)
-
-
-def backbone(cell: Cell) -> str:
-    """Return a cell's backbone, the assumed one where its table names none."""
-    return cell.backbone or ASSUMED_BACKBONE.get(cell.table, "")
-
-
-def points(results: Iterable[Cell]) -> dict[tuple[str, str, str], list[Cell]]:
-    """Return the cells with a frozen share and an MAE by edition, table and backbone."""
-    out: dict[tuple[str, str, str], list[Cell]] = {}
-    for cell in results:
-        if cell.has("percent_frozen", "mae"):
-            out.setdefault((cell.edition, cell.table, cell.backbone), []).append(cell)
+def grouped(some: Iterable, key: Callable) -> dict[Any, list]:
+    """Return items by their key, keys and items in the order they came."""
+    out: dict[Any, list] = {}
+    for one in some:
+        out.setdefault(key(one), []).append(one)
     return out
 
 
-def frozen_share(cell: Cell) -> Number:
-    """Return the frozen share; 0 and 100 % are exact, and nothing lies beyond them."""
-    share = cell.numbers["percent_frozen"]
-    room = min(share.value, 100 - share.value)
-    return Number(share.value, min(share.half, max(room, 0.0)), share.digits)
-
-
-def tables(results: Iterable[Cell]) -> list[list[Cell]]:
+def tables(results: Iterable[Cell]) -> Iterable[list[Cell]]:
     """Return the cells of each table of each edition, in their order."""
-    out: dict[tuple[str, str], list[Cell]] = {}
-    for cell in results:
-        out.setdefault((cell.edition, cell.table), []).append(cell)
-    return list(out.values())
+    return grouped(results, lambda cell: (cell.edition, cell.table)).values()
 
 
 def entries(results: Iterable[Cell]) -> Iterator[tuple[Cell, str, Number]]:
     """Yield every number with its cell and metric."""
-    for cell in results:
-        for metric, number in cell.numbers.items():
-            yield cell, metric, number
+    return ((cell, *entry) for cell in results for entry in cell.numbers.items())
 
 
 COLUMNS = [
@@ -245,23 +239,24 @@ def finding(
     reading: str = "",
     detail: str = "",
     *,
+    holds: bool | None = None,
     verdict: str | None = None,
     unit: str = "µm",
 ) -> Finding:
     """Return one line of an audit, by the names of its ``COLUMNS``; whose it is is said later.
 
-    ``published`` and ``recomputed`` are in ``unit``; an absent number is NaN. Unless a verdict is
-    given, the claim holds when both agree within rounding, and cannot be checked when one of them
-    is not there. ``low`` and ``high`` bound what the rounding of the inputs lets the recomputed one
-    be.
+    ``published`` and ``recomputed`` are in ``unit``; an absent number is NaN. Unless ``holds`` or
+    a ``verdict`` says so, the claim holds when both agree within rounding, and cannot be checked
+    when one of them is not there. ``low`` and ``high`` bound what the rounding of the inputs lets
+    the recomputed one be.
     """
     told, found = published or NOTHING, recomputed or NOTHING
-    if verdict is None:
-        known = np.isfinite([told.value, found.value, found.half]).all()
-        verdict = OPEN if not known else HOLDS if told.agrees(found) else FAILS
-    digits = min(found.digits, SHOWN), min(told.digits, SHOWN)
+    known = holds is not None or np.isfinite([told.value, found.value, found.half]).all()
+    holds = told.agrees(found) if holds is None else holds
+    verdict = verdict or (OPEN if not known else HOLDS if holds else FAILS)
     values = (
         *("", check, cell.edition, cell.table, cell.name, claim, told.value, found.value, verdict),
-        *(reading, detail, found.low, found.high, *digits, unit),
+        *(reading, detail, found.low, found.high),
+        *(min(found.digits, SHOWN), min(told.digits, SHOWN), unit),
     )
     return dict(zip(COLUMNS, values, strict=True))

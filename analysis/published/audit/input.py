@@ -34,7 +34,7 @@ import pandas as pd
 
 from analysis.published import decimals
 from analysis.published.audit.cells import KEYS, METRICS
-from analysis.published.audit.claims import COMPARISON, RANGE
+from analysis.published.audit.checks import COMPARISON, RANGE
 from rnfl.storage.tables import column_name, listed, read_table
 
 LONG = ["metric", "value"]
@@ -78,7 +78,7 @@ def read_results(path: str | Path) -> pd.DataFrame:
     if rows.empty:
         raise ValueError(f"{path}: no numbers; expected rows below the header")
     methods = {column_name(one): one for one in rows["protocol"]}
-    rows["metric"] = [_metric(name, methods) for name in rows["metric"]]
+    rows = rows.assign(metric=[_metric(name, methods) for name in rows["metric"]])
     rows = _numbers(rows, path, points)
     return check_results(rows.drop(columns=["line", "column"]), str(path), rows["line"])
 
@@ -143,8 +143,7 @@ def _numbers(rows: pd.DataFrame, path: Path, points: bool) -> pd.DataFrame:
     text = text.str.replace(r"\s*\(±?\s*(\d*\.\d+)\)$", r" ± \1", regex=True)
     percent = rows["metric"].str.contains("percent")
     rows = rows.assign(text=text.where(~percent, text.str.rstrip("% ")))
-    stated = rows[bold]
-    stated = stated.assign(metric=stated["metric"] + "_bold")
+    stated = rows[bold].assign(metric=lambda told: told["metric"] + "_bold")
     rows = pd.concat([rows, stated]).sort_index(kind="stable").reset_index(drop=True)
     text = rows.pop("text")
     split = text.str.partition("±")
@@ -153,9 +152,11 @@ def _numbers(rows: pd.DataFrame, path: Path, points: bool) -> pd.DataFrame:
     spread = spread.where(~spread.isin(EMPTY))
     number, extra = (pd.to_numeric(text, errors="coerce") for text in (value, spread))
     bad = ~np.isfinite(number) | (extra.isna() & spread.notna())
-    _refuse(path, "not numbers", [
-        f"line {row.line}, column {row.column}: {row.value!r}" for row in rows[bad].itertuples()
-    ], ["numbers such as 19.04 or 19.04 ± 0.06, decimal points between commas"])  # fmt: skip
+    wrong = [
+        f"line {one.line}, column {one.column}: {one.value!r}" for one in rows[bad].itertuples()
+    ]
+    expected = "numbers such as 19.04 or 19.04 ± 0.06, decimal points between commas"
+    _refuse(path, "not numbers", wrong, [expected])
     told = {"value": value.astype(float), "plus_minus": spread.astype(float)}
     return rows.assign(**told, digits=value.map(decimals))
 
@@ -171,8 +172,7 @@ def check_results(
         Naming missing columns, unknown metrics, values that are not finite, or repeated cells.
     """
     needed = [*KEYS, *LONG]
-    absent = [name for name in needed if name not in results]
-    if absent:
+    if absent := [name for name in needed if name not in results]:
         raise ValueError(f"{source}: columns {absent} are missing; expected {', '.join(needed)}")
     rows = results.reset_index(drop=True)
     lines = rows.index if line is None else line.reset_index(drop=True)
@@ -181,21 +181,20 @@ def check_results(
     unknown = rows.loc[~rows["metric"].map(is_metric), "metric"]
     _refuse(source, "unknown metrics", list(unknown), _known())
     rows["value"] = pd.to_numeric(rows["value"])
-    _refuse(source, "values that are not finite", [
-        f"{place} {lines[i]}" for i in np.flatnonzero(~np.isfinite(rows["value"]))
-    ], ["finite numbers"])  # fmt: skip
+    infinite = rows.index[~np.isfinite(rows["value"])]
+    infinite = [f"{place} {lines[i]}" for i in infinite]
+    _refuse(source, "values that are not finite", infinite, ["finite numbers"])
     key = [*KEYS, "metric"]
-    repeated = rows[rows.duplicated(key)]
-    _refuse(source, "repeated cells", [
-        f"{place} {lines[i]} ({'/'.join(filter(None, row))})"
-        for i, row in zip(repeated.index, repeated[key].itertuples(index=False), strict=True)
-    ], ["each edition, table, backbone, protocol and metric once"])  # fmt: skip
+    cells = rows.loc[rows.duplicated(key), key].itertuples(name=None)
+    repeated = [f"{place} {lines[i]} ({'/'.join(filter(None, cell))})" for i, *cell in cells]
+    once = "each edition, table, backbone, protocol and metric once"
+    _refuse(source, "repeated cells", repeated, [once])
     return rows
 
 
 def _known() -> list[str]:
-    return [*METRICS, "delta_percent[_vs_X]", "better_percent_vs_X", "delta_vs_X", "<metric>_bold",
-            "<metric>_arrow"]  # fmt: skip
+    claims = ("delta_percent[_vs_X]", "better_percent_vs_X", "delta_vs_X")
+    return [*METRICS, *claims, "<metric>_bold", "<metric>_arrow"]
 
 
 def _refuse(source: str | Path, what: str, found: list[str], expected: list[str]) -> None:

@@ -8,34 +8,12 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pandas as pd
 
-from analysis.published.audit.cells import (
-    CLAIM,
-    CONSISTENCY,
-    CONTRADICTION,
-    DOUBTFUL,
-    FAILS,
-    HOLDS,
-    OPEN,
-    VERDICTS,
-    YARDSTICK,
-)
+from analysis.published.audit.cells import KINDS, VERDICTS, WORDS
 
 #: Checks that say the same of many cells; what they have in common is said once.
 MANY = ("constant bound", "offset")
 ENOUGH = 3  # findings alike that are worth putting together
 WIDTH = 96
-KINDS = {
-    CLAIM: "What is claimed",
-    CONSISTENCY: "Whether the numbers fit each other",
-    YARDSTICK: "Our own yardsticks, which nobody claims to pass",
-}
-WORDS = {  # of one finding, of several
-    HOLDS: ("holds", "hold"),
-    FAILS: ("does not hold", "do not hold"),
-    CONTRADICTION: ("contradicts another", "contradict each other"),
-    DOUBTFUL: ("is doubtful", "are doubtful"),
-    OPEN: ("cannot be checked", "cannot be checked"),
-}
 
 
 def counted(findings: pd.DataFrame) -> list[str]:
@@ -78,9 +56,8 @@ def together(editions: Iterable[str]) -> str:
     >>> together(["submission", "submission and august", ""])
     'submission and august'
     """
-    return " and ".join(
-        dict.fromkeys(one for text in editions for one in text.split(" and ") if one)
-    )
+    every = (one for text in editions for one in text.split(" and ") if one)
+    return " and ".join(dict.fromkeys(every))
 
 
 def condense(findings: pd.DataFrame) -> pd.DataFrame:
@@ -89,9 +66,8 @@ def condense(findings: pd.DataFrame) -> pd.DataFrame:
     Such a row names the cells, and ``published`` and ``recomputed`` are its smallest ones; the
     columns ``published_high`` and ``recomputed_high`` hold the largest (of any row).
     """
-    wide = findings.assign(
-        published_high=findings["published"], recomputed_high=findings["recomputed"]
-    )
+    told, found = findings["published"], findings["recomputed"]
+    wide = findings.assign(published_high=told, recomputed_high=found)
     key = ["kind", "check", "table", "verdict", "reading"]
     parts = []
     for (_, check, *_), rows in wide.groupby(key, sort=False):
@@ -101,48 +77,38 @@ def condense(findings: pd.DataFrame) -> pd.DataFrame:
 
 
 def _together(rows: pd.DataFrame) -> pd.DataFrame:
-    one = rows.iloc[[0]].copy()
-    highest = rows["published_high"].max(), rows["recomputed_high"].max()
-    one[["published_high", "recomputed_high"]] = highest
-    one[["published", "recomputed"]] = rows["published"].min(), rows["recomputed"].min()
-    one[["low", "high"]] = rows["low"].min(), rows["high"].max()
-    one["claim"] = f"{len(rows)} cells: " + one["claim"].iloc[0].split(": ", 1)[1]
+    ends = dict.fromkeys(("published", "recomputed", "low"), "min")
+    ends |= dict.fromkeys(("published_high", "recomputed_high", "high"), "max")
+    named = {"cell": "; ".join(rows["cell"]), "edition": together(rows["edition"])}
+    one = rows.iloc[[0]].assign(**rows.agg(ends), **named)
     if rows["check"].iloc[0] == "constant bound":
-        span = quantity_range(one.iloc[0], "published")
-        one["claim"] = f"{len(rows)} cells: MAEs of {span} are below what a constant is guaranteed"
-    else:
-        span = quantity_range(one.iloc[0], "recomputed")
-        one["detail"] = f"mean differences of at least {span} from the labels are implied"
-    one["cell"] = "; ".join(rows["cell"])
-    one["edition"] = together(rows["edition"])
-    return one
+        told = f"MAEs of {quantity_range(one.iloc[0], 'published')}"
+        return one.assign(
+            claim=f"{len(rows)} cells: {told} are below what a constant is guaranteed"
+        )
+    claim = f"{len(rows)} cells: " + one["claim"].iloc[0].split(": ", 1)[1]
+    span = quantity_range(one.iloc[0], "recomputed")
+    detail = f"mean differences of at least {span} from the labels are implied"
+    return one.assign(claim=claim, detail=detail)
 
 
 def quantity_range(row: pd.Series, name: str) -> str:
     """Return ``published`` or ``recomputed`` of a row of :func:`condense` with its unit."""
     digits = row["digits"] if name == "recomputed" else row["published_digits"]
-    low, high = row[name], row[f"{name}_high"]
-    last = quantity(high, digits, row["unit"])
-    first = quantity(low, digits, "")
-    return last if first == quantity(high, digits, "") else f"{first} to {last}"
+    low, high = (quantity(row[end], digits, "") for end in (name, f"{name}_high"))
+    last = quantity(row[f"{name}_high"], digits, row["unit"])
+    return last if low == high else f"{low} to {last}"
 
 
 def format_audit(findings: pd.DataFrame) -> str:
-    """Return an audit as text for a terminal: what does not hold first, a count at the end.
-
-    Parameters
-    ----------
-    findings : DataFrame
-        From :func:`analysis.published.audit.audit`.
+    """Return the findings of :func:`analysis.published.audit.audit` as text for a terminal: what
+    does not hold first, a count at the end.
     """
     if findings.empty:
         return "Nothing in this table can be audited."
     rows = condense(findings)
-    blocks = [
-        "\n".join(_lines(row))
-        for verdict in VERDICTS
-        for _, row in rows[rows["verdict"] == verdict].iterrows()
-    ]
+    rank = rows["verdict"].map(VERDICTS.index).sort_values(kind="stable")
+    blocks = ["\n".join(_lines(row)) for _, row in rows.loc[rank.index].iterrows()]
     return "\n\n".join([*blocks, "\n".join(counted(findings))])
 
 

@@ -13,17 +13,18 @@ import numpy as np
 import pandas as pd
 
 from analysis.published.audit.cells import (
+    CLAIM,
     DOUBTFUL,
     FAILS,
     HOLDS,
     OPEN,
     SECTORS,
+    YARDSTICK,
     Cell,
     Finding,
     Number,
     entries,
     finding,
-    test_set,
 )
 from rnfl.core.geometry import QUADRANTS
 from rnfl.datasets import grape
@@ -58,13 +59,8 @@ def evaluable(eyes: pd.DataFrame) -> pd.DataFrame:
 
 
 def constant_errors(eyes: pd.DataFrame) -> dict[str, float]:
-    """Return the MAE (µm) of predicting these eyes' own means.
-
-    Returns
-    -------
-    dict
-        ``mae_S`` ... ``mae_T``, their average ``mae_global`` (as the paper's global error), and
-        ``mae_of_mean`` of the mean thickness, where it is known.
+    """Return the MAE (µm) of predicting these eyes' own means: ``mae_S`` ... ``mae_T``, their
+    average ``mae_global`` (as the paper's), and ``mae_of_mean`` of the mean thickness, where known.
     """
     measured = evaluable(eyes)
     out = {f"mae_{name}": _spread(measured[f"rnfl_{name}"]) for name in QUADRANTS}
@@ -79,14 +75,26 @@ def _spread(values: pd.Series) -> float:
 
 def counts(results: Sequence[Cell], eyes: pd.DataFrame | None) -> Iterator[Finding]:
     """Check stated numbers of eyes: of GRAPE against the workbook, of anything else not at all."""
-    for cell, metric, told in entries(results):
-        if metric == "n_eyes":
-            yield _count(cell, told, eyes)
+    for cell in (one for one in results if one.has("n_eyes")):
+        told = cell.numbers["n_eyes"]
+        claim = f"{cell.table or cell.name}: {told} eyes"
+        if cell.test_set != TEST_SET or eyes is None:
+            reason = ABSENT if cell.test_set == TEST_SET else "no data set to count is known for it"
+            yield finding(cell, "count", claim, told, unit="eyes", detail=reason)
+            continue
+        n = Number(len(evaluable(eyes)), 0, 0)
+        detail, verdict = f"{n} of the {len(eyes)} eyes in the workbook", None
+        if len(eyes) < ALL_EYES:
+            detail += f", which is a part of GRAPE ({ALL_EYES} eyes)"
+            verdict = FAILS if n.value > told.high else OPEN
+        given = {"verdict": verdict, "unit": "eyes", "detail": detail}
+        reading = "eyes whose four quadrants are all measured"
+        yield finding(cell, "count", claim, told, n, reading, **given)
 
 
 def constants(results: Sequence[Cell], eyes: pd.DataFrame | None) -> Iterator[Finding]:
     """Ask what a constant makes of the numbers published about GRAPE."""
-    here = [cell for cell in results if test_set(cell) == TEST_SET]
+    here = [cell for cell in results if cell.test_set == TEST_SET]
     errors = [one for one in entries(here) if one[1] in (*SECTORS, "mae_global")]
     if errors and eyes is None:
         claim = "the errors on GRAPE are below those of a constant"
@@ -96,36 +104,19 @@ def constants(results: Sequence[Cell], eyes: pd.DataFrame | None) -> Iterator[Fi
         yield from _nearly_constant(here, eyes)
 
 
-def _count(cell: Cell, told: Number, eyes: pd.DataFrame | None) -> Finding:
-    claim = f"{cell.table or cell.name}: {told} eyes"
-    if test_set(cell) != TEST_SET or eyes is None:
-        reason = ABSENT if test_set(cell) == TEST_SET else "no data set to count is known for it"
-        return finding(cell, "count", claim, told, unit="eyes", detail=reason)
-    n = Number(len(evaluable(eyes)), 0, 0)
-    detail, verdict = f"{n} of the {len(eyes)} eyes in the workbook", None
-    if len(eyes) < ALL_EYES:
-        detail += f", which is a part of GRAPE ({ALL_EYES} eyes)"
-        verdict = FAILS if n.value > told.high else OPEN
-    reading = "eyes whose four quadrants are all measured"
-    given = {"verdict": verdict, "unit": "eyes"}
-    return finding(cell, "count", claim, told, n, reading, detail, **given)
-
-
 def _constants(told: list[tuple[Cell, str, Number]], eyes: pd.DataFrame) -> Iterator[Finding]:
     """Compare GRAPE's published errors with predicting the mean of its eyes for everybody."""
     errors, n = constant_errors(eyes), len(evaluable(eyes))
     part = f", a part of GRAPE's {ALL_EYES} eyes" if len(eyes) < ALL_EYES else ""
     reading = f"the mean of {n} evaluable eyes (workbook of {len(eyes)}{part}); {KNOWS}"
     for cell, metric, mae in told:
-        if metric not in errors:
-            continue
         found, which, detail = Number(errors[metric], 0.0, 2), metric[-1], ""
         if metric == "mae_global":
             which = "global (average of the quadrants)"
             detail = f"the mean thickness itself: {errors['mae_of_mean']:.2f} µm"
         claim = f"{cell.name}: MAE {mae} µm, {which}, beats predicting GRAPE's mean"
-        verdict = HOLDS if mae.low < found.value else FAILS
-        yield finding(cell, "GRAPE constant", claim, mae, found, reading, detail, verdict=verdict)
+        holds = mae.low < found.value
+        yield finding(cell, "GRAPE constant", claim, mae, found, reading, detail, holds=holds)
 
 
 def _nearly_constant(results: Sequence[Cell], eyes: pd.DataFrame) -> Iterator[Finding]:
@@ -146,12 +137,14 @@ def _nearly_constant(results: Sequence[Cell], eyes: pd.DataFrame) -> Iterator[Fi
         off = np.sqrt(((of_constant - told) ** 2).mean(axis=1))
         best, sigma = int(off.argmin()), cell.numbers["sigma"]
         claim = f"{cell.name}: predictions with σ {sigma} µm can have these quadrant errors"
-        listed = ", ".join(
-            f"{name} {x:.1f}" for name, x in zip(QUADRANTS, of_constant[best], strict=True)
-        )
+        scores = zip(QUADRANTS, of_constant[best], strict=True)
+        listed = ", ".join(f"{name} {x:.1f}" for name, x in scores)
         detail = f"the nearest constant, {constants[best]:.0f} µm, scores {listed}"
         reading = f"σ flat: predictions lie {sigma} µm about one number for every eye and angle; "
         reading += f"{len(measured)} evaluable eyes of the workbook"
         least = Number(float(off[best]), STEP, 2)
         verdict = HOLDS if least.low <= sigma.high else DOUBTFUL
         yield finding(cell, "GRAPE spread", claim, sigma, least, reading, detail, verdict=verdict)
+
+
+CHECKS = {CLAIM: counts, YARDSTICK: constants}

@@ -49,10 +49,9 @@ def evaluate_files(
 
     Parameters
     ----------
-    predictions : Path
-        See :mod:`analysis.reports.evaluation.predictions`.
-    samples : Path, optional
-        See :mod:`rnfl.core.demographics`. Without it fairness is not evaluated.
+    predictions, samples : Path
+        See :func:`.predictions.read_predictions` and :mod:`rnfl.core.demographics`; without samples
+        fairness is not evaluated.
     output : Path, optional
         Folder of the results, by default ``<data root>/evaluations/<name>-<hash of the inputs>``.
         It appears when all is done. A folder that was made here is replaced, no other.
@@ -60,7 +59,7 @@ def evaluate_files(
         Healthy eyes that the models learnt from, by which thinning is judged: see
         :func:`analysis.agreement.thinning.read_reference`. Without it thinning is not evaluated.
     one_eye_per_patient, allow_unpredicted : bool
-        See :func:`analysis.reports.evaluation.joined.join`.
+        See :func:`.joined.join`.
     phantom : bool
         Whether the eyes are simulated. Identifiers that begin with "phantom-" say so themselves.
     resample : bool
@@ -86,7 +85,7 @@ def evaluate_files(
     healthy = thinning.read_reference(reference, resample) if reference else None
     if healthy is not None:
         thinning.limits(healthy)  # refused before anything is written
-    files = [path for path in (predictions, samples, reference and Path(reference)) if path]
+    files = map(Path, filter(None, (predictions, samples, reference)))
     inputs = {path.name: provenance.sha256_file(path) for path in files}
     if output is None:
         key = provenance.sha256_json(list(inputs.values()))[:8]
@@ -102,23 +101,21 @@ def evaluate_files(
     study = Study(everything, eyes, read.runs(), phantom, TEMPLATE_NOTE, name, resampling, healthy)
     notes += summary.notes(study)
 
-    before = (
-        f"what {output} held is as it was" if output.exists() else "nothing half-written is left"
-    )
-    kept = f"{before}; --output names another folder"
-    with errors.writing(f"evaluation {output.name}", output.parent, kept):
-        with provenance.publish_folder(output) as aside:
-            found = _fill(aside, study, notes, inputs)
+    kept = f"what {output} held is as it was" if output.exists() else "nothing half-written is left"
+    kept += "; --output names another folder"
+    writing = errors.writing(f"evaluation {output.name}", output.parent, kept)
+    with writing, provenance.publish_folder(output) as aside:
+        found = _fill(aside, study, notes, inputs)
     return summary.text(study, found, notes, output)
 
 
 def _doubts(read: Imported, eyes: pd.DataFrame) -> list[str]:
     """Return what is said of the points and the order of the profiles."""
-    resampled = f"Profiles were resampled to 360 angles from {read.resampled}."
-    found = [resampled] if read.resampled else []
+    found = labels.doubt_unit(mean(read.target, axis=1), "ground truth")
+    if read.resampled:
+        found.insert(0, f"Profiles were resampled to 360 angles from {read.resampled}.")
     sets = {"profiles of the ground truth": read.target}
     sets |= {f"predictions of {name}": one for name, one in read.predictions.items()}
-    found += labels.doubt_unit(mean(read.target, axis=1), "ground truth")
     for name, profiles in sets.items():
         found += orientation.doubt_order(profiles, name)
         found += orientation.doubt_left_eyes(profiles, eyes["laterality"], name)
@@ -149,21 +146,16 @@ def check_output(output: Path) -> None:
     """Raise a ValueError unless a folder is free, empty or wholly made here."""
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
-    marker = output / MARKER
-    made = {}
-    if marker.is_file():
-        try:
-            made = json.loads(marker.read_text(encoding="utf-8"))
-        except ValueError:
-            made = {}
+    try:
+        made = json.loads((output / MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # none, or no JSON
+        made = {}
     if not isinstance(made, dict) or made.get("made_by") != MAKER:
         raise ValueError(
             f"{output} holds something that {MAKER} did not make: give --output another folder"
         )
-    known = {*made.get("files", []), MARKER}
     present = {p.relative_to(output).as_posix() for p in output.rglob("*") if not p.is_dir()}
-    foreign = sorted(present - known)
-    if foreign:
+    if foreign := sorted(present - {*made.get("files", []), MARKER}):
         raise ValueError(
             f"{output} would be replaced, but holds files that {MAKER} did not make: "
             f"{', '.join(foreign[:5])}: move them or give --output another folder"
@@ -176,5 +168,5 @@ def template_of(predictions: pd.DataFrame) -> pd.DataFrame:
     target = schema.matrix(rows, "target")
     repeated = metrics.template_predictions(target, len(rows))
     return schema.predictions_frame(
-        "template", rows["eye_id"].tolist(), rows["patient_id"].tolist(), repeated, target
+        "template", rows["eye_id"], rows["patient_id"], repeated, target
     )

@@ -27,7 +27,6 @@ def join(
 
     Parameters
     ----------
-    imported : Imported
     demographics : DataFrame, optional
         Of :func:`read_demographics`. None: no attributes, and without ``patient_id`` among the
         predictions each sample counts as a patient of its own.
@@ -50,15 +49,13 @@ def join(
         Listing samples that are in one table only, or on which the two disagree.
     """
     keys = imported.keys.rename(columns={"sample_id": "eye_id"})
-    notes: list[str] = []
     if "laterality" in keys:
         keys = keys.assign(laterality=spelt(keys["laterality"], "laterality", imported.source))
     if demographics is None:
-        table = keys
-        notes.append("No demographics: fairness was not evaluated.")
+        table, notes = keys, ["No demographics: fairness was not evaluated."]
     else:
         table = _matched(keys, demographics, imported.source, source)
-        notes += _unpredicted(keys, table, demographics, allow_unpredicted, source)
+        notes = _unpredicted(table, demographics, allow_unpredicted, source)
         if ignored := demographics.attrs.get("ignored"):
             notes.append(f"Columns of {source} that were not used: {listed(ignored, 8)}.")
         notes += identity.doubts(demographics)
@@ -93,24 +90,24 @@ def _matched(
         )
     table = keys.merge(demographics, on="eye_id", how="left", suffixes=("", "_other"))
     for name in ("patient_id", "laterality"):
-        other = f"{name}_other"
-        if other not in table:
+        if f"{name}_other" not in table:
             continue
-        both = table[name].notna() & table[other].notna()
-        differ = table.loc[both & (table[name] != table[other])]
-        if len(differ):
+        own, other = table[name], table.pop(f"{name}_other")
+        differ = own.notna() & other.notna() & (own != other)
+        if differ.any():
             raise ValueError(
-                f"{source}: {name} of {len(differ)} samples differs from {predictions}: "
-                f"{listed(differ['eye_id'])}.{_spelt_otherwise(differ[name], differ[other])}"
+                f"{source}: {name} of {differ.sum()} samples differs from {predictions}: "
+                f"{listed(table.loc[differ, 'eye_id'])}."
+                f"{_spelt_otherwise(own[differ], other[differ])}"
             )
-        table[name] = table[name].fillna(table.pop(other))
+        table[name] = own.fillna(other)
     return table
 
 
 def _spelt_otherwise(ids: pd.Series, others: pd.Series) -> str:
     """Say which ids are found once zeros, case, spaces, '.0' or lost digits do not count."""
     for key in (identity.bare, identity.rounded):
-        known = dict(zip(others.map(key), others, strict=True))
+        known = others.set_axis(others.map(key)).to_dict()
         pairs = [f"{one} is {known[key(one)]}" for one in ids if key(one) in known]
         if pairs:
             return (
@@ -121,10 +118,10 @@ def _spelt_otherwise(ids: pd.Series, others: pd.Series) -> str:
 
 
 def _unpredicted(
-    keys: pd.DataFrame, table: pd.DataFrame, demographics: pd.DataFrame, allow: bool, source: str
+    table: pd.DataFrame, demographics: pd.DataFrame, allow: bool, source: str
 ) -> list[str]:
     """Account for eyes that have demographics and no prediction."""
-    rest = demographics[~demographics["eye_id"].isin(keys["eye_id"])]
+    rest = demographics[~demographics["eye_id"].isin(table["eye_id"])]
     notes = []
     if "split" in demographics:
         splits = set(table["split"])
@@ -135,34 +132,29 @@ def _unpredicted(
             notes.append(f"Predicted eyes that are not of the test split: {found}.")
         elif splits != {"test"}:
             notes.append(f"The predicted eyes are of split {listed(splits)}, not of test.")
-        twice = set()
         if "patient_id" in demographics:
             others = set(rest.loc[elsewhere, "patient_id"].map(identity.bare))
             twice = {one for one in table["patient_id"] if identity.bare(one) in others}
-        if twice:
-            notes.append(
-                f"WARNING: {len(twice)} predicted patients also have eyes in another split: "
-                f"{listed(sorted(twice))}."
-            )
+            if twice:
+                notes.append(
+                    f"WARNING: {len(twice)} predicted patients also have eyes in another split: "
+                    f"{listed(sorted(twice))}."
+                )
         rest = rest[~elsewhere]
-    if rest.empty:
-        return notes
-    found = f"{len(rest)} samples of {source} have no prediction: {listed(rest['eye_id'])}."
-    if not allow:
-        raise ValueError(f"{found} Predict them, or say --allow-unpredicted to leave them out")
-    return [*notes, f"{found} They are left out."]
+    if len(rest):
+        found = f"{len(rest)} samples of {source} have no prediction: {listed(rest['eye_id'])}."
+        if not allow:
+            raise ValueError(f"{found} Predict them, or say --allow-unpredicted to leave them out")
+        notes.append(f"{found} They are left out.")
+    return notes
 
 
 def _validated(table: pd.DataFrame, source: str) -> pd.DataFrame:
     """Check a samples table; laterality and modality, which may be unknown here, stay so."""
-    table = table.reset_index(drop=True)
     for name, default in (("split", "test"), ("laterality", None), ("modality", None)):
         if name not in table:
-            table[name] = pd.Series([default] * len(table), dtype=object)
-    known = {name: table[name].astype(object) for name in ("laterality", "modality")}
-    filled = {
-        name: column.fillna(schema.TABLES["samples"][name].values[0])
-        for name, column in known.items()
-    }
-    checked = schema.validate(table.assign(**filled), "samples", source)
-    return checked.assign(**{n: c.where(c.notna(), None) for n, c in known.items()})
+            table[name] = pd.Series(default, index=table.index, dtype=object)
+    known = table[["laterality", "modality"]].astype(object).reset_index(drop=True)
+    any_valid = {name: schema.TABLES["samples"][name].values[0] for name in known}
+    checked = schema.validate(table.fillna(any_valid), "samples", source)
+    return checked.assign(**known.where(known.notna(), None))

@@ -27,7 +27,7 @@ from rnfl.core import schema
 from rnfl.core.geometry import N_ANGLES
 from rnfl.core.labels import refuse_unit, refuse_values
 from rnfl.core.nanstats import mean
-from rnfl.core.points import REMEDY, Points, find_points
+from rnfl.core.points import REMEDY, find_points
 from rnfl.storage.tables import identifiers, listed, numbers, read_table
 
 NUMBERED = re.compile(r"(prediction|pred|ground_truth|true|target)_(\d+(?:\.\d+)?)")
@@ -50,7 +50,6 @@ class Imported:
     """
 
     source: Path
-    layout: str
     keys: pd.DataFrame
     target: np.ndarray
     predictions: dict[str, np.ndarray]
@@ -59,17 +58,15 @@ class Imported:
     def table(self, patients: Sequence[str]) -> pd.DataFrame:
         """Return the predictions table, given the patient of each sample of ``keys``."""
         eyes = self.keys["sample_id"].tolist()
-        parts = [
-            schema.predictions_frame(model, eyes, list(patients), matrix, self.target)
-            for model, matrix in self.predictions.items()
-        ]
+        models = self.predictions.items()
+        parts = (schema.predictions_frame(m, eyes, patients, p, self.target) for m, p in models)
         return pd.concat(parts, ignore_index=True)
 
     def runs(self) -> pd.DataFrame:
         """Return one row per model: backbone 'imported', the model's short name as its protocol."""
         names = list(self.predictions)
-        short = shortened(names)
-        return pd.DataFrame({"run_id": names, "backbone": "imported", "protocol": short})
+        columns = {"run_id": names, "backbone": "imported", "protocol": shortened(names)}
+        return pd.DataFrame(columns)
 
 
 def read_predictions(path: str | Path, do_resample: bool = False) -> Imported:
@@ -88,8 +85,8 @@ def read_predictions(path: str | Path, do_resample: bool = False) -> Imported:
     frame = read_table(path, SAME, text, LAYOUTS, needed=("sample_id",))
     wide, long = any(map(NUMBERED.fullmatch, frame)), "angle" in frame
     lists = path.suffix == ".parquet" and "prediction" in frame and not long
-    absent = {"sample_id"} | ({"prediction", "ground_truth"} if long else set())
-    absent -= set(frame)
+    needed = {"sample_id", "prediction", "ground_truth"} if long or lists else {"sample_id"}
+    absent = needed - set(frame)
     if absent or wide + long + lists != 1:
         what = f"columns {sorted(absent)} are missing" if absent else "of no known layout"
         found = listed((name for name in frame if not NUMBERED.fullmatch(name)), 12)
@@ -103,45 +100,33 @@ def read_predictions(path: str | Path, do_resample: bool = False) -> Imported:
     for name in ("sample_id", "model", "patient_id"):
         if name in frame:
             frame[name] = identifiers(frame[name], f"{path}: {name}")
-    if long:
-        frame, *pair, points = _from_long(frame, path, do_resample)
-    elif wide:
-        frame, *pair, points = _from_wide(frame, path, do_resample)
-    else:
-        frame = frame.reset_index(drop=True)
-        pair, points = _from_lists(frame, path, do_resample)
-        names = {"model": "run_id", "sample_id": "eye_id", "ground_truth": "target"}
-        lists = frame.assign(prediction=list(pair[0]), ground_truth=list(pair[1]))
-        table = schema.validate(lists.rename(columns=names), "predictions", str(path))
-        pair = [schema.matrix(table, name) for name in ("prediction", "target")]
-    layout = "long" if long else "wide" if wide else "own"
-    return _assemble(frame, *pair, path, layout, points.said)
+    reader = _from_long if long else _from_wide if wide else _from_lists
+    return _assemble(path, *reader(frame, path, do_resample))
 
 
-def _from_lists(
-    frame: pd.DataFrame, path: Path, do_resample: bool
-) -> tuple[list[np.ndarray], Points]:
-    """Return predictions and ground truth (n, 360) of columns that hold lists."""
-    lengths = {len(row) for name in ("prediction", "ground_truth") for row in frame.get(name, ())}
+# Each reader returns rows of one model and sample, their predictions and ground truth (n, 360), and
+# from what points these were resampled.
+Rows = tuple[pd.DataFrame, np.ndarray, np.ndarray, str]
+
+
+def _from_lists(frame: pd.DataFrame, path: Path, do_resample: bool) -> Rows:
+    """Read columns that hold lists."""
+    sides = ["prediction", "ground_truth"]
+    lengths = {len(row) for name in sides for row in frame[name]}
     if len(lengths) != 1:
         raise ValueError(f"{path}: profiles of {listed(sorted(lengths))} points: expected 360")
     points = find_points(map(str, range(lengths.pop())), str(path), do_resample)
     if not points.names:
         raise ValueError(f"{path}: profiles of fewer than 12 points: expected 360")
-    pair = [np.stack(frame[name].to_list()) for name in ("prediction", "ground_truth")]
-    return [points.profiles(side.astype(float)) for side in pair], points
+    pair = [points.profiles(np.stack(frame[name].to_list()).astype(float)) for name in sides]
+    names = {"model": "run_id", "sample_id": "eye_id", "ground_truth": "target"}
+    lists = frame.assign(**{name: list(side) for name, side in zip(sides, pair, strict=True)})
+    schema.validate(lists.rename(columns=names), "predictions", str(path))
+    return frame.reset_index(drop=True), *pair, points.said
 
 
-def _from_wide(
-    frame: pd.DataFrame, path: Path, do_resample: bool
-) -> tuple[pd.DataFrame, np.ndarray, np.ndarray, Points]:
-    """Return rows, predictions and ground truth (n, 360) of numbered columns, and their points.
-
-    Raises
-    ------
-    ValueError
-        When an angle is there twice, or the angles are not those of a profile.
-    """
+def _from_wide(frame: pd.DataFrame, path: Path, do_resample: bool) -> Rows:
+    """Read numbered columns; no angle may be there twice."""
     sides: dict[str, dict[str, str]] = {"prediction": {}, "ground_truth": {}}
     for name in frame:
         if match := NUMBERED.fullmatch(name):
@@ -150,7 +135,7 @@ def _from_wide(
             if angle in side:
                 raise ValueError(f"{path}: columns {side[angle]} and {name} are the same angle")
             side[angle] = name
-    matrices, found = [], []
+    matrices, said = [], []
     for what, side in sides.items():
         points = find_points(side, str(path), do_resample, f"{what}_")
         if not points.names:
@@ -160,77 +145,61 @@ def _from_wide(
         columns = [side[name] for name in points.names]
         values = np.column_stack([numbers(frame[name], f"{path}: {name}") for name in columns])
         matrices.append(points.profiles(values))
-        found.append(points)
-    return frame, *matrices, found[0]
+        said.append(points.said)
+    return frame, *matrices, said[0]
 
 
-def _from_long(
-    frame: pd.DataFrame, path: Path, do_resample: bool
-) -> tuple[pd.DataFrame, np.ndarray, np.ndarray, Points]:
-    """Return one row per model and sample, its predictions and ground truth (n, 360), the points.
-
-    Raises
-    ------
-    ValueError
-        Listing samples with repeated, missing or impossible angles, or whose patient or laterality
-        is not the same in all rows.
-    """
+def _from_long(frame: pd.DataFrame, path: Path, do_resample: bool) -> Rows:
+    """Read one row per angle; samples have each angle once, one patient and one laterality."""
     angle, names = _angles(frame, path, do_resample)
     points, n_points = find_points(names, str(path), do_resample), len(names)
     if not points.names:
         raise ValueError(f"{path}: {n_points} angles, {listed(names)}: expected 0 to 359")
-    model, models = pd.factorize(frame["model"], sort=True)
-    sample, samples = pd.factorize(frame["sample_id"], sort=True)
-    pairs, row = np.unique(model * len(samples) + sample, return_inverse=True)
-    several = len(models) > 1
-
-    def name(i: int) -> str:
-        text = samples[pairs[i] % len(samples)]
-        return f"{text} of {models[pairs[i] // len(samples)]}" if several else text
-
-    count = np.bincount(row * n_points + angle, minlength=len(pairs) * n_points)
+    row = frame.groupby(["model", "sample_id"]).ngroup().to_numpy()
+    first = np.unique(row, return_index=True)[1]
+    rows = frame.iloc[first].reset_index(drop=True)
+    who = rows["sample_id"].to_numpy(object)
+    if rows["model"].nunique() > 1:
+        who = who + " of " + rows["model"].to_numpy(object)
+    count = np.bincount(row * n_points + angle, minlength=len(rows) * n_points)
     count = count.reshape(-1, n_points)
     repeated, gaps = np.argwhere(count > 1), np.argwhere(count == 0)
     if len(repeated):
-        found = [f"{name(i)} at {names[k]}° ({count[i, k]} rows)" for i, k in repeated[:6]]
+        found = [f"{who[i]} at {names[k]}° ({count[i, k]} rows)" for i, k in repeated[:6]]
         raise ValueError(
             f"{path}: {len(repeated)} angles of {len(set(repeated[:, 0]))} samples are repeated: "
             f"{listed(found, 5, len(repeated))}"
         )
     if len(gaps):
-        short = np.unique(gaps[:, 0])
-        seen = np.unique(angle)
-        even = len(short) == len(pairs) and len(gaps) == len(pairs) * (n_points - len(seen))
+        short, seen = np.unique(gaps[:, 0]), np.unique(angle)
+        even = len(short) == len(rows) and len(gaps) == len(rows) * (n_points - len(seen))
         hint = f". All have {len(seen)} angles, to {seen[-1]}°: {REMEDY}" if even else ""
         found = [
-            f"{name(i)} lacks {listed(f'{names[k]}°' for k in np.flatnonzero(count[i] == 0))}"
+            f"{who[i]} lacks {listed(f'{names[k]}°' for k in np.flatnonzero(count[i] == 0))}"
             for i in short[:6]
         ]
         raise ValueError(
             f"{path}: {len(short)} samples have fewer than {n_points} angles: "
             f"{listed(found, 5, len(short), '; ')}{hint}"
         )
-    first = np.zeros(len(pairs), dtype=int)
-    first[row[::-1]] = np.arange(len(frame))[::-1]
     for column in {"patient_id", "laterality"} & set(frame):
         codes = pd.factorize(frame[column], use_na_sentinel=False)[0]
         differ = np.unique(row[codes != codes[first[row]]])
         if len(differ):
-            found = listed((name(i) for i in differ[:6]), 5, len(differ))
+            found = listed(who[differ], 5)
             raise ValueError(f"{path}: {column} changes within samples: {found}")
-    matrices = []
+    pair = []
     for column in ("prediction", "ground_truth"):
-        matrix = np.empty((len(pairs), n_points))
+        matrix = np.empty((len(rows), n_points))
         matrix[row, angle] = numbers(frame[column], f"{path}: {column}")
-        matrices.append(points.profiles(matrix[:, [names.index(one) for one in points.names]]))
-    return frame.iloc[first].reset_index(drop=True), *matrices, points
+        pair.append(points.profiles(matrix[:, [names.index(one) for one in points.names]]))
+    return rows, *pair, points.said
 
 
 def _angles(frame: pd.DataFrame, path: Path, do_resample: bool) -> tuple[np.ndarray, list[str]]:
     """Return which of the file's angles each row has, and their names in ascending order.
 
-    They are the whole degrees 0 to 359, unless others may be resampled; else the message says what
-    they seem to be.
+    They are 0 to 359, unless others may be resampled; an error says what they seem to be.
     """
     angle = numbers(frame["angle"], f"{path}: angle")
     if do_resample and np.isfinite(angle).all() and (angle >= 0).all():
@@ -239,21 +208,19 @@ def _angles(frame: pd.DataFrame, path: Path, do_resample: bool) -> tuple[np.ndar
     bad = ~np.isfinite(angle) | (angle != np.floor(angle)) | (angle < 0) | (angle >= N_ANGLES)
     if not bad.any():
         return angle.astype(int), [str(one) for one in range(N_ANGLES)]
-    known = angle[np.isfinite(angle)]
-    whole = (known == np.floor(known)).all()
-    if len(known) and not whole and np.abs(known).max() < 2 * np.pi + 0.01:
-        hint = " They look like radians: multiply by 180/π."
-    elif len(known) and whole and known.max() == N_ANGLES and known.min() == 1:
-        hint = (
-            " They run from 1 to 360: write the place of the first value as 0 (degrees, or "
-            f"subtract 1 if these are positions in an array), or {REMEDY}."
-        )
-    elif len(known) and whole and known.max() == N_ANGLES:
-        hint = f" 360° is 0° again: leave it out, or {REMEDY}."
-    else:
-        hint = f" If they are regular, {REMEDY}."
-    seen = np.unique(known)
-    span = f", {seen[0]:g} to {seen[-1]:g}" if len(seen) else ""
+    seen = np.unique(angle[np.isfinite(angle)])
+    span, hint = "", f" If they are regular, {REMEDY}."
+    if len(seen):
+        span, whole = f", {seen[0]:g} to {seen[-1]:g}", (seen == np.floor(seen)).all()
+        if not whole and np.abs(seen).max() < 2 * np.pi + 0.01:
+            hint = " They look like radians: multiply by 180/π."
+        elif whole and seen[-1] == N_ANGLES and seen[0] == 1:
+            hint = (
+                " They run from 1 to 360: write the place of the first value as 0 (degrees, or "
+                f"subtract 1 if these are positions in an array), or {REMEDY}."
+            )
+        elif whole and seen[-1] == N_ANGLES:
+            hint = f" 360° is 0° again: leave it out, or {REMEDY}."
     rows = frame.loc[bad, "sample_id"].to_numpy()
     found = [f"{s} at {a:g}" for s, a in zip(rows[:6], angle[bad][:6], strict=True)]
     raise ValueError(
@@ -263,29 +230,22 @@ def _angles(frame: pd.DataFrame, path: Path, do_resample: bool) -> tuple[np.ndar
 
 
 def _assemble(
-    keys: pd.DataFrame,
-    prediction: np.ndarray,
-    target: np.ndarray,
-    path: Path,
-    layout: str,
-    resampled: str,
+    path: Path, keys: pd.DataFrame, prediction: np.ndarray, target: np.ndarray, resampled: str
 ) -> Imported:
     """Check rows of one model and sample each, and arrange them by model, samples sorted."""
     keys = keys[[n for n in ("sample_id", "model", "patient_id", "laterality") if n in keys]]
     repeated = keys.loc[keys.duplicated(["model", "sample_id"]), "sample_id"]
     if len(repeated):
         raise ValueError(f"{path}: samples have more than one row: {listed(repeated)}")
-    order = keys.sort_values(["model", "sample_id"]).index.to_numpy()
-    keys, prediction, target = keys.loc[order], prediction[order], target[order]
-    samples = sorted(set(keys["sample_id"]))
+    samples = np.unique(keys["sample_id"])
     if len(samples) < 2:
         raise ValueError(f"{path}: one sample only: a spread between eyes needs at least two")
     models = {}
-    for name, rows in keys.reset_index(drop=True).groupby("model").groups.items():
-        lacking = sorted(set(samples) - set(keys["sample_id"].iloc[rows]))
-        if lacking:
+    for name, rows in keys.groupby("model"):
+        lacking = np.setdiff1d(samples, rows["sample_id"])
+        if len(lacking):
             raise ValueError(f"{path}: {len(lacking)} samples lack model {name}: {listed(lacking)}")
-        models[name] = rows.to_numpy()
+        models[name] = rows.sort_values("sample_id").index.to_numpy()
     for name, rows in models.items():
         refuse_values(prediction[rows], samples, f"{path}: predictions of {name}", False)
         refuse_values(target[rows], samples, f"{path}: ground truth", True)
@@ -297,27 +257,23 @@ def _assemble(
             )
         refuse_unit(mean(target[rows], axis=1), f"{path}: ground truth", samples)
     first = next(iter(models.values()))
-    own = keys.drop(columns="model").iloc[first].reset_index(drop=True)
+    own = keys.drop(columns="model")
     for name, rows in models.items():
-        same = np.equal(target[rows], target[first]) | np.isnan(target[rows] + target[first])
-        same &= np.isnan(target[rows]) == np.isnan(target[first])
-        _refuse_differing(same.all(axis=1), samples, f"{path}: ground truth", name)
-        for column in own.columns[1:]:
-            same = (keys[column].iloc[rows].to_numpy() == own[column].to_numpy()).astype(bool)
-            _refuse_differing(same, samples, f"{path}: {column}", name)
-    predicted = {_shown(name): prediction[rows] for name, rows in models.items()}
-    return Imported(path, layout, own, target[first], predicted, resampled)
-
-
-def _refuse_differing(same: np.ndarray, samples: Sequence[str], where: str, model: str) -> None:
-    if not same.all():
-        found = listed(np.array(samples)[~same])
-        raise ValueError(f"{where} of model {model} differs from that of another model: {found}")
-
-
-def _shown(model: str) -> str:
-    """Return the name of a model; that of a row of our own tables gets a suffix."""
-    return f"{model} (file)" if model in RESERVED else model
+        both_nan = np.isnan(target[rows]) & np.isnan(target[first])
+        same = {"ground truth": ((target[rows] == target[first]) | both_nan).all(axis=1)}
+        for column in list(own)[1:]:
+            same[column] = own[column].to_numpy()[rows] == own[column].to_numpy()[first]
+        for what, equal in same.items():
+            if not equal.all():
+                raise ValueError(
+                    f"{path}: {what} of model {name} differs from that of another model: "
+                    f"{listed(samples[~equal])}"
+                )
+    own = own.iloc[first].reset_index(drop=True)
+    # The name of a row of our own tables gets a suffix.
+    shown = {name: f"{name} (file)" if name in RESERVED else name for name in models}
+    predicted = {shown[name]: prediction[rows] for name, rows in models.items()}
+    return Imported(path, own, target[first], predicted, resampled)
 
 
 def shortened(names: Sequence[str], longest: int = 15) -> list[str]:

@@ -1,12 +1,12 @@
 """Sections of the study that need nothing but predictions, labels and demographics.
 
-Each writes the tables of one notebook into ``<results>/<stem>/`` under the same names, from
-predictions made elsewhere, and returns its conclusions.
+Each makes the tables of one notebook, under the same names, from predictions made elsewhere, and
+draws its conclusions; :func:`write_sections` writes them into ``<results>/<stem>/``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -30,6 +30,7 @@ from rnfl.storage import provenance
 from rnfl.storage.malloc import freed_pages_kept
 
 MAKER = "rnfl evaluate"
+CURVES = "curves"  # a table of whole profiles, written as parquet
 SHOWN = 3  # models whose profiles are drawn; every model is in the tables (ours)
 
 
@@ -64,29 +65,34 @@ class Study:
     @property
     def first(self) -> tuple[str, str]:
         """Backbone and protocol of the model that is shown where one is."""
-        runs = self.runs.set_index("protocol")
-        return runs.loc[self.shown[0], "backbone"], self.shown[0]
+        return self.runs.set_index("protocol").loc[self.shown[0], "backbone"], self.shown[0]
+
+    @property
+    def given(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+        """What most statistics are given first: predictions, samples and runs."""
+        return self.predictions, self.samples, self.runs
 
     @property
     def labels(self) -> pd.DataFrame:
         """One row per eye: the template's predictions, which hold every measured profile."""
         return self.predictions[self.predictions["run_id"] == "template"]
 
-    def write(self, wide: pd.DataFrame, folder: Path, stem: str, note: str = "") -> None:
-        """Write a formatted table with a note and the study's own in its caption."""
-        tables.write(wide, folder, stem, f"{note} {self.note}".strip(), self.phantom)
-
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """The long tables of a section by name, what follows from them, and what captions must add."""
+    """Long tables and formatted ones by name, and what follows from them.
+
+    ``note`` belongs to the figure, and to the captions of the tables in ``noted``.
+    """
 
     tables: dict[str, pd.DataFrame]
+    wide: dict[str, pd.DataFrame]
     conclusions: list[str]
     note: str = ""
+    noted: Collection[str] = ()
 
 
-def collapse_section(study: Study, folder: Path) -> Section:
+def collapse_section(study: Study) -> Section:
     """Measures of collapse, and profiles of the same eyes (notebook 01)."""
     predictions, runs = study.predictions, study.runs
     if len(study.samples) > templates.K:
@@ -95,36 +101,33 @@ def collapse_section(study: Study, folder: Path) -> Section:
         predictions = pd.concat([predictions, few], ignore_index=True)
         runs = pd.concat([runs, pd.DataFrame([run])[runs.columns]], ignore_index=True)
     curves = collapse.curves_table(predictions, runs, protocols=study.shown)
-    provenance.write_parquet(folder / "curves.parquet", curves)
     table = collapse.collapse_table(predictions, runs, study.resampling)
-    _write({"collapse": table}, folder)
-    study.write(tables.collapse_wide(table), folder, "collapse")
     said = [*sentences.collapse(table), sentences.flat_sigma(table), sentences.response(table)]
     said += sentences.few_templates(table)
-    note = ""
-    if len(study.runs) > SHOWN:
-        note = f"Profiles are drawn for {SHOWN} of {len(study.runs)} models."
-    return Section({"collapse": table}, said, note)
+    n = len(study.runs)
+    note = f"Profiles are drawn for {SHOWN} of {n} models." if n > SHOWN else ""
+    wide = {"collapse": tables.collapse_wide(table)}
+    return Section({"collapse": table, CURVES: curves}, wide, said, note)
 
 
-def performance_section(study: Study, folder: Path) -> Section:
+def performance_section(study: Study) -> Section:
     """Table 1, and each model compared with the template (notebook 02)."""
-    given = (study.predictions, study.samples, study.runs)
-    table = performance.performance_table(*given, study.resampling, collapse.DEFINITIONS)
+    table = performance.performance_table(*study.given, study.resampling, collapse.DEFINITIONS)
     if study.attributes:
-        fair = fairness.fairness_table(*given, study.resampling, study.attributes)
+        fair = fairness.fairness_table(*study.given, study.resampling, study.attributes)
         table = pd.concat([table, fair], ignore_index=True)
     comparisons = performance.paired_comparisons(
         study.predictions, study.runs, ("template",), resampling=study.resampling
     )
-    _write({"table1": table, "comparisons": comparisons}, folder)
-    study.write(tables.table1_wide(table), folder, "table1")
-    study.write(tables.comparisons_wide(comparisons), folder, "comparisons")
+    wide = {
+        "table1": tables.table1_wide(table),
+        "comparisons": tables.comparisons_wide(comparisons),
+    }
     said = [sentences.best_cell(table), *sentences.differences(comparisons, "template")]
-    return Section({"table1": table, "comparisons": comparisons}, said)
+    return Section({"table1": table, "comparisons": comparisons}, wide, said)
 
 
-def quadrant_section(study: Study, folder: Path) -> Section:
+def quadrant_section(study: Study) -> Section:
     """Error of quadrant means (notebook 06)."""
     names = dict(zip(study.runs["run_id"], study.runs["protocol"], strict=True))
     frames = {
@@ -132,17 +135,14 @@ def quadrant_section(study: Study, folder: Path) -> Section:
         for run_id, rows in study.predictions.groupby("run_id", sort=False)
     }
     table = quadrants.quadrant_table(frames, study.name, study.resampling)
-    _write({"quadrants": table}, folder)
-    study.write(tables.table2_wide(table), folder, "table2")
-    return Section({"quadrants": table}, sentences.sectors(table, ("template",)))
+    said = sentences.sectors(table, ("template",))
+    return Section({"quadrants": table}, {"table2": tables.table2_wide(table)}, said)
 
 
-def fairness_section(study: Study, folder: Path) -> Section:
+def fairness_section(study: Study) -> Section:
     """Group errors and gaps beside those of chance (notebook 07)."""
-    given, have = (study.predictions, study.samples, study.runs), study.attributes
-    table = fairness.fairness_table(*given, study.resampling, have)
-    note = "" if len(have) == 3 else f"Here the attributes are {' and '.join(have)} only."
-    cell = study.first
+    have, cell = study.attributes, study.first
+    table = fairness.fairness_table(*study.given, study.resampling, have)
     wide = {
         "groups": tables.groups_wide(table, *cell),
         "fairness": tables.fairness_wide(table),
@@ -151,7 +151,7 @@ def fairness_section(study: Study, folder: Path) -> Section:
     found, said = {"fairness": table}, sentences.gaps_and_chance(table)
     if len(have) > 1:
         pairs = list(combinations(have, 2))
-        crossed = fairness.intersections_table(*given, study.resampling, pairs)
+        crossed = fairness.intersections_table(*study.given, study.resampling, pairs)
         found["intersections"] = crossed
         wide["intersections"] = tables.groups_wide(crossed, *cell, fairness.MIN_PATIENTS)
         said.append(sentences.intersections(crossed))
@@ -159,53 +159,40 @@ def fairness_section(study: Study, folder: Path) -> Section:
         eyes = study.samples.set_index("eye_id").loc[study.labels["eye_id"]].reset_index()
         truth = schema.matrix(study.labels, "target")
         labels = group_effects.label_effects(eyes, truth, study.resampling)
-        effects = group_effects.group_effects(*given, study.resampling)
+        effects = group_effects.group_effects(*study.given, study.resampling)
         found |= {"effects": effects, "labels": labels[labels["eyes"] == "all"]}
         wide["effects"] = tables.effects_wide(labels, effects, *cell)
-    _write(found, folder)
-    for stem, frame in wide.items():
-        study.write(frame, folder, stem, note)
-    return Section(found, said, note)
+    note = "" if len(have) == 3 else f"Here the attributes are {' and '.join(have)} only."
+    return Section(found, wide, said, note, noted=wide)
 
 
-def agreement_section(study: Study, folder: Path) -> Section:
+def agreement_section(study: Study) -> Section:
     """Bland-Altman, error by thickness and the detection of thinning (notebook 11)."""
-    given = (study.predictions, study.runs)
-    first = study.first
-    found = {
-        "points": agreement.points_table(*given, shown=[first, (NO_BACKBONE, "template")]),
-        "agreement": agreement.agreement_table(*given, study.resampling),
-        "thickness": agreement.thickness_table(*given, study.resampling),
+    given, cell = (study.predictions, study.runs), study.first
+    limits = agreement.agreement_table(*given, study.resampling)
+    thickness = agreement.thickness_table(*given, study.resampling)
+    points = agreement.points_table(*given, shown=[cell, (NO_BACKBONE, "template")])
+    found = {"points": points, "agreement": limits, "thickness": thickness}
+    wide = {
+        "agreement": tables.agreement_wide(limits),
+        "thickness": tables.thickness_wide(thickness),
     }
-    said = [sentences.limits(found["agreement"]), sentences.proportional_bias(found["agreement"])]
-    said.append(sentences.floor_effect(found["thickness"], *first))
-    note = ""
-    if study.healthy is not None:
-        found["thinning"] = thinning.thinning_table(
-            study.predictions, study.healthy, study.runs, study.resampling
-        )
-        said += [*sentences.thinning(found["thinning"], *first),
-                 sentences.as_read(found["thinning"], *first)]  # fmt: skip
-        note = "Here the healthy eyes are those of the reference that was given."
-    else:
+    said = [sentences.limits(limits), sentences.proportional_bias(limits)]
+    said.append(sentences.floor_effect(thickness, *cell))
+    if study.healthy is None:
         said.append(
             "Thinning was not evaluated: what is thin is said by healthy eyes that the model "
             "learnt from, not by those evaluated; give them with --reference."
         )
-    _write(found, folder)
-    study.write(tables.agreement_wide(found["agreement"]), folder, "agreement")
-    study.write(tables.thickness_wide(found["thickness"]), folder, "thickness")
-    if "thinning" in found:
-        study.write(tables.sensitivity_wide(found["thinning"]), folder, "sensitivity", note)
-    return Section(found, said, note)
+        return Section(found, wide, said)
+    thin = thinning.thinning_table(study.predictions, study.healthy, study.runs, study.resampling)
+    said += [*sentences.thinning(thin, *cell), sentences.as_read(thin, *cell)]
+    wide["sensitivity"] = tables.sensitivity_wide(thin)
+    note = "Here the healthy eyes are those of the reference that was given."
+    return Section(found | {"thinning": thin}, wide, said, note, noted=("sensitivity",))
 
 
-def _write(found: dict[str, pd.DataFrame], folder: Path) -> None:
-    for name, table in found.items():
-        provenance.write_csv(folder / f"{name}.csv", table)
-
-
-SECTIONS: dict[str, Callable[[Study, Path], Section]] = {
+SECTIONS: dict[str, Callable[[Study], Section]] = {
     "01_visualize_predictions": collapse_section,
     "02_protocols": performance_section,
     "06_cross_modality": quadrant_section,
@@ -214,41 +201,36 @@ SECTIONS: dict[str, Callable[[Study, Path], Section]] = {
 }
 
 
-def needed(study: Study) -> list[str]:
-    """Return the stems that a study has the data for."""
-    without = set() if study.attributes else {"07_fairness"}
-    without |= {"11_agreement"} if len(study.samples) < MIN_EYES else set()
-    return [stem for stem in SECTIONS if stem not in without]
-
-
 def write_sections(
     study: Study, results: Path, inputs: Mapping[str, str] | None = None
 ) -> dict[str, Section]:
     """Write every section that a study has the data for into ``<results>/<stem>/``.
 
-    Parameters
-    ----------
-    study : Study
-    results : Path
-    inputs : mapping of str to str
-        Names and hashes of the files that the tables came from.
-
-    Returns
-    -------
-    dict of str to Section
-        By stem.
+    ``inputs`` are names and hashes of the files that the predictions came from. Returns the
+    sections by stem.
     """
+    without = set() if study.attributes else {"07_fairness"}
+    without |= {"11_agreement"} if len(study.samples) < MIN_EYES else set()
     found = {}
-    for stem in needed(study):
+    for stem in (stem for stem in SECTIONS if stem not in without):
+        folder = results / stem
         with freed_pages_kept():  # arrays over all eyes are made and freed all the time
-            found[stem] = SECTIONS[stem](study, results / stem)
+            section = found[stem] = SECTIONS[stem](study)
+        for name, table in section.tables.items():
+            if name == CURVES:
+                provenance.write_parquet(folder / f"{name}.parquet", table)
+            else:
+                provenance.write_csv(folder / f"{name}.csv", table)
+        for name, table in section.wide.items():
+            note = f"{section.note if name in section.noted else ''} {study.note}".strip()
+            tables.write(table, folder, name, note, study.phantom)
         tables.write_about(
-            results / stem,
+            folder,
             phantom=study.phantom,
             preset=MAKER,
             run_ids=study.runs["run_id"],
             inputs=inputs,
-            note=" ".join(filter(None, (study.note, found[stem].note))),
-            conclusions=found[stem].conclusions,
+            note=" ".join(filter(None, (study.note, section.note))),
+            conclusions=section.conclusions,
         )
     return found

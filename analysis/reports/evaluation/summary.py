@@ -23,17 +23,9 @@ FEW_PATIENTS = 30  # below which percentile intervals are noticeably too narrow 
 
 
 def notes(study: Study) -> list[str]:
-    """Return the notes on a study, one sentence each."""
-    return [*_names(study.runs), *_eyes(study), *_attributes(study)]
-
-
-def _names(runs: pd.DataFrame) -> list[str]:
-    changed = runs[runs["protocol"] != runs["run_id"]]
-    return [f"{row.run_id} is shown as {row.protocol}." for row in changed.itertuples()]
-
-
-def _eyes(study: Study) -> list[str]:
-    out = []
+    """Return the notes on a study, one sentence each: its names, eyes and attributes."""
+    changed = study.runs[study.runs["protocol"] != study.runs["run_id"]]
+    out = [f"{row.run_id} is shown as {row.protocol}." for row in changed.itertuples()]
     rows = study.labels
     none = rows.loc[np.isnan(schema.matrix(rows, "target")).all(axis=1), "eye_id"]
     if len(none):
@@ -45,19 +37,15 @@ def _eyes(study: Study) -> list[str]:
         out.append("With one patient there is nothing to resample: intervals say nothing.")
     elif patients < FEW_PATIENTS:
         out.append(f"With {patients} patients, intervals are somewhat too narrow.")
-    return out
-
-
-def _attributes(study: Study) -> list[str]:
-    """Say which attributes of the paper's gap are absent, and how many eyes lack a value."""
-    have, eyes = study.attributes, study.samples
+    have = study.attributes
     absent = [name for name in ATTRIBUTES if name not in have]
-    out = []
     if have and absent:
         out.append(f"No {' and no '.join(absent)}: the mean gap is over {' and '.join(have)} only.")
-    unknown = {name: int(eyes[name].isna().sum()) for name in have}
-    found = ", ".join(f"{name} of {n}" for name, n in unknown.items() if n)
-    return [*out, f"Eyes without a value belong to no group: {found}."] if found else out
+    unknown = study.samples[have].isna().sum()
+    if unknown.any():
+        found = ", ".join(f"{name} of {n}" for name, n in unknown.items() if n)
+        out.append(f"Eyes without a value belong to no group: {found}.")
+    return out
 
 
 def text(study: Study, sections: Mapping[str, Section], notes: Sequence[str], output: Path) -> str:

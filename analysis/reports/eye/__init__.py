@@ -18,26 +18,23 @@ from matplotlib.figure import Figure
 
 from analysis.presentation import style
 from analysis.reports.eye import panels, words
-from analysis.reports.eye.sheet import Eye, Sheet
+from analysis.reports.eye.panels import Eye, Sheet
 from rnfl.core.geometry import FIELD_MM
 from rnfl.storage import provenance
 
-__all__ = ["Eye", "draw", "save"]
-
-PNG_DPI, PDF_DPI = 150, 300
+FORMATS = {  # without the time of day, so that the same page has the same bytes
+    "pdf": {"dpi": 300, "metadata": {"CreationDate": None, "ModDate": None}},
+    "png": {"dpi": 150, "metadata": {"Software": None}},
+}
 
 
 def draw(
-    eye: Eye,
-    reference: pd.DataFrame | None,
-    card: Mapping[str, Any],
-    title: str = "eye 1 of 1",
+    eye: Eye, reference: pd.DataFrame | None, card: Mapping[str, Any], title: str = "eye 1 of 1"
 ) -> Figure:
     """Return the A4 page of one eye.
 
     Parameters
     ----------
-    eye : Eye
     reference : DataFrame or None
         Band as :func:`rnfl.datasets.normative.band` returns it; without one, nothing is judged.
     card : mapping
@@ -67,8 +64,8 @@ def draw(
 
 def _head(sheet: Sheet, eye: Eye, title: str) -> None:
     sheet.text(15, 18, "Retinal nerve fibre layer thickness", size=14, weight="bold")
-    sheet.text(15, 24.5, "Estimated by a model from a fundus photograph; not measured by OCT",
-               size=8.5, color=style.GREY)  # fmt: skip
+    origin = "Estimated by a model from a fundus photograph; not measured by OCT"
+    sheet.text(15, 24.5, origin, size=8.5, color=style.GREY)
     sheet.text(195, 18, words.SIDES[eye.laterality], size=14, weight="bold", ha="right")
     sheet.text(195, 24.5, title, size=8.5, color=style.GREY, ha="right")
     sheet.rule(28)
@@ -94,18 +91,10 @@ def _foot(sheet: Sheet, card: Mapping[str, Any]) -> None:
 
 
 def save(figure: Figure, path: Path) -> dict[str, Path]:
-    """Write a page as PDF and as PNG; ``path`` has no suffix. Each file appears whole.
-
-    Returns
-    -------
-    dict
-        Paths by ``"pdf"`` and ``"png"``.
-    """
-    metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None, "ModDate": None}}
-    files = {}
+    """Write a page as PDF and PNG, each whole; ``path`` has no suffix. Returns paths by kind."""
+    files = {kind: path.with_name(f"{path.name}.{kind}") for kind in FORMATS}
     with mpl.rc_context(style.THEME):
-        for kind, dpi in (("pdf", PDF_DPI), ("png", PNG_DPI)):
-            files[kind] = path.with_name(f"{path.name}.{kind}")
+        for kind, options in FORMATS.items():
             with provenance.publish_file(files[kind]) as aside:
-                figure.savefig(aside, format=kind, dpi=dpi, metadata=metadata[kind])
+                figure.savefig(aside, format=kind, **options)
     return files

@@ -15,8 +15,6 @@ from rnfl.datasets import normative
 RESEARCH_USE = "Research use only. Not a medical device."
 SIDES = {"OD": "Right eye (OD)", "OS": "Left eye (OS)"}
 QUADRANTS = {"S": "superior", "N": "nasal", "I": "inferior", "T": "temporal"}
-PHANTOM = "PHANTOM MODEL"
-DASHED = "Dashed in the curve: median."
 TOO_FEW = "These eyes are too few to say which values are low or high."
 WHEELS = {"quadrant": "Quadrants (µm)", "clock_hour": "Clock hours (µm)"}
 PREDICTED = (
@@ -45,12 +43,12 @@ PLACES: dict[str | None, Place] = {
 
 
 def thickness(value: float) -> str:
-    """Return a thickness as whole µm.
+    """Return a thickness as whole µm, a dash for NaN.
 
     Examples
     --------
-    >>> thickness(91.6)
-    '92'
+    >>> thickness(91.6), thickness(float("nan"))
+    ('92', '–')
     """
     return f"{value:.0f}" if value == value else "–"
 
@@ -71,10 +69,8 @@ def judged(place: str | None) -> str:
 def warning(card: Mapping[str, Any]) -> tuple[str, str]:
     """Return a loud heading, empty where none is called for, and what stands beside it."""
     if card["phantom"]:
-        return (
-            PHANTOM,
-            "Trained on computer-generated eyes: its numbers mean nothing for a patient.",
-        )
+        beside = "Trained on computer-generated eyes: its numbers mean nothing for a patient."
+        return "PHANTOM MODEL", beside
     if card["phantom"] is None:
         return "", "It is not recorded what the model was trained on."
     return "", "No diagnosis may be based on this page."
@@ -135,7 +131,7 @@ def explained(reference: pd.DataFrame | None) -> str:
     """Say what the reference's line and colours can tell of a predicted eye."""
     if reference is None:
         return ""
-    dashed = f"{DASHED} " if (reference["kind"] == "angle").any() else ""
+    dashed = "Dashed in the curve: median. " if (reference["kind"] == "angle").any() else ""
     return dashed + (PREDICTED if _has_limits(reference) else TOO_FEW)
 
 

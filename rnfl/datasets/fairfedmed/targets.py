@@ -8,6 +8,7 @@ pixels of 1.95503 µm.
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -15,12 +16,12 @@ import numpy as np
 from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import N_ANGLES, centre, circle, mirror_profile, scan_radius_px
 from rnfl.core.labels import check_profile
+from rnfl.datasets.npz import MAP as MAP_NAME
 from rnfl.datasets.npz.files import Entry, key_of
 from rnfl.imaging import thickness_map
 from rnfl.imaging.thickness_map import BAD_MAP
 
 PROFILE, MAP, SURFACES = "profile CSV", "rnflt map", "RNFL surfaces"
-MAP_NAME = "rnflt"
 DEPTH_UM = 1.95503  # µm of depth per pixel of a surface
 SURFACE_SIDE = 200  # px
 
@@ -41,8 +42,8 @@ def from_table(profile: np.ndarray, laterality: str, orientation: str) -> np.nda
     ``orientation`` is 'tsnit' when 0° is temporal in both eyes already, 'image' when angles were
     counted on the image as it was taken, so that a left eye's profile is mirrored here.
     """
-    profile = mirror_profile(profile) if orientation == "image" and laterality == "OS" else profile
-    return check_profile(profile)
+    as_taken = orientation == "image" and laterality == "OS"
+    return check_profile(mirror_profile(profile) if as_taken else profile)
 
 
 def from_map(thickness: np.ndarray, lies: str, orientation: str, map_mm: float) -> np.ndarray:
@@ -68,14 +69,12 @@ def from_map(thickness: np.ndarray, lies: str, orientation: str, map_mm: float) 
 def from_surfaces(
     ilm: bytes, rnfl: bytes, lies: str, orientation: str, map_mm: float, disc: tuple[float, float]
 ) -> np.ndarray:
-    """Return the profile of the thickness between two surfaces.
+    """Return the profile of the thickness between two surfaces, as :func:`from_map` of a map.
 
     Parameters
     ----------
     ilm, rnfl : bytes
         CSVs of 200×200 depths in px, rows from superior to inferior.
-    lies, orientation, map_mm
-        As in :func:`from_map`.
     disc : (x, y)
         Disc centre in px of the upright map; NaN for the map's centre.
     """
@@ -117,16 +116,12 @@ def find_surfaces(entries: list[Entry], keys: set[str]) -> dict[str, dict[str, E
     found: dict[str, dict[str, Entry]] = {}
     for entry in entries:
         path = PurePosixPath(entry.name)
+        stem, folder = path.stem, path.parent.name
         for layer in ("ilm", "rnfl"):
-            stem, lower = path.stem, path.stem.lower()
-            candidates = [stem] if path.parent.name.lower() == layer else []
-            candidates += (
-                [stem[len(layer) + 1 :]] if lower.startswith((f"{layer}_", f"{layer}-")) else []
-            )
-            candidates += (
-                [stem[: -len(layer) - 1]] if lower.endswith((f"_{layer}", f"-{layer}")) else []
-            )
-            candidates += [path.parent.name] if lower == layer else []
+            named = re.fullmatch(rf"{layer}[_-](.+)|(.+)[_-]{layer}", stem, re.IGNORECASE)
+            candidates = [named[1] or named[2]] if named else []
+            candidates += [stem] if folder.lower() == layer else []
+            candidates += [folder] if stem.lower() == layer else []
             for key in filter(keys.__contains__, map(key_of, candidates)):
                 found.setdefault(key, {})[layer] = entry
     return found

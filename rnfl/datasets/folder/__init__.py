@@ -2,8 +2,8 @@
 
 The CSV names photographs (``image``) and eyes (``eye``, OD or OS), and may give patients, disc
 centres, scale, split, demographics and RNFL labels in µm: a profile in the columns 0 ... 359, or
-the means S, N, I, T. Without labels the dataset serves prediction. Read by ``table``; ``options``
-is what the owner may say of all of them, and ``photos`` makes the crops.
+the means S, N, I, T. Without labels the dataset serves prediction. What the owner may say of all
+of them stands in ``folder.toml``, see :class:`rnfl.datasets.folder.table.Options`.
 """
 
 from __future__ import annotations
@@ -20,20 +20,19 @@ import pandas as pd
 
 from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import FIELD_MM
+from rnfl.core.labels import check_label, check_profile
+from rnfl.core.schema import RNFL_COLUMNS
 from rnfl.datasets.base import FRACTIONS, RawDataset
-from rnfl.datasets.eye import Eye
-from rnfl.datasets.folder.options import Options
-from rnfl.datasets.folder.photos import read_eye
-from rnfl.datasets.folder.table import Row, Table, find_table, read_rows
-from rnfl.datasets.reading import KeptEye, file_stamp
+from rnfl.datasets.folder.table import Options, Row, Table, find_table, read_rows
+from rnfl.datasets.reading import Eye, KeptEye, file_stamp
 from rnfl.imaging import crops, disc, inspection
-from rnfl.imaging.disc import PHOTOGRAPH_MM
-from rnfl.storage.provenance import sha256_file, sha256_json
+from rnfl.storage.provenance import sha256_bytes, sha256_file, sha256_json
 from rnfl.storage.tables import listed
 
 VERSION = 2  # of this preparation; raise it when the same files would give other output
 FEWEST_PATIENTS = 20  # with labels that are split; fewer are all for testing (ours)
 PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+NO_LABEL = "no RNFL label, which other rows have"
 SAME_PHOTOGRAPH = "same photograph as another row's"
 
 
@@ -70,10 +69,8 @@ class Folder(RawDataset):
     def fingerprint(self, known: Mapping[str, str]) -> dict[str, Any]:
         """Return the hashes; photographs that no row names decide nothing."""
         paths = [row.path for row in self.table.rows if row.fault is None]
-        hashes = self.hashes(
-            {self._label(path): partial(sha256_file, path) for path in paths}, known
-        )
-        return {**self.tables(), "photographs": sha256_json(hashes)}
+        files = {self._label(path): partial(sha256_file, path) for path in paths}
+        return {**self.tables(), "photographs": sha256_json(self.hashes(files, known))}
 
     def _label(self, path: Path) -> str:
         return path.relative_to(self.place.parent).as_posix()
@@ -88,9 +85,55 @@ class Folder(RawDataset):
         return "" if item.fault else file_stamp(item.path)
 
     def read(self, item: Row, found: dict[str, Any]) -> Eye:
+        """Return the eye of one row, whose file is read once."""
         if item.fault:
             raise Excluded(*item.fault)
-        return read_eye(item, self.options, self.table.labels, self._label(item.path), found)
+        profile, means = self._labels(item)
+        data, options = item.path.read_bytes(), self.options
+        found["hashes"][self._label(item.path)] = sha256_bytes(data)
+        photo = crops.read(item.path, data)
+        modality = item.columns.get("modality") or "CFP"
+        lies = item.eye if options.left_eyes == "as taken" else "OD"
+        if options.images == "crops":
+            crop, how, scale = crops.prepare_crop(photo, lies, modality), "crop", {}
+        else:
+            place = item.centre, item.width_mm, options.framing
+            crop, how = crops.prepare(photo, lies, *place, modality), "located"
+            scale = {"width_mm": crop.width_mm, "field_share": crop.field_share}
+        found["doubts"] = crop.doubts
+        columns: dict[str, Any] = {
+            "eye_id": item.eye_id,
+            "patient_id": item.eye_id,
+            "laterality": item.eye,
+            **item.columns,
+            **means,
+            "modality": modality,
+            "disc_x": crop.disc.x,
+            "disc_y": crop.disc.y,
+            "disc_confidence": crop.disc.confidence,
+            "disc_source": "stated" if item.centre and how == "located" else how,
+            "doubts": "; ".join(crop.doubts),
+            **scale,
+            "width_px": photo.shape[1],
+            "height_px": photo.shape[0],
+        }
+        return Eye(crop.image, profile, columns)
+
+    def _labels(self, item: Row) -> tuple[np.ndarray, dict[str, float]]:
+        """Return the profile (360,), and quadrants and mean by column."""
+        profile = item.profile
+        if self.table.labels == "none":
+            return profile, {}
+        means = {name: item.columns[name] for name in RNFL_COLUMNS if name in item.columns}
+        if not np.isfinite([*means.values(), *profile]).any():
+            where = "put photographs without labels into a folder or CSV of their own"
+            raise Excluded(NO_LABEL, where)
+        check_label(means)
+        if np.isfinite(profile).any():
+            profile = check_profile(profile)
+        if means and not np.isfinite(means.get("rnfl_mean", np.nan)):
+            means["rnfl_mean"] = float(np.mean([means[name] for name in RNFL_COLUMNS[1:]]))
+        return profile, means
 
     def choose(self, eyes: list[KeptEye]) -> list[KeptEye]:
         """Leave out eyes whose file an earlier row has under another name."""
@@ -109,21 +152,19 @@ class Folder(RawDataset):
     def none_left(self) -> str:
         return super().none_left().replace("no eye", "no photograph", 1)
 
-    def samples(self, eyes: Sequence[KeptEye]) -> pd.DataFrame:
-        """Return the samples with the CSV's split; else 70/15/15, or all for testing."""
-        samples = pd.DataFrame([eye.row for eye in eyes])
-        modalities = sorted(set(samples["modality"]))
+    def samples(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows with the CSV's split; else 70/15/15, or all for testing."""
+        modalities = sorted(set(rows["modality"]))
         if len(modalities) > 1:
             found = ", ".join(modalities)
             raise ValueError(f"{self.place}: modalities {found}: make a dataset of each")
         if "split" in self.table.columns:
-            return samples
-        few = samples["patient_id"].nunique() < FEWEST_PATIENTS
-        if self.table.labels == "none" or few:
-            return samples.assign(split="test")
-        return samples.assign(split=self.split_by_patient(samples))
+            return rows
+        few = rows["patient_id"].nunique() < FEWEST_PATIENTS
+        all_test = self.table.labels == "none" or few
+        return rows.assign(split="test" if all_test else self.split_by_patient(rows))
 
-    def about(self, samples: pd.DataFrame, profiles: np.ndarray) -> dict[str, Any]:
+    def about(self, samples: pd.DataFrame) -> dict[str, Any]:
         strangers = self._strangers()
         counts = {
             "rows": len(self.table.rows),
@@ -131,7 +172,7 @@ class Folder(RawDataset):
             "disc": Counter(samples["disc_source"]),
             "not_in_table": len(strangers),
         }
-        findings = self._findings(samples, strangers)
+        findings = self._findings(set(samples["split"]), strangers)
         return {"counts": counts, "not_in_table": strangers, "findings": findings}
 
     def _strangers(self) -> list[str]:
@@ -140,31 +181,29 @@ class Folder(RawDataset):
         found = (at for at in self.place.parent.rglob("*") if at.suffix.lower() in PICTURES)
         return sorted(self._label(path) for path in found if path not in named)
 
-    def _findings(self, samples: pd.DataFrame, strangers: list[str]) -> list[str]:
+    def _findings(self, splits: set[str], strangers: list[str]) -> dict[str, Any]:
         """Return in words what was assumed and what was not used."""
-        found, columns, options = [], self.table.columns, self.options
-        if "patient_id" not in columns:
-            found.append("No column patient_id: each photograph is taken as a patient of its own.")
-        if options.images == "photographs":
-            if not {"width_mm", "field_degrees"} & columns:
-                stated = options.width_mm or PHOTOGRAPH_MM
-                what = "Photographs are" if options.width_mm else "The lit field of photographs is"
-                found.append(f"{what} taken to be {stated:g} mm of retina wide.")
-        else:
-            unused = sorted({"disc_x", "disc_y", "width_mm", "field_degrees"} & columns)
-            found += [f"Crops: {listed(unused)} of the CSV are not used."] if unused else []
-        if self.table.labels == "none":
-            found.append("No labels: for prediction only.")
-        if self.table.resampled:
-            found.append(f"Profiles were resampled to 360 angles from {self.table.resampled}.")
-        if "rnfl_S" in columns and "rnfl_mean" not in columns:
-            found.append("rnfl_mean is the mean of S, N, I and T.")
-        if "split" not in columns:
-            alone = set(samples["split"]) == {"test"}
-            how = f"all test (no labels, or fewer than {FEWEST_PATIENTS} patients)"
-            found.append(f"No column split: {how if alone else '70/15/15 by patient'}.")
-        if self.table.ignored:
-            found.append(f"Columns that are not used: {listed(self.table.ignored, 10)}.")
-        if strangers:
-            found.append(f"{len(strangers)} photographs are in no row: {listed(strangers, 10)}.")
-        return found
+        table, columns, width = self.table, self.table.columns, self.options.width_mm
+        whole = self.options.images == "photographs"
+        what = "Photographs are" if width else "The lit field of photographs is"
+        scales = {"width_mm", "field_degrees"} & columns
+        unused = sorted(scales | {"disc_x", "disc_y"} & columns)
+        how = f"all test (no labels, or fewer than {FEWEST_PATIENTS} patients)"
+        how = how if splits == {"test"} else "70/15/15 by patient"
+        return {
+            "No column patient_id: each photograph is taken as a patient of its own.": (
+                "patient_id" not in columns
+            ),
+            f"{what} taken to be {width or disc.PHOTOGRAPH_MM:g} mm of retina wide.": (
+                whole and not scales
+            ),
+            f"Crops: {listed(unused)} of the CSV are not used.": unused and not whole,
+            "No labels: for prediction only.": table.labels == "none",
+            f"Profiles were resampled to 360 angles from {table.resampled}.": table.resampled,
+            "rnfl_mean is the mean of S, N, I and T.": (
+                "rnfl_S" in columns and "rnfl_mean" not in columns
+            ),
+            f"No column split: {how}.": "split" not in columns,
+            f"Columns that are not used: {listed(table.ignored, 10)}.": table.ignored,
+            f"{len(strangers)} photographs are in no row: {listed(strangers, 10)}.": strangers,
+        }

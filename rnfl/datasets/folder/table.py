@@ -1,4 +1,4 @@
-"""The CSV of a folder of photographs: one row per photograph, every column checked.
+"""The CSV of a folder of photographs: one row per photograph, every column checked; its options.
 
 Upper and lower case are the same, and so are the names in :data:`SAME`. What is wrong with one row
 leaves out that photograph; what is wrong with a column is an error that lists its values.
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,6 @@ from rnfl.core.labels import refuse_contradictions, refuse_unit
 from rnfl.core.nanstats import mean
 from rnfl.core.points import Points, find_points
 from rnfl.core.schema import RNFL_COLUMNS
-from rnfl.datasets.folder.options import Options
 from rnfl.imaging.inspection import MM_PER_DEGREE, WIDTHS_MM
 from rnfl.storage.tables import (
     identifiers,
@@ -65,6 +64,24 @@ HALF_A_DISC = "disc_x without disc_y, or the reverse"
 
 
 @dataclass(frozen=True)
+class Options:
+    """What photographs do not say themselves, and their owner may in a file beside the CSV."""
+
+    FILE: ClassVar[str] = "folder.toml"
+    images: Literal["photographs", "crops"] = "photographs"  # crops: 4.943 mm, centred on the disc
+    framing: Literal["macula", "disc"] = "macula"  # what the middle of a photograph shows
+    left_eyes: Literal["as taken", "mirrored"] = "as taken"  # or like right eyes already
+    #: Of the columns 0 ... 359: "tsnit", 0° temporal and 90° superior in both eyes; "image", angles
+    #: on the photograph as taken (0° left, 90° up), so that profiles of left eyes are mirrored.
+    profile_orientation: Literal["tsnit", "image"] = "tsnit"
+    resample: bool = False  # profiles of another number of points than 360
+    #: Retina over the whole width of a photograph, margins too, where the CSV has no width_mm or
+    #: field_degrees; without it the lit field is taken as that of a 45° camera, 13.0 mm.
+    width_mm: float | None = None
+    split_seed: int = 0  # of the 70/15/15 split, where the CSV has none
+
+
+@dataclass(frozen=True)
 class Row:
     """One photograph: its place, what the CSV says of it, and why it cannot be used, if so."""
 
@@ -80,28 +97,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """The rows, and what the CSV has: ``labels`` is 'profiles', 'quadrants', 'both' or 'none'.
+    """The rows, and what the CSV has."""
 
-    ``resampled`` says from what profiles were resampled, '' where they were not.
-    """
-
-    path: Path
     rows: list[Row]
     columns: frozenset[str]
-    labels: str
-    resampled: str
-    ignored: list[str] = field(default_factory=list)
+    labels: str  # 'profiles', 'quadrants', 'both' or 'none'
+    resampled: str  # from what profiles were resampled, '' where they were not
+    ignored: list[str]
 
 
 def find_table(place: Path) -> Path:
     """Return the CSV of a folder: ``samples.csv``, else its only one; or the CSV itself.
 
-    Raises
-    ------
-    FileNotFoundError
-        Where there is none.
-    ValueError
-        Where there are several, naming them.
+    It raises a FileNotFoundError where there is none, a ValueError where there are several.
     """
     if place.is_file():
         return place
@@ -169,7 +177,7 @@ def read_rows(path: Path, options: Options) -> Table:
         rows.append(Row(ids[i], place, eyes.iloc[i], width, where, columns, profiles[i], fault))
     which = {(True, True): "both", (True, False): "profiles", (False, True): "quadrants"}
     labels = which.get((bool(points.names), RNFL_COLUMNS[1] in frame), "none")
-    return Table(path, rows, frozenset(frame), labels, points.said, ignored)
+    return Table(rows, frozenset(frame), labels, points.said, ignored)
 
 
 def _profiles(frame: pd.DataFrame, points: Points, eyes: pd.Series, options: Options) -> np.ndarray:

@@ -13,6 +13,7 @@ used where they are there. A missing value is ``/``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -24,18 +25,18 @@ from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import N_ANGLES
 from rnfl.core.schema import RNFL_COLUMNS
 from rnfl.datasets.base import RawDataset
-from rnfl.datasets.eye import Eye
-from rnfl.datasets.grape.annotations import read_annotation
-from rnfl.datasets.grape.files import PHOTOGRAPHS, WORKBOOK, find_files
-from rnfl.datasets.grape.regions import find_region
+from rnfl.datasets.grape.annotations import find_region, read_annotation
 from rnfl.datasets.grape.workbook import VISIT_COLUMNS, read_baseline, read_visits
-from rnfl.datasets.reading import KeptEye, file_stamp
+from rnfl.datasets.reading import Eye, file_stamp
 from rnfl.imaging import crops, disc
 from rnfl.storage.paths import prepared_root, project_root
 from rnfl.storage.provenance import sha256_bytes, sha256_file, sha256_json
 from rnfl.storage.tables import listed
 
 VERSION = 2  # of this preparation; raise it when the same files would give other output
+WORKBOOK, PHOTOGRAPHS = "VF and clinical information.xlsx", "CFPs"
+REGIONS, ANNOTATIONS = "ROI images", "json"
+PICTURES = (".jpg", ".jpeg", ".png")
 VISITS = "visits.parquet"
 FAR = 1.0  # disc radii from the middle of the ROI image beyond which a disc is listed
 
@@ -63,6 +64,57 @@ def visits(name: str = "grape") -> pd.DataFrame:
             f"{path} is not there: run `rnfl prepare {name}`, its folder deleted first"
         )
     return pd.read_parquet(path)
+
+
+@dataclass(frozen=True)
+class Files:
+    """The parts of a raw folder; ``regions`` and ``annotations`` may be absent."""
+
+    workbook: Path
+    photographs: Path
+    regions: Path | None
+    annotations: Path | None
+
+    def of(self, photograph: str | None) -> tuple[Path | None, Path | None, Path | None]:
+        """Return photograph, region and annotation by the photograph's name, None if absent."""
+        if not photograph:
+            return None, None, None
+        outlines = f"{Path(photograph).stem}.json"
+        return (
+            _file(self.photographs, photograph),
+            _file(self.regions, photograph),
+            _file(self.annotations, outlines),
+        )
+
+
+def find_files(place: Path) -> Files | None:
+    """Return the files of a folder, None where workbook or photographs are not there.
+
+    Spaces of names may be underscores, and an archive may have been unpacked into a folder of its
+    own name (``CFPs/CFPs``).
+    """
+    workbook = _named(place, WORKBOOK)
+    parts = [_unpacked(place, name) for name in (PHOTOGRAPHS, REGIONS, ANNOTATIONS)]
+    if workbook is None or not workbook.is_file() or parts[0] is None:
+        return None
+    return Files(workbook, *parts)
+
+
+def _file(folder: Path | None, name: str) -> Path | None:
+    return folder / name if folder is not None and (folder / name).is_file() else None
+
+
+def _named(place: Path, name: str) -> Path | None:
+    either = (place / name, place / name.replace(" ", "_"))
+    return next((path for path in either if path.exists()), None)
+
+
+def _unpacked(place: Path, name: str) -> Path | None:
+    folder = _named(place, name)
+    if folder is None or not folder.is_dir():
+        return None
+    inner = _named(folder, name)
+    return inner if inner is not None and inner.is_dir() else folder
 
 
 class Grape(RawDataset):
@@ -109,9 +161,7 @@ class Grape(RawDataset):
         except ValueError as error:
             seen = pd.DataFrame(columns=list(VISIT_COLUMNS)).astype({"visit": int})
             seen.attrs["faults"] = [str(error)]
-        there = [
-            bool(photo) and self.files.of(photo)[0] is not None for photo in seen["photograph"]
-        ]
+        there = [self.files.of(photograph)[0] is not None for photograph in seen["photograph"]]
         return seen.assign(photograph_present=there)
 
     @cached_property
@@ -123,7 +173,8 @@ class Grape(RawDataset):
     @cached_property
     def strangers(self) -> list[str]:
         """Photographs that the workbook does not name."""
-        return self.files.strangers(set(self.photographs))
+        found = (at for at in self.files.photographs.iterdir() if at.suffix.lower() in PICTURES)
+        return sorted({path.name for path in found} - set(self.photographs))
 
     def tables(self) -> dict[str, Any]:
         return {"workbook": sha256_file(self.files.workbook)}
@@ -140,7 +191,7 @@ class Grape(RawDataset):
         return item.eye_id
 
     def stamp(self, item: Any) -> str:
-        return file_stamp(*filter(None, self.files.of(item.photograph))) if item.photograph else ""
+        return file_stamp(*filter(None, self.files.of(item.photograph)))
 
     def read(self, item: Any, found: dict[str, Any]) -> Eye:
         """Return the eye of one row of the baseline.
@@ -150,11 +201,13 @@ class Grape(RawDataset):
         why an annotation was not used.
         """
         name = item.photograph
-        photograph, region, outlines = self.files.of(name) if name else (None,) * 3
+        photograph, region, outlines = self.files.of(name)
         if any(np.isnan(getattr(item, column)) for column in RNFL_COLUMNS):
             raise Excluded(NO_RNFL)
         if photograph is None:
-            what = _what_is_there(name, region)
+            what = f"{name} is not there" if name else "the workbook names none"
+            if name and region:
+                what += "; its ROI image is there, which lacks the surroundings of the disc"
             raise Excluded(NO_PHOTOGRAPH, what, has_region=region is not None)
         photo = _read(photograph, found)
         centre, ratio = None, np.nan
@@ -166,9 +219,7 @@ class Grape(RawDataset):
                 found["fault"] = str(error).replace(str(outlines), outlines.name)
         crop = crops.prepare(photo, item.laterality, centre)
         place, found["doubts"] = crop.disc, crop.doubts
-        columns = item._asdict()
-        for column in ("Index", "photograph"):
-            columns.pop(column)
+        columns = {k: v for k, v in item._asdict().items() if k not in ("Index", "photograph")}
         columns |= {
             "disc_x": place.x,
             "disc_y": place.y,
@@ -182,13 +233,13 @@ class Grape(RawDataset):
     def none_left(self) -> str:
         return "no eye has both RNFL thickness and a usable photograph"
 
-    def samples(self, eyes: Sequence[KeptEye]) -> pd.DataFrame:
-        return pd.DataFrame([eye.row for eye in eyes]).assign(modality="CFP", split="test")
+    def samples(self, rows: pd.DataFrame) -> pd.DataFrame:
+        return rows.assign(modality="CFP", split="test")
 
     def extra(self) -> dict[str, pd.DataFrame]:
         return {VISITS: self.visits}
 
-    def about(self, samples: pd.DataFrame, profiles: np.ndarray) -> dict[str, Any]:
+    def about(self, samples: pd.DataFrame) -> dict[str, Any]:
         faults = {eye: of["fault"] for eye, of in self.found.items() if "fault" in of}
         faults = {eye: faults[eye] for eye in samples["eye_id"] if eye in faults}
         later = self.visits[self.visits["visit"] > 1]
@@ -210,40 +261,29 @@ class Grape(RawDataset):
 
     def _findings(
         self, samples: pd.DataFrame, faults: Mapping[str, str], later: pd.DataFrame
-    ) -> list[str]:
+    ) -> dict[str, Any]:
         """Return in words what was found besides what the counts say."""
-        found = ["Photographs are taken to be 45° wide, 13.0 mm (ours)."]
-        found.append(
-            f"Later visits: {len(later)}, of which {later['photograph_present'].sum()} have their "
-            f"photograph here; they have no RNFL thickness and are in visits.parquet only."
-        )
-        if faults:
-            each = listed((f"{eye}: {fault}" for eye, fault in faults.items()), 5, comma="; ")
-            found.append(f"{len(faults)} annotations are not used, the disc is looked for: {each}.")
-        far = samples.loc[samples["roi_distance"] > FAR, "eye_id"]
-        compared = samples["roi_distance"].notna().sum()
-        if compared:
-            found.append(
-                f"{compared} discs compared with the middle of the ROI image: median distance "
-                f"{samples['roi_distance'].median():.2f} disc radii, {len(far)} beyond {FAR:g}"
-                + (f" ({listed(far)})." if len(far) else ".")
-            )
+        each = listed((f"{eye}: {fault}" for eye, fault in faults.items()), 5, comma="; ")
+        distances = samples["roi_distance"]
+        far = samples.loc[distances > FAR, "eye_id"]
         without = [one for one in self.exclusions if one["reason"] == NO_PHOTOGRAPH]
         regions = sum(one["has_region"] for one in without)
-        if regions:
-            found.append(f"Of {len(without)} eyes without photograph {regions} have an ROI image.")
         empty = [*self.baseline.attrs["faults"], *self.visits.attrs["faults"]]
-        if empty:
-            found.append(
-                f"{len(empty)} entries of the workbook are left empty: {listed(empty, 10)}."
-            )
         orphans = sorted(set(self.visits["eye_id"]) - set(self.baseline["eye_id"]))
-        if orphans:
-            found.append(f"{len(orphans)} eyes have visits and no baseline: {listed(orphans)}.")
-        if self.strangers:
-            n, some = len(self.strangers), listed(self.strangers)
-            found.append(f"{n} photographs are not in the workbook: {some}.")
-        return found
+        return {
+            "Photographs are taken to be 45° wide, 13.0 mm (ours).": True,
+            f"Later visits: {len(later)}, of which {later['photograph_present'].sum()} have their "
+            "photograph here; they have no RNFL thickness and are in visits.parquet only.": True,
+            f"{len(faults)} annotations are not used, the disc is looked for: {each}.": faults,
+            f"{distances.notna().sum()} discs compared with the middle of the ROI image: median "
+            f"distance {distances.median():.2f} disc radii, {len(far)} beyond {FAR:g}"
+            f"{f' ({listed(far)})' if len(far) else ''}.": distances.notna().any(),
+            f"Of {len(without)} eyes without photograph {regions} have an ROI image.": regions,
+            f"{len(empty)} entries of the workbook are left empty: {listed(empty, 10)}.": empty,
+            f"{len(orphans)} eyes have visits and no baseline: {listed(orphans)}.": orphans,
+            f"{len(self.strangers)} photographs are not in the workbook: "
+            f"{listed(self.strangers)}.": self.strangers,
+        }
 
 
 def _label(path: Path) -> str:
@@ -258,13 +298,6 @@ def _read(path: Path, found: dict[str, Any]) -> np.ndarray:
     return crops.read(path, data)
 
 
-def _what_is_there(named: str | None, region: Path | None) -> str:
-    if named is None:
-        return "the workbook names none"
-    also = "; its ROI image is there, which lacks the surroundings of the disc" if region else ""
-    return f"{named} is not there{also}"
-
-
 def _distance(
     photo: np.ndarray, region: Path | None, place: disc.Disc, found: dict[str, Any]
 ) -> float:
@@ -274,7 +307,7 @@ def _distance(
     try:
         middle = find_region(photo, _read(region, found))
     except Excluded:  # an unreadable region decides nothing
-        return np.nan
+        middle = None
     if middle is None:
         return np.nan
     radius = disc.DISC_RADIUS * photo.shape[1]

@@ -22,6 +22,7 @@ import pandas as pd
 
 from rnfl.core.geometry import LATERALITIES
 from rnfl.core.labels import fault, refuse_contradictions, refuse_unit
+from rnfl.core.nanstats import mean
 from rnfl.core.schema import RNFL_COLUMNS
 from rnfl.storage.tables import listed
 
@@ -38,15 +39,9 @@ BASELINE = {
     "iop": "iop",
     "cct": "cct",
     "total_visits": "total visits",
-    "progression_plr2": "progression status/plr2",
-    "progression_plr3": "progression status/plr3",
-    "progression_md": "progression status/md",
+    **{f"progression_{name}": f"progression status/{name}" for name in ("plr2", "plr3", "md")},
     "glaucoma_category": "category of glaucoma",
-    "rnfl_mean": "oct rnfl thickness/mean",
-    "rnfl_S": "oct rnfl thickness/s",
-    "rnfl_N": "oct rnfl thickness/n",
-    "rnfl_I": "oct rnfl thickness/i",
-    "rnfl_T": "oct rnfl thickness/t",
+    **{name: name.lower().replace("rnfl_", "oct rnfl thickness/") for name in RNFL_COLUMNS},
     "photograph": "corresponding cfp",
     "device": "acquisition device",
 }
@@ -104,8 +99,7 @@ def read_baseline(workbook: Path) -> pd.DataFrame:
     where, rows = f"{workbook}, sheet Baseline", [f"row {row + 1}" for row in table.index]
     refuse_unit(table["rnfl_mean"].to_numpy(), where, rows)
     refuse_contradictions(table[list(RNFL_COLUMNS)], None, where, rows)
-    field = np.stack(table.pop("visual_field"))
-    return _finish(table, field)
+    return _finish(table).drop(columns="visual_field")
 
 
 def read_visits(workbook: Path) -> pd.DataFrame:
@@ -129,14 +123,14 @@ def read_visits(workbook: Path) -> pd.DataFrame:
     faults = [f"Follow-up row {row + 1}: whose visit it is" for row in table.index[unknown]]
     table = table[~unknown].astype({"visit": int})
     table.attrs["faults"] = [*table.attrs["faults"], *faults]
-    field = np.stack(table["visual_field"]) if len(table) else np.empty((0, N_POINTS))
-    return _finish(table, field)[list(VISIT_COLUMNS)]
+    return _finish(table)[list(VISIT_COLUMNS)]
 
 
-def _finish(table: pd.DataFrame, field: np.ndarray) -> pd.DataFrame:
-    return (
-        table.drop(columns="subject").assign(vf_mean=mean_sensitivity(field)).reset_index(drop=True)
-    )
+def _finish(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with ``vf_mean``, its rows numbered and known by their eye."""
+    field = np.array([*table["visual_field"]], dtype=float).reshape(-1, N_POINTS)
+    table = table.drop(columns="subject").assign(vf_mean=mean_sensitivity(field))
+    return table.reset_index(drop=True)
 
 
 def mean_sensitivity(field: np.ndarray) -> np.ndarray:
@@ -147,10 +141,7 @@ def mean_sensitivity(field: np.ndarray) -> np.ndarray:
     """
     seen = np.delete(np.asarray(field, dtype=float), BLIND_SPOT, axis=1)
     seen = np.where(seen < 0, 0.0, seen)
-    measured = np.isfinite(seen)
-    total, count = np.where(measured, seen, 0).sum(axis=1), measured.sum(axis=1)
-    enough = count * 2 >= seen.shape[1]
-    return np.divide(total, count, out=np.full(len(seen), np.nan), where=enough)
+    return np.where(np.isfinite(seen).mean(axis=1) >= 0.5, mean(seen, axis=1), np.nan)
 
 
 def _read_sheet(
@@ -162,9 +153,7 @@ def _read_sheet(
     ``strict``, and elsewhere empty and described in ``attrs["faults"]``.
     """
     try:
-        sheets = pd.read_excel(
-            workbook, sheet_name=None, header=None, dtype=object, engine="openpyxl"
-        )
+        sheets = pd.read_excel(workbook, None, header=None, dtype=object, engine="openpyxl")
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ValueError(f"{workbook}: cannot be read as a workbook: {error}") from error
     if sheet not in sheets:
@@ -195,11 +184,9 @@ def _read_sheet(
         cells = rows[names.index(header)]
         return [read(ours, value, row) for row, value in cells.items()]
 
+    kinds = {ours: float if ours in NUMBERS else object for ours in headers}
     table = pd.DataFrame(
-        {
-            ours: pd.Series(column(ours, header), rows.index, float if ours in NUMBERS else object)
-            for ours, header in headers.items()
-        }
+        {ours: pd.Series(column(ours, headers[ours]), rows.index, kinds[ours]) for ours in headers}
     )
     table["visual_field"] = list(np.array([column("vf", header) for header in FIELD], float).T)
     who = ["" if np.isnan(subject) else f"grape-{subject:.0f}" for subject in table["subject"]]
@@ -218,11 +205,8 @@ def _refuse_unevaluated(workbook: Path, sheet: str) -> None:
             return
     kept = openpyxl.load_workbook(workbook, data_only=True)[sheet]
     cells = (cell for row in openpyxl.load_workbook(workbook)[sheet].iter_rows() for cell in row)
-    empty = [
-        cell.coordinate
-        for cell in cells
-        if cell.data_type == "f" and kept[cell.coordinate].value is None
-    ]
+    formulas = (cell.coordinate for cell in cells if cell.data_type == "f")
+    empty = [place for place in formulas if kept[place].value is None]
     if empty:
         raise ValueError(
             f"{workbook}, sheet {sheet}: {len(empty)} cells hold a formula without its value: "
@@ -248,18 +232,19 @@ def _header(first: pd.Series, second: pd.Series) -> list[str]:
 def _entry(column: str, value: Any) -> Any:
     """Return the value of a cell: a number in its column's range, or text; NaN or None if missing.
 
-    Raises
-    ------
-    ValueError
-        Saying what was found and what was expected; it follows the number of the row.
+    A ValueError says what was found and what was expected; it follows the number of the row.
     """
     value = value.strip() if isinstance(value, str) else value
-    missing = pd.isna(value) or value in ("", MISSING)
-    if column == "subject" and missing:
+    value = None if pd.isna(value) or value in ("", MISSING) else value
+    if column == "subject" and value is None:
         raise ValueError(": no subject number")
+    if column == "laterality" and value not in LATERALITIES:
+        raise ValueError(f": laterality {value!r}: expected OD or OS")
+    if column == "photograph" and value is not None and re.search(r"[/\\]|^\.", str(value)):
+        raise ValueError(f", photograph: {value!r}: expected the name of a file")
     if column not in NUMBERS:
-        return _text(column, None if missing else value)
-    if missing:
+        return None if value is None else str(value)
+    if value is None:
         return np.nan
     try:
         number = float(value)
@@ -273,11 +258,3 @@ def _entry(column: str, value: Any) -> Any:
     if not (np.isfinite(number) and fits(number)):
         raise ValueError(f", {column}: {value!r}: expected {words} or '{MISSING}'")
     return number
-
-
-def _text(column: str, value: Any) -> str | None:
-    if column == "laterality" and value not in LATERALITIES:
-        raise ValueError(f": laterality {value!r}: expected OD or OS")
-    if column == "photograph" and value is not None and re.search(r"[/\\]|^\.", str(value)):
-        raise ValueError(f", photograph: {value!r}: expected the name of a file")
-    return None if value is None else str(value)

@@ -28,6 +28,8 @@ from rnfl.storage.tables import listed
 # Python 3.11 before 3.11.8 fails now and then when two threads parse headers at once.
 PARSING = Lock()
 LARGEST = 2**28  # bytes of a file, and of one of its arrays; real ones have a few million
+KINDS = (".npz", ".csv")
+AGAIN = "copy or download it again"
 UNREADABLE = "unreadable npz"
 OBJECTS = "object arrays in the npz, which are never loaded"
 TOO_LARGE = "file or array larger than 256 MiB"
@@ -79,15 +81,15 @@ class Source:
         self.path, self.unread, self._zips = path, [], {}
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
         files = [f for f in files if f.is_file() and not _hidden(f.relative_to(path).as_posix())]
-        loose = [f for f in files if f.suffix.lower() in (".npz", ".csv")] if path.is_dir() else []
+        loose = [f for f in files if f.suffix.lower() in KINDS] if path.is_dir() else []
         archives = [f for f in files if f.suffix.lower() in (".zip", ".tar")]
         found = [Entry(f.relative_to(path).as_posix(), f, size=f.stat().st_size) for f in loose]
         if any(f.suffix.lower() == ".npz" for f in loose):
             self.unread = [f.relative_to(path).as_posix() for f in archives]
         else:
             found += [entry for f in archives for entry in self._members(f)]
-        self.npz = sorted((e for e in found if e.name.lower().endswith(".npz")), key=_by_name)
-        self.csv = sorted((e for e in found if e.name.lower().endswith(".csv")), key=_by_name)
+        found.sort(key=lambda entry: (entry.name, entry.container.name))
+        self.npz, self.csv = ([e for e in found if e.name.lower().endswith(k)] for k in KINDS)
         if not self.npz:
             raise ValueError(
                 f"{path}: no npz files; found {listed((f.name for f in files), 5) or 'nothing'}. "
@@ -112,17 +114,14 @@ class Source:
                     infos = [member for member in tar if member.isfile()]
                 found = [Entry(m.name, archive, m.offset_data, m.size) for m in infos]
         except (OSError, zipfile.BadZipFile, tarfile.TarError) as error:
-            raise ValueError(
-                f"{archive} is damaged ({error}): copy or download it again"
-            ) from error
+            raise ValueError(f"{archive} is damaged ({error}): {AGAIN}") from error
         outside = [e.name for e in found if e.name.startswith("/") or ".." in e.name.split("/")]
         if outside:
             raise ValueError(
                 f"{archive}: members point outside the archive: {listed(outside)}; "
                 "make the archive again with paths relative to its own folder"
             )
-        kept = (".npz", ".csv")
-        return [e for e in found if e.name.lower().endswith(kept) and not _hidden(e.name)]
+        return [e for e in found if e.name.lower().endswith(KINDS) and not _hidden(e.name)]
 
     def open(self, entry: Entry) -> BinaryIO:
         """Return a file to read and seek in; a member of an archive is held in memory."""
@@ -145,19 +144,12 @@ class Source:
         return f"{file_stamp(entry.container)} {entry.offset} {entry.size}"
 
     def read(self, entry: Entry) -> bytes:
-        """Return the bytes of a file.
-
-        Raises
-        ------
-        ValueError
-            When they cannot be read.
-        """
+        """Return the bytes of a file, or raise a ValueError when they cannot be read."""
         try:
             with self.open(entry) as handle:
                 return handle.read()
         except (Excluded, *DAMAGE) as error:
-            where = f"{self.path}: {entry.name}"
-            raise ValueError(f"{where} is damaged ({error}): copy or download it again") from error
+            raise ValueError(f"{self.path}: {entry.name} is damaged ({error}): {AGAIN}") from error
 
     def fingerprint(self, entry: Entry, wanted: Collection[str] = ()) -> str:
         """Return the hash of a file, see :meth:`take`."""
@@ -234,10 +226,6 @@ class Source:
 
 def _hidden(name: str) -> bool:
     return any(part.startswith((".", "__MACOSX")) and part != "." for part in name.split("/"))
-
-
-def _by_name(entry: Entry) -> tuple[str, str]:
-    return entry.name, entry.container.name
 
 
 def _array(member: str) -> str:

@@ -8,12 +8,13 @@ hispanic 0 no, 1 yes; glaucoma 0 no, 1 yes; -1 is unknown everywhere.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from rnfl.core.demographics import OLDEST, SPELLINGS, UNKNOWN
+from rnfl.core.schema import LATERALITIES, SPLITS
 
 #: Our attribute: the names it goes by, in npz files and in tables.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -24,25 +25,32 @@ NAMES: dict[str, tuple[str, ...]] = {
     "glaucoma": ("glaucoma",),
     "md": ("md",),
 }
+
+
+def _codes(attribute: str, *values: str) -> dict[str, str]:
+    """Return the values by their place from 0, by themselves and by their other spellings."""
+    places = {str(place): value for place, value in enumerate(values)}
+    return {**places, **{value.lower(): value for value in values}, **SPELLINGS[attribute]}
+
+
 CODES: dict[str, dict[str, Any]] = {
-    "sex": {"0": "F", "1": "M", "f": "F", "m": "M", **SPELLINGS["sex"]},
-    "race": {
-        **{"0": "Asian", "1": "Black", "2": "White"},
-        **{"asian": "Asian", "black": "Black", "white": "White"},
-        **SPELLINGS["race"],
-    },
+    "sex": _codes("sex", "F", "M"),
+    "race": _codes("race", "Asian", "Black", "White"),
     "ethnicity": {
-        **{"0": "Non-Hispanic", "no": "Non-Hispanic", "non-hispanic": "Non-Hispanic"},
-        **{"1": "Hispanic", "yes": "Hispanic", "hispanic": "Hispanic"},
-        **SPELLINGS["ethnicity"],
+        **_codes("ethnicity", "Non-Hispanic", "Hispanic"),
+        **{"no": "Non-Hispanic", "yes": "Hispanic"},
     },
     "glaucoma": {
-        **{"0": 0.0, "no": 0.0, "non-glaucoma": 0.0, "normal": 0.0, "healthy": 0.0, "false": 0.0},
-        **{"1": 1.0, "yes": 1.0, "glaucoma": 1.0, "true": 1.0},
+        **dict.fromkeys(("0", "no", "non-glaucoma", "normal", "healthy", "false"), 0.0),
+        **dict.fromkeys(("1", "yes", "glaucoma", "true"), 1.0),
     },
 }
 YES_OR_NO = {"male": {"yes": "M", "no": "F", "true": "M", "false": "F"}}
-MD_RANGE = (-40.0, 20.0)  # dB (ours)
+RANGES = {"age": (0.0, OLDEST, "years"), "md": (-40.0, 20.0, "dB")}  # md: ours
+WORDS = {
+    fact: {**{word.lower(): word for word in valid}, **SPELLINGS[fact]}
+    for fact, valid in (("laterality", LATERALITIES), ("split", SPLITS))
+}
 UNKNOWN_CODES = {*UNKNOWN, "-1"}
 
 
@@ -82,16 +90,27 @@ def stated(arrays: Mapping[str, np.ndarray], names: Iterable[str]) -> str | None
     return next((value for value in held if value.lower() not in UNKNOWN_CODES), None)
 
 
-def decode(attribute: str, name: str, value: Any) -> Any:
-    """Return an attribute in the project's spelling, None where unknown.
+def held(
+    attribute: str, arrays: Mapping[str, Any], rows: Iterable[Mapping[str, str]]
+) -> Iterator[tuple[str, Any]]:
+    """Yield what is said of an attribute, the npz first: the name it goes by, and the value."""
+    for place in (arrays, *rows):
+        yield from ((name, place[name]) for name in NAMES[attribute] if name in place)
 
-    Parameters
-    ----------
-    attribute : str
-        A key of :data:`NAMES`.
-    name : str
-        The name it went by.
-    value : scalar, text or array of one
+
+def spell(fact: str, word: str) -> str | None:
+    """Return 'laterality' or 'split' in the project's words, None for another word.
+
+    Examples
+    --------
+    >>> spell("laterality", "Left"), spell("split", "Training"), spell("split", "all")
+    ('OS', 'train', None)
+    """
+    return WORDS[fact].get(word.strip().lower())
+
+
+def decode(attribute: str, name: str, value: Any) -> Any:
+    """Return a value in the project's spelling, None where unknown; ``name`` is what it went by.
 
     Raises
     ------
@@ -111,7 +130,7 @@ def decode(attribute: str, name: str, value: Any) -> Any:
         if found.lower() not in codes:
             raise UnknownCode(attribute, found)
         return codes[found.lower()]
-    low, high = (0.0, float(OLDEST)) if attribute == "age" else MD_RANGE
+    low, high, _ = RANGES[attribute]
     try:
         number = float(found)
     except ValueError:
@@ -123,10 +142,9 @@ def decode(attribute: str, name: str, value: Any) -> Any:
 
 def expected(attribute: str) -> str:
     """Return in words what values an attribute may have."""
-    if attribute == "age":
-        return f"0 to {OLDEST} years"
-    if attribute == "md":
-        return f"{MD_RANGE[0]:g} to {MD_RANGE[1]:g} dB"
+    if attribute in RANGES:
+        low, high, unit = RANGES[attribute]
+        return f"{low:g} to {high:g} {unit}"
     codes = CODES[attribute]
     return ", ".join(f"{code} {codes[code]}" for code in codes if code.isdigit()) + ", or the words"
 

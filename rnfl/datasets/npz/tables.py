@@ -46,39 +46,18 @@ BLOCK = 256  # rows of a CSV that are held as Python's texts, which take ten tim
 
 @dataclass
 class Tables:
-    """What the CSVs say of the eyes that have an npz.
+    """What the CSVs say of the eyes that have an npz, by the key of the eye."""
 
-    Attributes
-    ----------
-    rows : dict of key to list of dict
-        The other columns of each table that has the eye, as text.
-    facts : dict of key to dict
-        Our columns of :data:`NAMES`; absent where no table says.
-    columns : set of str
-        Those of :data:`NAMES` that at least one table has.
-    profiles : dict of key to ndarray (360,), µm, also of eyes without an npz
-    resampled : list of str
-        Profile CSVs of another number of points than 360, and what they had.
-    absent : dict of key to str
-        Eyes of profile CSVs without an npz, and the table that names them.
-    read, unread : list of str
-        CSVs that were used, and those that were not.
-    unmatched : int
-        Rows of summary CSVs without an npz.
-    hashes : dict of str to str
-        SHA-256 of every CSV, by its name.
-    """
-
-    rows: dict[str, list[dict[str, str]]] = field(default_factory=dict)
-    facts: dict[str, dict] = field(default_factory=dict)
-    columns: set[str] = field(default_factory=set)
-    profiles: dict[str, np.ndarray] = field(default_factory=dict)
-    resampled: list[str] = field(default_factory=list)
-    absent: dict[str, str] = field(default_factory=dict)
-    read: list[str] = field(default_factory=list)
+    rows: dict[str, list[dict[str, str]]] = field(default_factory=dict)  # other columns, as text
+    facts: dict[str, dict] = field(default_factory=dict)  # our columns of NAMES
+    columns: set[str] = field(default_factory=set)  # those of NAMES that at least one table has
+    profiles: dict[str, np.ndarray] = field(default_factory=dict)  # (360,), µm, of any eye
+    resampled: list[str] = field(default_factory=list)  # profile CSVs, and what points they had
+    absent: dict[str, str] = field(default_factory=dict)  # of profile CSVs without an npz; its CSV
+    read: list[str] = field(default_factory=list)  # CSVs that were used
     unread: list[str] = field(default_factory=list)
-    unmatched: int = 0
-    hashes: dict[str, str] = field(default_factory=dict)
+    unmatched: int = 0  # rows of summary CSVs without an npz
+    hashes: dict[str, str] = field(default_factory=dict)  # SHA-256 of every CSV, by its name
 
 
 def read_tables(
@@ -115,14 +94,14 @@ def read_tables(
         if key is None or not len(frame):
             fault = f"no column {' or '.join(KEYS[:2])}" if key is None else "no rows"
             raise ValueError(f"{where}: {fault}; its columns are {listed(frame, 10)}")
-        names = [key_of(name) for name in identifiers(frame[key], f"{where}: {key}")]
-        repeated = pd.Index(names)[pd.Index(names).duplicated()]
+        names = identifiers(frame[key], f"{where}: {key}").map(key_of)
+        repeated = names[names.duplicated()]
         if len(repeated):
             raise ValueError(
-                f"{where}: {len(set(repeated))} {key}s are repeated: {listed(repeated)}; keep one "
+                f"{where}: {repeated.nunique()} {key}s are repeated: {listed(repeated)}; keep one "
                 "row of each image"
             )
-        known = np.array([name in keys for name in names])
+        known = names.isin(keys)
         if not known.any() and points.names:
             raise ValueError(
                 f"{where}: none of its {len(names)} {key}s is the name of an npz: it has "
@@ -130,15 +109,14 @@ def read_tables(
             )
         (tables.read if known.any() else tables.unread).append(entry.name)
         if points.names:
-            _add_profiles(tables, frame, points, names, where, origin)
+            _add_profiles(tables, frame, points, names.tolist(), where, origin)
             tables.resampled += [f"{entry.name}: {points.said}"] if points.said else []
-            strange = [name for name, ok in zip(names, known, strict=True) if not ok]
-            tables.absent |= {name: entry.name for name in strange}
+            tables.absent |= dict.fromkeys(names[~known], entry.name)
         else:
             tables.unmatched += int((~known).sum())
-        _add_rows(tables, frame.loc[known], list(np.array(names, object)[known]), where)
-    known = pd.DataFrame.from_dict(tables.facts, orient="index", columns=list(NAMES))
-    refuse_shared_patients(known.rename_axis("eye_id").reset_index(), str(source.path))
+        _add_rows(tables, frame[known], names[known].tolist(), where)
+    said = pd.DataFrame.from_dict(tables.facts, orient="index", columns=list(NAMES))
+    refuse_shared_patients(said.rename_axis("eye_id").reset_index(), str(source.path))
     return tables
 
 
@@ -199,27 +177,25 @@ def _add_profiles(tables, frame, points: Points, names, where, origin) -> None:
 def _add_rows(tables: Tables, frame: pd.DataFrame, names: list[str], where: str) -> None:
     """Add what one table says of eyes that have an npz."""
     found = {ours: next((n for n in theirs if n in frame), None) for ours, theirs in NAMES.items()}
+    found = {ours: theirs for ours, theirs in found.items() if theirs}
     columns: dict[str, list] = {}
-    for ours, theirs in ((ours, theirs) for ours, theirs in found.items() if theirs):
-        if ours == "patient_id":
-            columns[ours] = identifiers(frame[theirs], f"{where}: {theirs}").tolist()
-        elif ours in ONE_ONLY:
+    for ours, theirs in found.items():
+        if ours in ("split", "laterality"):
             columns[ours] = spelt(frame[theirs], ours, where).tolist()
         else:
-            columns[ours] = numbers(frame[theirs], f"{where}: {theirs}").tolist()
+            convert = identifiers if ours == "patient_id" else numbers
+            columns[ours] = convert(frame[theirs], f"{where}: {theirs}").tolist()
     if None in columns.get("split", []):
         without = [n for n, split in zip(names, columns["split"], strict=True) if split is None]
         raise ValueError(f"{where}: {found['split']} is empty or unknown for {listed(without)}")
     tables.columns |= set(columns)
     others = [name for name in frame if not name.isdigit()]
-    for i, row in enumerate(frame[others].to_dict("records")):
-        tables.rows.setdefault(names[i], []).append(row)
-        facts = tables.facts.setdefault(names[i], {})
+    for i, (name, row) in enumerate(zip(names, frame[others].to_dict("records"), strict=True)):
+        tables.rows.setdefault(name, []).append(row)
+        facts = tables.facts.setdefault(name, {})
         for ours, values in columns.items():
             held, value = facts.get(ours), values[i]
             if ours in ONE_ONLY and None not in (held, value) and held != value:
-                raise ValueError(
-                    f"{where}: {ours} of {names[i]!r} is {value!r}, elsewhere {held!r}"
-                )
+                raise ValueError(f"{where}: {ours} of {name!r} is {value!r}, elsewhere {held!r}")
             if held is None or held != held:  # nothing yet, or NaN
                 facts[ours] = value

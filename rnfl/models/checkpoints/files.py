@@ -1,12 +1,16 @@
-"""Where checkpoints lie: a folder of files as published or converted, then the hub's cache."""
+"""Where checkpoints lie, a folder of files and the hub's cache, and the table that says so."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from rnfl.models.registry import HUB_FILE, WEIGHTS, BackboneSpec, registered
+from rnfl.models.registry import BACKBONES, HUB_FILE, WEIGHTS, BackboneSpec, registered
 from rnfl.storage.paths import data_root
+
+COLUMNS = (
+    "name", "parameters (M)", "patch (px)", "input (px)", "pretraining", "licence", "how to get it"
+)  # fmt: skip
 
 
 def checkpoints_root() -> Path:
@@ -25,11 +29,8 @@ def find(spec: BackboneSpec) -> Path | None:
 
     A converted file comes first, then the published one, then the hub's cache.
     """
-    candidates = [converted_file(spec)]
-    if spec.source.file != HUB_FILE:
-        candidates.append(checkpoints_root() / spec.source.file)
-    for path in candidates:
-        if path.is_file():
+    for path in (converted_file(spec), checkpoints_root() / spec.source.file):
+        if path.is_file() and path.name != HUB_FILE:
             return path
     if not spec.source.hub:
         return None
@@ -44,10 +45,9 @@ def obtain(spec: BackboneSpec) -> Path:
 
     Raises
     ------
-    FileNotFoundError
-        If the file is not here and must be fetched by hand.
-    ConnectionError
-        If the hub is not reachable or refuses; the message says which, and what to do.
+    FileNotFoundError, ConnectionError
+        If the file must be fetched by hand; if the hub is not reachable or refuses. The message
+        says which, and what to do.
     """
     if path := find(spec):
         return path
@@ -87,13 +87,14 @@ def _refusal(spec: BackboneSpec, error: Exception) -> str:
     hub, file = spec.source.hub, spec.source.file
     fetch, page = f"hf download {hub} {file}", f"https://huggingface.co/{hub}"
     head = f"weights of backbone {spec.name!r} ({file} of {hub}) cannot be downloaded: "
+    offline = isinstance(error, errors.LocalEntryNotFoundError)  # the hub was not asked
     if isinstance(error, errors.GatedRepoError | errors.RepositoryNotFoundError):
         # The hub answers 'not found' to whoever is not logged in.
         why = "the hub gives them only to accounts that accepted their licence"
         if not isinstance(error, errors.GatedRepoError):
             why = "the hub knows no such repository, or hides it from whoever is not logged in"
         how = f"accept the licence ({spec.licence}) at {page}, then run\n  hf auth login\n  {fetch}"
-    elif _absent(error):
+    elif isinstance(error, errors.EntryNotFoundError) and not offline:
         why, how = f"{hub} has no file of that name", f"look for it at {page}"
     else:
         why = "they are not in the local cache and the hub huggingface.co cannot be reached"
@@ -102,22 +103,11 @@ def _refusal(spec: BackboneSpec, error: Exception) -> str:
     return f"{head}{why}. {how[0].upper()}{how[1:]}\nor, if you have the file, {_by_hand(spec)}"
 
 
-def _absent(error: Exception) -> bool:
-    from huggingface_hub import errors
-
-    unseen = isinstance(error, errors.LocalEntryNotFoundError)  # not asked: offline
-    return isinstance(error, errors.EntryNotFoundError) and not unseen
-
-
 def weights_file(name: str) -> Path | None:
     """Return the file that a backbone's weights come from; None where it has none of its own.
 
-    A packaged file's path is returned whether it is there or not.
-
-    Raises
-    ------
-    FileNotFoundError, ConnectionError
-        If published weights are neither here nor to be had, with the way to get them.
+    A packaged file's path is returned whether it is there or not; published weights that are
+    neither here nor to be had raise what :func:`obtain` raises.
     """
     spec = registered(name)
     if spec is None or spec.weights is None:
@@ -125,3 +115,35 @@ def weights_file(name: str) -> Path | None:
     if spec.weights == "packaged":
         return WEIGHTS / f"{spec.base}.safetensors"
     return obtain(spec)
+
+
+def markdown() -> str:
+    """Return every registered backbone as a Markdown table."""
+    lines = [_row(COLUMNS), _row("---" for _ in COLUMNS)]
+    return "\n".join(lines + [_row(_cells(spec)) for spec in BACKBONES.values()]) + "\n"
+
+
+def listing() -> str:
+    """Return every registered backbone in a line of text, with where this machine has it."""
+    lines = [f"{'name':26}{'M':>8}{'patch':>6}{'px':>5}  weights"]
+    for spec in BACKBONES.values():
+        name, millions, patch, size, *_ = _cells(spec)
+        lines.append(f"{name.strip('`'):26}{millions:>8}{patch:>6}{size:>5}  {_place(spec)}")
+    return "\n".join(lines) + "\n"
+
+
+def _cells(spec: BackboneSpec) -> tuple[str, ...]:
+    gated = " (gated)" if spec.source and spec.source.gated else ""
+    size = f"{spec.parameters / 1e6:.1f}", str(spec.patch), str(spec.input_size)
+    return f"`{spec.name}`", *size, spec.pretraining, spec.licence, how_to_get(spec) + gated
+
+
+def _place(spec: BackboneSpec) -> str:
+    if spec.source is None:
+        return how_to_get(spec)
+    path = find(spec)
+    return f"here: {path}" if path else f"absent: {how_to_get(spec).replace('`', '')}"
+
+
+def _row(cells) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isqrt
 from pathlib import Path
-from typing import NoReturn
 
-import torch
 from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
@@ -26,37 +26,18 @@ BACKBONE, ORIGIN, DIGEST = "rnfl_backbone", "source_file", "source_sha256"
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What loading a checkpoint did.
-
-    Attributes
-    ----------
-    file, backbone, family : str
-    loaded : int
-        Number of tensors that went into the model: all of its own.
-    dropped : dict
-        Number of tensors dropped, by rule.
-    beside : tuple of str
-        What the file holds beside weights; not used.
-    position : str
-        What became of the position embedding.
-    cast : dict
-        Number of tensors cast to float32, by their type in the file.
-    renamed : str
-        Names and tokens of another code that were made timm's.
-    origin : str
-        For a converted file: the published file it was made from, with its SHA-256.
-    """
+    """What loading a checkpoint did."""
 
     file: str
     backbone: str
     family: str
-    loaded: int
-    dropped: dict[str, int] = field(default_factory=dict)
-    beside: tuple[str, ...] = ()
-    position: str = "none in this model"
-    cast: dict[str, int] = field(default_factory=dict)
-    renamed: str = ""
-    origin: str = ""
+    loaded: int  # tensors that went into the model: all of its own
+    dropped: dict[str, int]  # tensors by the rule that drops them
+    beside: tuple[str, ...]  # what the file holds beside weights; not used
+    position: str  # what became of the position embedding
+    cast: dict[str, int]  # tensors cast to float32, by their type in the file
+    renamed: str  # names and tokens of another code that were made timm's
+    origin: str  # of a converted file: the published one, with its SHA-256
 
     @property
     def text(self) -> str:
@@ -76,29 +57,21 @@ class LoadReport:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class Weights:
-    """A file's weights under the model's keys, as they lie in the file, and how they were found."""
-
-    tensors: dict[str, Tensor]
-    report: LoadReport
-
-
 def load_into(encoder: nn.Module, spec: BackboneSpec, path: str | Path) -> LoadReport:
     """Fill an encoder with a checkpoint.
 
-    Raises
-    ------
-    ValueError
-        If the file is not this backbone's, with keys and the likely cause.
+    A ValueError refuses a file that is not this backbone's, with keys and the likely cause.
     """
     own = encoder.state_dict()
-    weights = read_weights(spec, path, {key: tuple(value.shape) for key, value in own.items()})
-    tensors = dict(weights.tensors)
+    tensors, report = read_weights(spec, path, matching.shapes_of(own))
     if POSITION in tensors:
-        tensors[POSITION] = _resampled(tensors[POSITION], tuple(own[POSITION].shape))
+        n_tokens = own[POSITION].shape[1]
+        extra = prefix_tokens(n_tokens)
+        tensors[POSITION] = resample_abs_pos_embed(
+            tensors[POSITION].float(), 2 * [isqrt(n_tokens)], num_prefix_tokens=extra
+        )
     encoder.load_state_dict({k: v.to(own[k].dtype) for k, v in tensors.items()}, strict=True)
-    return weights.report
+    return report
 
 
 def read_weights(
@@ -106,22 +79,21 @@ def read_weights(
     path: str | Path,
     expected: dict[str, Shape],
     place: tuple[str, str, Sequence[str]] | None = None,
-) -> Weights:
-    """Read a backbone's file and hold it against the names and shapes of its model.
+) -> tuple[dict[str, Tensor], LoadReport]:
+    """Read a backbone's file and hold it against the names and shapes of its model, ``expected``.
 
     Parameters
     ----------
-    spec : BackboneSpec
     path : path
         A published file, or one that ``rnfl convert`` wrote.
-    expected : dict of key to shape
     place : (key, prefix, what to drop), optional
         Where the file has the weights, if not where its publisher put them.
 
     Returns
     -------
-    Weights
-        The position embedding keeps the file's own grid.
+    dict, LoadReport
+        The weights under the model's keys, as they lie in the file, so that the position embedding
+        keeps the file's own grid; and how they were found.
 
     Raises
     ------
@@ -135,40 +107,25 @@ def read_weights(
     found = contents.under(layout.top)
     if found is None:
         what = f"it has no table of weights {repr(layout.top) if layout.top else 'at the top'}"
-        _refuse(contents, spec, layout, what, expected)
-    made = plan({key: tuple(value.shape) for key, value in found.items()}, layout, expected)
+        matching.refuse(contents, spec, layout, what, expected)
+    made = plan(matching.shapes_of(found), layout, expected)
     if not made.fits:
-        complaints = []
-        if made.missing:
-            complaints.append(f"missing {matching.quote(made.missing)}")
-        if made.unexpected:
-            complaints.append(f"unexpected {matching.quote(made.unexpected)}")
-        if made.misshapen:
-            shapes = [f"{k} is {a}, not {b}" for k, (a, b) in made.misshapen.items()]
-            complaints.append(f"shapes {matching.quote(shapes)}")
-        _refuse(contents, spec, layout, "; ".join(complaints), expected)
+        matching.refuse(contents, spec, layout, made.complaint, expected)
     tensors = {target: found[key].detach() for key, target in made.renamed.items()}
     _check_numbers(contents.path, tensors)
-    cast = {}
-    for value in tensors.values():
-        if value.dtype != torch.float32:
-            kind = str(value.dtype).removeprefix("torch.")
-            cast[kind] = cast.get(kind, 0) + 1
+    kinds = Counter(str(value.dtype).removeprefix("torch.") for value in tensors.values())
     origin = contents.metadata.get(ORIGIN, "")
-    return Weights(
-        tensors,
-        LoadReport(
-            file=contents.path.name,
-            backbone=spec.name,
-            family=layout.name,
-            loaded=len(tensors),
-            dropped={rule: len(keys) for rule, keys in made.dropped.items()},
-            beside=contents.beside,
-            position=_position(made.grids),
-            cast=cast,
-            renamed=contents.renamed,
-            origin=f"{origin}, sha256 {contents.metadata.get(DIGEST)}" if origin else "",
-        ),
+    return tensors, LoadReport(
+        file=contents.path.name,
+        backbone=spec.name,
+        family=layout.name,
+        loaded=len(tensors),
+        dropped={rule: len(keys) for rule, keys in made.dropped.items()},
+        beside=contents.beside,
+        position=made.position,
+        cast={kind: n for kind, n in kinds.items() if kind != "float32"},
+        renamed=contents.renamed,
+        origin=f"{origin}, sha256 {contents.metadata.get(DIGEST)}" if origin else "",
     )
 
 
@@ -180,27 +137,17 @@ def convert(
 ) -> tuple[Path, LoadReport]:
     """Write a published checkpoint as a safetensors file that loads without its extras.
 
-    Numbers, their type and the position embedding's grid stay as published.
+    Numbers, their type and the position embedding's grid stay as published. A ValueError says if
+    the backbone has no published weights or the file does not hold them.
 
     Parameters
     ----------
-    path : path
-        The file as published.
-    backbone : str
-        Registered name of the backbone that the file belongs to.
+    path, backbone : path, str
+        The file as published; registered name of the backbone that it belongs to.
     output : path, optional
         Default: ``<backbone>.safetensors`` in the folder of checkpoints, where it is found.
     place : (key, prefix, what to drop), optional
         As in :func:`read_weights`, for files that others wrapped.
-
-    Returns
-    -------
-    path, LoadReport
-
-    Raises
-    ------
-    ValueError
-        If the backbone has no published weights or the file does not hold them.
     """
     spec = BACKBONES.get(backbone)
     published = [name for name, entry in BACKBONES.items() if entry.source]
@@ -209,8 +156,8 @@ def convert(
     path, output = Path(path), Path(output) if output else files.converted_file(spec)
     if output.suffix != ".safetensors":
         raise ValueError(f"output {output}: expected a name that ends in .safetensors")
-    weights = read_weights(spec, path, encoders.shapes(spec), place)
-    kept = replace(weights.report, cast={}, position=weights.report.position.split(" → ")[0])
+    tensors, report = read_weights(spec, path, encoders.shapes(spec), place)
+    kept = replace(report, cast={}, position=report.position.split(" → ")[0])
     metadata = {
         "format": "pt",
         BACKBONE: spec.name,
@@ -219,9 +166,8 @@ def convert(
         "report": kept.text,
     }
     with provenance.publish_file(output) as aside:
-        tensors = {key: value.contiguous() for key, value in weights.tensors.items()}
-        save_file(tensors, aside, metadata=metadata)
-    return output, weights.report
+        save_file({k: v.contiguous() for k, v in tensors.items()}, aside, metadata=metadata)
+    return output, report
 
 
 def _layout(contents: Contents, spec: BackboneSpec) -> Layout:
@@ -241,18 +187,6 @@ def _layout(contents: Contents, spec: BackboneSpec) -> Layout:
     return PLAIN if written_for or spec.source is None else spec.source.layout
 
 
-def _refuse(
-    contents: Contents, spec: BackboneSpec, layout: Layout, complaint: str, expected: dict
-) -> NoReturn:
-    raise ValueError(
-        f"{contents.path} does not hold the weights of backbone {spec.name!r} "
-        f"({layout.name}: {matching.expectation(layout)}).\n"
-        f"  {complaint}\n"
-        f"  the file holds {matching.describe(contents)}\n"
-        f"  likely cause: {matching.likely_cause(contents, spec, expected)}"
-    )
-
-
 def _check_numbers(path: Path, tensors: dict[str, Tensor]) -> None:
     kinds = [f"{k} ({v.dtype})" for k, v in tensors.items() if not v.is_floating_point()]
     if kinds:
@@ -264,22 +198,5 @@ def _check_numbers(path: Path, tensors: dict[str, Tensor]) -> None:
         )
 
 
-def _resampled(embedding: Tensor, shape: Shape) -> Tensor:
-    if tuple(embedding.shape) == shape:
-        return embedding
-    extra = prefix_tokens(shape[1])
-    side = int((shape[1] - extra) ** 0.5)
-    return resample_abs_pos_embed(embedding.float(), [side, side], num_prefix_tokens=extra)
-
-
-def _position(grids: tuple[int, int] | None) -> str:
-    if grids is None:
-        return "none in this model"
-    before, after = grids
-    if before == after:
-        return f"kept, {before}×{before}"
-    return f"resampled, {before}×{before} → {after}×{after}"
-
-
-def _counts(numbers: dict[str, int]) -> str:
+def _counts(numbers: Mapping[str, int]) -> str:
     return ", ".join(f"{name} ({count})" for name, count in numbers.items())

@@ -10,7 +10,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from shlex import quote as quoted
-from types import MappingProxyType
+from typing import NoReturn
+
+from torch import Tensor
 
 from rnfl.models import encoder
 from rnfl.models.checkpoints.reading import Contents
@@ -25,27 +27,15 @@ FIRST = 4  # keys quoted in a message
 
 @dataclass
 class Plan:
-    """What becomes of every key of a file.
+    """What becomes of every key of a file."""
 
-    Attributes
-    ----------
-    renamed : dict
-        The model's key by the file's key, for keys that the model has.
-    dropped : dict
-        The file's keys that a rule drops, by rule.
-    missing, unexpected : list of str
-        The model's keys that the file lacks; the file's keys that no rule explains.
-    misshapen : dict
-        (shape in the file, shape in the model) by the model's key.
-    grids : tuple or None
-        Side of the position embedding's grid in the file and in the model; None = it has none.
-    """
-
-    renamed: dict[str, str] = field(default_factory=dict)
-    dropped: dict[str, list[str]] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
+    renamed: dict[str, str] = field(default_factory=dict)  # the model's key by the file's
+    dropped: dict[str, list[str]] = field(default_factory=dict)  # the file's keys by rule
+    missing: list[str] = field(default_factory=list)  # keys of the model that the file lacks
+    unexpected: list[str] = field(default_factory=list)  # of the file, that no rule explains
+    #: (shape in the file, shape in the model) by the model's key.
     misshapen: dict[str, tuple[Shape, Shape]] = field(default_factory=dict)
+    #: Side of the position embedding's grid in the file and in the model; None = it has none.
     grids: tuple[int, int] | None = None
 
     @property
@@ -53,23 +43,26 @@ class Plan:
         """Whether every key of the model is there, with its shape, and nothing else."""
         return not (self.missing or self.unexpected or self.misshapen)
 
+    @property
+    def complaint(self) -> str:
+        """What does not fit, in words."""
+        shapes = [f"{key} is {a}, not {b}" for key, (a, b) in self.misshapen.items()]
+        return _told({"missing": self.missing, "unexpected": self.unexpected, "shapes": shapes})
+
+    @property
+    def position(self) -> str:
+        """What becomes of the position embedding, in words."""
+        if self.grids is None:
+            return "none in this model"
+        before, after = (f"{side}×{side}" for side in self.grids)
+        return f"kept, {before}" if before == after else f"resampled, {before} → {after}"
+
 
 def plan(found: Mapping[str, Shape], layout: Layout, expected: Mapping[str, Shape]) -> Plan:
     """Say what becomes of every key of a file.
 
-    Parameters
-    ----------
-    found : mapping of key to shape
-        The file's table of weights, in its own spelling.
-    layout : Layout
-    expected : mapping of key to shape
-        The model's table of weights.
-
-    Returns
-    -------
-    Plan
-        A position embedding of another square grid fits: it is resampled. Nothing else may
-        differ.
+    ``found`` is the file's table of weights, in its own spelling, ``expected`` the model's. A
+    position embedding of another square grid fits: it is resampled. Nothing else may differ.
     """
     result = Plan()
     for key, shape in found.items():
@@ -92,11 +85,6 @@ def plan(found: Mapping[str, Shape], layout: Layout, expected: Mapping[str, Shap
 
 def prefix_tokens(tokens: int) -> int:
     """Return how many of a position embedding's tokens precede its square grid: 0 or 1.
-
-    Raises
-    ------
-    ValueError
-        If the rest is no square grid.
 
     Examples
     --------
@@ -121,16 +109,13 @@ def _grids(found: Shape, expected: Shape) -> tuple[int, int] | None:
 
 @dataclass(frozen=True)
 class Reading:
-    """A file read as a backbone's: under which key and prefix, and what then becomes of its keys.
-
-    ``published`` says whether these are the place and the prefix of the backbone's own layout.
-    """
+    """A file read as a backbone's: under which key and prefix, and what becomes of its keys."""
 
     spec: BackboneSpec
     top: str
     prefix: str
     plan: Plan
-    published: bool
+    published: bool  # whether these are the key and the prefix of the backbone's own layout
 
     @property
     def lacking(self) -> int:
@@ -146,8 +131,7 @@ class Reading:
     @property
     def place(self) -> str:
         """Where the tensors lie, in words."""
-        where = f"under {self.top!r}" if self.top else "at the top"
-        return where + (f", keys {self.prefix!r}*" if self.prefix else "")
+        return _place(self.top) + (f", keys {self.prefix!r}*" if self.prefix else "")
 
 
 def moved(layout: Layout, top: str, prefix: str, drop: Sequence[str] = ()) -> Layout:
@@ -158,30 +142,21 @@ def moved(layout: Layout, top: str, prefix: str, drop: Sequence[str] = ()) -> La
 
 
 def readings(
-    contents: Contents,
-    asked: BackboneSpec | None = None,
-    expected: Mapping[str, Shape] = MappingProxyType({}),
+    contents: Contents, asked: BackboneSpec, expected: Mapping[str, Shape]
 ) -> list[Reading]:
     """Return how a file can be read as a published backbone's, what fits best first.
 
     A wrapper is whatever stands before ``patch_embed.proj.weight``, so none has to be known by
-    name. A backbone of another size is not tried.
-
-    Parameters
-    ----------
-    contents : Contents
-    asked : BackboneSpec, optional
-        The backbone that was asked for, which comes first among equals, and
-    expected : mapping of key to shape
-        its tensors.
+    name. A backbone of another size is not tried; the one that was asked for, whose tensors are
+    ``expected``, comes first among equals.
     """
     found = []
     for top, weights in contents.groups.items():
-        table = _table(weights)
+        table = shapes_of(weights)
         for prefix in (key.removesuffix(ANCHOR) for key in table if key.endswith(ANCHOR)):
             numbers = sum(math.prod(s) for k, s in table.items() if k.startswith(prefix))
             for spec in BACKBONES.values():
-                ours = asked is not None and spec.name == asked.base
+                ours = spec.name == asked.base
                 # Only position embeddings may differ in size, and heads may be over.
                 if spec.source is None or not (ours or abs(numbers / spec.parameters - 1) < 0.3):
                     continue
@@ -194,42 +169,41 @@ def readings(
                 as_published = (top, prefix) == (place, own.prefix)
                 found.append(Reading(spec, top, prefix, made, as_published))
     return sorted(found, key=lambda one: (
-        one.lacking, asked is None or one.spec.name != asked.base, not one.published,
+        one.lacking, one.spec.name != asked.base, not one.published,
         "student" in one.top + one.prefix, len(one.over), len(one.plan.unexpected),
     ))  # fmt: skip
 
 
-def backbones_of(contents: Contents) -> list[str]:
-    """Return the published backbones that read a file without a key left over or missing."""
-    return [one.spec.name for one in readings(contents) if one.plan.fits and one.published]
+def refuse(
+    contents: Contents,
+    spec: BackboneSpec,
+    layout: Layout,
+    complaint: str,
+    expected: Mapping[str, Shape],
+) -> NoReturn:
+    """Raise the ValueError that a file is not a backbone's: what it holds, and the likely cause."""
+    place = f"weights under {layout.top!r}" if layout.top else "a flat table of weights"
+    place += f", keys {layout.prefix}*" if layout.prefix else ""
+    held = [
+        f"{len(weights)} tensors {_place(top)}{_transformer(shapes_of(weights))}"
+        for top, weights in contents.groups.items()
+    ]
+    raise ValueError(
+        f"{contents.path} does not hold the weights of backbone {spec.name!r} "
+        f"({layout.name}: {place}).\n"
+        f"  {complaint}\n"
+        f"  the file holds {'; '.join(held)}\n"
+        f"  likely cause: {_likely_cause(contents, spec, expected)}"
+    )
 
 
-def describe(contents: Contents) -> str:
-    """Return in words what a file holds: where, how many tensors, and of which transformer."""
-    parts = []
-    for top, weights in contents.groups.items():
-        table = _table(weights)
-        place = f"under {top!r}" if top else "at the top"
-        parts.append(f"{len(table)} tensors {place}{_transformer(table)}")
-    return "; ".join(parts)
-
-
-def likely_cause(contents: Contents, spec: BackboneSpec, expected: Mapping[str, Shape]) -> str:
-    """Return why a file does not fit a backbone, and how to ask for what it holds.
-
-    Parameters
-    ----------
-    contents : Contents
-    spec : BackboneSpec
-        The backbone that was asked for.
-    expected : mapping of key to shape
-        Its tensors.
-    """
+def _likely_cause(contents: Contents, spec: BackboneSpec, expected: Mapping[str, Shape]) -> str:
+    """Return why a file does not fit the backbone asked for, and how to ask for what it holds."""
     wanted = f"expected {_transformer(expected)[2:]}"
     found = readings(contents, spec, expected)
     if not found:
-        held = [_transformer(_table(weights)) for weights in contents.groups.values()]
-        if any("width" in text for text in held):
+        held = map(shapes_of, contents.groups.values())
+        if any("width" in _transformer(table) for table in held):
             return f"a model of another size ({wanted})"
         if any(FOREIGN in key for weights in contents.groups.values() for key in weights):
             return "it has the names of the transformers library: take the publisher's own file"
@@ -248,9 +222,7 @@ def likely_cause(contents: Contents, spec: BackboneSpec, expected: Mapping[str, 
     ask = ["rnfl convert", quoted(str(contents.path)), "--backbone", best.spec.name]
     ask += ["--under", quoted(best.top), "--prefix", quoted(best.prefix)]
     ask += [word for part in best.over for word in ("--drop", quoted(part))]
-    copies = dict.fromkeys(
-        one.place for one in found if not one.lacking and one.place != best.place
-    )
+    copies = dict.fromkeys(r.place for r in found if not r.lacking and r.place != best.place)
     kind = "more than the encoder" if best.published else "another wrapper"
     fits_asked = any(one.spec.name == spec.base for one in equal)
     size = "" if fits_asked else f"a model of another size ({wanted}), "
@@ -266,14 +238,9 @@ def likely_cause(contents: Contents, spec: BackboneSpec, expected: Mapping[str, 
 def _falls_short(best: Reading) -> str:
     """Say what of a backbone of this size is not in a file."""
     made, total = best.plan, len(best.plan.renamed) + len(best.plan.missing)
-    told = [f"{total - best.lacking} of {total} tensors of {best.spec.name} are {best.place}"]
-    if made.missing:
-        told.append(f"lacking are {quote(made.missing)}")
-    if made.misshapen:
-        told.append(f"of another shape are {quote(list(made.misshapen))}")
-    if made.unexpected:
-        told.append(f"over are {quote(made.unexpected)}")
-    text = "; ".join(told)
+    text = f"{total - best.lacking} of {total} tensors of {best.spec.name} are {best.place}; "
+    other, over = list(made.misshapen), made.unexpected
+    text += _told({"lacking are": made.missing, "of another shape are": other, "over are": over})
     if "norm.weight" in made.missing and f"{best.prefix}fc_norm.weight" in made.unexpected:
         return (
             f"{text}: fine-tuned with average pooling, whose last norm (fc_norm) is another than "
@@ -289,22 +256,23 @@ def quote(keys: list[str]) -> str:
     return f"{len(keys)}: {', '.join(keys[:FIRST])}{', …' if len(keys) > FIRST else ''}"
 
 
-def expectation(layout: Layout) -> str:
-    """Return where a layout's weights lie, in words."""
-    place = f"weights under {layout.top!r}" if layout.top else "a flat table of weights"
-    return f"{place}, keys {layout.prefix}*" if layout.prefix else place
+def _told(found: Mapping[str, list[str]]) -> str:
+    return "; ".join(f"{what} {quote(keys)}" for what, keys in found.items() if keys)
 
 
-def _table(weights: Mapping) -> dict[str, Shape]:
+def shapes_of(weights: Mapping[str, Tensor]) -> dict[str, Shape]:
+    """Return the shapes of a table of weights, by key."""
     return {key: tuple(value.shape) for key, value in weights.items()}
 
 
+def _place(top: str) -> str:
+    return f"under {top!r}" if top else "at the top"
+
+
 def _transformer(table: Mapping[str, Shape]) -> str:
-    projection = next((s for k, s in table.items() if k.endswith("patch_embed.proj.weight")), ())
+    projection = next((s for k, s in table.items() if k.endswith(ANCHOR)), ())
     blocks = {int(found[1]) for k in table if (found := re.search(r"(?:^|\.)blocks\.(\d+)\.", k))}
     if len(projection) != 4 or not blocks:
         return ", no vision transformer"
-    return (
-        f", a vision transformer of width {projection[0]}, {len(blocks)} blocks and "
-        f"patch {projection[-1]}"
-    )
+    width, patch = projection[0], projection[-1]
+    return f", a vision transformer of width {width}, {len(blocks)} blocks and patch {patch}"

@@ -27,31 +27,21 @@ WRITTEN_BY_TORCH = (b"PK", b"\x80\x02")  # an archive; before torch 1.6 a pickle
 FOREIGN = re.compile(r"(?:GLOBAL|class|function):? ([\w.]+\.\w+)")
 REGISTERS = "register_tokens"
 GATED = re.compile(r"(blocks\.\d+\.mlp\.)(w12|w3)\.")
+GATES = {"w12": "fc1", "w3": "fc2"}
 DAMAGED = "it is truncated or damaged: download it again and compare its size"
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a checkpoint holds.
-
-    Attributes
-    ----------
-    groups : dict
-        Tables of weights by the key they lie under, of tables within tables as ``outer/inner``;
-        '' = the file itself.
-    beside : tuple of str
-        Whatever else the file holds; it is not used.
-    metadata : dict
-        Of a safetensors file.
-    renamed : str
-        What was made timm's of DINOv2's own names, in words.
-    """
+    """What a checkpoint holds."""
 
     path: Path
+    #: Tables of weights by the key they lie under, of tables within tables as ``outer/inner``;
+    #: '' = the file itself.
     groups: dict[str, dict[str, Tensor]]
-    beside: tuple[str, ...] = ()
-    metadata: dict[str, str] = field(default_factory=dict)
-    renamed: str = ""
+    beside: tuple[str, ...] = ()  # whatever else the file holds; it is not used
+    metadata: dict[str, str] = field(default_factory=dict)  # of a safetensors file
+    renamed: str = ""  # what was made timm's of DINOv2's own names, in words
 
     def under(self, top: str | None) -> dict[str, Tensor] | None:
         """Return the weights under a key; safetensors files have no such keys, nor converted."""
@@ -63,18 +53,13 @@ class Contents:
 def read(path: str | Path) -> Contents:
     """Read a checkpoint's tensors, mapped into memory where the format allows.
 
-    Parameters
-    ----------
-    path : path
-        ``.safetensors``, or anything that ``torch.save`` wrote.
+    ``path`` is ``.safetensors``, or anything that ``torch.save`` wrote.
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is no checkpoint, is damaged, or holds objects other than tensors, plain values and
-        an ``argparse.Namespace``; such objects are never built, let alone run.
+    FileNotFoundError, ValueError
+        If there is no such file; if it is no checkpoint, is damaged, or holds objects other than
+        tensors, plain values and an ``argparse.Namespace``; these are never built, let alone run.
     """
     path = Path(path)
     if not path.is_file():
@@ -91,22 +76,19 @@ def _with_timms_names(contents: Contents) -> Contents:
     """
     told, groups = set(), {}
     for top, weights in contents.groups.items():
-        groups[top] = made = {GATED.sub(_gate, key): value for key, value in weights.items()}
+        renamed = [GATED.sub(lambda at: f"{at[1]}{GATES[at[2]]}.", key) for key in weights]
+        groups[top] = made = dict(zip(renamed, weights.values(), strict=True))
         told |= {"w12 and w3 → fc1 and fc2"} if made.keys() != weights.keys() else set()
-        for key in [key for key in made if key.endswith(REGISTERS)]:
-            token, position = (key.removesuffix(REGISTERS) + n for n in ("cls_token", "pos_embed"))
+        for start in [key.removesuffix(REGISTERS) for key in made if key.endswith(REGISTERS)]:
+            token, position = start + "cls_token", start + "pos_embed"
             places = made[position].shape if position in made else ()
             if token not in made or len(places) != 3 or isqrt(places[1] - 1) ** 2 != places[1] - 1:
                 continue
-            made[key.removesuffix(REGISTERS) + "reg_token"] = made.pop(key)
+            made[start + "reg_token"] = made.pop(start + REGISTERS)
             made[token] = made[token] + made[position][:, :1]
             made[position] = made[position][:, 1:]
             told.add("register_tokens → reg_token, the class token's position added to it")
     return replace(contents, groups=groups, renamed="; ".join(sorted(told)))
-
-
-def _gate(found: re.Match) -> str:
-    return f"{found[1]}fc{'1' if found[2] == 'w12' else '2'}."
 
 
 def _read_safetensors(path: Path) -> Contents:

@@ -8,7 +8,6 @@ import pytest
 
 from analysis import figures, tables
 from analysis.figures.__main__ import main
-from analysis.presentation import staleness
 from rnfl.storage import provenance
 from rnfl.storage.paths import project_root
 
@@ -16,7 +15,7 @@ STEM = "10_pretraining"
 
 
 def test_committed_figures_and_tables_belong_together():
-    assert staleness.stale(project_root() / "data" / "results", project_root() / "figures") == []
+    assert figures.stale(project_root() / "data" / "results", project_root() / "figures") == []
 
 
 def test_every_figure_is_committed():
@@ -44,7 +43,7 @@ def drawn_once(tmp_path_factory):
 def folders(drawn_once, tmp_path):
     shutil.copytree(drawn_once, tmp_path, dirs_exist_ok=True)
     results, drawn = tmp_path / "results", tmp_path / "figures"
-    assert staleness.stale(results, drawn) == []
+    assert figures.stale(results, drawn) == []
     return results, drawn
 
 
@@ -52,7 +51,7 @@ def test_a_changed_table_is_noticed_twice(folders):
     results, drawn = folders
     path = results / STEM / "losses.csv"
     path.write_text(path.read_text().replace("1.0", "1.1"))
-    one, two = staleness.stale(results, drawn)
+    one, two = figures.stale(results, drawn)
     assert "losses.csv not as about.json lists them" in one
     assert "losses.csv has changed since it was drawn" in two
 
@@ -60,10 +59,10 @@ def test_a_changed_table_is_noticed_twice(folders):
 def test_tables_made_again_leave_the_figure_behind(folders):
     results, drawn = folders
     tables.write_about(results / STEM, phantom=True, preset="smoke", run_ids=["another"])
-    (problem,) = staleness.stale(results, drawn)
+    (problem,) = figures.stale(results, drawn)
     assert problem.startswith(f"figure {STEM}") and "about.json has changed" in problem
     figures.make(STEM, results, drawn)
-    assert staleness.stale(results, drawn) == []
+    assert figures.stale(results, drawn) == []
 
 
 def test_the_command_says_what_is_stale(folders, capsys):
@@ -78,13 +77,13 @@ def test_the_command_says_what_is_stale(folders, capsys):
 def test_an_unlisted_table_is_noticed(folders):
     results, drawn = folders
     provenance.write_text(results / STEM / "extra.csv", "a,b")
-    (problem,) = staleness.stale(results, drawn)
+    (problem,) = figures.stale(results, drawn)
     assert "extra.csv" in problem
 
 
 def test_changed_drawing_code_is_noticed(folders, monkeypatch):
-    monkeypatch.setattr(staleness, "drawing_code", lambda stem: "other")
-    (problem,) = staleness.stale(*folders)
+    monkeypatch.setattr(figures, "drawing_code", lambda stem: "other")
+    (problem,) = figures.stale(*folders)
     assert "the code that draws it has changed" in problem
 
 
@@ -104,16 +103,16 @@ def test_the_drawing_code_is_its_module_and_the_style(monkeypatch, tmp_path):
 def test_a_replaced_or_missing_picture_is_noticed(folders):
     results, drawn = folders
     (drawn / f"{STEM}.png").write_bytes(b"another")
-    (problem,) = staleness.stale(results, drawn)
+    (problem,) = figures.stale(results, drawn)
     assert f"{STEM}.png is not the file" in problem
     (drawn / f"{STEM}.pdf").unlink()
-    assert staleness.stale(results, drawn) == [f"figure {STEM}: {STEM}.pdf missing"]
+    assert figures.stale(results, drawn) == [f"figure {STEM}: {STEM}.pdf missing"]
 
 
 def test_a_figure_without_notebook_or_tables_is_noticed(folders):
     results, drawn = folders
     shutil.copy(drawn / f"{STEM}.png", drawn / "99_lost.png")
-    assert staleness.stale(results, drawn) == ["figure 99_lost: no notebook makes it"]
+    assert figures.stale(results, drawn) == ["figure 99_lost: no notebook makes it"]
     (drawn / "99_lost.png").unlink()
     shutil.rmtree(results / STEM)
-    assert all("which is gone" in problem for problem in staleness.stale(results, drawn))
+    assert all("which is gone" in problem for problem in figures.stale(results, drawn))

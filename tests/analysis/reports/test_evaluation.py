@@ -13,7 +13,7 @@ from test_imported import as_long, as_wide, saved
 
 from analysis import collapse, fairness, tables
 from analysis.accuracy import performance
-from analysis.presentation.staleness import stale
+from analysis.figures import stale
 from analysis.reports import evaluation
 from analysis.reports import study as report
 from analysis.resampling import Resampling
