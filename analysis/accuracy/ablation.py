@@ -15,9 +15,8 @@ import pandas as pd
 from analysis.accuracy.performance import paired_comparisons, performance_table
 from analysis.collapse import DEFINITIONS
 from analysis.resampling import DEFAULT, Resampling
+from analysis.resampling.comparisons import holm, mean_difference_row
 from analysis.resampling.conditions import BASELINES, Condition, check_same_eyes, load_run
-from analysis.resampling.exchange import mean_difference_row
-from analysis.resampling.holm import holm
 
 SHARED = "aggressive"
 AGAINST = (SHARED, "template")
@@ -145,7 +144,7 @@ def factorial(
         protocol ('freezing', 'pearson', 'both', 'interaction'), metric 'mae', estimate, low, high
         (µm; difference from ``none``), p, p_holm, n, n_seeds, seed_sd. The interaction is both
         minus the sum of the two alone: 0 where the costs add up, negative where they overlap.
-        Intervals and p as in :mod:`analysis.resampling.exchange`.
+        Intervals and p as in :mod:`analysis.resampling.comparisons`.
 
     Raises
     ------

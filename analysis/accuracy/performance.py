@@ -15,6 +15,7 @@ import pandas as pd
 from analysis.collapse import DEFINITIONS
 from analysis.fairness import fairness_table
 from analysis.resampling import DEFAULT, PAIRED, Resampling
+from analysis.resampling.comparisons import compared_row, exchanges, holm
 from analysis.resampling.conditions import (
     BASELINES,
     BY,
@@ -26,8 +27,6 @@ from analysis.resampling.conditions import (
     paired_runs,
     row,
 )
-from analysis.resampling.exchange import compared_row, exchanges
-from analysis.resampling.holm import holm
 from analysis.resampling.patient_sums import MetricFunction, PatientSums, SumsByKey, replicates
 from analysis.resampling.scales import calibrated
 from rnfl.core import schema
@@ -101,7 +100,7 @@ def paired_comparisons(
     """Compare each condition with another one on the same eyes.
 
     The interval resamples patients, and seeds where there are several; p is that of
-    :mod:`analysis.resampling.exchange`. Holm's correction covers all comparisons of one metric.
+    :mod:`analysis.resampling.comparisons`. Holm's correction covers all comparisons of one metric.
 
     Parameters
     ----------

@@ -9,9 +9,8 @@ import pandas as pd
 
 from analysis.resampling import DEFAULT, PAIRED, Resampling
 from analysis.resampling.bootstrap import patient_codes, patient_sums
+from analysis.resampling.comparisons import holm, mean_difference_row
 from analysis.resampling.conditions import row
-from analysis.resampling.exchange import mean_difference_row
-from analysis.resampling.holm import holm
 from analysis.resampling.scales import calibrated
 from rnfl.core.geometry import QUADRANTS
 from rnfl.core.nanstats import divide
@@ -120,7 +119,7 @@ def paired_quadrants(
 ) -> pd.DataFrame:
     """Compare each method's mean quadrant error with that of another one on the same eyes.
 
-    Interval and p as in :mod:`analysis.resampling.exchange`; Holm's correction covers the methods.
+    Interval and p as in :mod:`analysis.resampling.comparisons`; Holm corrects over the methods.
 
     Parameters
     ----------

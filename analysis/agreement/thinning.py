@@ -23,9 +23,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis.agreement import BY_SECTOR, GLOBAL, MIN_EYES
 from analysis.resampling import DEFAULT, Resampling
 from analysis.resampling.conditions import Condition, Run, conditions, load_run, row
-from analysis.resampling.regions import BY_SECTOR, GLOBAL, MIN_EYES, on_scale, patient_weights
+from analysis.resampling.scales import on_scale
 from rnfl.core import labels
 from rnfl.core.geometry import N_ANGLES, sector_means
 from rnfl.core.nanstats import divide
@@ -266,7 +267,7 @@ def thinning_table(
             )
     rows = []
     for condition in conditions(predictions, runs):
-        weights = patient_weights(condition, resampling).astype(np.float32)  # counts fit exactly
+        weights = resampling.weights(condition.n_patients).astype(np.float32)  # counts fit exactly
         weights = weights[:, condition.runs[0].codes]
         means = [_means(run) for run in condition.runs]
         cuts = _thresholds(condition, tuning, limit, specificity)

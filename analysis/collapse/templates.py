@@ -23,7 +23,7 @@ import pandas as pd
 
 from analysis.resampling.bootstrap import Resampling, patient_sums, weighted_totals
 from analysis.resampling.conditions import NO_BACKBONE, Condition, load_run
-from analysis.resampling.regions import on_scale, patient_weights
+from analysis.resampling.scales import on_scale
 from rnfl.core import schema
 from rnfl.core.metrics import template_profile
 from rnfl.core.nanstats import BLOCK, divide, mean, pair
@@ -240,7 +240,7 @@ def estimate_distance(
         the same.
     """
     first = condition.runs[0]
-    weights = patient_weights(condition, resampling)
+    weights = resampling.weights(condition.n_patients)
     truth = _means(true, first.codes, weights)
     masked = [pair(run.prediction, run.target)[0] for run in condition.runs]
     own = np.stack(

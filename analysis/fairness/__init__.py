@@ -41,8 +41,8 @@ from analysis.resampling.bootstrap import (
     seed_noise,
     weighted_totals,
 )
+from analysis.resampling.comparisons import holm
 from analysis.resampling.conditions import BASELINES, BY, Condition, Run, conditions, row
-from analysis.resampling.holm import holm
 from analysis.resampling.scales import calibrated
 from rnfl.core import schema
 from rnfl.core.nanstats import divide

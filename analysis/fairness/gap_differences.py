@@ -24,8 +24,8 @@ from analysis.fairness.gap_test import permutation_test
 from analysis.fairness.groups import ATTRIBUTES, Tally, grouping
 from analysis.resampling import DEFAULT, Resampling
 from analysis.resampling.bootstrap import LEVEL
+from analysis.resampling.comparisons import holm
 from analysis.resampling.conditions import BY, Condition, conditions, counterpart, paired_runs
-from analysis.resampling.holm import holm
 from rnfl.core import metrics, schema
 
 COLUMNS = ("against", "metric", "attribute", "group", "estimate", "low", "high", "p", "p_holm",

@@ -29,7 +29,7 @@ from scipy.special import ndtri, stdtr
 from analysis.fairness.groups import ATTRIBUTES, MIN_EYES, Tally, grouping
 from analysis.resampling import DEFAULT, Resampling
 from analysis.resampling.bootstrap import patient_codes
-from analysis.resampling.holm import holm
+from analysis.resampling.comparisons import holm
 
 ALPHA = 0.05  # of the alarm
 POWER = 0.8  # of the detectable gap

@@ -24,8 +24,8 @@ from scipy.special import stdtr
 from analysis.fairness.groups import LEVELS, MIN_EYES
 from analysis.resampling import DEFAULT, Resampling
 from analysis.resampling.bootstrap import patient_codes, patient_sums, seed_noise, weighted_totals
+from analysis.resampling.comparisons import holm
 from analysis.resampling.conditions import Condition, conditions, row
-from analysis.resampling.holm import holm
 from analysis.resampling.scales import calibrated
 from rnfl.core import schema
 from rnfl.core.nanstats import masked, mean

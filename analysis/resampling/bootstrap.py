@@ -51,6 +51,10 @@ class Resampling:
         """Return how often each patient is drawn, see :func:`patient_counts`."""
         return patient_counts(n_patients, self.n_boot, self.seed)
 
+    def weights(self, n_patients: int) -> np.ndarray:
+        """Return each patient once, then the same counts: (1 + n_boot, n_patients), read-only."""
+        return _with_all(n_patients, self)
+
 
 DEFAULT = Resampling()
 PAIRED = Resampling(n_perm=5000)  # of comparisons: their small p-values are multiplied by Holm
@@ -99,6 +103,14 @@ def patient_counts(n_patients: int, n_boot: int, seed: int) -> np.ndarray:
         counts[rows] = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(shape)
     counts.flags.writeable = False
     return counts
+
+
+@lru_cache(maxsize=1)
+def _with_all(n_patients: int, resampling: Resampling) -> np.ndarray:
+    counts = resampling.counts(n_patients)
+    weights = np.vstack([np.ones_like(counts[:1]), counts])
+    weights.flags.writeable = False
+    return weights
 
 
 def weighted_totals(weights: np.ndarray, sums: np.ndarray) -> np.ndarray:

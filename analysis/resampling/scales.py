@@ -94,3 +94,9 @@ def calibrated(
         error = to(np.asarray(replicates, float)) - centre
         moved = back(centre + sign * widening(n_patients) * error)
     return np.where(np.isfinite(moved), moved, replicates)
+
+
+def on_scale(metric: str, values: np.ndarray, n_patients: int) -> np.ndarray:
+    """Return values (..., 1 + n_boot), an estimate and its replicates, these :func:`calibrated`."""
+    replicates = calibrated(metric, values[..., :1], values[..., 1:], n_patients)
+    return np.concatenate([values[..., :1], replicates], axis=-1)
