@@ -25,9 +25,8 @@ from analysis.fairness.groups import LEVELS, MIN_EYES
 from analysis.resampling import DEFAULT, Resampling
 from analysis.resampling.bootstrap import patient_codes, patient_sums, seed_noise, weighted_totals
 from analysis.resampling.comparisons import holm
-from analysis.resampling.conditions import Condition, conditions, row
+from analysis.resampling.conditions import Condition, conditions_and_eyes, row
 from analysis.resampling.scales import calibrated
-from rnfl.core import schema
 from rnfl.core.nanstats import masked, mean
 from rnfl.datasets.phantom.eyes import AGE_SLOPE, GROUP_SHIFT
 
@@ -55,12 +54,8 @@ def group_effects(
 ) -> pd.DataFrame:
     """Return the adjusted differences between groups in the test eyes of each condition.
 
-    Parameters
-    ----------
-    predictions, samples, runs
-        As in :func:`analysis.fairness.fairness_table`.
-    planted : bool
-        Whether these are phantom eyes; see :func:`adjusted_effects`.
+    ``predictions``, ``samples`` and ``runs`` are those of :func:`analysis.fairness.fairness_table`;
+    ``planted`` says whether these are phantom eyes, see :func:`adjusted_effects`.
 
     Returns
     -------
@@ -71,17 +66,12 @@ def group_effects(
         fewer than 10 eyes. p, of the bias only, is two-sided (:func:`patients_and_seeds_p`); Holm's
         correction covers the trained conditions of one difference.
     """
-    schema.join_samples(predictions[["run_id", "eye_id", "patient_id"]], samples)
-    by_eye = samples.set_index("eye_id")
     rows: list[dict] = []
-    for condition in conditions(predictions, runs):
-        rows += _condition_rows(
-            condition, by_eye.loc[condition.runs[0].eye_ids], resampling, planted
-        )
+    for condition, eyes in conditions_and_eyes(predictions, samples, runs):
+        rows += _condition_rows(condition, eyes, resampling, planted)
     frame = pd.DataFrame(rows)
     tested = frame[frame["trained"] & (frame["metric"] == "bias")]
-    for _, family in tested.groupby("group"):
-        frame.loc[family.index, "p_holm"] = holm(family["p"])
+    frame["p_holm"] = tested.groupby("group")["p"].transform(holm)
     return frame.drop(columns="trained")
 
 
@@ -93,11 +83,8 @@ def label_effects(
 ) -> pd.DataFrame:
     """Return the adjusted differences in labelled thickness in all eyes of a dataset.
 
-    Parameters
-    ----------
-    samples : DataFrame
-        One row per profile, in the same order (as :func:`rnfl.datasets.prepared.load` gives both).
-    profiles : ndarray (n_eyes, 360), µm
+    ``samples`` have one row per profile (n_eyes, 360), µm, in the same order, as
+    :func:`rnfl.datasets.prepared.load` gives both.
 
     Returns
     -------
@@ -111,14 +98,11 @@ def label_effects(
     thickness = _mean_thickness(np.asarray(profiles, float), profiles)
     expected = {**PLANTED, ALONG: 1.0} if planted else {}
     rows = []
-    for name in ("all", "healthy"):
-        chosen = np.ones(len(samples), bool)
-        if name == "healthy":
-            chosen = (samples["severity"] == "healthy").to_numpy()
+    healthy = (samples["severity"] == "healthy").to_numpy()
+    for name, chosen in {"all": np.ones(len(samples), bool), "healthy": healthy}.items():
         if not chosen.any():
             continue
-        here = samples[chosen]
-        value = thickness[None, chosen]
+        here, value = samples[chosen], thickness[None, chosen]
         found = adjusted_effects(value, here["patient_id"], here, resampling, planted)
         for key, (estimates, replicates, _, n) in found.items():
             made = row({"eyes": name}, "thickness", estimates, replicates, n, resampling, *key)
@@ -145,22 +129,16 @@ def _condition_rows(
             made = row(condition.key, metric, estimates[own], replicates[own], n, resampling, *key)
             p = patients_and_seeds_p(estimates[own], influence[own].mean(axis=0))
             p = p if metric == "bias" else np.nan
-            rows.append({**made, "p": p, "p_holm": np.nan, "trained": not condition.is_baseline})
+            rows.append({**made, "p": p, "trained": not condition.is_baseline})
     return rows
 
 
 def patients_and_seeds_p(estimates: np.ndarray, influence: np.ndarray) -> float:
     """Return the two-sided p of a mean over runs against 0, from standard errors alone.
 
-    Parameters
-    ----------
-    estimates : ndarray (k,)
-        By run.
-    influence : ndarray (P,)
-        What each patient adds to their mean; the sum of squares is its variance over patients.
+    ``estimates`` (k,) are by run, ``influence`` (P,) what each patient adds to their mean: the sum
+    of its squares is the variance over patients.
 
-    Notes
-    -----
     The error is a sum of two: of patients, Student's t with P - 1 degrees of freedom, and of
     seeds, as in the interval (:func:`analysis.resampling.bootstrap.seed_noise`). Its tail is
     averaged over evenly spaced quantiles of the second, and no resample is drawn: with 3 seeds that
@@ -239,8 +217,7 @@ def _fit(
     for key in wanted:
         shown = key in columns and _large(eyes[kept], key)
         place, blank = list(columns).index(key) if shown else 0, 1.0 if shown else np.nan
-        values = (values[..., place] * blank for values in (own, again, influence))
-        found[key] = *values, int(kept.sum())
+        found[key] = *(v[..., place] * blank for v in (own, again, influence)), int(kept.sum())
     return found
 
 

@@ -75,12 +75,7 @@ def grouping(eyes: pd.DataFrame, attribute: str | Sequence[str]) -> Grouping:
     eyes : DataFrame
         One row per eye, in the order of the values that will be compared.
     attribute : str or sequence of str
-        Of 'age', 'sex', 'race', 'ethnicity', 'severity'.
-
-    Raises
-    ------
-    ValueError
-        For an unknown attribute.
+        Of 'age', 'sex', 'race', 'ethnicity', 'severity'; ValueError for another.
 
     Examples
     --------
@@ -112,8 +107,8 @@ class Tally:
         Place of each eye's patient, from :func:`analysis.resampling.bootstrap.patient_codes`.
     measured : ndarray (n_eyes,) of bool
         Eyes that have a value; the others are in no group.
-    min_eyes, min_patients : int
-        Smaller groups are not compared.
+    min_patients : int
+        Groups of fewer, or of fewer than :data:`MIN_EYES`, are not compared.
 
     Attributes
     ----------
@@ -129,7 +124,6 @@ class Tally:
         groupings: Sequence[Grouping],
         codes: np.ndarray,
         measured: np.ndarray,
-        min_eyes: int = MIN_EYES,
         min_patients: int = 1,
     ) -> None:
         self.groupings, self.codes, self.measured = tuple(groupings), codes, measured
@@ -138,7 +132,7 @@ class Tally:
         self.eyes = patient_sums(measured.astype(float), codes)  # (P,)
         self.n = self.members.sum(axis=0)
         self.n_patients = (self.counts > 0).sum(axis=0)
-        self.large = (self.n >= min_eyes) & (self.n_patients >= min_patients)
+        self.large = (self.n >= MIN_EYES) & (self.n_patients >= min_patients)
         # Measured eyes by patient, in order: (P, m), m those of the patient who has most.
         kept = np.flatnonzero(measured)[np.argsort(codes[measured], kind="stable")]
         own = codes[kept]
@@ -189,13 +183,8 @@ class Tally:
         size = max(2**21 // (len(self._labels) * self._labels.shape[-1]), 1)  # 16 MB
         for rows in blocks(len(permutations), size):
             moved = seated[permutations[rows]]  # (b, P, m)
-            yield (
-                rows,
-                sum(
-                    moved[:, :, place, None] * self._labels[:, place]
-                    for place in range(moved.shape[2])
-                ),
-            )
+            places = range(moved.shape[2])
+            yield rows, sum(moved[:, :, p, None] * self._labels[:, p] for p in places)
 
     def permutations(self, n_perm: int, seed: int) -> np.ndarray:
         """Return who takes whose place (n_perm, P), within the strata of the module's docstring."""
@@ -216,9 +205,8 @@ class Tally:
 
     def _strata(self) -> np.ndarray:
         recorded = [self.counts[:, where].sum(axis=1) for where in self.slices.values()]
-        return np.unique(np.stack([self.eyes, *recorded], 1), axis=0, return_inverse=True)[
-            1
-        ].ravel()
+        rows = np.stack([self.eyes, *recorded], axis=1)
+        return np.unique(rows, axis=0, return_inverse=True)[1].ravel()
 
     def _seated(self, values: np.ndarray) -> np.ndarray:
         """Return values (n_eyes, ...) of measured eyes by patient (P, m, ...), 0 where none is."""
