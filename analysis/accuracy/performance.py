@@ -22,6 +22,7 @@ from analysis.resampling.conditions import (
     Condition,
     check_same_eyes,
     conditions,
+    conditions_and_eyes,
     counterpart,
     estimate,
     paired_runs,
@@ -29,7 +30,6 @@ from analysis.resampling.conditions import (
 )
 from analysis.resampling.patient_sums import MetricFunction, PatientSums, SumsByKey, replicates
 from analysis.resampling.scales import calibrated
-from rnfl.core import schema
 from rnfl.core.metrics import METRICS, mae
 
 Values = tuple[np.ndarray, np.ndarray]  # estimates (k,), replicates (k, n_boot)
@@ -60,9 +60,8 @@ def performance_table(
         When an eye is absent from ``samples``, a run from ``runs``, or the baselines and the
         models were evaluated on different eyes.
     """
-    schema.join_samples(predictions[["run_id", "eye_id", "patient_id"]], samples)
-    wanted = {"mae": mae, **definitions}
-    found = [(one, estimate(one, wanted, resampling)) for one in conditions(predictions, runs)]
+    given, wanted = (predictions, samples, runs), {"mae": mae, **definitions}
+    found = [(one, estimate(one, wanted, resampling)) for one, _ in conditions_and_eyes(*given)]
     rows = [
         row(one.key, name, *values[name], one.n, resampling)
         for one, values in found
@@ -97,12 +96,8 @@ def paired_comparisons(
     :mod:`analysis.resampling.comparisons`. Holm's correction covers all comparisons of one metric.
     ``predictions``, ``runs`` and ``by`` are those of
     :func:`analysis.resampling.conditions.conditions`; runs are paired by seed, a single run with
-    each.
-
-    Parameters
-    ----------
-    against : sequence of str
-        ``template`` or ``oracle`` (the baselines), or a protocol, compared within its backbone.
+    each. ``against`` are ``template`` or ``oracle`` (the baselines), or a protocol, compared within
+    its backbone.
 
     Returns
     -------

@@ -35,8 +35,6 @@ def quadrant_table(
     frames : mapping of method to DataFrame
         Each a quadrant frame: run_id, eye_id, patient_id, pred_S ... pred_T, true_S ... true_T, µm.
         Several runs in one frame are seeds and are averaged.
-    domain : str
-        Dataset, as it is to appear in the table.
     constant : sequence of str
         Methods that predict no differences between eyes. Their correlation is NaN: across folds it
         would only mirror the folds' means.

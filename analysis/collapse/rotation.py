@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.resampling import DEFAULT, Resampling
-from analysis.resampling.bootstrap import mean_replicates, widening
+from analysis.resampling.bootstrap import mean_replicates
 from analysis.resampling.conditions import Condition, conditions, row
+from analysis.resampling.scales import on_scale
 from rnfl.core import metrics
 
 REACH = 45  # degrees: the largest shift looked for; the double hump repeats itself at 180
@@ -81,9 +82,8 @@ def _rows(
 ) -> Iterator[dict[str, object]]:
     def measured(metric: str, values: np.ndarray, **group: str) -> dict[str, object]:
         drawn = mean_replicates(values, still.runs[0].codes, resampling).T  # (k, 1 + n_boot)
-        estimates, error = drawn[:, 0], drawn[:, 1:] - drawn[:, :1]
-        wide = estimates[:, None] + widening(still.n_patients) * error
-        return row(still.key, metric, estimates, wide, still.n, resampling, **group)
+        wide = on_scale(metric, drawn, still.n_patients)
+        return row(still.key, metric, wide[:, 0], wide[:, 1:], still.n, resampling, **group)
 
     moved = {}  # (k, n) by turn
     for one, there in at.items():

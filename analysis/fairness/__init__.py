@@ -78,12 +78,11 @@ def fairness_table(
 ) -> pd.DataFrame:
     """Return group errors, gaps and null gaps of each condition.
 
+    ``predictions`` and ``runs`` are those of :func:`analysis.resampling.conditions.conditions`;
+    ``samples`` hold the attributes and are joined by eye.
+
     Parameters
     ----------
-    predictions, runs
-        As in :func:`analysis.resampling.conditions.conditions`.
-    samples : DataFrame
-        Holds the attributes; joined by eye.
     attributes : sequence of str or of tuples of str
         Of 'age', 'sex', 'race', 'ethnicity', 'severity'; a tuple crosses several. The paper's gap
         uses the first three.
@@ -157,8 +156,7 @@ def condition_rows(
     errors, codes = condition.errors, condition.runs[0].codes
     groups, measured = [grouping(eyes, a) for a in attributes], np.isfinite(errors).all(axis=0)
     tally = Tally(groups, codes, measured, min_patients)
-    counts = resampling.counts(condition.n_patients)
-    sizes = {name: int(tally.n[s][tally.large[s]].sum()) for name, s in tally.slices.items()}
+    counts, sizes = resampling.counts(condition.n_patients), tally.sizes
 
     # Group means of the error and of its signed counterpart, (k, G), and again with patients
     # resampled, (k, n_boot, G).

@@ -89,24 +89,20 @@ def compare_conditions(
     # Errors of the same eyes in both, (k, n_eyes) each, one row per shared seed.
     x, y = (Condition({}, side).errors for side in zip(*pairs, strict=True))
     groups, measured = [grouping(eyes, one) for one in attributes], np.isfinite(x - y).all(axis=0)
-    tally = Tally(groups, a.runs[0].codes, measured)
-    counts = resampling.counts(a.n_patients)
+    tally, counts = Tally(groups, a.runs[0].codes, measured), resampling.counts(a.n_patients)
     between = permutation_test(x - y, tally, resampling)
-    first, second = tally.means(x), tally.means(y)
-    u = tally.resampled("mae", x, counts) - first[:, None]
-    v = tally.resampled("mae", y, counts) - second[:, None]
+    means = [tally.means(one) for one in (x, y)]
+    drawn = [tally.resampled("mae", one, counts) for one in (x, y)]
+    moved = [again - mean[:, None] for again, mean in zip(drawn, means, strict=True)]
     found = {}
     for name in attributes:
-        parts = [tally.pick(m, name) for m in (first, second, u, v)]
+        parts = [tally.pick(m, name) for m in (*means, *moved)]
         found[name] = parts if parts[0].shape[-1] > 1 else None
-    chosen = {name: {name: parts} for name, parts in found.items()}
-    chosen["mean"] = found
-    rows = []
+    chosen = {**{name: {name: parts} for name, parts in found.items()}, "mean": found}
+    sizes, rows = {**tally.sizes, "mean": a.n}, []
     for name, group in chosen.items():
-        here = [tally.n[s][tally.large[s]].sum() for n, s in tally.slices.items() if n == name]
-        n = here[0] if here else a.n
         about = {"metric": "gap", "attribute": name, "group": "max-min", "p": between.p[name]}
-        rows.append({**about, **_bounded(group), "n": int(n), "n_seeds": len(x)})
+        rows.append({**about, **_bounded(group), "n": sizes[name], "n_seeds": len(x)})
     return rows
 
 

@@ -93,16 +93,12 @@ def permutation_test(errors: np.ndarray, tally: Tally, resampling: Resampling) -
     return GapTest(gap, null, p, p_holm, {**detectable, "mean": np.nan}, why, permuted)
 
 
-def _tested(tally: Tally) -> np.ndarray:
-    return tally.large & (tally.n_patients >= MIN_TESTED)
-
-
 def _why(tally: Tally, name: str) -> str:
     """Return why the gap of an attribute cannot be tested, '' if it can."""
     where = tally.slices[name]
     if tally.large[where].sum() < 2:
         return "fewer than two groups are large enough"
-    if _tested(tally)[where].sum() < tally.large[where].sum():
+    if (tally.pick(tally.n_patients, name) < MIN_TESTED).any():
         return f"a group has fewer than {MIN_TESTED} patients"
     if not tally.exchangeable(name):
         return "no two patients with as many eyes differ in their labels: nothing can be exchanged"
@@ -144,10 +140,8 @@ def _studentised(
 
 def _share_reached(null: np.ndarray, observed: float) -> float:
     """Return the p-value of an observation, itself counted among the permutations."""
-    if np.isnan(observed):
-        return float("nan")
     reached = np.count_nonzero(null >= observed * (1 - 1e-9))
-    return (reached + 1) / (len(null) + 1)
+    return float("nan") if np.isnan(observed) else (reached + 1) / (len(null) + 1)
 
 
 def gap_tests(
@@ -163,15 +157,14 @@ def gap_tests(
     ----------
     errors : ndarray (n_eyes,) or (n_runs, n_eyes), µm
         NaN where missing. The gap is averaged over runs.
-    patient_ids : sequence of str (n_eyes,)
-    eyes : DataFrame
-        Attributes, one row per eye in the same order.
+    patient_ids, eyes
+        Patient and attributes of each eye, in the same order.
 
     Returns
     -------
     DataFrame
-        attribute ('mean' last), gap, null_gap (µm), p, p_holm, alarm, detectable (µm), why; 'mean'
-        is not in the family. See :class:`GapTest`.
+        attribute ('mean' last), gap, null_gap (µm), p, p_holm, alarm, detectable (µm), why, see
+        :class:`GapTest`.
     """
     errors = np.atleast_2d(np.asarray(errors, float))
     codes, measured = patient_codes(patient_ids)[1], np.isfinite(errors).all(axis=0)

@@ -167,10 +167,9 @@ def adjusted_effects(
     ----------
     values : ndarray (k, n_eyes), µm
         NaN where missing; one row per run.
-    patient_ids : sequence of str (n_eyes,)
-    eyes : DataFrame
-        Attributes, one row per eye in the same order. An attribute nobody has is left out of the
-        fit; eyes that lack one of the others are left out of it.
+    patient_ids, eyes
+        Patient and attributes of each eye, in the same order. An attribute nobody has is left out
+        of the fit; eyes that lack one of the others are left out of it.
     planted : bool
         Also fit value ~ planted + severity, where ``planted`` is the shift that the phantom gives
         an eye of that sex, race and age: one coefficient, :data:`ALONG`, about 1 in labels (less

@@ -68,14 +68,10 @@ class Grouping:
 
 
 def grouping(eyes: pd.DataFrame, attribute: str | Sequence[str]) -> Grouping:
-    """Return the groups of one attribute, or of several crossed; a missing value is in none.
+    """Return the groups of one of :data:`LEVELS`, or of several crossed; no value, no group.
 
-    Parameters
-    ----------
-    eyes : DataFrame
-        One row per eye, in the order of the values that will be compared.
-    attribute : str or sequence of str
-        Of 'age', 'sex', 'race', 'ethnicity', 'severity'; ValueError for another.
+    ``eyes`` have one row per eye, in the order of the values that will be compared. A ValueError
+    for an unknown attribute.
 
     Examples
     --------
@@ -98,7 +94,7 @@ def grouping(eyes: pd.DataFrame, attribute: str | Sequence[str]) -> Grouping:
 
 
 class Tally:
-    """Groups of several groupings side by side, by patient.
+    """Groups of several groupings side by side, G in all, by patient.
 
     Parameters
     ----------
@@ -108,15 +104,7 @@ class Tally:
     measured : ndarray (n_eyes,) of bool
         Eyes that have a value; the others are in no group.
     min_patients : int
-        Groups of fewer, or of fewer than :data:`MIN_EYES`, are not compared.
-
-    Attributes
-    ----------
-    n, n_patients : ndarray (G,)
-        Measured eyes and their patients in each group of all groupings.
-    large : ndarray (G,) of bool
-    slices : dict
-        Where each grouping's groups are among the G.
+        Groups of fewer, or of fewer than :data:`MIN_EYES`, are not ``large``: not compared.
     """
 
     def __init__(
@@ -130,7 +118,7 @@ class Tally:
         self.members = np.hstack([g.members for g in groupings]) & measured[:, None]
         self.counts = patient_sums(self.members.astype(float), codes)  # (P, G)
         self.eyes = patient_sums(measured.astype(float), codes)  # (P,)
-        self.n = self.members.sum(axis=0)
+        self.n = self.members.sum(axis=0)  # (G,), as the next two
         self.n_patients = (self.counts > 0).sum(axis=0)
         self.large = (self.n >= MIN_EYES) & (self.n_patients >= min_patients)
         # Measured eyes by patient, in order: (P, m), m those of the patient who has most.
@@ -138,10 +126,15 @@ class Tally:
         own = codes[kept]
         self._seats = kept, own, np.arange(len(own)) - np.searchsorted(own, own)
         self._labels = self._seated(self.members.astype(float))  # (P, m, G)
-        ends = np.cumsum([0, *(len(g.levels) for g in groupings)])
+        ends = np.cumsum([len(g.levels) for g in groupings])  # of each grouping among the G
         self.slices = {
-            g.name: slice(*where) for g, *where in zip(groupings, ends, ends[1:], strict=False)
+            g.name: slice(end - len(g.levels), end) for g, end in zip(groupings, ends, strict=True)
         }
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Eyes in the large groups of each grouping."""
+        return {name: int(self.pick(self.n, name).sum()) for name in self.slices}
 
     def pick(self, means: np.ndarray, name: str) -> np.ndarray:
         """Return the means (..., g) of the large groups of one grouping among all (..., G)."""

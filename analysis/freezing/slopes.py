@@ -35,8 +35,9 @@ from analysis.freezing import (
     step,
 )
 from analysis.resampling import DEFAULT, Resampling
-from analysis.resampling.bootstrap import LEVEL, mean_interval, mean_replicates, widening
+from analysis.resampling.bootstrap import LEVEL, mean_interval, mean_replicates
 from analysis.resampling.conditions import Condition, check_same_eyes, load_run, row
+from analysis.resampling.scales import on_scale
 from rnfl.core import metrics
 
 PAPER_REACH = 50  # percent: as far as the paper froze
@@ -77,11 +78,8 @@ def spans(points: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def by_seed(points: pd.DataFrame) -> dict[str, object]:
     """Fit ``mae ~ percent_frozen`` with a random intercept and a random slope per seed.
 
-    Returns
-    -------
-    dict
-        slope_per_10, low, high and seed_sd (of the seeds' own slopes; µm per 10 %), p, n, n_seeds
-        and ``note``: how many seeds have a slope, or why there is no fit.
+    Gives slope_per_10, low, high and seed_sd (of the seeds' own slopes; µm per 10 %), p, n, n_seeds
+    and ``note``: how many seeds have a slope, or why there is no fit.
     """
     x, y = columns(points)
     seeds = points["seed"].to_numpy()
@@ -204,10 +202,9 @@ def _over_patients(
     named = {"slope_per_10": slopes, "relative_per_10": relative, "skill_per_10": skill}
     for metric, values in named.items():
         values = np.array(values or [np.full(1 + resampling.n_boot, NAN)])
+        wide = on_scale(metric, values, condition.n_patients)
         key = {"model": "patients and seeds"}
-        found = values[:, :1]
-        error = widening(condition.n_patients) * (values[:, 1:] - found)
-        yield row(key, metric, found[:, 0], found + error, counted["n"], resampling)
+        yield row(key, metric, wide[:, 0], wide[:, 1:], counted["n"], resampling)
 
 
 def slope_weights(x: np.ndarray) -> np.ndarray:
