@@ -41,23 +41,20 @@ ROUNDING = 1e-6  # of a sum of weights
 AT_ONCE = 4_000_000  # weights that are sorted at once
 
 
-def healthy_profiles(
-    samples: pd.DataFrame, profiles: np.ndarray, split: str = "train"
-) -> np.ndarray:
+def healthy_profiles(samples: pd.DataFrame, profiles: np.ndarray) -> np.ndarray:
     """Return the measured profiles (m, 360) of healthy training eyes, the reference for thinning.
 
-    ``samples`` have one row per profile (N, 360), µm, in the same order. Eyes of this split only;
-    never the one that is evaluated. A ValueError when samples and profiles differ in number, or no
-    eye is known to be healthy.
+    ``samples`` have one row per profile (N, 360), µm, in the same order. A ValueError when they
+    differ in number, or no training eye is known to be healthy.
     """
     if len(samples) != len(profiles):
         raise ValueError(f"{len(samples)} samples, {len(profiles)} profiles: expected as many")
     known = "severity" in samples
     healthy = np.array(samples["severity"] == "healthy") if known else np.zeros(len(samples), bool)
-    healthy = healthy & np.array(samples["split"] == split)
+    healthy = healthy & np.array(samples["split"] == "train")
     if not healthy.any():
         raise ValueError(
-            f"no eye with severity 'healthy' in split {split!r}: give thinning_table profiles of "
+            "no eye with severity 'healthy' in split 'train': give thinning_table profiles of "
             "healthy eyes measured elsewhere as its reference"
         )
     return np.asarray(profiles)[healthy]

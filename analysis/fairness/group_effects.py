@@ -103,7 +103,7 @@ def label_effects(
         if not chosen.any():
             continue
         here, value = samples[chosen], thickness[None, chosen]
-        found = adjusted_effects(value, here["patient_id"], here, resampling, planted)
+        found = adjusted_effects(value, here, resampling, planted)
         for key, (estimates, replicates, _, n) in found.items():
             made = row({"eyes": name}, "thickness", estimates, replicates, n, resampling, *key)
             rows.append({**made, "planted": expected.get(key, np.nan)})
@@ -121,7 +121,7 @@ def _condition_rows(
     truth = np.stack([_mean_thickness(run.target, run.target) for run in condition.runs])
     predicted = np.stack([_mean_thickness(run.prediction, run.target) for run in condition.runs])
     values = np.concatenate([truth, predicted, predicted - truth, condition.errors])  # as METRICS
-    found = adjusted_effects(values, eyes["patient_id"], eyes, resampling, planted)
+    found = adjusted_effects(values, eyes, resampling, planted)
     rows = []
     for m, metric in enumerate(METRICS):
         own = slice(m * len(truth), (m + 1) * len(truth))
@@ -155,11 +155,7 @@ def patients_and_seeds_p(estimates: np.ndarray, influence: np.ndarray) -> float:
 
 
 def adjusted_effects(
-    values: np.ndarray,
-    patient_ids: Sequence[str],
-    eyes: pd.DataFrame,
-    resampling: Resampling,
-    planted: bool = False,
+    values: np.ndarray, eyes: pd.DataFrame, resampling: Resampling, planted: bool = False
 ) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
     """Fit value ~ sex + race + age + severity and return the group differences.
 
@@ -167,7 +163,7 @@ def adjusted_effects(
     ----------
     values : ndarray (k, n_eyes), µm
         NaN where missing; one row per run.
-    patient_ids, eyes
+    eyes : DataFrame
         Patient and attributes of each eye, in the same order. An attribute nobody has is left out
         of the fit; eyes that lack one of the others are left out of it.
     planted : bool
@@ -182,23 +178,21 @@ def adjusted_effects(
         as all are, what each patient adds to the estimate (k, P), and the number of eyes in the
         fit; NaN where one of the two levels has fewer than 10 eyes.
     """
-    _, codes = patient_codes(patient_ids)
-    found = _fit(values, codes, eyes, _design(eyes), CONTRASTS, resampling)
+    found = _fit(values, eyes, _design(eyes), CONTRASTS, resampling)
     if planted:
-        found |= _fit(values, codes, eyes, _planted_design(eyes), (ALONG,), resampling)
+        found |= _fit(values, eyes, _planted_design(eyes), (ALONG,), resampling)
     return found
 
 
 def _fit(
     values: np.ndarray,
-    codes: np.ndarray,
     eyes: pd.DataFrame,
     design: tuple[dict, np.ndarray],
     wanted: Sequence[tuple[str, str]],
     resampling: Resampling,
 ) -> dict:
     """Return the wanted columns of a design, as :func:`adjusted_effects` does."""
-    columns, whole = design
+    (columns, whole), codes = design, patient_codes(eyes["patient_id"])[1]
     kept = whole & np.isfinite(values).all(axis=0)
     x = np.where(kept[:, None], np.stack(list(columns.values()), axis=1), 0.0)
     y = np.where(kept, values, 0.0)
@@ -250,10 +244,9 @@ def _planted_design(eyes: pd.DataFrame) -> tuple[dict[object, np.ndarray], np.nd
 
 
 def _large(eyes: pd.DataFrame, key: tuple[str, str]) -> bool:
-    attribute, group = key
-    if attribute in ("age", ALONG[0]):
+    if key[0] in ("age", ALONG[0]):
         return len(eyes) >= MIN_EYES
-    return all((eyes[attribute] == level).sum() >= MIN_EYES for level in group.split(" − "))
+    return all((eyes[key[0]] == level).sum() >= MIN_EYES for level in key[1].split(" − "))
 
 
 def _solve(xx: np.ndarray, xy: np.ndarray) -> np.ndarray:

@@ -66,13 +66,9 @@ def influence(points: pd.DataFrame) -> pd.DataFrame:
 def spans(points: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the points within the paper's reach and, where some lie beyond it, all points."""
     reach = points["percent_frozen"].max()
-    whole = {f"0 to {reach:.0f} %": points}
-    if reach <= PAPER_REACH:
-        return whole
-    return {
-        f"0 to {PAPER_REACH} %": points[points["percent_frozen"] <= PAPER_REACH + 1e-9],
-        **whole,
-    }
+    inside = points[points["percent_frozen"] <= PAPER_REACH + 1e-9]
+    papers = {f"0 to {PAPER_REACH} %": inside} if reach > PAPER_REACH else {}
+    return {**papers, f"0 to {reach:.0f} %": points}
 
 
 def by_seed(points: pd.DataFrame) -> dict[str, object]:
@@ -90,9 +86,9 @@ def by_seed(points: pd.DataFrame) -> dict[str, object]:
     if len(own) < 2:
         return {**found, "note": "one seed: not possible" if len(own) else "too few runs"}
     mean, sd = float(own.mean()), float(own.std(ddof=1))
-    test = stats.t(len(own) - 1, mean, sd / np.sqrt(len(own))) if sd > 0 else None
     found |= {"slope_per_10": mean, "seed_sd": sd, "note": f"slopes of {len(own)} seeds"}
-    if test is not None:
+    if sd > 0:
+        test = stats.t(len(own) - 1, mean, sd / np.sqrt(len(own)))
         low, high = test.interval(LEVEL)
         found |= {"low": low, "high": high, "p": 2 * min(test.cdf(0), test.sf(0))}
     return found
