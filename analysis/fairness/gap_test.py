@@ -47,7 +47,7 @@ class GapTest:
     #: The gap that raises an alarm in 80 % of test sets like this one, between the two groups of
     #: the attribute that are hardest to tell apart; NaN for 'mean'.
     detectable: dict[str, float]
-    why: dict[str, str]  # there is no p and no null; '' where there is one
+    why: dict[str, str]  # why there is no p and no null; '' where there is one
     permuted: np.ndarray  # group means (k, n_perm, G) under these exchanges
 
 
