@@ -41,7 +41,7 @@ def settings(runs: pd.DataFrame, hyperparameters: Sequence[str]) -> pd.DataFrame
     Parameters
     ----------
     runs : DataFrame
-        From :func:`rnfl.runs.tables.runs_table`.
+        From :func:`rnfl.runs.results.runs_table`.
     hyperparameters : sequence of str
         Of :data:`HYPERPARAMETERS`: percent_frozen (%), lambda_pearson, lambda_gradient, lr_encoder
         (as the protocol states it), lr_effective (times the run's ``lr_scale``), layer_decay.

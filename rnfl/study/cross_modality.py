@@ -14,9 +14,8 @@ import pandas as pd
 
 from rnfl import datasets
 from rnfl.core import schema
+from rnfl.runs.predictions import oracle_predictions, predict_with, template_predictions
 from rnfl.runs.results import RunResult
-from rnfl.runs.run import predict_with
-from rnfl.runs.template_oracle import oracle_predictions, template_predictions
 from rnfl.study import baselines
 from rnfl.study.presets import REFERENCE, Preset
 from rnfl.training.config import RunConfig

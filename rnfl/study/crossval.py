@@ -8,8 +8,7 @@ import pandas as pd
 
 from rnfl import datasets
 from rnfl.core import schema, splits
-from rnfl.runs.results import RunResult
-from rnfl.runs.tables import predictions_of
+from rnfl.runs.results import RunResult, predictions_of
 from rnfl.study.baselines import FOLDS
 from rnfl.study.grid import run_grid
 from rnfl.training.config import RunConfig

@@ -126,7 +126,8 @@ def progress(model: Readout, solved: ridge.Ridge, data: Batches, seconds: float)
         "lr_head": 0.0,
         "seconds": seconds,
     }
-    return Progress(epoch=1, seconds=seconds, history=[row])
+    precision = {"precision": "fp32", "because": "a readout is solved for in fp32"}
+    return Progress(epoch=1, seconds=seconds, history=[row], precision=precision)
 
 
 def fit(
