@@ -45,7 +45,7 @@ def joined() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not _has_lost_another(error):
+        if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
             raise
         raise RuntimeError(
             f"process {rank() + 1} of {size()}: another one has ended and said why; what it saved "
@@ -53,10 +53,6 @@ def joined() -> Iterator[None]:
         ) from error
     finally:
         dist.destroy_process_group()
-
-
-def _has_lost_another(error: RuntimeError) -> bool:
-    return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 
 def size() -> int:
@@ -99,9 +95,7 @@ def any_signal(number: int | None) -> int | None:
 
 def wrap(model: nn.Module) -> nn.Module:
     """Return the model so that its gradients are averaged over processes; alone, the model."""
-    if size() == 1:
-        return model
-    return nn.parallel.DistributedDataParallel(model)
+    return nn.parallel.DistributedDataParallel(model) if size() > 1 else model
 
 
 def gradients_stay(network: nn.Module) -> AbstractContextManager:

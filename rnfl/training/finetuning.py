@@ -39,10 +39,8 @@ def fit(
     ----------
     model : RNFLRegressor
         With its targets' mean and SD set.
-    folder : Path
-        For checkpoints; training goes on from those in it (:func:`rnfl.training.loop.train`).
-    report : callable, optional
-        Receives the history row of each epoch, in place of a progress bar.
+    folder, report
+        See :func:`rnfl.training.loop.train`, whose errors are passed on.
     check : callable, optional
         Called before every epoch; what it raises ends training, with its checkpoints kept.
 
@@ -50,8 +48,6 @@ def fit(
     ------
     ValueError
         If the protocol has a term on profiles and no eye has a profile.
-    FloatingPointError
-        If the loss is no longer finite; a checkpoint from before stays.
     """
     protocols.check_labels(config.protocol, train.target)
     training = FineTuning(model, train, val, config, check)
@@ -71,7 +67,7 @@ class FineTuning(loop.Training):
         train: Batches,
         val: Batches,
         config: RunConfig,
-        check: Callable[[], None] | None = None,
+        check: Callable[[], None] | None,
     ):
         self.model, self.train, self.val = model, train, val
         self.config, self.check = config, check
