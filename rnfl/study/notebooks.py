@@ -112,24 +112,11 @@ def run_notebook(
 ) -> Path:
     """Execute a notebook from the project's root and publish it with an HTML copy beside it.
 
-    Parameters
-    ----------
-    notebook, output
-        The source, and where the executed copy goes; its folder is made.
-    parameters
-        Flat scalars and lists, each defined in the notebook's ``parameters`` cell.
-    progress
-        Show papermill's bar, one step per cell.
-
-    Returns
-    -------
-    Path
-        ``output``; it exists only if every cell ran.
+    Parameters are flat scalars and lists, each defined in the notebook's ``parameters`` cell, and
+    others are ValueErrors. Returned is ``output``, which exists only if every cell ran.
 
     Raises
     ------
-    ValueError
-        For a parameter the notebook does not define.
     NotebookError
         When a cell fails or the kernel dies. The partly executed copy stays as
         ``<stem>.failed.ipynb``.

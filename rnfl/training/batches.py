@@ -30,28 +30,19 @@ _RESIZING = hashlib.sha256(inspect.getsource(resize).encode()).hexdigest()[:8]
 
 @dataclass(frozen=True)
 class Batches:
-    """The inputs and labels of one split, ready for a device.
+    """The inputs and labels of one split, ready for a device; labels are in µm, NaN = missing.
 
-    Attributes
-    ----------
-    images : uint8 Tensor (M, 1 or 3, S, S)
-        On ``device`` where they fit, else mapped from disk. Behind a frozen prefix
-        (:mod:`rnfl.training.frozen_prefix`) its tokens (M, T, D), floating point, stand here
-        instead.
-    profiles : float32 Tensor (N, 360)
-        Labels (µm) on ``device``, NaN = missing.
-    quadrants : float32 Tensor (N, 4) or None
-        Measured quadrant means S, N, I, T (µm) of eyes that have no profile, NaN = missing and for
-        eyes that have one; None where no eye needs them.
-    rows : int Tensor (N,) or None
-        Which of ``images`` belongs to each row of the labels; None = they are in the same order.
+    ``images`` are uint8 (M, 1 or 3, S, S), on the device where they fit, else mapped from disk.
+    Behind a frozen prefix (:mod:`rnfl.training.frozen_prefix`) its tokens (M, T, D), floating
+    point, stand in their place. ``quadrants`` are measured means S, N, I, T of eyes that have no
+    profile, NaN for others, and None where no eye needs them.
     """
 
     images: Tensor
-    profiles: Tensor
+    profiles: Tensor  # float32 (N, 360), on the device
     device: torch.device
-    quadrants: Tensor | None = None
-    rows: Tensor | None = None
+    quadrants: Tensor | None = None  # float32 (N, 4), on the device
+    rows: Tensor | None = None  # int (N,), the image of each row of the labels; None = in order
 
     def __len__(self) -> int:
         return len(self.profiles)

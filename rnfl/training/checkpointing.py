@@ -38,33 +38,27 @@ class Checkpoints:
         """Return the newest whole checkpoint with its tensors on ``device``; None if there is none.
 
         Files that a killed writer left aside are removed. So is a damaged checkpoint, with a
-        warning, where the one before it is whole.
-
-        Raises
-        ------
-        ValueError
-            If there are checkpoints and all of them are damaged.
+        warning, where the one before it is whole; that all are damaged is a ValueError.
         """
         clear_aside(self.newest)
         damaged = {}
         for path in filter(Path.exists, (self.newest, self.previous)):
-            if what := flaw(path):
-                damaged[path] = what
-                continue
-            for other, what in damaged.items():
-                # Else the next save would let it take the place of the whole one.
-                other.unlink(missing_ok=True)
-                warnings.warn(
-                    f"{other} was damaged ({what}) and is removed; training goes on from {path}",
-                    stacklevel=2,
-                )
-            return torch.load(path, weights_only=True, map_location=device)
-        if damaged:
+            if not (what := flaw(path)):
+                break
+            damaged[path] = what
+        else:
+            if not damaged:
+                return None
             said = "; ".join(f"{path}: {what}" for path, what in damaged.items())
             raise ValueError(
                 f"no checkpoint can be read ({said}): delete {self.folder} to train from the start"
             )
-        return None
+        for other, what in damaged.items():
+            # Else the next save would let it take the place of the whole one.
+            other.unlink(missing_ok=True)
+            said = f"{other} was damaged ({what}) and is removed; training goes on from {path}"
+            warnings.warn(said, stacklevel=2)
+        return torch.load(path, weights_only=True, map_location=device)
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Copy a state to host memory at once and write it in the background.

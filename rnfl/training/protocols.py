@@ -24,36 +24,22 @@ UNREAD: dict[str, tuple[str, ...]] = {
 class Protocol:
     """One way of adapting a backbone (paper, Methods; AdamW throughout).
 
-    Attributes
-    ----------
-    freeze_patch_embed : bool
-        Freeze the patch embedding with the position embedding and prefix tokens.
-    freeze_fraction : float
-        Share of the transformer blocks frozen, from the first on, 0 to 1.
-    lambda_pearson, lambda_gradient : float
-        Weights of the Pearson and the gradient term beside L1.
-    lr_encoder, lr_head : float
-        Peak learning rates of the backbone and of everything after it.
-    layer_decay : float
-        Each stage of the backbone learns at this share of the rate of the stage above it; the last
-        norm learns at ``lr_encoder``. 1 is one rate for all.
-    weight_decay : float
-        Decay of weight matrices; vectors (biases, norms) are not decayed (ours).
-    solver : {'gradient', 'ridge'}
-        'ridge' leaves the whole backbone as it is and solves for a linear map from its tokens
-        (:mod:`rnfl.training.readout`); nothing above but the name applies to it.
+    The solver 'ridge' leaves the whole backbone as it is and solves for a linear map from its
+    tokens (:mod:`rnfl.training.readout`); then nothing but the name applies.
     """
 
     name: str
-    freeze_patch_embed: bool = False
-    freeze_fraction: float = 0.0
-    lambda_pearson: float = 0.0
-    lambda_gradient: float = 0.0
-    lr_encoder: float = 5e-5
-    lr_head: float = 1e-4
+    freeze_patch_embed: bool = False  # with the position embedding and prefix tokens
+    freeze_fraction: float = 0.0  # share of the transformer blocks, from the first on, 0 to 1
+    lambda_pearson: float = 0.0  # weight of the Pearson term beside L1
+    lambda_gradient: float = 0.0  # weight of the gradient term
+    lr_encoder: float = 5e-5  # peak rate of the backbone
+    lr_head: float = 1e-4  # peak rate of everything after it
+    # Each stage of the backbone learns at this share of the rate of the stage above it; the last
+    # norm learns at lr_encoder. 1 is one rate for all.
     layer_decay: float = 1.0
-    weight_decay: float = 0.05
-    solver: str = "gradient"
+    weight_decay: float = 0.05  # of weight matrices; vectors (biases, norms) do not decay (ours)
+    solver: str = "gradient"  # or ridge
 
     def __post_init__(self):
         for name, fits, expected in (

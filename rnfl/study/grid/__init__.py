@@ -29,7 +29,6 @@ def run_grid(
 
     Parameters
     ----------
-    configs : sequence of RunConfig
     engine : {'auto', 'serial', 'local', 'dask'}
         'serial' uses this process. 'local' uses worker processes, each on cores and, where there
         are GPUs, on a GPU of its own; a worker keeps its imports and images from run to run.
@@ -46,12 +45,9 @@ def run_grid(
 
     Raises
     ------
-    ValueError
-        If an argument is unknown or unfit, or a worker of the cluster is.
-    ImportError
-        If 'dask' is asked for and not installed.
-    ConnectionError
-        If the scheduler does not answer, or leaves.
+    ValueError, ImportError, ConnectionError
+        If an argument or a worker of the cluster is unfit, 'dask' is asked for and not installed,
+        or its scheduler does not answer, or leaves.
     RuntimeError
         After all runs were tried, naming those that failed, each with its traceback.
     """
