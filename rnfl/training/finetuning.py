@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,28 +57,26 @@ def fit(
     return progress
 
 
+@dataclass(eq=False)
 class FineTuning(loop.Training):
     """A run by gradient: see :func:`fit`."""
 
+    model: nn.Module
+    train: Batches
+    val: Batches
+    config: RunConfig
+    check: Callable[[], None] | None
+
     watched = "val_mae"
 
-    def __init__(
-        self,
-        model: nn.Module,
-        train: Batches,
-        val: Batches,
-        config: RunConfig,
-        check: Callable[[], None] | None,
-    ):
-        self.model, self.train, self.val = model, train, val
-        self.config, self.check = config, check
-        self.checkpoint_seconds = config.checkpoint_seconds
+    def __post_init__(self):
+        config, model = self.config, self.model
+        self.checkpoint_seconds, self.device = config.checkpoint_seconds, self.train.device
         self.remedy = f"Lower lr_scale (now {config.lr_scale:g}) or look for bad labels"
-        self.device = train.device
         self.decided = decide_precision(config.precision, self.device, model.backbone.embed_dim)
         groups = protocols.apply(model, config.protocol, config.lr_scale)
         self.optimizer = torch.optim.AdamW(groups, fused=True)
-        self.per_epoch = -(-len(train) // config.batch_size)
+        self.per_epoch = -(-len(self.train) // config.batch_size)
         self.n_steps = config.epochs * self.per_epoch
 
     @property

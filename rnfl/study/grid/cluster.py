@@ -124,17 +124,14 @@ def _connect(
 ) -> Iterator[tuple[Client, list[Share]]]:
     """Join a cluster, or start one on this machine whose workers take a share of it each."""
     if scheduler:
-        if not scheduler.rpartition(":")[2].isdecimal():
-            raise ConnectionError(
-                f"no Dask scheduler answers at {scheduler!r}: expected its address with a port, as "
-                "'dask scheduler' prints it (tcp://host:port)"
-            )
         try:
+            if not scheduler.rpartition(":")[2].isdecimal():
+                raise ValueError("its address has a port")
             client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError) as error:
             raise ConnectionError(
                 f"no Dask scheduler answers at {scheduler!r} ({error}): start one with "
-                "'dask scheduler', which prints its address (tcp://host:port)"
+                "'dask scheduler', which prints its address with a port (tcp://host:port)"
             ) from error
         with client, client.as_current():
             yield client, []
