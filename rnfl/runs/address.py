@@ -7,18 +7,14 @@ run. The code is recorded with a run, but is no part of its address: moving a fu
 result.
 """
 
-from __future__ import annotations
-
 from dataclasses import MISSING, asdict, fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rnfl.models import registry
 from rnfl.models.checkpoints.files import weights_file
+from rnfl.models.registry import BackboneSpec
 from rnfl.storage.provenance import fingerprint, sha256_json
 from rnfl.training.config import INCIDENTAL, RunConfig
-
-if TYPE_CHECKING:
-    from rnfl.models.registry import BackboneSpec
 
 # Raised by whoever changes what training or a readout gives for the same configuration;
 # tests/runs/test_training_version.py trains tiny runs and says when that is.

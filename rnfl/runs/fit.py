@@ -1,8 +1,6 @@
 """From a configuration to a finished folder: a model is fitted, by gradient or by solving, predicts
 the test split and is published."""
 
-from __future__ import annotations
-
 import shutil
 import time
 from collections.abc import Callable

@@ -4,8 +4,6 @@ A start brings what it has seen along: no patient that it was trained or validat
 the runs that it itself started from, may be tested on.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

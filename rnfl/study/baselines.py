@@ -9,8 +9,6 @@ regression with the same candidates for its penalty. **Ours**. What they give is
 tables that show it: who changes it raises ``ANALYSIS_VERSION``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

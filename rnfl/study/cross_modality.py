@@ -5,8 +5,6 @@ A quadrant frame holds predicted and measured means of the four quadrants (see
 phantom those of the test split, elsewhere all of them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 

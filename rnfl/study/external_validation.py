@@ -4,8 +4,6 @@ All see the same training eyes (those that trained or validated the network) and
 eyes, and none knows the level of the other dataset.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

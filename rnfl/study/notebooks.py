@@ -6,8 +6,6 @@ is an error, the kernel is this very interpreter, and an executed notebook appea
 only when every cell ran. It imports no model code: notebooks do.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import sys

@@ -5,8 +5,6 @@ map; a **fine-tuned** network changes all of it by gradient; either begins with 
 backbone or with one that has already learnt from phantoms.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pandas as pd

@@ -5,8 +5,6 @@ Every process holds the whole model; gradients are averaged over processes, so t
 of the whole batch. The first process alone writes: checkpoints, the finished run, progress.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext

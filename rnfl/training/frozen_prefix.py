@@ -10,8 +10,6 @@ Tokens last as long as the process: a run that goes on from its checkpoint compu
 one that is asked to end (SIGTERM, SIGINT) while it computes them ends after the batch at hand.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path

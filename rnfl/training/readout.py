@@ -11,8 +11,6 @@ There is nothing to tune but one penalty, chosen by cross-validation, so some do
 enough to learn from. **Ours**; the paper has no such protocol.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -10,8 +10,6 @@ mirrored eye with mirrored labels is another example of the same anatomy. Origin
 centred each by their own mean, so only what distinguishes eyes is learnt from the copies. **Ours**.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 

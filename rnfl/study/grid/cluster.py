@@ -5,8 +5,6 @@ return nothing: what they make lies in the data folder, which workers and client
 whose worker dies runs elsewhere and resumes there; one that is finished returns at once.
 """
 
-from __future__ import annotations
-
 import os
 import time
 import traceback
@@ -63,7 +61,7 @@ class Witness:
     code: str  # hash of the package's code
 
     @classmethod
-    def here(cls) -> Witness:
+    def here(cls) -> "Witness":
         """Return what this process sees; its file stays in the data folder for the next one."""
         folder = runs_root() / ".partial"
         folder.mkdir(parents=True, exist_ok=True)
