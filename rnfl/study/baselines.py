@@ -89,6 +89,9 @@ def pca_ridge(
     return _cross_validate("pca_ridge", prepared, small, fit_pca_ridge, k, seed, inner_seed)
 
 
+BY_NAME = {"constant": constant, "PCA + ridge": pca_ridge}
+
+
 def fit_constant(
     images: np.ndarray, quadrants: np.ndarray, patients: np.ndarray, seed: int = 0
 ) -> Fitted:

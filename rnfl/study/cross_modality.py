@@ -56,9 +56,8 @@ def external_quadrants(models: Models, dataset: str) -> dict[str, pd.DataFrame]:
     the means and SDs of GRAPE's quadrants.
     """
     zero_shot = {name: model_quadrants(runs, dataset, split=None) for name, runs in models.items()}
-    simple = {"constant": baselines.constant, "PCA + ridge": baselines.pca_ridge}
     prepared = datasets.load(dataset)
-    return {name: predict(prepared) for name, predict in simple.items()} | zero_shot
+    return {name: one(prepared) for name, one in baselines.BY_NAME.items()} | zero_shot
 
 
 def available(dataset: str | None) -> str:

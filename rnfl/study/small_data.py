@@ -54,14 +54,13 @@ def frames(study: Preset, dataset: str, start: RunResult) -> dict[str, pd.DataFr
     are those of ``study``.
     """
     prepared, k, seeds = datasets.load(dataset), study.folds, study.fold_seeds
-    simple = {"constant": baselines.constant, "PCA + ridge": baselines.pca_ridge}
     inner = study.seeds[0]  # the readouts' inner folds too
     made = {
         name: pd.concat(
             predict(prepared, k, seed, inner).assign(run_id=f"{name}, folds {seed}")
             for seed in seeds
         )
-        for name, predict in simple.items()
+        for name, predict in baselines.BY_NAME.items()
     }
     for name, config in configs(study, dataset, start).items():
         made[name] = pd.concat(crossval.out_of_fold(config, k, seeds).values())
