@@ -39,7 +39,7 @@ HYPERPARAMETERS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
 def settings(runs: pd.DataFrame, hyperparameters: Sequence[str]) -> pd.DataFrame:
     """Return the value of each of :data:`HYPERPARAMETERS` asked for, one row per condition.
 
-    ``runs`` are those of :func:`rnfl.runs.tables.runs_table`. A ValueError for an unknown
+    ``runs`` are those of :func:`rnfl.runs.results.runs_table`. A ValueError for an unknown
     hyperparameter, or when runs of one condition differ in one.
     """
     unknown = sorted(set(hyperparameters) - set(HYPERPARAMETERS))
