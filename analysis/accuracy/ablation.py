@@ -15,9 +15,8 @@ import pandas as pd
 from analysis.accuracy.performance import paired_comparisons, performance_table
 from analysis.collapse import DEFINITIONS
 from analysis.resampling import DEFAULT, Resampling
+from analysis.resampling.comparisons import holm, mean_difference_row
 from analysis.resampling.conditions import BASELINES, Condition, check_same_eyes, load_run
-from analysis.resampling.exchange import mean_difference_row
-from analysis.resampling.holm import holm
 
 SHARED = "aggressive"
 AGAINST = (SHARED, "template")
@@ -25,6 +24,8 @@ METRICS = ("mae", "pearson_per_eye", "pearson_pooled", "sigma_flat", "sigma_betw
 SHOWN = (*METRICS, "rmse", "pearson_between_eyes", "sigma_between_target", "sigma_ratio")
 FACTORS = ("none", "freezing", "pearson", "both")
 
+#: By name: percent_frozen (%), weights of the loss, encoder rate as the protocol states it and
+#: (lr_effective) times the run's ``lr_scale``, layer_decay.
 HYPERPARAMETERS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "percent_frozen": lambda runs: 100 * runs["freeze_fraction"].astype(float),
     "lambda_pearson": lambda runs: runs["lambda_pearson"].astype(float),
@@ -36,20 +37,10 @@ HYPERPARAMETERS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
 
 
 def settings(runs: pd.DataFrame, hyperparameters: Sequence[str]) -> pd.DataFrame:
-    """Return each hyperparameter's value by backbone and protocol, one row per condition.
+    """Return the value of each of :data:`HYPERPARAMETERS` asked for, one row per condition.
 
-    Parameters
-    ----------
-    runs : DataFrame
-        From :func:`rnfl.runs.tables.runs_table`.
-    hyperparameters : sequence of str
-        Of :data:`HYPERPARAMETERS`: percent_frozen (%), lambda_pearson, lambda_gradient, lr_encoder
-        (as the protocol states it), lr_effective (times the run's ``lr_scale``), layer_decay.
-
-    Raises
-    ------
-    ValueError
-        For an unknown hyperparameter, or when runs of one condition differ in one.
+    ``runs`` are those of :func:`rnfl.runs.results.runs_table`. A ValueError for an unknown
+    hyperparameter, or when runs of one condition differ in one.
     """
     unknown = sorted(set(hyperparameters) - set(HYPERPARAMETERS))
     if unknown:
@@ -79,12 +70,8 @@ def statistics(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return an ablation's results and its paired comparisons, by the hyperparameters' values.
 
-    Parameters
-    ----------
-    predictions, samples, runs
-        As in :func:`analysis.accuracy.performance.performance_table`.
-    hyperparameters
-        As in :func:`settings`.
+    ``predictions``, ``samples`` and ``runs`` are those of
+    :func:`analysis.accuracy.performance.performance_table`.
 
     Returns
     -------
@@ -110,11 +97,8 @@ def decay_effect(
 ) -> pd.DataFrame:
     """Compare layer-wise decay with none at the same encoder rate, on the same eyes.
 
-    Returns
-    -------
-    DataFrame
-        As :func:`analysis.accuracy.performance.paired_comparisons`, MAE only, one row per rate
-        with both settings; columns ``lr_encoder`` and ``layer_decay`` in place of the protocol.
+    As :func:`analysis.accuracy.performance.paired_comparisons`, MAE only, one row per rate with
+    both settings; columns ``lr_encoder`` and ``layer_decay`` in place of the protocol.
     """
     named = runs.assign(protocol=[f"{decay:g}" for decay in runs["layer_decay"]])
     trained = predictions[~predictions["run_id"].isin(BASELINES)]
@@ -131,13 +115,8 @@ def factorial(
 ) -> pd.DataFrame:
     """Take *structured* apart: freezing alone, the Pearson term alone, both, and what they share.
 
-    Parameters
-    ----------
-    predictions, runs
-        One backbone.
-    protocols : mapping
-        Protocols by ``none``, ``freezing``, ``pearson`` and ``both``. Only seeds that all four
-        have are used.
+    Of one backbone; ``protocols`` are by ``none``, ``freezing``, ``pearson`` and ``both``. Only
+    seeds that all four have are used.
 
     Returns
     -------
@@ -145,7 +124,7 @@ def factorial(
         protocol ('freezing', 'pearson', 'both', 'interaction'), metric 'mae', estimate, low, high
         (µm; difference from ``none``), p, p_holm, n, n_seeds, seed_sd. The interaction is both
         minus the sum of the two alone: 0 where the costs add up, negative where they overlap.
-        Intervals and p as in :mod:`analysis.resampling.exchange`.
+        Intervals and p as in :mod:`analysis.resampling.comparisons`.
 
     Raises
     ------

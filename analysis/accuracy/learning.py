@@ -21,12 +21,7 @@ PLAINEST = {"fine-tuned": "fine-tuned", "readouts": "readout, random"}
 
 
 def group_of(method: str) -> str:
-    """Return the group of a method, by its name.
-
-    Raises
-    ------
-    ValueError
-        For a name that belongs to none.
+    """Return the group of a method, by its name; a ValueError for a name that belongs to none.
 
     Examples
     --------
@@ -45,10 +40,7 @@ def group_of(method: str) -> str:
 def rows_of(quadrants: pd.DataFrame, metric: str, group: str) -> pd.DataFrame:
     """Return the rows of a metric and a group by method.
 
-    Parameters
-    ----------
-    quadrants : DataFrame
-        Of :func:`analysis.accuracy.quadrants.quadrant_table`, of one domain.
+    Of :func:`analysis.accuracy.quadrants.quadrant_table`, of one domain.
     """
     chosen = (quadrants["metric"] == metric) & (quadrants["group"] == group)
     return quadrants[chosen].set_index("method")
@@ -95,19 +87,9 @@ def nested(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def chosen_table(frames: Mapping[str, pd.DataFrame], selected: pd.DataFrame) -> pd.DataFrame:
-    """Return how often each candidate was chosen.
+    """Return how often each candidate was chosen, of ``frames`` that gave :func:`nested`'s result.
 
-    Parameters
-    ----------
-    frames : mapping of method to DataFrame
-        What :func:`nested` chose from.
-    selected : DataFrame
-        What it returned.
-
-    Returns
-    -------
-    DataFrame
-        method, chosen (folds, over all draws), folds (of how many); candidates alone.
+    As method, chosen (folds, over all draws), folds (of how many); candidates alone.
     """
     choices = selected.drop_duplicates(["run_id", "fold"])["method"]
     names = [name for name, frame in frames.items() if frame["inner_error"].notna().all()]
@@ -136,12 +118,8 @@ def gains(frames: Mapping[str, pd.DataFrame], resampling: Resampling = PAIRED) -
     readouts with that of random features.
 
     Parameters and return value are those of :func:`analysis.accuracy.quadrants.paired_quadrants`;
-    p-values are Holm-adjusted within a comparison.
-
-    Raises
-    ------
-    ValueError
-        When a method that others are compared with is absent.
+    p-values are Holm-adjusted within a comparison. A ValueError when a method that others are
+    compared with is absent.
     """
     families = {"constant": frames}
     for group, against in PLAINEST.items():

@@ -15,22 +15,21 @@ import pandas as pd
 from analysis.collapse import DEFINITIONS
 from analysis.fairness import fairness_table
 from analysis.resampling import DEFAULT, PAIRED, Resampling
+from analysis.resampling.comparisons import compared_row, exchanges, holm
 from analysis.resampling.conditions import (
     BASELINES,
     BY,
     Condition,
     check_same_eyes,
     conditions,
+    conditions_and_eyes,
     counterpart,
     estimate,
     paired_runs,
     row,
 )
-from analysis.resampling.exchange import compared_row, exchanges
-from analysis.resampling.holm import holm
 from analysis.resampling.patient_sums import MetricFunction, PatientSums, SumsByKey, replicates
 from analysis.resampling.scales import calibrated
-from rnfl.core import schema
 from rnfl.core.metrics import METRICS, mae
 
 Values = tuple[np.ndarray, np.ndarray]  # estimates (k,), replicates (k, n_boot)
@@ -45,14 +44,8 @@ def performance_table(
 ) -> pd.DataFrame:
     """Return every metric of each condition, and of the template and the oracle floor.
 
-    Parameters
-    ----------
-    predictions, runs
-        As in :func:`analysis.resampling.conditions.conditions`.
-    samples : DataFrame
-        Every predicted eye must be there and belong to the same patient.
-    definitions : dict
-        Metrics by name; by default :data:`rnfl.core.metrics.METRICS`.
+    ``predictions`` and ``runs`` are those of :func:`analysis.resampling.conditions.conditions`;
+    every predicted eye must be in ``samples`` and belong to the same patient.
 
     Returns
     -------
@@ -67,9 +60,8 @@ def performance_table(
         When an eye is absent from ``samples``, a run from ``runs``, or the baselines and the
         models were evaluated on different eyes.
     """
-    schema.join_samples(predictions[["run_id", "eye_id", "patient_id"]], samples)
-    wanted = {"mae": mae, **definitions}
-    found = [(one, estimate(one, wanted, resampling)) for one in conditions(predictions, runs)]
+    given, wanted = (predictions, samples, runs), {"mae": mae, **definitions}
+    found = [(one, estimate(one, wanted, resampling)) for one, _ in conditions_and_eyes(*given)]
     rows = [
         row(one.key, name, *values[name], one.n, resampling)
         for one, values in found
@@ -101,15 +93,11 @@ def paired_comparisons(
     """Compare each condition with another one on the same eyes.
 
     The interval resamples patients, and seeds where there are several; p is that of
-    :mod:`analysis.resampling.exchange`. Holm's correction covers all comparisons of one metric.
-
-    Parameters
-    ----------
-    predictions, runs, by
-        As in :func:`analysis.resampling.conditions.conditions`. Runs are paired by seed, a
-        single run with each.
-    against : sequence of str
-        ``template`` or ``oracle`` (the baselines), or a protocol, compared within its backbone.
+    :mod:`analysis.resampling.comparisons`. Holm's correction covers all comparisons of one metric.
+    ``predictions``, ``runs`` and ``by`` are those of
+    :func:`analysis.resampling.conditions.conditions`; runs are paired by seed, a single run with
+    each. ``against`` are ``template`` or ``oracle`` (the baselines), or a protocol, compared within
+    its backbone.
 
     Returns
     -------
@@ -133,23 +121,19 @@ def paired_comparisons(
             rows += [key | compare(condition, other, one, resampling) for one in metrics]
     columns = [*by, "against", "metric", "estimate", "low", "high", "p", "p_holm", "n", "n_seeds"]
     frame = pd.DataFrame(rows, columns=[*columns, "seed_sd"])
-    for _, family in frame.groupby("metric"):
-        frame.loc[family.index, "p_holm"] = holm(family["p"])
-    return frame
+    return frame.assign(p_holm=frame.groupby("metric")["p"].transform(holm))
 
 
-class _Exchange:
+class _Exchange(dict[str, np.ndarray]):
     """Sums of one model over all patients, then what each patient changes when exchanged."""
 
     def __init__(self, own: PatientSums, other: PatientSums) -> None:
+        super().__init__()
         self.own, self.other = own, other
-        self._made: dict[str, np.ndarray] = {}
 
-    def __getitem__(self, key: str) -> np.ndarray:
-        if key not in self._made:
-            own, other = self.own[key], self.other[key]
-            self._made[key] = np.vstack([own.sum(axis=0), other - own])
-        return self._made[key]
+    def __missing__(self, key: str) -> np.ndarray:
+        own, other = self.own[key], self.other[key]
+        return self.setdefault(key, np.vstack([own.sum(axis=0), other - own]))
 
 
 def compare(
@@ -162,10 +146,8 @@ def compare(
     several whose noise dominates. Where runs differ only in which eyes they get wrong it is too
     large, never too small: with 3 seeds, 1 % of such nulls are rejected at 5 %.
     """
-    n_patients, counts = a.n_patients, resampling.counts(a.n_patients)
-    swap = exchanges(n_patients, resampling)
+    counts, swap = resampling.counts(a.n_patients), exchanges(a.n_patients, resampling)
     weights = np.hstack([np.ones_like(swap[:, :1]), swap])
-    definition = DEFINITIONS[metric]
 
     def value(sums: SumsByKey, weights: np.ndarray) -> np.ndarray:
         return replicates([metric], sums, weights)[metric]
@@ -175,18 +157,17 @@ def compare(
     pairs = [(run, b.runs[0]) for run in a.runs] if len(b.runs) == 1 else paired_runs(a, b)
     estimates, resampled, null = [], [], []
     for x, y in pairs:
-        ends = [definition(run.prediction, run.target) for run in (x, y)]
+        ends = [DEFINITIONS[metric](run.prediction, run.target) for run in (x, y)]
         estimates.append(ends[0] - ends[1])
         again = [
-            calibrated(metric, end, value(run.sums, counts), n_patients)
+            calibrated(metric, end, value(run.sums, counts), a.n_patients)
             for end, run in zip(ends, (x, y), strict=True)
         ]
         resampled.append(again[0] - again[1])
-        first, second = _Exchange(x.sums, y.sums), _Exchange(y.sums, x.sums)
-        null.append(value(first, weights) - value(second, weights))
-    return compared_row(
-        {}, metric, np.array(estimates), np.array(resampled), np.mean(null, axis=0), a.n, resampling
-    )
+        swapped = _Exchange(x.sums, y.sums), _Exchange(y.sums, x.sums)
+        null.append(np.subtract(*(value(sums, weights) for sums in swapped)))
+    found = np.array(estimates), np.array(resampled), np.mean(null, axis=0)
+    return compared_row({}, metric, *found, a.n, resampling)
 
 
 def table1(
@@ -195,9 +176,9 @@ def table1(
     runs: pd.DataFrame | None = None,
     resampling: Resampling = DEFAULT,
 ) -> pd.DataFrame:
-    """Return everything Table 1 is made from, as one long frame.
+    """Return :func:`performance_table`, measures of collapse among its metrics, and group errors.
 
-    That is :func:`performance_table` with the measures of collapse among its metrics, and
+    That is everything Table 1 is made from; group errors are those of
     :func:`analysis.fairness.fairness_table`.
     """
     table = performance_table(predictions, samples, runs, resampling, DEFINITIONS)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
 
 from analysis.resampling import DEFAULT, PAIRED, Resampling
 from analysis.resampling.bootstrap import patient_codes, patient_sums
+from analysis.resampling.comparisons import holm, mean_difference_row
 from analysis.resampling.conditions import row
-from analysis.resampling.exchange import mean_difference_row
-from analysis.resampling.holm import holm
 from analysis.resampling.scales import calibrated
 from rnfl.core.geometry import QUADRANTS
 from rnfl.core.nanstats import divide
@@ -35,8 +35,6 @@ def quadrant_table(
     frames : mapping of method to DataFrame
         Each a quadrant frame: run_id, eye_id, patient_id, pred_S ... pred_T, true_S ... true_T, µm.
         Several runs in one frame are seeds and are averaged.
-    domain : str
-        Dataset, as it is to appear in the table.
     constant : sequence of str
         Methods that predict no differences between eyes. Their correlation is NaN: across folds it
         would only mirror the folds' means.
@@ -62,22 +60,17 @@ def quadrant_table(
         runs = [one.sort_values("eye_id") for _, one in frame.groupby("run_id", sort=False)]
         if any(list(one["eye_id"]) != list(runs[0]["eye_id"]) for one in runs):
             raise ValueError(f"{domain}, {method}: its runs predict different eyes")
-        done, n_patients = (
-            [_statistics(one, resampling) for one in runs],
-            frame.patient_id.nunique(),
-        )
-        for metric in ("mae", "bias", "r"):
-            for group in GROUPS:
-                estimates = np.array([one[metric, group][0] for one in done])
-                replicates = np.stack([one[metric, group][1] for one in done])
-                scale = _SCALES.get(metric, metric)
-                replicates = calibrated(scale, estimates[:, None], replicates, n_patients)
-                if metric == "r" and method in constant:
-                    estimates, replicates = estimates * np.nan, replicates * np.nan
-                key, n = {"domain": domain, "method": method}, done[0]["n", group]
-                rows.append(
-                    row(key, metric, estimates, replicates, n, resampling, "quadrant", group)
-                )
+        done = [_statistics(one, resampling) for one in runs]
+        key, n_patients = {"domain": domain, "method": method}, frame["patient_id"].nunique()
+        for metric, group in product(_VALUES, GROUPS):
+            estimates = np.array([one[metric, group][0] for one in done])
+            replicates = np.stack([one[metric, group][1] for one in done])
+            scale = "global_r" if metric == "r" else metric  # a correlation of means
+            replicates = calibrated(scale, estimates[:, None], replicates, n_patients)
+            if metric == "r" and method in constant:
+                estimates, replicates = estimates * np.nan, replicates * np.nan
+            place = done[0]["n", group], resampling, "quadrant", group
+            rows.append(row(key, metric, estimates, replicates, *place))
     return pd.DataFrame(rows)
 
 
@@ -85,10 +78,7 @@ def _statistics(frame: pd.DataFrame, resampling: Resampling) -> dict:
     """Return (estimate, replicates) of each metric and group of one run, and n by group."""
     patients, codes = patient_codes(frame["patient_id"])
     counts = resampling.counts(len(patients))
-    pred, true = (
-        frame[[f"{side}_{name}" for name in QUADRANTS]].to_numpy(float) for side in ("pred", "true")
-    )
-    pred, true = (np.column_stack([m, m.mean(axis=1)]) for m in (pred, true))  # S N I T global
+    pred, true = (np.column_stack([m, m.mean(axis=1)]) for m in _sides(frame))  # S N I T global
     out: dict = {}
     for j, group in enumerate((*QUADRANTS, "global")):
         there = np.isfinite(pred[:, j]) & np.isfinite(true[:, j])
@@ -105,13 +95,18 @@ def _statistics(frame: pd.DataFrame, resampling: Resampling) -> dict:
     return out
 
 
+def _sides(frame: pd.DataFrame) -> Iterator[np.ndarray]:
+    """Return predicted and true quadrant means (n, 4), µm."""
+    for side in ("pred", "true"):
+        yield frame[[f"{side}_{name}" for name in QUADRANTS]].to_numpy(float)
+
+
 def _r(s: np.ndarray) -> np.ndarray:
     n, _, _, x, y, xx, yy, xy = s
     spread = np.maximum(xx - divide(x * x, n), 0) * np.maximum(yy - divide(y * y, n), 0)
     return divide(xy - divide(x * y, n), np.sqrt(np.where(spread > 1e-9 * xx * yy, spread, 0.0)))
 
 
-_SCALES = {"r": "global_r"}  # a correlation of means is resampled on its scale
 _VALUES = {"mae": lambda s: divide(s[1], s[0]), "bias": lambda s: divide(s[2], s[0]), "r": _r}
 
 
@@ -120,15 +115,9 @@ def paired_quadrants(
 ) -> pd.DataFrame:
     """Compare each method's mean quadrant error with that of another one on the same eyes.
 
-    Interval and p as in :mod:`analysis.resampling.exchange`; Holm's correction covers the methods.
-
-    Parameters
-    ----------
-    frames : mapping of method to DataFrame
-        Quadrant frames as for :func:`quadrant_table`; several runs in one frame are seeds (of folds
-        or of networks) in the same order in every frame, or one run where nothing is random.
-    against : str
-        The method to compare with.
+    Interval and p as in :mod:`analysis.resampling.comparisons`; Holm corrects over the methods.
+    ``frames`` are those of :func:`quadrant_table`; several runs in one are seeds (of folds or of
+    networks) in the same order in every frame, or one run where nothing is random.
 
     Returns
     -------
@@ -164,10 +153,7 @@ def _errors_by_run(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
     Only eyes of which all four quadrants were measured have one.
     """
-    sides = [
-        frame[[f"{side}_{name}" for name in QUADRANTS]].to_numpy() for side in ("pred", "true")
-    ]
-    error = frame.assign(error=np.abs(sides[0] - sides[1]).mean(axis=1))
+    error = frame.assign(error=np.abs(np.subtract(*_sides(frame))).mean(axis=1))
     wide = error.pivot(index="run_id", columns="eye_id", values="error")
     wide = wide.loc[list(dict.fromkeys(frame["run_id"]))].dropna(axis=1)
     owner = frame.drop_duplicates("eye_id").set_index("eye_id")["patient_id"]

@@ -23,9 +23,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis.agreement import BY_SECTOR, GLOBAL, MIN_EYES
 from analysis.resampling import DEFAULT, Resampling
 from analysis.resampling.conditions import Condition, Run, conditions, load_run, row
-from analysis.resampling.regions import BY_SECTOR, GLOBAL, MIN_EYES, on_scale, patient_weights
+from analysis.resampling.scales import on_scale
 from rnfl.core import labels
 from rnfl.core.geometry import N_ANGLES, sector_means
 from rnfl.core.nanstats import divide
@@ -40,36 +41,20 @@ ROUNDING = 1e-6  # of a sum of weights
 AT_ONCE = 4_000_000  # weights that are sorted at once
 
 
-def healthy_profiles(
-    samples: pd.DataFrame, profiles: np.ndarray, split: str = "train"
-) -> np.ndarray:
-    """Return the measured profiles of healthy training eyes, the reference for thinning.
+def healthy_profiles(samples: pd.DataFrame, profiles: np.ndarray) -> np.ndarray:
+    """Return the measured profiles (m, 360) of healthy training eyes, the reference for thinning.
 
-    Parameters
-    ----------
-    samples : DataFrame
-        One row per profile, in the same order, with ``severity`` and ``split``.
-    profiles : ndarray (N, 360), µm
-    split : str
-        Eyes of this split only; never the one that is evaluated.
-
-    Returns
-    -------
-    ndarray (m, 360), µm
-
-    Raises
-    ------
-    ValueError
-        When samples and profiles differ in number, or no eye is known to be healthy.
+    ``samples`` have one row per profile (N, 360), µm, in the same order. A ValueError when they
+    differ in number, or no training eye is known to be healthy.
     """
     if len(samples) != len(profiles):
         raise ValueError(f"{len(samples)} samples, {len(profiles)} profiles: expected as many")
     known = "severity" in samples
     healthy = np.array(samples["severity"] == "healthy") if known else np.zeros(len(samples), bool)
-    healthy = healthy & np.array(samples["split"] == split)
+    healthy = healthy & np.array(samples["split"] == "train")
     if not healthy.any():
         raise ValueError(
-            f"no eye with severity 'healthy' in split {split!r}: give thinning_table profiles of "
+            "no eye with severity 'healthy' in split 'train': give thinning_table profiles of "
             "healthy eyes measured elsewhere as its reference"
         )
     return np.asarray(profiles)[healthy]
@@ -98,9 +83,8 @@ def read_reference(path: str | Path, do_resample: bool = False) -> np.ndarray | 
     if points.names:
         values = [numbers(table[name], f"{path}: {name}") for name in points.names]
         profiles = points.profiles(np.column_stack(values))
-        labels.refuse_values(
-            profiles, [f"line {i + 2}" for i in range(len(table))], str(path), True
-        )
+        lines = [f"line {i + 2}" for i in range(len(table))]
+        labels.refuse_values(profiles, lines, str(path), True)
         return profiles
     raise ValueError(
         f"{path}: expected the reference.csv of a run, or columns 0 to 359 with one row per "
@@ -113,19 +97,9 @@ def limits(
 ) -> dict[str, tuple[float, int]]:
     """Return the limit of each region in µm and how many reference eyes it rests on.
 
-    NaN below 10 of them.
-
-    Parameters
-    ----------
-    reference : ndarray (m, 360), µm, NaN where missing, or DataFrame
-        Healthy eyes, or their band (:func:`rnfl.datasets.normative.band`).
-    percentile : float
-
-    Raises
-    ------
-    ValueError
-        When the reference is not (m, 360), or a band of other eyes than healthy ones, or one
-        without this percentile.
+    The reference are healthy eyes (m, 360), µm, NaN where missing, or their band
+    (:func:`rnfl.datasets.normative.band`); NaN below 10 of them. A ValueError when it is not
+    (m, 360), or a band of other eyes than healthy ones, or one without this percentile.
     """
     if isinstance(reference, pd.DataFrame):
         return _band_limits(reference, f"p{percentile:g}")
@@ -133,12 +107,11 @@ def limits(
     if reference.ndim != 2 or reference.shape[1] != N_ANGLES:
         raise ValueError(f"reference of shape {reference.shape}: expected profiles (m, 360)")
     means = sector_means(reference, BY_SECTOR)
-    there = np.isfinite(means).sum(axis=0)
-    known = [
-        np.nanpercentile(column, percentile) if n >= MIN_EYES else np.nan
-        for column, n in zip(means.T, there, strict=True)
-    ]
-    return {name: (float(known[j]), int(there[j])) for j, name in enumerate(BY_SECTOR)}
+    found = {}
+    for name, column in zip(BY_SECTOR, means.T, strict=True):
+        n = int(np.isfinite(column).sum())
+        found[name] = float(np.nanpercentile(column, percentile)) if n >= MIN_EYES else np.nan, n
+    return found
 
 
 def _band_limits(band: pd.DataFrame, column: str) -> dict[str, tuple[float, int]]:
@@ -157,13 +130,7 @@ def _band_limits(band: pd.DataFrame, column: str) -> dict[str, tuple[float, int]
 def threshold(score: np.ndarray, thinned: np.ndarray, specificity: float = SPECIFICITY) -> float:
     """Return the highest score below which eyes can be flagged so that enough of the others pass.
 
-    Parameters
-    ----------
-    score : ndarray (n,)
-        Low means thinned.
-    thinned : ndarray (n,) of bool
-    specificity : float
-        At least this share of the others is not flagged.
+    Of scores (n,), low where thinned, at least the share ``specificity`` of the others passes.
 
     Examples
     --------
@@ -177,17 +144,8 @@ def threshold(score: np.ndarray, thinned: np.ndarray, specificity: float = SPECI
 def auc(score: np.ndarray, thinned: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return how often a thinned eye scores lower than another, under rows of weights of eyes.
 
-    Parameters
-    ----------
-    score : ndarray (n,)
-    thinned : ndarray (n,) of bool
-    weights : ndarray (n_rows, n)
-        How often each eye counts.
-
-    Returns
-    -------
-    ndarray (n_rows,)
-        NaN in rows without a thinned eye, or without another.
+    Of scores (n,) under weights (n_rows, n): (n_rows,), NaN in rows without a thinned eye, or
+    without another.
 
     Examples
     --------
@@ -220,10 +178,10 @@ def thinning_table(
 ) -> pd.DataFrame:
     """Return how well each condition finds thinned sectors, and a thinned mean over the circle.
 
+    ``predictions`` and ``runs`` are those of :func:`analysis.resampling.conditions.conditions`.
+
     Parameters
     ----------
-    predictions, runs
-        As in :func:`analysis.resampling.conditions.conditions`.
     reference : ndarray (m, 360), µm, or DataFrame
         Healthy eyes, none of them evaluated here: :func:`healthy_profiles`, or their band.
     specificity : float
@@ -266,13 +224,13 @@ def thinning_table(
             )
     rows = []
     for condition in conditions(predictions, runs):
-        weights = patient_weights(condition, resampling).astype(np.float32)  # counts fit exactly
+        weights = resampling.weights(condition.n_patients).astype(np.float32)  # counts fit exactly
         weights = weights[:, condition.runs[0].codes]
         means = [_means(run) for run in condition.runs]
         cuts = _thresholds(condition, tuning, limit, specificity)
         for j, region in enumerate(BY_SECTOR):
             pairs = [(pred[:, j], true[:, j]) for pred, true in means]
-            given = (pairs, limit[region], cuts[:, j])
+            given = pairs, limit[region], cuts[:, j]
             rows += _rows(condition, region, *given, weights, specificity, resampling)
     return pd.DataFrame(rows)
 

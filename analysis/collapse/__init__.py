@@ -43,11 +43,11 @@ ONE, REPEATS, DIVERSE, UNDECIDED = "one template", "few templates", "diverse", "
 TARGET = "target"  # protocol of the rows that describe the measured profiles themselves
 
 
-def _co_deviations(pred: np.ndarray, target: np.ndarray) -> tuple[float, float, float]:
-    """Return sums of products of deviations from the mean profiles: xx, xy and yy.
+# Below, ``pred`` and ``target`` are (n, 360), µm, NaN in targets where missing.
 
-    0 where nothing is measured.
-    """
+
+def _co_deviations(pred: np.ndarray, target: np.ndarray) -> tuple[float, float, float]:
+    """Return sums of products of deviations from the mean profiles: xx, xy and yy."""
     sums = co_deviations(*pair(pred, target), axis=0)[0].sum(axis=-1)
     return float(sums[0, 0]), float(sums[0, 1]), float(sums[1, 1])
 
@@ -59,10 +59,6 @@ def response_slope(pred: np.ndarray, target: np.ndarray) -> float:
     response: a true difference between eyes of 10 µm moves the prediction by 10 µm. 0 is none, as
     of a template. Noise in the labels lowers it even for the truth itself, to what the oracle
     floor's row shows. Times :func:`calibration_slope` it is the squared correlation of deviations.
-
-    Parameters
-    ----------
-    pred, target : ndarray (n, 360), µm, NaN in targets where missing
     """
     with_itself, together, spread = _co_deviations(pred, target)
     if spread == 0:
@@ -77,10 +73,6 @@ def calibration_slope(pred: np.ndarray, target: np.ndarray) -> float:
     average, below 1 that they are too bold, above 1 too timid. A careful model of blurred images
     has a slope of 1 here and a low :func:`response_slope`: it does not predict what it cannot see.
     NaN for a template, which predicts no difference.
-
-    Parameters
-    ----------
-    pred, target : ndarray (n, 360), µm, NaN in targets where missing
     """
     with_itself, together, _ = _co_deviations(pred, target)
     return together / with_itself if with_itself > 0 else float("nan")
@@ -90,10 +82,6 @@ def template_share(pred: np.ndarray, target: np.ndarray) -> float:
     """Return the share of the predictions' variance that one shared profile explains (ours).
 
     ``sigma_template² / sigma_flat²``: 1 for a template. That of the targets is the one to compare.
-
-    Parameters
-    ----------
-    pred, target : ndarray (n, 360), µm, NaN in targets where missing
     """
     pred, _ = pair(pred, target)
     flat = metrics.sigma_flat(pred)
@@ -119,10 +107,11 @@ def collapse_table(
 ) -> pd.DataFrame:
     """Return the measures of collapse of each condition, of the baselines and of the targets.
 
+    ``predictions`` and ``runs`` are those of :func:`analysis.resampling.conditions.conditions`,
+    here and below.
+
     Parameters
     ----------
-    predictions, runs
-        As in :func:`analysis.resampling.conditions.conditions`.
     ks : sequence of int
         Templates that a model is allowed: ``template_distance`` and its ratio to the labels' are
         given for the first number, ``distance_share_<k>`` (that ratio over ``sigma_ratio``) for
@@ -188,16 +177,14 @@ def curves_table(
 ) -> pd.DataFrame:
     """Return profiles of the same eyes: labels, protocols of one backbone, planted and template.
 
+    ``predictions`` hold ``template`` and perhaps the planted collapse of
+    :func:`analysis.collapse.templates.plant`; the first run of each condition is shown.
+
     Parameters
     ----------
-    predictions, runs
-        As in :func:`analysis.resampling.conditions.conditions`, with ``template`` among the
-        predictions and perhaps the planted collapse of :func:`analysis.collapse.templates.plant`.
-        The first run of each condition is shown.
-    backbone : str, optional
-        By default that of the first condition.
-    protocols : sequence of str, optional
-        By default all of that backbone.
+    backbone, protocols : optional
+        By default that of the first condition, and all of its protocols; ValueError when the
+        backbone is not predicted.
     n_eyes : int
         Eyes drawn at random without regard to their predictions; all when there are fewer.
 
@@ -206,11 +193,6 @@ def curves_table(
     DataFrame
         backbone, protocol, eye, profile (list of 360, µm, to 0.1). Eyes are numbered from the
         thinnest label to the thickest; protocols ``target`` and ``template`` come first.
-
-    Raises
-    ------
-    ValueError
-        When the backbone is not predicted.
     """
     table = list(conditions(predictions, runs))
     trained = [condition for condition in table if condition.key["backbone"] != NO_BACKBONE]
@@ -218,22 +200,19 @@ def curves_table(
     backbone = backbone or (names[0] if names else None)
     if backbone not in names:
         raise ValueError(f"backbone {backbone!r}: predicted are {', '.join(names)}")
-    shown = [
-        condition
-        for condition in trained
-        if condition.key["backbone"] == backbone
-        and (protocols is None or condition.key["protocol"] in protocols)
-    ]
-    shown += [condition for condition in table if condition.key["protocol"] == FEW]
-    target = load_run(predictions, "template").target
+    template = load_run(predictions, "template")
+    target = template.target
     drawn = np.random.default_rng(seed).permutation(len(target))[:n_eyes]
     drawn = drawn[np.argsort(metrics.template_profile(target[drawn].T), kind="stable")]
-    panels = {TARGET: target, "template": load_run(predictions, "template").prediction}
-    panels |= {condition.key["protocol"]: condition.runs[0].prediction for condition in shown}
-    return pd.DataFrame(
-        [
-            {"backbone": backbone, "protocol": name, "eye": place, "profile": profile}
-            for name, matrix in panels.items()
-            for place, profile in enumerate(matrix[drawn].round(1).astype(np.float32))
-        ]
-    )
+    panels = {TARGET: target, "template": template.prediction}
+    mine = [one for one in trained if one.key["backbone"] == backbone]
+    for condition in mine + [one for one in table if one.key["protocol"] == FEW]:
+        name = condition.key["protocol"]
+        if protocols is None or name in (*protocols, FEW):
+            panels[name] = condition.runs[0].prediction
+    rows = [
+        {"backbone": backbone, "protocol": name, "eye": place, "profile": profile}
+        for name, matrix in panels.items()
+        for place, profile in enumerate(matrix[drawn].round(1).astype(np.float32))
+    ]
+    return pd.DataFrame(rows)

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.resampling import DEFAULT, Resampling
-from analysis.resampling.bootstrap import mean_replicates, widening
+from analysis.resampling.bootstrap import mean_replicates
 from analysis.resampling.conditions import Condition, conditions, row
+from analysis.resampling.scales import on_scale
 from rnfl.core import metrics
 
 REACH = 45  # degrees: the largest shift looked for; the double hump repeats itself at 180
@@ -24,12 +25,8 @@ REACH = 45  # degrees: the largest shift looked for; the double hump repeats its
 def shifts(profiles: np.ndarray, turned: np.ndarray) -> np.ndarray:
     """Return by how many degrees each turned profile is shifted (n,), where the two agree best.
 
-    The lag of the largest circular covariance within ±45°, between whole degrees by a parabola; 0
-    where a profile has no shape.
-
-    Parameters
-    ----------
-    profiles, turned : ndarray (n, 360), µm
+    The lag of the largest circular covariance of profiles (n, 360), µm, within ±45°, between whole
+    degrees by a parabola; 0 where a profile has no shape.
 
     Examples
     --------
@@ -54,12 +51,8 @@ def rotation_table(
 ) -> pd.DataFrame:
     """Return the rotation response of each condition, and what it is made of.
 
-    Parameters
-    ----------
-    turned : DataFrame
-        A predictions table with ``turn`` (whole degrees), 0 among them.
-    runs
-        As in :func:`analysis.resampling.conditions.conditions`.
+    ``turned`` is a predictions table with ``turn`` (whole degrees), 0 among them, ``runs`` that of
+    :func:`analysis.resampling.conditions.conditions`.
 
     Returns
     -------
@@ -89,19 +82,13 @@ def _rows(
 ) -> Iterator[dict[str, object]]:
     def measured(metric: str, values: np.ndarray, **group: str) -> dict[str, object]:
         drawn = mean_replicates(values, still.runs[0].codes, resampling).T  # (k, 1 + n_boot)
-        estimates, error = drawn[:, 0], drawn[:, 1:] - drawn[:, :1]
-        wide = estimates[:, None] + widening(still.n_patients) * error
-        return row(still.key, metric, estimates, wide, still.n, resampling, **group)
+        wide = on_scale(metric, drawn, still.n_patients)
+        return row(still.key, metric, wide[:, 0], wide[:, 1:], still.n, resampling, **group)
 
-    moved = {
-        one: np.stack(
-            [
-                shifts(a.prediction, b.prediction)
-                for a, b in zip(still.runs, there.runs, strict=True)
-            ]
-        )
-        for one, there in at.items()
-    }  # (k, n) by turn
+    moved = {}  # (k, n) by turn
+    for one, there in at.items():
+        pairs = zip(still.runs, there.runs, strict=True)
+        moved[one] = np.stack([shifts(a.prediction, b.prediction) for a, b in pairs])
     weight = sum(one**2 for one in at)
     yield measured("rotation_response", sum(one * moved[one] for one in at) / weight)
     for one, there in at.items():

@@ -23,7 +23,7 @@ import pandas as pd
 
 from analysis.resampling.bootstrap import Resampling, patient_sums, weighted_totals
 from analysis.resampling.conditions import NO_BACKBONE, Condition, load_run
-from analysis.resampling.regions import on_scale, patient_weights
+from analysis.resampling.scales import on_scale
 from rnfl.core import schema
 from rnfl.core.metrics import template_profile
 from rnfl.core.nanstats import BLOCK, divide, mean, pair
@@ -43,18 +43,12 @@ Block = tuple[np.ndarray, np.ndarray | None]
 
 
 def _blocks(profiles: np.ndarray, shift: np.ndarray | float = 0.0) -> list[Block]:
-    """Return profiles less a shift, 0 where missing, and what is measured, 1 or 0, None for all.
-
-    A block at a time, so that what is made of one stays in a processor's cache.
-    """
+    """Return profiles less a shift, 0 where missing, and what is measured, 1 or 0, None for all."""
     profiles, found = np.asarray(profiles, float), []
     for start in range(0, len(profiles), BLOCK):
         x = profiles[start : start + BLOCK] - shift
-        measured = np.isfinite(x)
-        complete = measured.all()
-        found.append(
-            (x, None) if complete else (np.where(measured, x, 0.0), measured.astype(float))
-        )
+        there = np.isfinite(x)
+        found.append((x, None) if there.all() else (np.where(there, x, 0.0), there.astype(float)))
     return found
 
 
@@ -62,10 +56,9 @@ def _beyond_own(block: Block, templates: np.ndarray) -> np.ndarray:
     """Return squared distances (n, k) over the measured angles, less the profiles' own squares."""
     x, measured = block
     squares = templates**2
+    of_templates = squares.sum(axis=1) if measured is None else measured @ squares.T
     # x is 0 where nothing was measured, so that the product needs no mask.
-    return (squares.sum(axis=1) if measured is None else measured @ squares.T) - x @ (
-        2 * templates
-    ).T
+    return of_templates - x @ (2 * templates).T
 
 
 def _squared(blocks: list[Block], templates: np.ndarray) -> np.ndarray:
@@ -93,9 +86,8 @@ def _assign(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the nearest template of each eye (n,); by template, sums and counts at each angle."""
     total, count, nearest = np.zeros_like(templates), np.zeros_like(templates), []
-    for block in blocks:
-        x, measured = block
-        which = _beyond_own(block, templates).argmin(axis=1)
+    for x, measured in blocks:
+        which = _beyond_own((x, measured), templates).argmin(axis=1)
         belongs = (which == np.arange(len(templates))[:, None]).astype(float)
         total += belongs @ x
         count += belongs.sum(axis=1, keepdims=True) if measured is None else belongs @ measured
@@ -117,19 +109,8 @@ def find_templates(profiles: np.ndarray, k: int, seed: int = 0) -> np.ndarray:
     """Return the k profiles (k, 360) with the least squared distance to the nearest one, µm.
 
     Lloyd's algorithm from k-means++ starts, over the measured angles; the same arguments give the
-    same templates.
-
-    Parameters
-    ----------
-    profiles : ndarray (n, 360), µm, NaN where missing
-    k : int
-    seed : int
-        Of the starts.
-
-    Raises
-    ------
-    ValueError
-        Unless 1 <= k <= n.
+    same templates. ``profiles`` are (n, 360), µm, NaN where missing; a ValueError unless
+    1 <= k <= n.
     """
     n = len(profiles)
     if not 1 <= k <= n:
@@ -168,9 +149,8 @@ def distance_to_nearest(
     ([3.0], [0])
     """
     distance, which = [np.empty(0)], [np.empty(0, int)]
-    for block in _blocks(profiles):
-        x, measured = block
-        nearest = _beyond_own(block, templates).argmin(axis=1)
+    for x, measured in _blocks(profiles):
+        nearest = _beyond_own((x, measured), templates).argmin(axis=1)
         squared = (x - templates[nearest]) ** 2
         if measured is not None:
             squared = np.where(measured > 0, squared, np.nan)
@@ -189,28 +169,13 @@ def distances(profiles: np.ndarray, k: int = K) -> np.ndarray:
     return distance_to_nearest(profiles, find_templates(profiles, k))[0]
 
 
-def template_distance(pred: np.ndarray, target: np.ndarray, k: int = K) -> float:
-    """Return the mean over eyes of the distance to the nearest template, µm; 0 means collapse.
-
-    Parameters
-    ----------
-    pred, target : ndarray (n, 360), µm, NaN in targets where missing
-        Predictions count where the target was measured.
-    """
-    values = distances(pair(pred, target)[0], k)
-    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
-
-
 def true_distances(table: Sequence[Condition], k: int) -> list[np.ndarray]:
     """Return :func:`distances` of each condition's targets (n,), found once where shared."""
     found: list[tuple[np.ndarray, np.ndarray]] = []
-    out = []
     for target in (condition.runs[0].target for condition in table):
         known = next((distance for other, distance in found if _equal(other, target)), None)
-        out.append(distances(target, k) if known is None else known)
-        if known is None:
-            found.append((target, out[-1]))
-    return out
+        found.append((target, distances(target, k) if known is None else known))
+    return [distance for _, distance in found]
 
 
 def _equal(a: np.ndarray, b: np.ndarray) -> bool:
@@ -225,32 +190,17 @@ def estimate_distance(
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return ``template_distance`` (µm) and its ratio to the targets': estimates, replicates.
 
-    Parameters
-    ----------
-    condition : Condition
-    true : ndarray (n,)
-        :func:`distances` of the targets, see :func:`true_distances`.
-    k : int
-    resampling : Resampling
-
-    Returns
-    -------
-    dict
-        Shapes as in :func:`analysis.resampling.conditions.estimate`; the resamples of patients are
-        the same.
+    That is the mean over eyes of the distance to the nearest template; 0 means collapse. ``true``
+    (n,) are the :func:`distances` of the targets. Shapes and resamples are those of
+    :func:`analysis.resampling.conditions.estimate`.
     """
     first = condition.runs[0]
-    weights = patient_weights(condition, resampling)
+    weights = resampling.weights(condition.n_patients)
     truth = _means(true, first.codes, weights)
-    masked = [pair(run.prediction, run.target)[0] for run in condition.runs]
-    own = np.stack(
-        [
-            _means(true if _equal(one, first.target) else distances(one, k), first.codes, weights)
-            for one in masked
-        ]
-    )
-    ratio = divide(own, truth)
-    named = {"template_distance": own, "template_distance_ratio": ratio}
+    masked = (pair(run.prediction, run.target)[0] for run in condition.runs)
+    each = (true if _equal(one, first.target) else distances(one, k) for one in masked)
+    own = np.stack([_means(one, first.codes, weights) for one in each])
+    named = {"template_distance": own, "template_distance_ratio": divide(own, truth)}
     scaled = {name: on_scale(name, values, condition.n_patients) for name, values in named.items()}
     return {name: (values[:, 0], values[:, 1:]) for name, values in scaled.items()}
 
@@ -268,14 +218,8 @@ def plant(
 ) -> tuple[pd.DataFrame, dict[str, object]]:
     """Return what a run's predictions become when each is replaced by the nearest of k templates.
 
-    A collapse made on purpose, to show which measure sees it.
-
-    Returns
-    -------
-    predictions : DataFrame
-        Of one run named ``few templates``.
-    run : dict
-        Its row of a runs table: run_id, backbone, protocol, seed.
+    A collapse made on purpose, to show which measure sees it: predictions of one run named ``few
+    templates``, and its row of a runs table.
     """
     run = load_run(predictions, run_id)
     templates = find_templates(run.prediction, k)

@@ -25,7 +25,6 @@ from analysis.fairness.gap_test import ALPHA, gap_tests, gaps_over, permutation_
 from analysis.fairness.groups import (
     ATTRIBUTES,
     LEVELS,
-    MIN_EYES,
     MIN_PATIENTS,
     PAIRS,
     Grouping,
@@ -34,20 +33,18 @@ from analysis.fairness.groups import (
     grouping,
 )
 from analysis.resampling import DEFAULT, Resampling
-from analysis.resampling.bootstrap import (
-    interval,
-    patient_codes,
-    patient_sums,
-    seed_noise,
-    weighted_totals,
+from analysis.resampling.bootstrap import interval, patient_sums, seed_noise, weighted_totals
+from analysis.resampling.comparisons import holm
+from analysis.resampling.conditions import (
+    BASELINES,
+    BY,
+    Condition,
+    Run,
+    conditions_and_eyes,
+    row,
 )
-from analysis.resampling.conditions import BASELINES, BY, Condition, Run, conditions, row
-from analysis.resampling.holm import holm
 from analysis.resampling.scales import calibrated
-from rnfl.core import schema
 from rnfl.core.nanstats import divide
-
-__all__ = ["ATTRIBUTES", "LEVELS", "age_group", "gap_tests"]
 
 WHOLE = "max-min"  # the group of a row about all groups of an attribute
 
@@ -58,12 +55,8 @@ def equity_scaled(means: np.ndarray, overall: np.ndarray) -> np.ndarray:
     The equity-scaled measures of the medical fairness literature divide a score by
     1 + Σ |score - score_g| (Luo et al., Harvard-GF, IEEE TMI 2024); an error in µm is scaled by
     adding, so that it keeps its unit. It equals the overall error when groups do not differ and
-    grows with the number of groups; NaN when there are fewer than two.
-
-    Parameters
-    ----------
-    means : ndarray (..., G), µm
-    overall : ndarray (...,), µm
+    grows with the number of groups; NaN when there are fewer than two. ``means`` are (..., G) and
+    ``overall`` (...,), in µm.
 
     Examples
     --------
@@ -81,22 +74,20 @@ def fairness_table(
     runs: pd.DataFrame | None = None,
     resampling: Resampling = DEFAULT,
     attributes: Sequence[str | Sequence[str]] = ATTRIBUTES,
-    min_eyes: int = MIN_EYES,
     min_patients: int = 1,
 ) -> pd.DataFrame:
     """Return group errors, gaps and null gaps of each condition.
 
+    ``predictions`` and ``runs`` are those of :func:`analysis.resampling.conditions.conditions`;
+    ``samples`` hold the attributes and are joined by eye.
+
     Parameters
     ----------
-    predictions, runs
-        As in :func:`analysis.resampling.conditions.conditions`.
-    samples : DataFrame
-        Holds the attributes; joined by eye.
     attributes : sequence of str or of tuples of str
         Of 'age', 'sex', 'race', 'ethnicity', 'severity'; a tuple crosses several. The paper's gap
         uses the first three.
-    min_eyes, min_patients : int
-        Smaller groups are NaN rows and count in no gap. The paper asks for 10 eyes.
+    min_patients : int
+        Groups of fewer, or of fewer than the paper's 10 eyes, are NaN rows and count in no gap.
 
     Returns
     -------
@@ -133,12 +124,9 @@ def fairness_table(
     """
     for name in attributes:  # before anything is computed
         grouping(samples, name)
-    schema.join_samples(predictions[["run_id", "eye_id", "patient_id"]], samples)
-    by_eye, sizes = samples.set_index("eye_id"), (min_eyes, min_patients)
     rows: list[dict] = []
-    for condition in conditions(predictions, runs):
-        eyes = by_eye.loc[condition.runs[0].eye_ids]
-        rows += condition_rows(condition, eyes, attributes, resampling, *sizes)
+    for condition, eyes in conditions_and_eyes(predictions, samples, runs):
+        rows += condition_rows(condition, eyes, attributes, resampling, min_patients)
     return pd.DataFrame(rows)
 
 
@@ -148,14 +136,13 @@ def intersections_table(
     runs: pd.DataFrame | None = None,
     resampling: Resampling = DEFAULT,
     pairs: Sequence[Sequence[str]] = PAIRS,
-    min_eyes: int = MIN_EYES,
     min_patients: int = MIN_PATIENTS,
 ) -> pd.DataFrame:
     """Return :func:`fairness_table` for crossed attributes, with a minimum of patients as well.
 
     The pairs are a family of their own for Holm's correction, apart from the alarm of a model.
     """
-    return fairness_table(predictions, samples, runs, resampling, pairs, min_eyes, min_patients)
+    return fairness_table(predictions, samples, runs, resampling, pairs, min_patients)
 
 
 def condition_rows(
@@ -163,24 +150,22 @@ def condition_rows(
     eyes: pd.DataFrame,
     attributes: Sequence[str | Sequence[str]],
     resampling: Resampling,
-    min_eyes: int = MIN_EYES,
     min_patients: int = 1,
 ) -> list[dict]:
     """Return the rows of :func:`fairness_table` for one condition, ``eyes`` in its order."""
     errors, codes = condition.errors, condition.runs[0].codes
     groups, measured = [grouping(eyes, a) for a in attributes], np.isfinite(errors).all(axis=0)
-    tally = Tally(groups, codes, measured, min_eyes, min_patients)
-    counts = resampling.counts(condition.n_patients)
-    sizes = {name: int(tally.n[s][tally.large[s]].sum()) for name, s in tally.slices.items()}
+    tally = Tally(groups, codes, measured, min_patients)
+    counts, sizes = resampling.counts(condition.n_patients), tally.sizes
 
     # Group means of the error and of its signed counterpart, (k, G), and again with patients
     # resampled, (k, n_boot, G).
     bias = np.stack([_bias_per_eye(run) for run in condition.runs])
     means, again = tally.means(errors), tally.resampled("mae", errors, counts)
-    shifts = tally.means(bias), tally.resampled("bias", bias, counts)
+    moments = means, again, tally.means(bias), tally.resampled("bias", bias, counts)
     rows = []
     for one in tally.groupings:
-        rows += _group_rows(condition, one, tally, (means, again), shifts, resampling)
+        rows += _group_rows(condition, one, tally, moments, resampling)
 
     # Gaps beside those of chance. No difference between two groups strays further from its
     # estimate than the gap of the deviations, nor does the largest difference: the 95 % quantile of
@@ -230,19 +215,18 @@ def _group_rows(
     condition: Condition,
     groups: Grouping,
     tally: Tally,
-    error: tuple[np.ndarray, np.ndarray],
-    bias: tuple[np.ndarray, np.ndarray],
+    moments: tuple[np.ndarray, ...],
     resampling: Resampling,
 ) -> list[dict]:
     """Return error, bias and number of patients of each group, and the group that errs most.
 
-    ``error`` and ``bias`` are group means (k, G) and their resamples (k, n_boot, G); those of small
-    groups are not shown.
+    ``moments`` are group means of the error (k, G), their resamples (k, n_boot, G), and those of
+    the bias; of small groups they are not shown.
     """
     key, name, where = condition.key, groups.name, tally.slices[groups.name]
     n, large, patients = (m[where] for m in (tally.n, tally.large, tally.n_patients))
     shown = np.where(large, 1.0, np.nan)
-    means, again, shift, shifted = (m[..., where] * shown for m in (*error, *bias))
+    means, again, shift, shifted = (m[..., where] * shown for m in moments)
     rows = []
     for g, group in enumerate(groups.levels):
         place = int(n[g]), resampling, name, group
@@ -301,28 +285,21 @@ def _bounded_row(
 def alarms(table: pd.DataFrame) -> pd.DataFrame:
     """Return the test of each model's gap per attribute, and whether it raises an alarm.
 
-    Parameters
-    ----------
-    table : DataFrame
-        Of :func:`fairness_table`.
-
     Returns
     -------
     DataFrame
-        backbone, protocol, attribute, gap, null_gap, detectable (µm), p, p_holm (over the
-        attributes of the model), alarm (p_holm below 0.05) and p_study (Holm over all models and
-        attributes). The template and the oracle floor are baselines, not models: they have no
-        rows.
+        From a table of :func:`fairness_table`: backbone, protocol, attribute, gap, null_gap,
+        detectable (µm), p, p_holm (over the attributes of the model), alarm (p_holm below 0.05) and
+        p_study (Holm over all models and attributes). The template and the oracle floor are
+        baselines, not models: they have no rows.
     """
-    metric = ["gap", "null_gap", "gap_detectable", "gap_p", "gap_p_holm"]
-    rows = table[table["metric"].isin(metric) & (table["attribute"] != "mean")]
+    names = {"gap": "gap", "null_gap": "null_gap", "gap_detectable": "detectable", "gap_p": "p",
+             "gap_p_holm": "p_holm"}  # fmt: skip
+    rows = table[table["metric"].isin(names) & (table["attribute"] != "mean")]
     rows = rows[~rows[[*BY]].isin([*BASELINES.values()]).any(axis=1)]
     keys = [*BY, "attribute"]
     wide = rows[keys].drop_duplicates().reset_index(drop=True)
-    for name in metric:
-        one = rows[rows["metric"] == name][[*keys, "estimate"]].rename(columns={"estimate": name})
+    for metric, name in names.items():
+        one = rows[rows["metric"] == metric][[*keys, "estimate"]].rename(columns={"estimate": name})
         wide = wide.merge(one, on=keys, how="left", validate="one_to_one")
-    wide = wide.rename(
-        columns={"gap_p": "p", "gap_p_holm": "p_holm", "gap_detectable": "detectable"}
-    )
     return wide.assign(alarm=wide["p_holm"] < ALPHA, p_study=holm(wide["p"]))

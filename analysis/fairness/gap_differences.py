@@ -24,9 +24,14 @@ from analysis.fairness.gap_test import permutation_test
 from analysis.fairness.groups import ATTRIBUTES, Tally, grouping
 from analysis.resampling import DEFAULT, Resampling
 from analysis.resampling.bootstrap import LEVEL
-from analysis.resampling.conditions import BY, Condition, conditions, counterpart, paired_runs
-from analysis.resampling.holm import holm
-from rnfl.core import metrics, schema
+from analysis.resampling.comparisons import holm
+from analysis.resampling.conditions import (
+    BY,
+    Condition,
+    conditions_and_eyes,
+    counterpart,
+    paired_runs,
+)
 
 COLUMNS = ("against", "metric", "attribute", "group", "estimate", "low", "high", "p", "p_holm",
            "n", "n_seeds", "seed_sd")  # fmt: skip
@@ -40,14 +45,10 @@ def gap_differences(
     against: str = "aggressive",
     attributes: Sequence[str] = ATTRIBUTES,
 ) -> pd.DataFrame:
-    """Return how much wider the gap of each protocol is than that of another, per backbone.
+    """Return how much wider the gap of each protocol is than that ``against``, per backbone.
 
-    Parameters
-    ----------
-    predictions, samples, runs
-        As in :func:`analysis.fairness.fairness_table`; runs are paired by seed.
-    against : str
-        The protocol to compare with.
+    ``predictions``, ``samples`` and ``runs`` are those of :func:`analysis.fairness.fairness_table`;
+    runs are paired by seed.
 
     Returns
     -------
@@ -62,20 +63,17 @@ def gap_differences(
     ValueError
         When two conditions predict different eyes or share no seed.
     """
-    schema.join_samples(predictions[["run_id", "eye_id", "patient_id"]], samples)
-    by_eye = samples.set_index("eye_id")
-    trained = [one for one in conditions(predictions, runs) if not one.is_baseline]
+    found = conditions_and_eyes(predictions, samples, runs)
+    trained = [(one, eyes) for one, eyes in found if not one.is_baseline]
     rows = []
-    for condition in trained:
-        other = counterpart(condition, against, trained)
+    for condition, eyes in trained:
+        other = counterpart(condition, against, [one for one, _ in trained])
         if other is not None:
-            eyes = by_eye.loc[condition.runs[0].eye_ids]
-            found = compare_conditions(condition, other, eyes, attributes, resampling)
-            rows += [{**condition.key, "against": against, **one} for one in found]
+            compared = compare_conditions(condition, other, eyes, attributes, resampling)
+            rows += [{**condition.key, "against": against, **one} for one in compared]
     frame = pd.DataFrame(rows, columns=[*BY, *COLUMNS])
     frame = frame.astype(dict.fromkeys(("estimate", "low", "high", "p", "p_holm"), float))
-    for _, family in frame.groupby("attribute"):
-        frame.loc[family.index, "p_holm"] = holm(family["p"])
+    frame["p_holm"] = frame.groupby("attribute")["p"].transform(holm)
     return frame
 
 
@@ -89,29 +87,22 @@ def compare_conditions(
     """Return the rows of :func:`gap_differences` for two conditions, ``eyes`` in their order."""
     pairs = paired_runs(a, b)
     # Errors of the same eyes in both, (k, n_eyes) each, one row per shared seed.
-    x, y = (
-        np.stack([metrics.mae_per_eye(run.prediction, run.target) for run in side])
-        for side in zip(*pairs, strict=True)
-    )
+    x, y = (Condition({}, side).errors for side in zip(*pairs, strict=True))
     groups, measured = [grouping(eyes, one) for one in attributes], np.isfinite(x - y).all(axis=0)
-    tally = Tally(groups, a.runs[0].codes, measured)
-    counts = resampling.counts(a.n_patients)
+    tally, counts = Tally(groups, a.runs[0].codes, measured), resampling.counts(a.n_patients)
     between = permutation_test(x - y, tally, resampling)
-    first, second = tally.means(x), tally.means(y)
-    u = tally.resampled("mae", x, counts) - first[:, None]
-    v = tally.resampled("mae", y, counts) - second[:, None]
+    means = [tally.means(one) for one in (x, y)]
+    drawn = [tally.resampled("mae", one, counts) for one in (x, y)]
+    moved = [again - mean[:, None] for again, mean in zip(drawn, means, strict=True)]
     found = {}
     for name in attributes:
-        parts = [tally.pick(m, name) for m in (first, second, u, v)]
+        parts = [tally.pick(m, name) for m in (*means, *moved)]
         found[name] = parts if parts[0].shape[-1] > 1 else None
-    chosen = {name: {name: parts} for name, parts in found.items()}
-    chosen["mean"] = found
-    rows = []
+    chosen = {**{name: {name: parts} for name, parts in found.items()}, "mean": found}
+    sizes, rows = {**tally.sizes, "mean": a.n}, []
     for name, group in chosen.items():
-        here = [tally.n[s][tally.large[s]].sum() for n, s in tally.slices.items() if n == name]
-        n = here[0] if here else a.n
         about = {"metric": "gap", "attribute": name, "group": "max-min", "p": between.p[name]}
-        rows.append({**about, **_bounded(group), "p_holm": np.nan, "n": int(n), "n_seeds": len(x)})
+        rows.append({**about, **_bounded(group), "n": sizes[name], "n_seeds": len(x)})
     return rows
 
 
@@ -156,18 +147,11 @@ def difference_bounds(
 ) -> tuple[float, float]:
     """Return the least and the largest gap(A) - gap(B) that bounded group differences allow.
 
-    Parameters
-    ----------
-    a, b : ndarray (G,)
-        Group means of two models, µm.
-    paired, own, other : float
-        How far a difference between two groups may be off: in A - B, in A and in B.
-
-    Notes
-    -----
-    The gap of B is the true difference of some pair of groups, one that is not clearly smaller
-    than the largest. For that pair, gap(A) is at least A's own difference, and at least A's
-    observed gap less its bound. The upper bound is the same with the models' parts exchanged.
+    ``a`` and ``b`` (G,) are the group means of two models, µm; ``paired``, ``own`` and ``other``
+    how far a difference between two groups may be off: in A - B, in A and in B. The gap of B is
+    the true difference of some pair of groups, one that is not clearly smaller than the largest.
+    For that pair, gap(A) is at least A's own difference, and at least A's observed gap less its
+    bound. The upper bound is the same with the models' parts exchanged.
 
     Examples
     --------

@@ -26,10 +26,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri, stdtr
 
-from analysis.fairness.groups import ATTRIBUTES, MIN_EYES, Tally, grouping
+from analysis.fairness.groups import ATTRIBUTES, Tally, grouping
 from analysis.resampling import DEFAULT, Resampling
 from analysis.resampling.bootstrap import patient_codes
-from analysis.resampling.holm import holm
+from analysis.resampling.comparisons import holm
 
 ALPHA = 0.05  # of the alarm
 POWER = 0.8  # of the detectable gap
@@ -38,33 +38,17 @@ MIN_TESTED = 2  # patients in a group whose spread can be known
 
 @dataclass(frozen=True, eq=False)
 class GapTest:
-    """The gap of each attribute, 'mean' last, beside what chance makes of the same eyes.
+    """The gap of each attribute, 'mean' last, beside what chance makes of the same eyes, µm."""
 
-    Attributes
-    ----------
-    gap : dict of ndarray (k,), µm
-        By run.
-    null : dict of ndarray (n_perm,), µm
-        When patients exchange labels, averaged over runs, as the gap is.
-    p, p_holm : dict of float
-        Of the studentised maximum. ``p_holm`` is corrected over the attributes; 'mean' (of the
-        attributes' maxima) is not in the family.
-    detectable : dict of float, µm
-        The gap that raises an alarm in 80 % of test sets like this one, between the two groups of
-        the attribute that are hardest to tell apart; NaN for 'mean'.
-    why : dict of str
-        Why there is no p and no null; '' where there is one.
-    permuted : ndarray (k, n_perm, G), µm
-        Group means under these exchanges.
-    """
-
-    gap: dict[str, np.ndarray]
-    null: dict[str, np.ndarray]
-    p: dict[str, float]
-    p_holm: dict[str, float]
+    gap: dict[str, np.ndarray]  # (k,), by run
+    null: dict[str, np.ndarray]  # (n_perm,), when labels are exchanged, averaged over runs as it is
+    p: dict[str, float]  # of the studentised maximum
+    p_holm: dict[str, float]  # over the attributes; 'mean' (of their maxima) is not in the family
+    #: The gap that raises an alarm in 80 % of test sets like this one, between the two groups of
+    #: the attribute that are hardest to tell apart; NaN for 'mean'.
     detectable: dict[str, float]
-    why: dict[str, str]
-    permuted: np.ndarray
+    why: dict[str, str]  # why there is no p and no null; '' where there is one
+    permuted: np.ndarray  # group means (k, n_perm, G) under these exchanges
 
 
 def max_min(means: np.ndarray) -> np.ndarray:
@@ -105,19 +89,8 @@ def permutation_test(errors: np.ndarray, tally: Tally, resampling: Resampling) -
     level = 1 - ALPHA / max(np.isfinite(family).sum(), 1)
     reach = {n: np.quantile(one[1:], level) + ndtri(POWER) for n, one in largest.items()}
     detectable = {name: reach[name] * errors_of_differences[name] for name in largest}
-    return GapTest(
-        gap,
-        null,
-        p,
-        dict(zip(p, [*holm(family), np.nan], strict=True)),
-        {**detectable, "mean": np.nan},
-        why,
-        permuted,
-    )
-
-
-def _tested(tally: Tally) -> np.ndarray:
-    return tally.large & (tally.n_patients >= MIN_TESTED)
+    p_holm = dict(zip(p, [*holm(family), np.nan], strict=True))
+    return GapTest(gap, null, p, p_holm, {**detectable, "mean": np.nan}, why, permuted)
 
 
 def _why(tally: Tally, name: str) -> str:
@@ -125,7 +98,7 @@ def _why(tally: Tally, name: str) -> str:
     where = tally.slices[name]
     if tally.large[where].sum() < 2:
         return "fewer than two groups are large enough"
-    if _tested(tally)[where].sum() < tally.large[where].sum():
+    if (tally.pick(tally.n_patients, name) < MIN_TESTED).any():
         return f"a group has fewer than {MIN_TESTED} patients"
     if not tally.exchangeable(name):
         return "no two patients with as many eyes differ in their labels: nothing can be exchanged"
@@ -167,10 +140,8 @@ def _studentised(
 
 def _share_reached(null: np.ndarray, observed: float) -> float:
     """Return the p-value of an observation, itself counted among the permutations."""
-    if np.isnan(observed):
-        return float("nan")
     reached = np.count_nonzero(null >= observed * (1 - 1e-9))
-    return (reached + 1) / (len(null) + 1)
+    return float("nan") if np.isnan(observed) else (reached + 1) / (len(null) + 1)
 
 
 def gap_tests(
@@ -179,8 +150,6 @@ def gap_tests(
     eyes: pd.DataFrame,
     attributes: Sequence[str | Sequence[str]] = ATTRIBUTES,
     resampling: Resampling = DEFAULT,
-    min_eyes: int = MIN_EYES,
-    min_patients: int = 1,
 ) -> pd.DataFrame:
     """Return the test of each attribute's gap for errors of one's own, without intervals.
 
@@ -188,31 +157,30 @@ def gap_tests(
     ----------
     errors : ndarray (n_eyes,) or (n_runs, n_eyes), µm
         NaN where missing. The gap is averaged over runs.
-    patient_ids : sequence of str (n_eyes,)
-    eyes : DataFrame
-        Attributes, one row per eye in the same order.
+    patient_ids, eyes
+        Patient and attributes of each eye, in the same order.
 
     Returns
     -------
     DataFrame
-        attribute ('mean' last), gap, null_gap (µm), p, p_holm, alarm, detectable (µm), why; 'mean'
-        is not in the family. See :class:`GapTest`.
+        attribute ('mean' last), gap, null_gap (µm), p, p_holm, alarm, detectable (µm), why, see
+        :class:`GapTest`.
     """
     errors = np.atleast_2d(np.asarray(errors, float))
     codes, measured = patient_codes(patient_ids)[1], np.isfinite(errors).all(axis=0)
     groups = [grouping(eyes, name) for name in attributes]
-    found = permutation_test(
-        errors, Tally(groups, codes, measured, min_eyes, min_patients), resampling
-    )
-    return pd.DataFrame(
+    found = permutation_test(errors, Tally(groups, codes, measured), resampling)
+    rows = [
         {
-            "attribute": list(found.gap),
-            "gap": [one.mean() for one in found.gap.values()],
-            "null_gap": [one.mean() for one in found.null.values()],
-            "p": list(found.p.values()),
-            "p_holm": list(found.p_holm.values()),
-            "alarm": [p < ALPHA for p in found.p_holm.values()],
-            "detectable": list(found.detectable.values()),
-            "why": list(found.why.values()),
+            "attribute": name,
+            "gap": found.gap[name].mean(),
+            "null_gap": found.null[name].mean(),
+            "p": found.p[name],
+            "p_holm": found.p_holm[name],
+            "alarm": found.p_holm[name] < ALPHA,
+            "detectable": found.detectable[name],
+            "why": found.why[name],
         }
-    )
+        for name in found.gap
+    ]
+    return pd.DataFrame(rows)

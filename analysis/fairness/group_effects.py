@@ -24,10 +24,9 @@ from scipy.special import stdtr
 from analysis.fairness.groups import LEVELS, MIN_EYES
 from analysis.resampling import DEFAULT, Resampling
 from analysis.resampling.bootstrap import patient_codes, patient_sums, seed_noise, weighted_totals
-from analysis.resampling.conditions import Condition, conditions, row
-from analysis.resampling.holm import holm
+from analysis.resampling.comparisons import holm
+from analysis.resampling.conditions import Condition, conditions_and_eyes, row
 from analysis.resampling.scales import calibrated
-from rnfl.core import schema
 from rnfl.core.nanstats import masked, mean
 from rnfl.datasets.phantom.eyes import AGE_SLOPE, GROUP_SHIFT
 
@@ -55,12 +54,8 @@ def group_effects(
 ) -> pd.DataFrame:
     """Return the adjusted differences between groups in the test eyes of each condition.
 
-    Parameters
-    ----------
-    predictions, samples, runs
-        As in :func:`analysis.fairness.fairness_table`.
-    planted : bool
-        Whether these are phantom eyes; see :func:`adjusted_effects`.
+    ``predictions``, ``samples`` and ``runs`` are those of :func:`analysis.fairness.fairness_table`;
+    ``planted`` says whether these are phantom eyes, see :func:`adjusted_effects`.
 
     Returns
     -------
@@ -71,17 +66,12 @@ def group_effects(
         fewer than 10 eyes. p, of the bias only, is two-sided (:func:`patients_and_seeds_p`); Holm's
         correction covers the trained conditions of one difference.
     """
-    schema.join_samples(predictions[["run_id", "eye_id", "patient_id"]], samples)
-    by_eye = samples.set_index("eye_id")
     rows: list[dict] = []
-    for condition in conditions(predictions, runs):
-        rows += _condition_rows(
-            condition, by_eye.loc[condition.runs[0].eye_ids], resampling, planted
-        )
+    for condition, eyes in conditions_and_eyes(predictions, samples, runs):
+        rows += _condition_rows(condition, eyes, resampling, planted)
     frame = pd.DataFrame(rows)
     tested = frame[frame["trained"] & (frame["metric"] == "bias")]
-    for _, family in tested.groupby("group"):
-        frame.loc[family.index, "p_holm"] = holm(family["p"])
+    frame["p_holm"] = tested.groupby("group")["p"].transform(holm)
     return frame.drop(columns="trained")
 
 
@@ -93,11 +83,8 @@ def label_effects(
 ) -> pd.DataFrame:
     """Return the adjusted differences in labelled thickness in all eyes of a dataset.
 
-    Parameters
-    ----------
-    samples : DataFrame
-        One row per profile, in the same order (as :func:`rnfl.datasets.prepared.load` gives both).
-    profiles : ndarray (n_eyes, 360), µm
+    ``samples`` have one row per profile (n_eyes, 360), µm, in the same order, as
+    :func:`rnfl.datasets.prepared.load` gives both.
 
     Returns
     -------
@@ -111,15 +98,12 @@ def label_effects(
     thickness = _mean_thickness(np.asarray(profiles, float), profiles)
     expected = {**PLANTED, ALONG: 1.0} if planted else {}
     rows = []
-    for name in ("all", "healthy"):
-        chosen = np.ones(len(samples), bool)
-        if name == "healthy":
-            chosen = (samples["severity"] == "healthy").to_numpy()
+    healthy = (samples["severity"] == "healthy").to_numpy()
+    for name, chosen in {"all": np.ones(len(samples), bool), "healthy": healthy}.items():
         if not chosen.any():
             continue
-        here = samples[chosen]
-        value = thickness[None, chosen]
-        found = adjusted_effects(value, here["patient_id"], here, resampling, planted)
+        here, value = samples[chosen], thickness[None, chosen]
+        found = adjusted_effects(value, here, resampling, planted)
         for key, (estimates, replicates, _, n) in found.items():
             made = row({"eyes": name}, "thickness", estimates, replicates, n, resampling, *key)
             rows.append({**made, "planted": expected.get(key, np.nan)})
@@ -137,7 +121,7 @@ def _condition_rows(
     truth = np.stack([_mean_thickness(run.target, run.target) for run in condition.runs])
     predicted = np.stack([_mean_thickness(run.prediction, run.target) for run in condition.runs])
     values = np.concatenate([truth, predicted, predicted - truth, condition.errors])  # as METRICS
-    found = adjusted_effects(values, eyes["patient_id"], eyes, resampling, planted)
+    found = adjusted_effects(values, eyes, resampling, planted)
     rows = []
     for m, metric in enumerate(METRICS):
         own = slice(m * len(truth), (m + 1) * len(truth))
@@ -145,22 +129,16 @@ def _condition_rows(
             made = row(condition.key, metric, estimates[own], replicates[own], n, resampling, *key)
             p = patients_and_seeds_p(estimates[own], influence[own].mean(axis=0))
             p = p if metric == "bias" else np.nan
-            rows.append({**made, "p": p, "p_holm": np.nan, "trained": not condition.is_baseline})
+            rows.append({**made, "p": p, "trained": not condition.is_baseline})
     return rows
 
 
 def patients_and_seeds_p(estimates: np.ndarray, influence: np.ndarray) -> float:
     """Return the two-sided p of a mean over runs against 0, from standard errors alone.
 
-    Parameters
-    ----------
-    estimates : ndarray (k,)
-        By run.
-    influence : ndarray (P,)
-        What each patient adds to their mean; the sum of squares is its variance over patients.
+    ``estimates`` (k,) are by run, ``influence`` (P,) what each patient adds to their mean: the sum
+    of its squares is the variance over patients.
 
-    Notes
-    -----
     The error is a sum of two: of patients, Student's t with P - 1 degrees of freedom, and of
     seeds, as in the interval (:func:`analysis.resampling.bootstrap.seed_noise`). Its tail is
     averaged over evenly spaced quantiles of the second, and no resample is drawn: with 3 seeds that
@@ -177,11 +155,7 @@ def patients_and_seeds_p(estimates: np.ndarray, influence: np.ndarray) -> float:
 
 
 def adjusted_effects(
-    values: np.ndarray,
-    patient_ids: Sequence[str],
-    eyes: pd.DataFrame,
-    resampling: Resampling,
-    planted: bool = False,
+    values: np.ndarray, eyes: pd.DataFrame, resampling: Resampling, planted: bool = False
 ) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
     """Fit value ~ sex + race + age + severity and return the group differences.
 
@@ -189,10 +163,9 @@ def adjusted_effects(
     ----------
     values : ndarray (k, n_eyes), µm
         NaN where missing; one row per run.
-    patient_ids : sequence of str (n_eyes,)
     eyes : DataFrame
-        Attributes, one row per eye in the same order. An attribute nobody has is left out of the
-        fit; eyes that lack one of the others are left out of it.
+        Patient and attributes of each eye, in the same order. An attribute nobody has is left out
+        of the fit; eyes that lack one of the others are left out of it.
     planted : bool
         Also fit value ~ planted + severity, where ``planted`` is the shift that the phantom gives
         an eye of that sex, race and age: one coefficient, :data:`ALONG`, about 1 in labels (less
@@ -205,23 +178,21 @@ def adjusted_effects(
         as all are, what each patient adds to the estimate (k, P), and the number of eyes in the
         fit; NaN where one of the two levels has fewer than 10 eyes.
     """
-    _, codes = patient_codes(patient_ids)
-    found = _fit(values, codes, eyes, _design(eyes), CONTRASTS, resampling)
+    found = _fit(values, eyes, _design(eyes), CONTRASTS, resampling)
     if planted:
-        found |= _fit(values, codes, eyes, _planted_design(eyes), (ALONG,), resampling)
+        found |= _fit(values, eyes, _planted_design(eyes), (ALONG,), resampling)
     return found
 
 
 def _fit(
     values: np.ndarray,
-    codes: np.ndarray,
     eyes: pd.DataFrame,
     design: tuple[dict, np.ndarray],
     wanted: Sequence[tuple[str, str]],
     resampling: Resampling,
 ) -> dict:
     """Return the wanted columns of a design, as :func:`adjusted_effects` does."""
-    columns, whole = design
+    (columns, whole), codes = design, patient_codes(eyes["patient_id"])[1]
     kept = whole & np.isfinite(values).all(axis=0)
     x = np.where(kept[:, None], np.stack(list(columns.values()), axis=1), 0.0)
     y = np.where(kept, values, 0.0)
@@ -239,8 +210,7 @@ def _fit(
     for key in wanted:
         shown = key in columns and _large(eyes[kept], key)
         place, blank = list(columns).index(key) if shown else 0, 1.0 if shown else np.nan
-        values = (values[..., place] * blank for values in (own, again, influence))
-        found[key] = *values, int(kept.sum())
+        found[key] = *(v[..., place] * blank for v in (own, again, influence)), int(kept.sum())
     return found
 
 
@@ -274,10 +244,9 @@ def _planted_design(eyes: pd.DataFrame) -> tuple[dict[object, np.ndarray], np.nd
 
 
 def _large(eyes: pd.DataFrame, key: tuple[str, str]) -> bool:
-    attribute, group = key
-    if attribute in ("age", ALONG[0]):
+    if key[0] in ("age", ALONG[0]):
         return len(eyes) >= MIN_EYES
-    return all((eyes[attribute] == level).sum() >= MIN_EYES for level in group.split(" − "))
+    return all((eyes[key[0]] == level).sum() >= MIN_EYES for level in key[1].split(" − "))
 
 
 def _solve(xx: np.ndarray, xy: np.ndarray) -> np.ndarray:

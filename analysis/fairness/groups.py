@@ -68,19 +68,10 @@ class Grouping:
 
 
 def grouping(eyes: pd.DataFrame, attribute: str | Sequence[str]) -> Grouping:
-    """Return the groups of one attribute, or of several crossed; a missing value is in none.
+    """Return the groups of one of :data:`LEVELS`, or of several crossed; no value, no group.
 
-    Parameters
-    ----------
-    eyes : DataFrame
-        One row per eye, in the order of the values that will be compared.
-    attribute : str or sequence of str
-        Of 'age', 'sex', 'race', 'ethnicity', 'severity'.
-
-    Raises
-    ------
-    ValueError
-        For an unknown attribute.
+    ``eyes`` have one row per eye, in the order of the values that will be compared. A ValueError
+    for an unknown attribute.
 
     Examples
     --------
@@ -103,7 +94,7 @@ def grouping(eyes: pd.DataFrame, attribute: str | Sequence[str]) -> Grouping:
 
 
 class Tally:
-    """Groups of several groupings side by side, by patient.
+    """Groups of several groupings side by side, G in all, by patient.
 
     Parameters
     ----------
@@ -112,16 +103,8 @@ class Tally:
         Place of each eye's patient, from :func:`analysis.resampling.bootstrap.patient_codes`.
     measured : ndarray (n_eyes,) of bool
         Eyes that have a value; the others are in no group.
-    min_eyes, min_patients : int
-        Smaller groups are not compared.
-
-    Attributes
-    ----------
-    n, n_patients : ndarray (G,)
-        Measured eyes and their patients in each group of all groupings.
-    large : ndarray (G,) of bool
-    slices : dict
-        Where each grouping's groups are among the G.
+    min_patients : int
+        Groups of fewer, or of fewer than :data:`MIN_EYES`, are not ``large``: not compared.
     """
 
     def __init__(
@@ -129,25 +112,29 @@ class Tally:
         groupings: Sequence[Grouping],
         codes: np.ndarray,
         measured: np.ndarray,
-        min_eyes: int = MIN_EYES,
         min_patients: int = 1,
     ) -> None:
         self.groupings, self.codes, self.measured = tuple(groupings), codes, measured
         self.members = np.hstack([g.members for g in groupings]) & measured[:, None]
         self.counts = patient_sums(self.members.astype(float), codes)  # (P, G)
         self.eyes = patient_sums(measured.astype(float), codes)  # (P,)
-        self.n = self.members.sum(axis=0)
+        self.n = self.members.sum(axis=0)  # (G,), as the next two
         self.n_patients = (self.counts > 0).sum(axis=0)
-        self.large = (self.n >= min_eyes) & (self.n_patients >= min_patients)
+        self.large = (self.n >= MIN_EYES) & (self.n_patients >= min_patients)
         # Measured eyes by patient, in order: (P, m), m those of the patient who has most.
         kept = np.flatnonzero(measured)[np.argsort(codes[measured], kind="stable")]
         own = codes[kept]
         self._seats = kept, own, np.arange(len(own)) - np.searchsorted(own, own)
         self._labels = self._seated(self.members.astype(float))  # (P, m, G)
-        ends = np.cumsum([0, *(len(g.levels) for g in groupings)])
+        ends = np.cumsum([len(g.levels) for g in groupings])  # of each grouping among the G
         self.slices = {
-            g.name: slice(*where) for g, *where in zip(groupings, ends, ends[1:], strict=False)
+            g.name: slice(end - len(g.levels), end) for g, end in zip(groupings, ends, strict=True)
         }
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Eyes in the large groups of each grouping."""
+        return {name: int(self.pick(self.n, name).sum()) for name in self.slices}
 
     def pick(self, means: np.ndarray, name: str) -> np.ndarray:
         """Return the means (..., g) of the large groups of one grouping among all (..., G)."""
@@ -189,13 +176,8 @@ class Tally:
         size = max(2**21 // (len(self._labels) * self._labels.shape[-1]), 1)  # 16 MB
         for rows in blocks(len(permutations), size):
             moved = seated[permutations[rows]]  # (b, P, m)
-            yield (
-                rows,
-                sum(
-                    moved[:, :, place, None] * self._labels[:, place]
-                    for place in range(moved.shape[2])
-                ),
-            )
+            places = range(moved.shape[2])
+            yield rows, sum(moved[:, :, p, None] * self._labels[:, p] for p in places)
 
     def permutations(self, n_perm: int, seed: int) -> np.ndarray:
         """Return who takes whose place (n_perm, P), within the strata of the module's docstring."""
@@ -216,9 +198,8 @@ class Tally:
 
     def _strata(self) -> np.ndarray:
         recorded = [self.counts[:, where].sum(axis=1) for where in self.slices.values()]
-        return np.unique(np.stack([self.eyes, *recorded], 1), axis=0, return_inverse=True)[
-            1
-        ].ravel()
+        rows = np.stack([self.eyes, *recorded], axis=1)
+        return np.unique(rows, axis=0, return_inverse=True)[1].ravel()
 
     def _seated(self, values: np.ndarray) -> np.ndarray:
         """Return values (n_eyes, ...) of measured eyes by patient (P, m, ...), 0 where none is."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy import optimize, stats
-from statsmodels.formula.api import ols
+from statsmodels.regression.linear_model import OLS, RegressionResults
 from statsmodels.stats.outliers_influence import OLSInfluence
 
 from analysis.resampling.bootstrap import LEVEL
@@ -60,7 +60,6 @@ class Line:
 class Step:
     """OLS on whether anything is frozen: the difference of two means, with its 95 % t interval."""
 
-    unfrozen: float
     difference: float
     low: float
     high: float
@@ -68,25 +67,16 @@ class Step:
     r_squared: float
     rss: float
     aicc: float
-    n: int
-
-    def at(self, x: np.ndarray) -> np.ndarray:
-        """Return the fitted MAE (µm) at shares x (%)."""
-        return self.unfrozen + self.difference * (np.asarray(x, float) > 0)
 
 
 def linear(points: pd.DataFrame) -> Line:
-    """Fit the line by statsmodels' formula OLS; NaN throughout for fewer than two shares.
+    """Fit the line by statsmodels' OLS; NaN throughout for fewer than two shares.
 
     Parameters
     ----------
     points : DataFrame
-        ``percent_frozen`` (0 to 100) and ``mae`` (µm), one row per run.
-
-    Raises
-    ------
-    ValueError
-        When a column is missing, or a value is not finite.
+        ``percent_frozen`` (0 to 100) and ``mae`` (µm), one row per run; here and below a
+        ValueError when a column is missing, or a value is not finite.
 
     Examples
     --------
@@ -98,28 +88,16 @@ def linear(points: pd.DataFrame) -> Line:
     (1.04, 0.86, nan)
     """
     x, y = columns(points)
-    none = np.full(len(x), NAN)
     if len(np.unique(x)) < 2:
-        return Line(*(NAN,) * 8, len(x), none, none)
-    data = pd.DataFrame({"mae": y, "percent_frozen": x})
-    fit = ols("mae ~ percent_frozen", data).fit()
+        return Line(*(NAN,) * 8, len(x), *np.full((2, len(x)), NAN))
+    fit, (low, high, p) = _ols(x, y)
     leverage = np.asarray(OLSInfluence(fit).hat_matrix_diag)
-    low, high, p = _slope_test(fit, y)
     scale = 2 * fit.ssr / (len(x) - 2) if len(x) > 2 and not exact(fit.ssr, y) else NAN
     apart = np.where(leverage < 1 - 1e-9, 1 - leverage, NAN)
-    return Line(
-        intercept=float(fit.params["Intercept"]),
-        slope_per_10=10 * float(fit.params["percent_frozen"]),
-        low=10 * low,
-        high=10 * high,
-        p=p,
-        r_squared=r_squared(fit.ssr, y, 2),
-        rss=float(fit.ssr),
-        aicc=aicc(fit.ssr, y, 2),
-        n=len(x),
-        leverage=leverage,
-        cooks=np.asarray(fit.resid) ** 2 * leverage / (scale * apart**2),
-    )
+    cooks = np.asarray(fit.resid) ** 2 * leverage / (scale * apart**2)
+    intercept, slope = map(float, fit.params)
+    slopes = 10 * slope, 10 * low, 10 * high, p
+    return Line(intercept, *slopes, *_quality(fit.ssr, y, 2), len(x), leverage, cooks)
 
 
 def linear_band(points: pd.DataFrame, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -134,30 +112,23 @@ def linear_band(points: pd.DataFrame, at: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def step(points: pd.DataFrame) -> Step:
-    """Fit one mean without and one with anything frozen; NaN throughout where either is absent.
-
-    Parameters, errors
-        As in :func:`linear`.
-    """
+    """Fit one mean without and one with anything frozen; NaN throughout where either is absent."""
     x, y = columns(points)
     frozen = (x > 0).astype(float)
     if len(np.unique(frozen)) < 2:
-        return Step(*(NAN,) * 8, len(x))
-    fit = ols("mae ~ frozen", pd.DataFrame({"mae": y, "frozen": frozen})).fit()
-    low, high, p = _slope_test(fit, y)
-    quality = r_squared(fit.ssr, y, 2), float(fit.ssr), aicc(fit.ssr, y, 2)
-    unfrozen, difference = map(float, fit.params)
-    return Step(unfrozen, difference, low, high, p, *quality, len(x))
+        return Step(*(NAN,) * 7)
+    fit, test = _ols(frozen, y)
+    return Step(float(fit.params[1]), *test, *_quality(fit.ssr, y, 2))
 
 
-def _slope_test(fit, y: np.ndarray) -> tuple[float, float, float]:
-    """Return the interval and p of the second coefficient; NaN without residual degrees."""
+def _ols(x: np.ndarray, y: np.ndarray) -> tuple[RegressionResults, tuple[float, float, float]]:
+    """Return the fit of y on x, and its slope's interval and p; NaN without residual degrees."""
+    fit = OLS(y, np.column_stack([np.ones(len(x)), x])).fit()
     if len(y) <= 2:
-        return NAN, NAN, NAN
-    slope = float(fit.params.iloc[1])
+        return fit, (NAN, NAN, NAN)
     if exact(fit.ssr, y):
-        return slope, slope, NAN
-    return (*map(float, fit.conf_int(1 - LEVEL).iloc[1]), float(fit.pvalues.iloc[1]))
+        return fit, (float(fit.params[1]),) * 2 + (NAN,)
+    return fit, (*map(float, fit.conf_int(1 - LEVEL)[1]), float(fit.pvalues[1]))
 
 
 @dataclass(frozen=True)
@@ -184,7 +155,12 @@ class Saturating:
 
     def at(self, x: np.ndarray) -> np.ndarray:
         """Return the fitted MAE (µm) at shares x (%)."""
-        return self.a + self.b * -np.expm1(-np.asarray(x, float) / self.c)
+        return self.a + self.b * rise(np.asarray(x, float), self.c)
+
+
+def rise(x: np.ndarray, c: float | np.ndarray) -> np.ndarray:
+    """Return the share of b that is paid at shares x (%), for scales c (%) that broadcast."""
+    return -np.expm1(-x / c)
 
 
 def saturating(points: pd.DataFrame) -> Saturating:
@@ -193,9 +169,6 @@ def saturating(points: pd.DataFrame) -> Saturating:
     For a given scale c the curve is linear in a and b, so c alone is searched: on a grid from 0.15
     times the smallest share (a step) to 10 times the largest (a line), then refined around the
     best. The search cannot end in a poor local minimum and needs no starting values.
-
-    Parameters, errors
-        As in :func:`linear`.
     """
     x, y = columns(points)
     n = len(x)
@@ -219,9 +192,8 @@ def saturating(points: pd.DataFrame) -> Saturating:
     elif n > 3 and not exact(np.ptp(y) ** 2, y):
         low = high = c
     identified = bool(low > 0 and np.isfinite(high))
-    quality = r_squared(smallest, y, 3), float(smallest), aicc(smallest, y, 3)
     fitted = float(a), float(b), c, low, high, identified, c * float(np.log(2))
-    return Saturating(*fitted, *quality, n)
+    return Saturating(*fitted, *_quality(smallest, y, 3), n)
 
 
 def tried_scales(x: np.ndarray) -> np.ndarray:
@@ -231,12 +203,12 @@ def tried_scales(x: np.ndarray) -> np.ndarray:
 
 def fit_at_scales(c: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
     """Return the least sum of squares at each scale c (k,), and the a (k,), b (k,) that give it."""
-    rise = -np.expm1(-x / np.asarray(c, float)[:, None])
-    deviation, error = rise - rise.mean(axis=1, keepdims=True), y - y.mean()
+    shape = rise(x, np.asarray(c, float)[:, None])
+    deviation, error = shape - shape.mean(axis=1, keepdims=True), y - y.mean()
     spread = np.sum(deviation**2, axis=1)
     b = np.divide(deviation @ error, spread, out=np.zeros(len(c)), where=spread > 1e-12)
     rss = np.sum((error - b[:, None] * deviation) ** 2, axis=1)
-    return rss, y.mean() - b * rise.mean(axis=1), b
+    return rss, y.mean() - b * shape.mean(axis=1), b
 
 
 def saturating_band(
@@ -257,16 +229,14 @@ def saturating_band(
     rng = np.random.default_rng(seed)
     noise = rng.standard_normal((n_boot, len(x)))
     again = fit.at(x) + np.sqrt(fit.rss / rng.chisquare(len(x) - 3, (n_boot, 1))) * noise
-    mean = again.mean(axis=1, keepdims=True)
-    grid = tried_scales(x)[:, None]
-    rise = -np.expm1(-x / grid)
-    deviation = rise - rise.mean(axis=1, keepdims=True)
+    mean, grid = again.mean(axis=1, keepdims=True), tried_scales(x)[:, None]
+    centre = rise(x, grid).mean(axis=1, keepdims=True)
+    deviation = rise(x, grid) - centre
     length = np.sqrt(np.sum(deviation**2, axis=1))
     projection = (again - mean) @ (deviation / length[:, None]).T  # (n_boot, N_GRID)
     best = np.argmax(projection**2, axis=1)
     b = projection[np.arange(n_boot), best] / length[best]
-    level = -np.expm1(-at / grid) - rise.mean(axis=1, keepdims=True)  # (N_GRID, k)
-    curves = mean + b[:, None] * level[best]
+    curves = mean + b[:, None] * (rise(at, grid) - centre)[best]
     return tuple(np.quantile(curves, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0))
 
 
@@ -282,17 +252,12 @@ def compare(points: pd.DataFrame) -> pd.DataFrame:
         two points more than that; delta and weight need it for all four models.
     """
     _, y = columns(points)
-    line, saturated, only_if = linear(points), saturating(points), step(points)
     spread = float(np.sum((y - y.mean()) ** 2)) if len(y) else NAN
-    table = pd.DataFrame(
-        [
-            ("constant", 1, spread, 0.0 if spread > 0 else NAN, aicc(spread, y, 1)),
-            ("line", 2, line.rss, line.r_squared, line.aicc),
-            ("step", 2, only_if.rss, only_if.r_squared, only_if.aicc),
-            ("saturating", 3, saturated.rss, saturated.r_squared, saturated.aicc),
-        ],
-        columns=["model", "parameters", "rss", "r_squared", "aicc"],
-    )
+    rows = [("constant", 1, spread, 0.0 if spread > 0 else NAN, aicc(spread, y, 1))]
+    for name, k, fit in (("line", 2, linear), ("step", 2, step), ("saturating", 3, saturating)):
+        found = fit(points)
+        rows.append((name, k, found.rss, found.r_squared, found.aicc))
+    table = pd.DataFrame(rows, columns=["model", "parameters", "rss", "r_squared", "aicc"])
     delta = table["aicc"] - table["aicc"].min(skipna=False)
     support = np.exp(-delta / 2)
     return table.assign(delta=delta, weight=support / support.sum(), n=len(y))
@@ -312,26 +277,19 @@ def power(points: pd.DataFrame, n: int = 400, seed: int = 0) -> float:
     spare = len(y) - len(np.unique(x))
     line = linear(points)
     variance = np.sum(within**2) / spare if spare else line.rss / (len(y) - 2)
-    rise = -np.expm1(-x * np.log(2) / HALF_LIFE)
-    truth = line.slope_per_10 / 10 * x.max() * rise / rise.max()
+    paid = -np.expm1(-x * np.log(2) / HALF_LIFE)
+    truth = line.slope_per_10 / 10 * x.max() * paid / paid.max()
     drawn = np.random.default_rng(seed).normal(truth, np.sqrt(variance), (n, len(y)))
-    shapes = {
-        "line": x[None],
-        "step": (x > 0).astype(float)[None],
-        "saturating": -np.expm1(-x / tried_scales(x)[:, None]),
-    }
     drawn -= drawn.mean(axis=1, keepdims=True)
-    total, found = np.sum(drawn**2, axis=1), {}
-    for name, shape in shapes.items():
+    total = np.sum(drawn**2, axis=1)
+    scores = [[aicc(one, y, 1) for one in total]]
+    curve = rise(x, tried_scales(x)[:, None])
+    for k, shape in ((2, x[None]), (2, (x > 0).astype(float)[None]), (3, curve)):
         deviation = shape - shape.mean(axis=1, keepdims=True)
         unit = deviation / np.linalg.norm(deviation, axis=1, keepdims=True)
-        found[name] = total - np.max((drawn @ unit.T) ** 2, axis=1)
-    count = {"constant": 1, "line": 2, "step": 2, "saturating": 3}
-    scores = np.array(
-        [[aicc(one, y, k) for one in {**found, "constant": total}[name]]
-         for name, k in count.items()]
-    )  # fmt: skip
-    best = scores.argmin(axis=0)  # NaN, an exact fit, counts as the least
+        rss = total - np.max((drawn @ unit.T) ** 2, axis=1)
+        scores.append([aicc(one, y, k) for one in rss])
+    best = np.argmin(scores, axis=0)  # constant, line, step, curve; NaN, an exact fit, is the least
     return float(100 * np.mean(best >= 2))
 
 
@@ -353,10 +311,11 @@ def exact(rss: float, y: np.ndarray) -> bool:
     return bool(rss <= ROUNDING * np.sum(y**2))
 
 
-def r_squared(rss: float, y: np.ndarray, k: int) -> float:
-    """Return 1 − RSS / TSS of a mean with k parameters; NaN for k points, which always fit."""
+def _quality(rss: float, y: np.ndarray, k: int) -> tuple[float, float, float]:
+    """Return R² (NaN for k points, which always fit), RSS and AICc of a mean with k parameters."""
     total = np.sum((y - y.mean()) ** 2)
-    return float(1 - rss / total) if len(y) > k and not exact(total, y) else NAN
+    r_squared = float(1 - rss / total) if len(y) > k and not exact(total, y) else NAN
+    return r_squared, float(rss), aicc(rss, y, k)
 
 
 def aicc(rss: float, y: np.ndarray, k: int) -> float:

@@ -35,13 +35,9 @@ from analysis.freezing import (
     step,
 )
 from analysis.resampling import DEFAULT, Resampling
-from analysis.resampling.bootstrap import (
-    LEVEL,
-    mean_interval,
-    mean_replicates,
-    widening,
-)
+from analysis.resampling.bootstrap import LEVEL, mean_interval, mean_replicates
 from analysis.resampling.conditions import Condition, check_same_eyes, load_run, row
+from analysis.resampling.scales import on_scale
 from rnfl.core import metrics
 
 PAPER_REACH = 50  # percent: as far as the paper froze
@@ -52,53 +48,34 @@ COLUMNS = ("backbone", "span", "model", "metric", "attribute", "group", "estimat
 def run_points(predictions: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """Return one row per run: run_id, backbone, protocol, seed, percent_frozen (%), mae (µm).
 
-    Parameters
-    ----------
-    predictions : DataFrame
-        Of several runs; the baselines are left out.
-    runs : DataFrame
-        run_id, backbone, protocol, seed, freeze_fraction.
-
-    Raises
-    ------
-    ValueError
-        When a run was not predicted.
+    Of those in ``runs`` (run_id, backbone, protocol, seed, freeze_fraction); a ValueError when one
+    was not predicted.
     """
     table = runs[["run_id", "backbone", "protocol", "seed"]].reset_index(drop=True)
-    mae = [
-        metrics.mae(run.prediction, run.target)
-        for run in (load_run(predictions, run_id) for run_id in table["run_id"])
-    ]
+    found = (load_run(predictions, run_id) for run_id in table["run_id"])
+    mae = [metrics.mae(run.prediction, run.target) for run in found]
     return table.assign(percent_frozen=100 * runs["freeze_fraction"].to_numpy(float), mae=mae)
 
 
 def influence(points: pd.DataFrame) -> pd.DataFrame:
     """Add the leverage of each run on its backbone's line over all shares, and Cook's distance."""
-    parts = []
-    for _, mine in points.groupby("backbone", sort=False):
-        line = linear(mine)
-        parts.append(mine.assign(leverage=line.leverage, cooks=line.cooks))
-    return pd.concat(parts)
+    fitted = [(mine, linear(mine)) for _, mine in points.groupby("backbone", sort=False)]
+    return pd.concat([mine.assign(leverage=a.leverage, cooks=a.cooks) for mine, a in fitted])
 
 
 def spans(points: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the points within the paper's reach and, where some lie beyond it, all points."""
     reach = points["percent_frozen"].max()
-    chosen = {f"0 to {reach:.0f} %": points}
-    if reach > PAPER_REACH:
-        inside = points[points["percent_frozen"] <= PAPER_REACH + 1e-9]
-        chosen = {f"0 to {PAPER_REACH} %": inside, **chosen}
-    return chosen
+    inside = points[points["percent_frozen"] <= PAPER_REACH + 1e-9]
+    papers = {f"0 to {PAPER_REACH} %": inside} if reach > PAPER_REACH else {}
+    return {**papers, f"0 to {reach:.0f} %": points}
 
 
 def by_seed(points: pd.DataFrame) -> dict[str, object]:
     """Fit ``mae ~ percent_frozen`` with a random intercept and a random slope per seed.
 
-    Returns
-    -------
-    dict
-        slope_per_10, low, high and seed_sd (of the seeds' own slopes; µm per 10 %), p, n, n_seeds
-        and ``note``: how many seeds have a slope, or why there is no fit.
+    Gives slope_per_10, low, high and seed_sd (of the seeds' own slopes; µm per 10 %), p, n, n_seeds
+    and ``note``: how many seeds have a slope, or why there is no fit.
     """
     x, y = columns(points)
     seeds = points["seed"].to_numpy()
@@ -109,9 +86,9 @@ def by_seed(points: pd.DataFrame) -> dict[str, object]:
     if len(own) < 2:
         return {**found, "note": "one seed: not possible" if len(own) else "too few runs"}
     mean, sd = float(own.mean()), float(own.std(ddof=1))
-    test = stats.t(len(own) - 1, mean, sd / np.sqrt(len(own))) if sd > 0 else None
     found |= {"slope_per_10": mean, "seed_sd": sd, "note": f"slopes of {len(own)} seeds"}
-    if test is not None:
+    if sd > 0:
+        test = stats.t(len(own) - 1, mean, sd / np.sqrt(len(own)))
         low, high = test.interval(LEVEL)
         found |= {"low": low, "high": high, "p": 2 * min(test.cdf(0), test.sf(0))}
     return found
@@ -122,12 +99,8 @@ def regressions(
 ) -> pd.DataFrame:
     """Return every regression of error on the frozen share, one long table.
 
-    Parameters
-    ----------
-    points : DataFrame
-        From :func:`run_points`.
-    predictions : DataFrame
-        The same runs, for the views over patients.
+    ``points`` are those of :func:`run_points`; ``predictions``, of the same runs, are for the views
+    over patients.
 
     Returns
     -------
@@ -153,22 +126,18 @@ def regressions(
 def curves(points: pd.DataFrame, n_boot: int = 1000, n_at: int = 61) -> pd.DataFrame:
     """Return the fitted line and saturating curve of each backbone over all its shares.
 
-    Returns
-    -------
-    DataFrame
-        backbone, model, percent_frozen, estimate, low, high (µm): 95 % limits over runs.
+    As backbone, model, percent_frozen, estimate, low, high (µm): 95 % limits over runs.
     """
     parts = []
     for backbone, mine in points.groupby("backbone", sort=False):
         at = np.linspace(0, mine["percent_frozen"].max(), n_at)
-        bands = {"line": linear_band(mine, at), "saturating": saturating_band(mine, at, n_boot)}
-        fits = {"line": linear(mine), "saturating": saturating(mine)}
-        for model, (low, high) in bands.items():
-            fitted = {"percent_frozen": at, "estimate": fits[model].at(at)}
-            parts.append(
-                pd.DataFrame({"backbone": backbone, "model": model, **fitted, "low": low,
-                              "high": high})
-            )  # fmt: skip
+        fits = {
+            "line": (linear(mine), linear_band(mine, at)),
+            "saturating": (saturating(mine), saturating_band(mine, at, n_boot)),
+        }
+        for model, (fit, (low, high)) in fits.items():
+            one = {"backbone": backbone, "model": model, "percent_frozen": at}
+            parts.append(pd.DataFrame({**one, "estimate": fit.at(at), "low": low, "high": high}))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -182,11 +151,9 @@ def _over_runs(points: pd.DataFrame) -> Iterator[dict[str, object]]:
         for metric in ("r_squared", "rss", "aicc", "delta", "weight"):
             yield found(one["model"], metric, one[metric])
     line, jump, curve, random = (f(points) for f in (linear, step, saturating, by_seed))
-    limits = {"low": line.low, "high": line.high, "p": line.p}
-    yield found("line", "slope_per_10", line.slope_per_10, **limits)
+    yield found("line", "slope_per_10", line.slope_per_10, low=line.low, high=line.high, p=line.p)
     yield found("line", "intercept", line.intercept)
-    limits = {"low": jump.low, "high": jump.high, "p": jump.p}
-    yield found("step", "difference", jump.difference, **limits)
+    yield found("step", "difference", jump.difference, low=jump.low, high=jump.high, p=jump.p)
     note = "c is identified" if curve.identified else "c is not identified"
     ends = {"low": curve.c_low, "high": curve.c_high}
     yield found("saturating", "a", curve.a)
@@ -231,10 +198,9 @@ def _over_patients(
     named = {"slope_per_10": slopes, "relative_per_10": relative, "skill_per_10": skill}
     for metric, values in named.items():
         values = np.array(values or [np.full(1 + resampling.n_boot, NAN)])
+        wide = on_scale(metric, values, condition.n_patients)
         key = {"model": "patients and seeds"}
-        found = values[:, :1]
-        error = widening(condition.n_patients) * (values[:, 1:] - found)
-        yield row(key, metric, found[:, 0], found + error, counted["n"], resampling)
+        yield row(key, metric, wide[:, 0], wide[:, 1:], counted["n"], resampling)
 
 
 def slope_weights(x: np.ndarray) -> np.ndarray:

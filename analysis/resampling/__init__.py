@@ -1,5 +1,3 @@
 """Patients resampled: sums, intervals, and the scale each metric is resampled on."""
 
 from analysis.resampling.bootstrap import DEFAULT, PAIRED, Resampling
-
-__all__ = ["DEFAULT", "PAIRED", "Resampling"]

@@ -31,25 +31,19 @@ BLOCK = 512  # rows of weights whose products and temporaries stay in a processo
 
 @dataclass(frozen=True)
 class Resampling:
-    """What every interval and p-value of a table rests on.
+    """What every interval and p-value of a table rests on."""
 
-    Attributes
-    ----------
-    n_boot : int
-        Resamples of patients behind an interval.
-    n_perm : int
-        Exchanges, of labels or of two models' predictions, behind a p-value.
-    seed : int
-        Of both.
-    """
-
-    n_boot: int = 2000
-    n_perm: int = 2000
-    seed: int = 0
+    n_boot: int = 2000  # resamples of patients behind an interval
+    n_perm: int = 2000  # exchanges, of labels or of two models' predictions, behind a p-value
+    seed: int = 0  # of both
 
     def counts(self, n_patients: int) -> np.ndarray:
         """Return how often each patient is drawn, see :func:`patient_counts`."""
         return patient_counts(n_patients, self.n_boot, self.seed)
+
+    def weights(self, n_patients: int) -> np.ndarray:
+        """Return each patient once, then the same counts: (1 + n_boot, n_patients), read-only."""
+        return _with_all(n_patients, self)
 
 
 DEFAULT = Resampling()
@@ -57,17 +51,9 @@ PAIRED = Resampling(n_perm=5000)  # of comparisons: their small p-values are mul
 
 
 def patient_codes(patient_ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distinct patients, sorted, and the place of each eye's patient among them.
+    """Return the distinct patients (P,), sorted, and the place of each eye's among them (n_eyes,).
 
-    Returns
-    -------
-    patients : ndarray (P,)
-    codes : ndarray (n_eyes,) of int
-
-    Raises
-    ------
-    ValueError
-        When there is no eye, or an eye has no patient.
+    A ValueError when there is no eye, or an eye has no patient.
     """
     ids = np.asarray(patient_ids, dtype=object)
     missing = [i for i, one in enumerate(ids) if one is None or one != one]
@@ -101,14 +87,18 @@ def patient_counts(n_patients: int, n_boot: int, seed: int) -> np.ndarray:
     return counts
 
 
+@lru_cache(maxsize=1)
+def _with_all(n_patients: int, resampling: Resampling) -> np.ndarray:
+    counts = resampling.counts(n_patients)
+    weights = np.vstack([np.ones_like(counts[:1]), counts])
+    weights.flags.writeable = False
+    return weights
+
+
 def weighted_totals(weights: np.ndarray, sums: np.ndarray) -> np.ndarray:
     """Return ``weights @ sums``, (n_rows, k), converting a block of weights at a time.
 
-    Parameters
-    ----------
-    weights : ndarray (n_rows, n_patients)
-        Of any numeric type, as :func:`patient_counts` gives them.
-    sums : ndarray (n_patients, k)
+    Weights (n_rows, n_patients) are of any numeric type, as :func:`patient_counts` gives them.
     """
     out = np.empty((len(weights), sums.shape[1]))
     for rows in blocks(len(weights)):
@@ -119,13 +109,9 @@ def weighted_totals(weights: np.ndarray, sums: np.ndarray) -> np.ndarray:
 def sums_by_patient(values: Callable[[np.ndarray], np.ndarray], codes: np.ndarray) -> np.ndarray:
     """Add up what a function makes of eyes, patient by patient, (n_patients, ...).
 
-    Parameters
-    ----------
-    values : callable
-        Takes the places of some eyes (m,), all of their patients', and returns (m, ...). It is
-        called for a block of patients at a time, so that what it makes stays small.
-    codes : ndarray (n_eyes,)
-        Place of each eye's patient, from :func:`patient_codes`.
+    ``values`` takes the places of some eyes (m,), all of their patients', and returns (m, ...). It
+    is called for a block of patients at a time, so that what it makes stays small. ``codes``
+    (n_eyes,) are those of :func:`patient_codes`.
     """
     by_patient = np.argsort(codes, kind="stable")
     starts = np.searchsorted(codes[by_patient], np.arange(codes.max() + 1))
@@ -180,12 +166,8 @@ def seed_noise(estimates: Sequence[float], size: int, seed: int) -> np.ndarray:
     side: 96 to 98 %, and 99 % where runs differ only in which eyes they get wrong, because that
     is then counted twice. With 2 seeds they are wide, as they must be.
 
-    Parameters
-    ----------
-    estimates : sequence of float (k,)
-        One per seed; of paired runs, their differences by seed.
-    size : int
-        Number of draws: evenly spaced quantiles in random order, so that their own error is small.
+    ``estimates`` (k,) are one per seed; of paired runs, their differences by seed. The draws are
+    evenly spaced quantiles in random order, so that their own error is small.
     """
     k = len(estimates)
     if k == 1:
@@ -215,16 +197,7 @@ def mean_interval(
 ) -> tuple[float, float, float]:
     """Return the mean over eyes of one number per eye, with its patient-clustered interval.
 
-    Parameters
-    ----------
-    values : sequence of float (n_eyes,)
-        NaN where missing.
-    patient_ids : sequence of str (n_eyes,)
-
-    Returns
-    -------
-    estimate, low, high : float
-        NaN when no value is there.
+    As estimate, low, high; eyes without a value are NaN, and so is the result when there is none.
 
     Examples
     --------

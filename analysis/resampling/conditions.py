@@ -75,15 +75,8 @@ def load_run(predictions: pd.DataFrame, run_id: str, seed: int | None = None) ->
     if rows.empty:
         raise ValueError(f"run {run_id!r} has no predictions; found {_ids(predictions)}")
     patients, codes = patient_codes(rows["patient_id"])
-    return Run(
-        run_id,
-        seed,
-        rows["eye_id"].to_numpy(),
-        patients,
-        codes,
-        schema.matrix(rows, "prediction"),
-        schema.matrix(rows, "target"),
-    )
+    matrices = (schema.matrix(rows, name) for name in ("prediction", "target"))
+    return Run(run_id, seed, rows["eye_id"].to_numpy(), patients, codes, *matrices)
 
 
 def _ids(predictions: pd.DataFrame) -> list[str]:
@@ -100,10 +93,8 @@ def conditions(
     predictions : DataFrame
         Concatenated predictions of several runs; ``template`` and ``oracle`` are the baselines.
     runs : DataFrame, optional
-        ``run_id``, the columns ``by`` and, where there are several, ``seed``. By default the
-        predictions carry these columns themselves.
-    by : sequence of str
-        Columns that identify a condition.
+        ``run_id``, the columns ``by`` that identify a condition and, where there are several,
+        ``seed``. By default the predictions carry these columns themselves.
 
     Raises
     ------
@@ -127,15 +118,25 @@ def conditions(
     if others:
         for key, rows in table.groupby(list(by), sort=False, dropna=False):
             seeds = rows["seed"] if "seed" in rows else [None] * len(rows)
-            pairs = zip(rows["run_id"], seeds, strict=True)
-            condition = Condition(
-                dict(zip(by, key, strict=True)),
-                tuple(load_run(predictions, run_id, seed) for run_id, seed in pairs),
-            )
+            made = (load_run(predictions, *one) for one in zip(rows["run_id"], seeds, strict=True))
+            condition = Condition(dict(zip(by, key, strict=True)), tuple(made))
             check_same_eyes([condition])
             yield condition
     if "oracle" in present:
         yield _baseline(predictions, "oracle", by)
+
+
+def conditions_and_eyes(
+    predictions: pd.DataFrame, samples: pd.DataFrame, runs: pd.DataFrame | None = None
+) -> Iterator[tuple[Condition, pd.DataFrame]]:
+    """Yield each condition with the rows of ``samples`` of its eyes, in its order.
+
+    Every predicted eye must be in ``samples`` and belong to the same patient (ValueError).
+    """
+    schema.join_samples(predictions[["run_id", "eye_id", "patient_id"]], samples)
+    by_eye = samples.set_index("eye_id")
+    for condition in conditions(predictions, runs):
+        yield condition, by_eye.loc[condition.runs[0].eye_ids]
 
 
 def _baseline(predictions: pd.DataFrame, run_id: str, by: Sequence[str]) -> Condition:
@@ -164,10 +165,7 @@ def counterpart(
 def paired_runs(a: Condition, b: Condition) -> list[tuple[Run, Run]]:
     """Return the runs of two conditions by shared seed, or two single runs whatever their seeds.
 
-    Raises
-    ------
-    ValueError
-        When the two predict different eyes or share no seed.
+    ValueError when the two predict different eyes or share no seed.
     """
     check_same_eyes([a, b])
     if len(a.runs) == len(b.runs) == 1:

@@ -11,9 +11,8 @@ a test holds the two equal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 
@@ -21,17 +20,10 @@ from analysis.resampling.bootstrap import blocks, sums_by_patient
 from rnfl.core import metrics
 from rnfl.core.nanstats import divide
 
-
-class SumsByKey(Protocol):
-    """Anything that gives per-patient sums (n_patients, k) by key."""
-
-    def __getitem__(self, key: str) -> np.ndarray: ...
-
-
 MetricFunction = Callable[[np.ndarray, np.ndarray], float]
 MetricOfEyes = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (n, k) twice to (n,)
+SumsByKey = Mapping[str, np.ndarray]  # per-patient sums (n_patients, k)
 TINY = 1e-9  # a variance below this share of the mean square is rounding, not spread
-
 
 PER_EYE: dict[str, MetricOfEyes] = {
     "mae": metrics.mae_per_eye,
@@ -42,8 +34,13 @@ PER_EYE: dict[str, MetricOfEyes] = {
 }
 
 
-class PatientSums:
-    """Sums of one run over the eyes of each patient, made when first asked for.
+class PatientSums(dict[str, np.ndarray]):
+    """Sums of one run over the eyes of each patient (n_patients, k), made when first asked for.
+
+    '1', 'x', 'y', 'xx', 'yy', 'xy' hold k = 360 sums over eyes, one for each angle, where it was
+    measured; with a prefix 'flat:' k = 1, their total over angles; with 'mean:' k = 1, sums of the
+    eyes' mean thickness; a key of :data:`PER_EYE` holds k = 2, the sum of the per-eye values and
+    how many there are.
 
     Parameters
     ----------
@@ -53,18 +50,11 @@ class PatientSums:
     """
 
     def __init__(self, prediction: np.ndarray, target: np.ndarray, codes: np.ndarray) -> None:
+        super().__init__()
         self.prediction, self.target, self.codes = prediction, target, codes
-        self._made: dict[str, np.ndarray] = {}
 
-    def __getitem__(self, key: str) -> np.ndarray:
-        """Return (n_patients, k): '1', 'x', 'y', 'xx', 'yy', 'xy' hold k = 360 sums over eyes, one
-        for each angle, where it was measured; with a prefix 'flat:' k = 1, their total over
-        angles; with 'mean:' k = 1, sums of the eyes' mean thickness; a key of :data:`PER_EYE` holds
-        k = 2, the sum of the per-eye values and how many there are.
-        """
-        if key not in self._made:
-            self._made[key] = sums_by_patient(partial(self._of_eyes, key), self.codes)
-        return self._made[key]
+    def __missing__(self, key: str) -> np.ndarray:
+        return self.setdefault(key, sums_by_patient(partial(self._of_eyes, key), self.codes))
 
     def _of_eyes(self, key: str, rows: np.ndarray) -> np.ndarray:
         x, y = self.prediction[rows], self.target[rows]
@@ -86,30 +76,19 @@ class PatientSums:
         return product.sum(axis=1, keepdims=True) if scope == "flat" else product
 
 
-class Totals:
-    """Weighted totals over patients, (n_rows, k) for each key of :class:`PatientSums`.
-
-    Parameters
-    ----------
-    weights : ndarray (n_rows, n_patients)
-        One row per resample.
-    sums : SumsByKey
-    """
+class Totals(dict[str, np.ndarray]):
+    """Totals (n_rows, k) of sums by key, patients weighted by each row (n_rows, n_patients)."""
 
     def __init__(self, weights: np.ndarray, sums: SumsByKey) -> None:
+        super().__init__()
         self.weights, self.sums = np.asarray(weights, float), sums
-        self._made: dict[str, np.ndarray] = {}
 
-    def __getitem__(self, key: str) -> np.ndarray:
-        """Return the totals of one sum, (n_rows, k)."""
-        if key not in self._made:
-            self._made[key] = self.weights @ self.sums[key]
-        return self._made[key]
+    def __missing__(self, key: str) -> np.ndarray:
+        return self.setdefault(key, self.weights @ self.sums[key])
 
 
 def _eye_mean(t: Totals, key: str) -> np.ndarray:
-    total, count = t[key].T
-    return divide(total, count)
+    return divide(*t[key].T)
 
 
 def _co_moment(t: Totals, a: str, b: str, scope: str) -> np.ndarray:
@@ -120,7 +99,7 @@ def _co_moment(t: Totals, a: str, b: str, scope: str) -> np.ndarray:
     """
     prefix = "" if scope == "angle" else f"{scope}:"
     n, sa, sb, sab = (t[prefix + key] for key in ("1", a, b, _product(a, b)))
-    return _beyond_rounding(sab - sa * sb / np.maximum(n, 1), sab)
+    return beyond_rounding(sab - sa * sb / np.maximum(n, 1), sab)
 
 
 def _total_co_moment(t: Totals, a: str, b: str, scope: str) -> np.ndarray:
@@ -129,14 +108,15 @@ def _total_co_moment(t: Totals, a: str, b: str, scope: str) -> np.ndarray:
         return _co_moment(t, a, b, scope)[:, 0]
     explained = (t[a] * t[b] / np.maximum(t["1"], 1)).sum(axis=1)
     total = t[f"flat:{_product(a, b)}"][:, 0]
-    return _beyond_rounding(total - explained, total)
+    return beyond_rounding(total - explained, total)
 
 
 def _product(a: str, b: str) -> str:
     return "".join(sorted(a + b))
 
 
-def _beyond_rounding(deviation: np.ndarray, total: np.ndarray) -> np.ndarray:
+def beyond_rounding(deviation: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """Return sums of (co-)deviations, 0 where they are rounding of the total of products."""
     return np.where(np.abs(deviation) < TINY * np.abs(total), 0.0, deviation)
 
 
@@ -160,8 +140,7 @@ def _correlation(t: Totals, scope: str) -> np.ndarray:
 
 
 def _squared_error(t: Totals) -> np.ndarray:
-    total = t["flat:xx"] - 2 * t["flat:xy"] + t["flat:yy"]
-    return divide(total, t["flat:1"])[:, 0]
+    return divide(t["flat:xx"] - 2 * t["flat:xy"] + t["flat:yy"], t["flat:1"])[:, 0]
 
 
 def _ccc(t: Totals) -> np.ndarray:
@@ -171,14 +150,8 @@ def _ccc(t: Totals) -> np.ndarray:
     return divide(2 * covariance, _variance(t, "x", "flat") + _variance(t, "y", "flat") + shift)
 
 
-def _response_slope(t: Totals) -> np.ndarray:
-    xy, yy = (_total_co_moment(t, *pair, "angle") for pair in ("xy", "yy"))
-    return divide(xy, yy)
-
-
-def _calibration_slope(t: Totals) -> np.ndarray:
-    xy, xx = (_total_co_moment(t, *pair, "angle") for pair in ("xy", "xx"))
-    return divide(xy, xx)
+def _slope(t: Totals, on: str) -> np.ndarray:
+    return divide(*(_total_co_moment(t, *pair, "angle") for pair in ("xy", on + on)))
 
 
 VALUES: dict[str, Callable[[Totals], np.ndarray]] = {
@@ -199,8 +172,8 @@ VALUES: dict[str, Callable[[Totals], np.ndarray]] = {
     "sigma_template_target": partial(_template_sd, a="y"),
     "global_mae": partial(_eye_mean, key="global_mae"),
     "global_r": partial(_correlation, scope="mean"),
-    "response_slope": _response_slope,
-    "calibration_slope": _calibration_slope,
+    "response_slope": partial(_slope, on="y"),
+    "calibration_slope": partial(_slope, on="x"),
     "template_share": lambda t: divide(_template_sd(t, "x") ** 2, _variance(t, "x", "flat")),
 }
 
@@ -208,15 +181,9 @@ VALUES: dict[str, Callable[[Totals], np.ndarray]] = {
 def replicates(names: Iterable[str], sums: SumsByKey, weights: np.ndarray) -> dict[str, np.ndarray]:
     """Return metrics of :data:`VALUES` under each row of weights, (n_rows,) by name.
 
-    Metrics share the totals of a block of rows, which are let go before the next block.
-
-    Parameters
-    ----------
-    names : iterable of str
-    sums : SumsByKey
-        Of one run.
-    weights : ndarray (n_rows, n_patients)
-        As :func:`analysis.resampling.bootstrap.patient_counts` gives them.
+    ``sums`` are of one run, ``weights`` (n_rows, n_patients) as
+    :func:`analysis.resampling.bootstrap.patient_counts` gives them. Metrics share the totals of a
+    block of rows, which are let go before the next block.
     """
     out = {name: np.empty(len(weights)) for name in names}
     for rows in blocks(len(weights)):

@@ -70,16 +70,9 @@ def calibrated(
 ) -> np.ndarray:
     """Return replicates whose percentiles are the ends of the metric's interval.
 
-    Where a scale has no place for a value (an SD of 0, a correlation of 1) the replicate stays.
-
-    Parameters
-    ----------
-    metric : str
-    estimate : float or ndarray that broadcasts against ``replicates``
-        The metric on the data.
-    replicates : ndarray (..., n_boot)
-        The metric on resampled patients.
-    n_patients : int or ndarray that broadcasts
+    ``replicates`` (..., n_boot) are the metric on resampled patients; its value on the data and the
+    number of patients broadcast against them. Where a scale has no place for a value (an SD of 0, a
+    correlation of 1) the replicate stays.
 
     Examples
     --------
@@ -94,3 +87,9 @@ def calibrated(
         error = to(np.asarray(replicates, float)) - centre
         moved = back(centre + sign * widening(n_patients) * error)
     return np.where(np.isfinite(moved), moved, replicates)
+
+
+def on_scale(metric: str, values: np.ndarray, n_patients: int) -> np.ndarray:
+    """Return values (..., 1 + n_boot), an estimate and its replicates, these :func:`calibrated`."""
+    replicates = calibrated(metric, values[..., :1], values[..., 1:], n_patients)
+    return np.concatenate([values[..., :1], replicates], axis=-1)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
+from analysis.agreement import GLOBAL
 from analysis.collapse import verdicts
 from analysis.collapse.templates import MANY
 from analysis.presentation.text import BRACKETS, MISSING, captioned, with_interval
 from analysis.resampling.conditions import NO_BACKBONE
-from analysis.resampling.regions import GLOBAL
 from analysis.tables.cells import cells
 
 
@@ -73,7 +73,7 @@ def agreement_wide(table: pd.DataFrame) -> pd.DataFrame:
 
 def thickness_wide(table: pd.DataFrame) -> pd.DataFrame:
     """Return the bias by bin of thickness, from
-    :func:`analysis.agreement.thickness.thickness_table`, by cell."""
+    :func:`analysis.agreement.thickness_table`, by cell."""
     wide = [
         names | {f"{row['group']} µm": with_interval(row, 1) for _, row in cell.rows.iterrows()}
         for _, names, cell in cells(table[table["metric"] == "bias"])

@@ -7,18 +7,14 @@ run. The code is recorded with a run, but is no part of its address: moving a fu
 result.
 """
 
-from __future__ import annotations
-
 from dataclasses import MISSING, asdict, fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rnfl.models import registry
 from rnfl.models.checkpoints.files import weights_file
+from rnfl.models.registry import BackboneSpec
 from rnfl.storage.provenance import fingerprint, sha256_json
 from rnfl.training.config import INCIDENTAL, RunConfig
-
-if TYPE_CHECKING:
-    from rnfl.models.registry import BackboneSpec
 
 # Raised by whoever changes what training or a readout gives for the same configuration;
 # tests/runs/test_training_version.py trains tiny runs and says when that is.
@@ -30,11 +26,6 @@ DECIDING = ("timm_name", "timm_kwargs", "weights", "input_size", "mean", "std")
 
 def run_id(config: RunConfig, dataset_hash: str) -> str:
     """Return the address of a run on a prepared dataset: its slug and a hash of what decides it.
-
-    Parameters
-    ----------
-    dataset_hash : str
-        Of the prepared dataset (``Prepared.hash``).
 
     Raises
     ------
@@ -63,16 +54,13 @@ def deciding(config: RunConfig, dataset_hash: str) -> dict[str, Any]:
 def resolved(config: RunConfig, dataset_hash: str) -> dict[str, Any]:
     """Return the whole configuration with what it stood for: what a run's ``config.json`` holds."""
     spelt = {key: value for key, value in asdict(config).items() if key not in INCIDENTAL}
+    specs = [registry.registered(name) for name in config.backbones]
     return spelt | {
-        "backbone_specs": [_spelt(registry.registered(name)) for name in config.backbones],
+        "backbone_specs": [s and {name: getattr(s, name) for name in DECIDING} for s in specs],
         "dataset_hash": dataset_hash,
         "weights": weights(config),
         "training_version": TRAINING_VERSION,
     }
-
-
-def _spelt(spec: BackboneSpec | None) -> dict | None:
-    return spec and {name: getattr(spec, name) for name in DECIDING}
 
 
 def weights(config: RunConfig) -> list[str | None]:

@@ -1,67 +1,114 @@
-"""From a configuration and the rows of a dataset to a fitted model: by gradient, or by solving."""
+"""From a configuration to a finished folder: a model is fitted, by gradient or by solving, predicts
+the test split and is published."""
 
-from __future__ import annotations
-
+import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
+from safetensors.torch import save as serialise
 from torch import nn
 
-from rnfl.datasets.prepared import Prepared, check_unchanged
-from rnfl.runs import restore
-from rnfl.training import batches, devices, distributed, finetuning, readout
+from rnfl.core import schema
+from rnfl.datasets import normative
+from rnfl.datasets.prepared import Prepared, check_unchanged, unchanged
+from rnfl.runs import address, restore, results
+from rnfl.storage import errors, locks, provenance
+from rnfl.storage.paths import runs_root
+from rnfl.training import batches, devices, distributed, finetuning, predict, readout
 from rnfl.training.config import RunConfig
 from rnfl.training.state import Progress
 
+Report = Callable[[dict], None] | None
+Rows = dict[str, np.ndarray]
+Solved = tuple[nn.Module, Progress, str]  # the last names what errors were measured on
+
 
 @dataclass(frozen=True)
-class Fitted:
-    """A model that has learnt, how it went, and what its errors were measured on."""
+class Learnt:
+    """A model that has learnt, how it went, from which division of the dataset, and its errors."""
 
     model: nn.Module
     progress: Progress
-    target: str
-
-    @property
-    def precision(self) -> str:
-        """In which precision it was fitted, and predicts."""
-        return self.progress.precision["precision"]
+    prepared: Prepared
+    predictions: pd.DataFrame
+    outcome: dict
 
 
-def by_gradient(
+def compute(config: RunConfig, prepared: Prepared, run_id: str, report: Report) -> None:
+    """Fit, predict and publish a run, of which this process, or the first of several, has the lock.
+
+    Parameters and errors are those of :func:`rnfl.runs.run.run`.
+    """
+    unfinished, folder = results.partial_folder(run_id), runs_root() / run_id
+    locks.clear_aside(folder)
+    with unchanged(prepared, f"what is trained so far is kept in {unfinished}"):
+        learnt = learn(config, prepared, run_id, report)
+    if not distributed.is_first():
+        return
+    kept = f"training is over and is kept in {unfinished}"
+    if config.protocol.solver == "ridge":
+        kept = "a readout has no checkpoint and is solved again"
+    with errors.writing(f"run {run_id}", folder.parent, kept):
+        _publish(folder, run_id, config, learnt)
+    shutil.rmtree(unfinished)
+
+
+def learn(config: RunConfig, prepared: Prepared, run_id: str, report: Report) -> Learnt:
+    """Fit a model and predict the test split."""
+    prepared = results.divided(prepared, config.split)
+    rows = batches.rows_by_split(prepared, () if config.split == "all" else ("test",))
+    device = devices.choose_device()
+    if config.protocol.solver == "ridge":
+        rows = readout.learning_rows(prepared, rows)
+        model, progress, target = _by_ridge(config, prepared, rows, device)
+        split = prepared.samples["split"].replace("val", "train")  # as a readout takes them
+        prepared = replace(prepared, samples=prepared.samples.assign(split=split))
+    else:
+        folder = results.partial_folder(run_id)
+        model, progress, target = _by_gradient(config, prepared, rows, device, folder, report)
+    table = predict.predictions_table(
+        model, prepared, rows["test"], run_id, device, progress.precision["precision"]
+    )
+    outcome = {
+        "val_target": target,
+        **predict.reported_error(table, prepared, rows["test"]),
+        **{f"n_{split}": len(rows[split]) for split in schema.SPLITS},
+        "n_unlabelled": len(prepared) - sum(map(len, rows.values())),
+    }
+    return Learnt(model, progress, prepared, table, outcome)
+
+
+def _by_gradient(
     config: RunConfig,
     prepared: Prepared,
-    rows: dict[str, np.ndarray],
+    rows: Rows,
+    device: torch.device,
     folder: Path,
-    report: Callable[[dict], None] | None,
-) -> Fitted:
+    report: Report,
+) -> Solved:
     """Train by gradient, or go on where an interrupted training stopped."""
-    device = devices.choose_device()
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         model = restore.untrained(config, prepared).to(device)
     size = model.backbone.spec.input_size
-    data = {s: batches.load(prepared, rows[s], size, device) for s in ("train", "val")}
-    if config.start is None:
-        model.set_targets(data["train"].labels)
-    else:
-        model.set_level(data["train"].labels)
+    train, val = (batches.load(prepared, rows[s], size, device) for s in ("train", "val"))
+    learn_scale = model.set_targets if config.start is None else model.set_level
+    learn_scale(train.labels)
     check = partial(check_unchanged, prepared, f"what is trained so far is kept in {folder}")
-    progress = finetuning.fit(model, *data.values(), config, folder, report, check)
-    return Fitted(model, progress, data["val"].target)
+    return model, finetuning.fit(model, train, val, config, folder, report, check), val.target
 
 
-def by_ridge(config: RunConfig, prepared: Prepared, rows: dict[str, np.ndarray]) -> Fitted:
+def _by_ridge(config: RunConfig, prepared: Prepared, rows: Rows, device: torch.device) -> Solved:
     """Solve for a readout of frozen backbones."""
     if distributed.size() > 1:
         raise ValueError(f"{config.slug}: a readout is solved for by one process, not by torchrun")
     clock = time.monotonic()
-    device = devices.choose_device()
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         read = restore.backbones(config, prepared)
@@ -70,5 +117,43 @@ def by_ridge(config: RunConfig, prepared: Prepared, rows: dict[str, np.ndarray])
     patients = prepared.samples["patient_id"].iloc[rows["train"]]
     model, solved = readout.fit(read, data, patients, config.seed)
     progress = readout.progress(model, solved, data, time.monotonic() - clock)
-    progress.precision = {"precision": "fp32", "because": "a readout is solved for in fp32"}
-    return Fitted(model, progress, data.target)
+    return model, progress, data.target
+
+
+def _publish(folder: Path, run_id: str, config: RunConfig, learnt: Learnt) -> None:
+    """Write a finished run, with its division of the dataset; it appears whole, or not at all."""
+    model, progress, prepared = learnt.model, learnt.progress, learnt.prepared
+    history = pd.DataFrame(progress.history)
+    history.insert(0, "run_id", run_id)
+    summary = {
+        "best_epoch": progress.best_row["epoch"],
+        "best_val_mae": progress.best_row["val_mae"],
+        "n_epochs": len(history),
+        "stopped_early": config.protocol.solver == "gradient" and len(history) < config.epochs,
+        **learnt.outcome,
+        "n_parameters": sum(p.numel() for p in model.parameters()),
+        "n_trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "micro_batch": progress.micro_batch or None,
+        "seconds": round(progress.seconds, 1),
+    }
+    said = devices.describe(next(model.parameters()).device)
+    inputs = {"dataset": prepared.hash, "code": provenance.code_hash()}
+    # What became of the keys of the backbones' published files, in words.
+    read = getattr(model, "backbones", [model.backbone])
+    reports = [backbone.report for backbone in read if backbone.report is not None]
+    record = provenance.record(said, inputs) | {
+        "precision": progress.precision["precision"],
+        "precision_decision": progress.precision,
+        "backbone_weights": [line for report in reports for line in report.text.splitlines()],
+    }
+    with provenance.publish_folder(folder) as aside:
+        provenance.write_json(aside / "config.json", address.resolved(config, prepared.hash))
+        provenance.write_json(aside / "provenance.json", record)
+        provenance.write_csv(aside / "history.csv", schema.validate(history, "history"))
+        provenance.write_parquet(aside / "predictions.parquet", learnt.predictions)
+        weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+        (aside / "model.safetensors").write_bytes(serialise(weights))
+        provenance.write_json(aside / "training_set.json", normative.facts(prepared))
+        if len(band := normative.training_band(prepared)):
+            provenance.write_csv(aside / "reference.csv", band)
+        provenance.write_json(aside / "summary.json", summary)

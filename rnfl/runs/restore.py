@@ -4,8 +4,6 @@ A start brings what it has seen along: no patient that it was trained or validat
 the runs that it itself started from, may be tested on.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np
@@ -39,14 +37,7 @@ def backbones(config: RunConfig, prepared: Prepared) -> list[Backbone]:
 
 
 def _start(config: RunConfig, prepared: Prepared) -> RunResult:
-    """Return the run to start from.
-
-    Raises
-    ------
-    ValueError
-        If it has another backbone, or another radius where that is read, or has learnt from
-        patients to be tested on.
-    """
+    """Return the run to start from, unless it does not fit or knows patients to be tested on."""
     start = results.load_run(config.start)
     unread = protocols.UNREAD[config.protocol.solver]
     for name in (one for one in ("backbone", "radius_ratio") if one not in unread):
@@ -76,14 +67,6 @@ def load_model(result: RunResult) -> nn.Module:
     return model.eval()
 
 
-def ancestry(result: RunResult) -> Iterator[RunResult]:
-    """Yield a run, the run it started from, the one that started from, and so on."""
-    yield result
-    while result.config.start is not None:
-        result = results.load_run(result.config.start)
-        yield result
-
-
 def shared_patients(result: RunResult, prepared: Prepared, rows: np.ndarray) -> set[str]:
     """Return the patients of ``rows`` that a model was trained or validated on.
 
@@ -91,10 +74,7 @@ def shared_patients(result: RunResult, prepared: Prepared, rows: np.ndarray) -> 
     id is another person. Two folders prepared from one source are one source. Ids that differ in
     spelling alone (:func:`rnfl.core.identity.bare`) are one patient.
 
-    Raises
-    ------
-    ValueError
-        If a dataset that the model learnt from is not there to be compared, or has changed since.
+    Raises a ValueError as :func:`learnt_from` does.
     """
     patients = {one: bare(one) for one in prepared.samples["patient_id"].iloc[rows]}
     seen: set[str] = set()
@@ -105,26 +85,22 @@ def shared_patients(result: RunResult, prepared: Prepared, rows: np.ndarray) -> 
 
 
 def learnt_from(result: RunResult) -> Iterator[tuple[Prepared, np.ndarray]]:
-    """Yield each dataset that a model was trained or validated on, and the rows of it.
+    """Yield each dataset that a model, or one it started from, was fitted on, and its rows of it.
 
     Raises
     ------
     ValueError
         If a dataset is not there, or has changed since.
     """
-    for run in ancestry(result):
-        learnt = _trained_on(run)
+    run: RunResult | None = result
+    while run is not None:
+        learnt = datasets.load(run.config.dataset)
+        if learnt.hash != run.resolved["dataset_hash"]:
+            raise ValueError(
+                f"{run.run_id}: dataset {run.config.dataset!r} was prepared anew after this run, "
+                "so whose eyes it was trained on is not known: prepare the files of then again, "
+                "or train it again"
+            )
         split = results.divided(learnt, run.config.split).samples["split"]
         yield learnt, np.flatnonzero(split != "test")
-
-
-def _trained_on(run: RunResult) -> Prepared:
-    """Return the dataset that a run was trained on, unless other eyes bear its name by now."""
-    learnt = datasets.load(run.config.dataset)
-    if learnt.hash != run.resolved["dataset_hash"]:
-        raise ValueError(
-            f"{run.run_id}: dataset {run.config.dataset!r} was prepared anew after this run, so "
-            "whose eyes it was trained on is not known: prepare the files of then again, or train "
-            "it again"
-        )
-    return learnt
+        run = results.load_run(run.config.start) if run.config.start is not None else None

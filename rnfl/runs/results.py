@@ -1,7 +1,8 @@
-"""Runs on disk: finished ones, by address or by name, and where unfinished ones keep theirs."""
+"""Runs on disk: finished ones, by address, by name, and as tables; where the others are."""
 
 import json
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,8 +13,12 @@ from rnfl.core import schema, splits
 from rnfl.datasets.prepared import Prepared
 from rnfl.runs import address
 from rnfl.storage.paths import runs_root
-from rnfl.training.config import RunConfig
+from rnfl.storage.provenance import sha256_json
+from rnfl.training.config import INCIDENTAL, RunConfig
 from rnfl.training.protocols import Protocol
+
+# What makes runs of one condition several.
+OWN = ("seed", "split")
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class RunResult:
     @cached_property
     def resolved(self) -> dict:
         """The whole configuration, as the run recorded it (see :mod:`rnfl.runs.address`)."""
-        return json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+        return _json(self.folder / "config.json")
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
@@ -47,7 +52,11 @@ class RunResult:
     @cached_property
     def summary(self) -> dict:
         """Best epoch, number of epochs, speed."""
-        return json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))
+        return _json(self.folder / "summary.json")
+
+
+def _json(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def divided(prepared: Prepared, split: str) -> Prepared:
@@ -67,8 +76,7 @@ def load_run(run: str | Path) -> RunResult:
     folder = runs_root() / run
     if not (folder / "summary.json").is_file():
         raise ValueError(f"{folder} is no finished run: make it with 'rnfl train'")
-    resolved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    given = {f.name: resolved[f.name] for f in fields(RunConfig) if f.name in resolved}
+    given = _settings(_json(folder / "config.json"))
     config = RunConfig(**given | {"protocol": Protocol(**given["protocol"])})
     return RunResult(folder, folder.name, config)
 
@@ -91,3 +99,52 @@ def finished(run_id: str, config: RunConfig) -> RunResult | None:
 def partial_folder(run_id: str) -> Path:
     """Where an unfinished run keeps its checkpoints."""
     return runs_root() / ".partial" / run_id
+
+
+def runs_table(results: Iterable[RunResult]) -> pd.DataFrame:
+    """One row per run: id, configuration, the protocol's own fields, and summary."""
+    rows = []
+    for result in results:
+        config = {k: v for k, v in asdict(result.config).items() if k not in INCIDENTAL}
+        protocol = config["protocol"]
+        config |= {"protocol": protocol.pop("name"), **protocol}
+        rows.append({"run_id": result.run_id} | config | result.summary)
+    return schema.validate(pd.DataFrame(rows), "runs")
+
+
+def predictions_of(results: Iterable[RunResult]) -> pd.DataFrame:
+    """Test predictions of several runs, one below the other."""
+    return pd.concat([result.predictions for result in results], ignore_index=True)
+
+
+def histories_of(results: Iterable[RunResult]) -> pd.DataFrame:
+    """Histories of several runs with their backbone, protocol and seed; empty for none."""
+    frames = [
+        one.history.assign(
+            backbone=one.config.backbone, protocol=one.config.protocol.name, seed=one.config.seed
+        )
+        for one in results
+    ]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def configs_of(results: Iterable[RunResult]) -> list[dict]:
+    """Return the configurations of several runs, those that differ in seed and split alone as one.
+
+    Each has ``config``: every field but those two, as the runs recorded them, defaults included;
+    ``dataset_hash``; and ``runs``: seed and split by run id. From these and the weights of the
+    backbones an address can be computed again.
+    """
+    found: dict[str, dict] = {}
+    for result in results:
+        record = result.resolved
+        config = {k: v for k, v in _settings(record).items() if k not in OWN}
+        one = {"config": config, "dataset_hash": record["dataset_hash"]}
+        runs = found.setdefault(sha256_json(one), one | {"runs": {}})["runs"]
+        runs[result.run_id] = {name: record[name] for name in OWN}
+    return list(found.values())
+
+
+def _settings(recorded: dict) -> dict:
+    """Return of what a run recorded the fields of its configuration."""
+    return {f.name: recorded[f.name] for f in fields(RunConfig) if f.name in recorded}

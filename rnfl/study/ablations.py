@@ -53,13 +53,10 @@ def learning_rates(
     >>> [protocol.name for protocol in learning_rates([5e-5, 1e-4], [1, 0.75])]
     ['aggressive', 'naive', 'lr_5e-05_decay_0.75', 'lr_0.0001_decay_0.75']
     """
+    suffixes = {decay: f"_decay_{decay:g}" if decay < 1 else "" for decay in layer_decays}
     return [
-        _named(
-            f"lr_{rate:g}" + (f"_decay_{decay:g}" if decay < 1 else ""),
-            lr_encoder=rate,
-            layer_decay=decay,
-        )
-        for decay in layer_decays
+        _named(f"lr_{rate:g}{suffix}", lr_encoder=rate, layer_decay=decay)
+        for decay, suffix in suffixes.items()
         for rate in rates
     ]
 

@@ -9,8 +9,6 @@ regression with the same candidates for its penalty. **Ours**. What they give is
 tables that show it: who changes it raises ``ANALYSIS_VERSION``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,12 +31,8 @@ SIDE = 48  # px of the crops that PCA sees
 class Fitted:
     """A baseline that has learnt: images (m, H, W[, 3]) to quadrants (m, 4) S, N, I, T, µm.
 
-    Attributes
-    ----------
-    predict : callable
-    error : float
-        Mean absolute error in a cross-validation by patient within the training eyes, µm, under
-        the penalty that was chosen by it.
+    ``error`` is the mean absolute error in a cross-validation by patient within the training eyes,
+    µm, under the penalty that was chosen by it.
     """
 
     predict: Callable[[np.ndarray], np.ndarray]
@@ -63,10 +57,8 @@ def constant(
         An eye's labels are ``rnfl_S`` ... ``rnfl_T`` of its row in samples where they were
         measured, else the quadrants of its profile. Eyes that lack one are predicted and not
         learnt from.
-    k : int
-        Folds of patients.
-    seed, inner_seed : int
-        Of the folds, and of those within the training eyes.
+    k, seed, inner_seed : int
+        Folds of patients, the seed of these, and that of those within the training eyes.
 
     Returns
     -------
@@ -97,19 +89,16 @@ def pca_ridge(
     return _cross_validate("pca_ridge", prepared, small, fit_pca_ridge, k, seed, inner_seed)
 
 
+BY_NAME = {"constant": constant, "PCA + ridge": pca_ridge}
+
+
 def fit_constant(
     images: np.ndarray, quadrants: np.ndarray, patients: np.ndarray, seed: int = 0
 ) -> Fitted:
     """Return a predictor of the training eyes' mean quadrants, whatever the image.
 
-    Parameters
-    ----------
-    images : ndarray uint8 (n, H, W[, 3])
-    quadrants : ndarray (n, 4), µm
-        S, N, I, T.
-    patients : ndarray (n,) of str
-    seed : int
-        Of the inner folds.
+    Images are uint8 (n, H, W[, 3]), quadrants (n, 4) S, N, I, T in µm, patients (n,) text;
+    ``seed`` is that of the inner folds.
     """
     nothing = np.zeros((len(quadrants), 1))  # a regression on nothing is the mean
     solved = ridge.fit([nothing], quadrants, patients, seed=seed)
@@ -139,20 +128,14 @@ def fit_pca_ridge(
 
 
 def _cross_validate(
-    run_id: str,
-    prepared: Prepared,
-    images: np.ndarray,
-    fit: Fit,
-    k: int,
-    seed: int,
-    inner_seed: int,
+    run_id: str, prepared: Prepared, images: np.ndarray, fit: Fit, k: int, seed: int, inner: int
 ) -> pd.DataFrame:
     """Return the quadrant frame of predictions by what ``fit`` learns from the other folds."""
     patients = prepared.samples["patient_id"].to_numpy()
     truth = schema.true_quadrants(prepared.samples, prepared.profiles)
     complete = np.isfinite(truth).all(axis=1)
     fold = folds_by_patient(patients, k, seed)
-    predicted, inner = np.empty_like(truth), np.empty(len(truth))
+    predicted, error = np.empty_like(truth), np.empty(len(truth))
     for test in (fold == i for i in range(k)):
         train = ~test & complete
         if not train.any():
@@ -160,17 +143,14 @@ def _cross_validate(
                 f"{prepared.folder}: of the {(~test).sum()} eyes of {k - 1} folds none has all "
                 f"four quadrants to learn from"
             )
-        learnt = fit(images[train], truth[train], patients[train], inner_seed)
-        predicted[test], inner[test] = learnt(images[test]), learnt.error
+        learnt = fit(images[train], truth[train], patients[train], inner)
+        predicted[test], error[test] = learnt(images[test]), learnt.error
     frame = schema.quadrant_pairs(prepared.samples.assign(run_id=run_id), predicted, truth)
-    return frame.assign(fold=fold, inner_error=inner)
+    return frame.assign(fold=fold, inner_error=error)
 
 
 def _small(images: np.ndarray, mode: str | None = None) -> np.ndarray:
-    """Return images (n, H, W[, 3]) area-averaged to 48 by 48 px, uint8.
-
-    ``mode`` is 'L' for grey and 'RGB' for colour; by default images stay what they are.
-    """
+    """Return images area-averaged to 48 by 48 px, in grey (mode 'L'), in colour ('RGB'), as is."""
     asked = [Image.fromarray(i).convert(mode) for i in images]
     return np.stack([np.asarray(i.resize((SIDE, SIDE), Image.Resampling.BOX)) for i in asked])
 

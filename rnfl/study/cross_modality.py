@@ -5,8 +5,6 @@ A quadrant frame holds predicted and measured means of the four quadrants (see
 phantom those of the test split, elsewhere all of them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -14,9 +12,8 @@ import pandas as pd
 
 from rnfl import datasets
 from rnfl.core import schema
+from rnfl.runs.predictions import oracle_predictions, predict_with, template_predictions
 from rnfl.runs.results import RunResult
-from rnfl.runs.run import predict_with
-from rnfl.runs.template_oracle import oracle_predictions, template_predictions
 from rnfl.study import baselines
 from rnfl.study.presets import REFERENCE, Preset
 from rnfl.training.config import RunConfig
@@ -35,24 +32,18 @@ def model_quadrants(
 ) -> pd.DataFrame:
     """Return the quadrant frame of trained models, one run per seed, on a prepared dataset."""
     tables = [predict_with(result, dataset, split) for result in results]
-    return schema.quadrant_frame(pd.concat(tables, ignore_index=True), _samples(dataset))
+    samples = datasets.load(dataset).samples
+    return schema.quadrant_frame(pd.concat(tables, ignore_index=True), samples)
 
 
 def phantom_quadrants(models: Models, dataset: str) -> dict[str, pd.DataFrame]:
     """Return quadrant frames on a phantom's test split: template, oracle floor and each model.
 
-    Parameters
-    ----------
-    models : mapping of str to sequence of RunResult
-        Name as it is to appear in the table, and its runs (seeds).
-    dataset : str
-        Prepared phantom; its training split makes the template.
+    Models are named as they are to appear in the table; each has its runs (seeds).
     """
-    ends = {
-        "template": template_predictions(dataset),
-        "oracle floor": oracle_predictions(dataset),
-    }
-    frames = {name: schema.quadrant_frame(table, _samples(dataset)) for name, table in ends.items()}
+    ends = {"template": template_predictions, "oracle floor": oracle_predictions}
+    samples = datasets.load(dataset).samples
+    frames = {name: schema.quadrant_frame(end(dataset), samples) for name, end in ends.items()}
     return frames | {name: model_quadrants(runs, dataset) for name, runs in models.items()}
 
 
@@ -64,13 +55,9 @@ def external_quadrants(models: Models, dataset: str) -> dict[str, pd.DataFrame]:
     comes from a phantom and goes to GRAPE it knows that level in part: phantoms are calibrated to
     the means and SDs of GRAPE's quadrants.
     """
-    prepared = datasets.load(dataset)
-    frames = {
-        "constant": baselines.constant(prepared),
-        "PCA + ridge": baselines.pca_ridge(prepared),
-    }
     zero_shot = {name: model_quadrants(runs, dataset, split=None) for name, runs in models.items()}
-    return frames | zero_shot
+    prepared = datasets.load(dataset)
+    return {name: one(prepared) for name, one in baselines.BY_NAME.items()} | zero_shot
 
 
 def available(dataset: str | None) -> str:
@@ -85,7 +72,3 @@ def available(dataset: str | None) -> str:
     except FileNotFoundError:
         return f"the files of {dataset} are not at hand, data/README.md says where to get them"
     return ""
-
-
-def _samples(dataset: str) -> pd.DataFrame:
-    return datasets.load(dataset).samples

@@ -8,8 +8,7 @@ import pandas as pd
 
 from rnfl import datasets
 from rnfl.core import schema, splits
-from rnfl.runs.results import RunResult
-from rnfl.runs.tables import predictions_of
+from rnfl.runs.results import RunResult, predictions_of
 from rnfl.study.baselines import FOLDS
 from rnfl.study.grid import run_grid
 from rnfl.training.config import RunConfig
@@ -34,8 +33,7 @@ def out_of_fold(
     seeds : sequence of int
         Of the folds; the networks' own seed is that of ``config``.
     engine : {'auto', 'serial', 'local', 'dask'}
-        See :func:`rnfl.study.grid.run_grid`, which also shows the progress over all folds and
-        seeds.
+        See :func:`rnfl.study.grid.run_grid`.
 
     Returns
     -------
@@ -60,13 +58,9 @@ def out_of_fold(
         made = [next(results) for _ in folds]
         table = predictions_of(made)
         sizes = [len(one.predictions) for one in made]
-        inner = pd.DataFrame(
-            {
-                "fold": np.repeat(range(k), sizes),
-                "inner_error": np.repeat([_inner_error(one) for one in made], sizes),
-            },
-            index=table["eye_id"],
-        )
+        errors = [_inner_error(one) for one in made]
+        inner = {"fold": np.repeat(range(k), sizes), "inner_error": np.repeat(errors, sizes)}
+        inner = pd.DataFrame(inner, index=table["eye_id"])
         table["run_id"] = f"{replace(config, split='own').slug}-{k}-folds-s{seed}"
         table = table.set_index("eye_id").loc[samples["eye_id"]].reset_index()
         frames[seed] = schema.quadrant_frame(table, samples).join(inner, on="eye_id")
@@ -74,13 +68,7 @@ def out_of_fold(
 
 
 def _inner_error(result: RunResult) -> float:
-    """Return what ``inner_error`` is for the eyes that a run was tested on.
-
-    Raises
-    ------
-    ValueError
-        For a readout of profiles that did not record it.
-    """
+    """Return what ``inner_error`` is for the eyes that a run was tested on."""
     if result.config.protocol.solver != "ridge":
         return np.nan
     row = result.history.iloc[0]

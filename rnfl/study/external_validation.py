@@ -4,8 +4,6 @@ All see the same training eyes (those that trained or validated the network) and
 eyes, and none knows the level of the other dataset.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,24 +35,15 @@ BASELINES: dict[str, baselines.Fit] = {
 class Comparison:
     """Models and baselines on the eyes of a dataset that they have not seen.
 
-    Attributes
-    ----------
-    dataset : str
-    frames : dict of method to quadrant frame
-        See :func:`rnfl.core.schema.quadrant_pairs`, µm; runs that differ in their seed alone are
-        one method.
-    constant : list of str
-        The methods that predict the same for every eye.
-    n_shared : int
-        Patients that were left out because a model has learnt from them.
-    doubts : list of str
-        Patients that may be the same people as those of another source that a model learnt from.
+    ``frames`` hold the :func:`rnfl.core.schema.quadrant_pairs` (µm) of each method; runs that
+    differ in their seed alone are one method. ``doubts`` name patients that may be the same people
+    as those of another source that a model learnt from.
     """
 
     dataset: str
     frames: dict[str, pd.DataFrame]
-    constant: list[str]
-    n_shared: int
+    constant: list[str]  # the methods that predict the same for every eye
+    n_shared: int  # patients that were left out because a model has learnt from them
     doubts: list[str] = field(default_factory=list)
 
     @property
@@ -75,10 +64,7 @@ class Comparison:
 def describe(table: pd.DataFrame) -> str:
     """Return the errors of a quadrant table, three lines per method: µm with 95 % intervals.
 
-    Parameters
-    ----------
-    table : DataFrame
-        Columns method, metric, group, estimate, low and high.
+    Its columns are method, metric, group, estimate, low and high.
     """
     cells = table.set_index(["method", "metric", "group"])
     lines = []
@@ -94,10 +80,7 @@ def describe(table: pd.DataFrame) -> str:
 def describe_paired(table: pd.DataFrame) -> str:
     """Return differences in mean quadrant error to one method, one line each, µm.
 
-    Parameters
-    ----------
-    table : DataFrame
-        As :func:`analysis.accuracy.quadrants.paired_quadrants` returns it.
+    The table is that of :func:`analysis.accuracy.quadrants.paired_quadrants`.
     """
     lines = [f"MAE mean less that of {table['against'].iloc[0]}, on the same eyes:"]
     width = table["method"].str.len().max()
@@ -127,9 +110,8 @@ def compare(
 
     Parameters
     ----------
-    found : sequence of RunResult
-    dataset : str
-        Prepared dataset to predict.
+    found, dataset
+        Finished runs, and the prepared dataset to predict.
     fitted : mapping of str to baselines.Fit, optional
         By default :data:`BASELINES`; fitted once to each dataset that the runs were trained on.
     drop_shared : bool

@@ -6,8 +6,6 @@ is an error, the kernel is this very interpreter, and an executed notebook appea
 only when every cell ran. It imports no model code: notebooks do.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import sys
@@ -88,13 +86,7 @@ def parameters_of(notebook: Path) -> tuple[str, ...]:
 
 
 def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
-    """Refuse parameters that the notebook does not define or that papermill would distort.
-
-    Raises
-    ------
-    ValueError
-        Naming the parameter, the notebook and what it accepts.
-    """
+    """Refuse parameters that the notebook does not define or that papermill would distort."""
     known = parameters_of(notebook)
     unknown = sorted(set(parameters) - set(known))
     if "profile" in unknown and "preset" in known:
@@ -118,24 +110,11 @@ def run_notebook(
 ) -> Path:
     """Execute a notebook from the project's root and publish it with an HTML copy beside it.
 
-    Parameters
-    ----------
-    notebook, output
-        The source, and where the executed copy goes; its folder is made.
-    parameters
-        Flat scalars and lists, each defined in the notebook's ``parameters`` cell.
-    progress
-        Show papermill's bar, one step per cell.
-
-    Returns
-    -------
-    Path
-        ``output``; it exists only if every cell ran.
+    Parameters are flat scalars and lists, each defined in the notebook's ``parameters`` cell, and
+    others are ValueErrors. Returned is ``output``, which exists only if every cell ran.
 
     Raises
     ------
-    ValueError
-        For a parameter the notebook does not define.
     NotebookError
         When a cell fails or the kernel dies. The partly executed copy stays as
         ``<stem>.failed.ipynb``.
@@ -181,7 +160,7 @@ def _explain(notebook: Path, kept: Path, error: Exception) -> str:
     return f"{notebook.name} failed in {detail}\nThe partly executed copy is {kept}"
 
 
-def _write_html(executed: Path) -> Path:
+def _write_html(executed: Path) -> None:
     """Write ``<stem>.html`` beside an executed notebook."""
     settings = Config()
     settings.TagRemovePreprocessor.enabled = True
@@ -190,18 +169,7 @@ def _write_html(executed: Path) -> Path:
     offline = {"jquery_url": "", "require_js_url": "", "mathjax_url": ""}
     exporter = HTMLExporter(config=settings, template_name="classic", **offline)
     body, _ = exporter.from_filename(str(executed))
-    path = executed.with_suffix(".html")
-    provenance.write_text(path, body)
-    return path
-
-
-def code_hash() -> str:
-    """Return one hash of every Python file of ``rnfl`` and ``analysis``."""
-    root = project_root()
-    files = sorted(p for package in ("rnfl", "analysis") for p in (root / package).rglob("*.py"))
-    return provenance.sha256_json(
-        {str(path.relative_to(root)): provenance.sha256_file(path) for path in files}
-    )
+    provenance.write_text(executed.with_suffix(".html"), body)
 
 
 def refresh(
@@ -213,22 +181,14 @@ def refresh(
 ) -> bool:
     """Execute a notebook unless its executed copy and products are there and nothing changed.
 
-    Parameters
-    ----------
-    inputs
-        What the result depends on beyond source, code and parameters: run ids, dataset hashes.
-    products
-        Folders or files the notebook makes; each must exist for it to count as up to date.
-
-    Returns
-    -------
-    bool
-        Whether it was executed.
+    ``inputs`` are what the result depends on beyond source, code and parameters: run ids, dataset
+    hashes; ``products`` are the folders or files it makes. Returned is whether it was executed.
     """
-    stamp = output.with_suffix(".stamp.json")
+    stamp, root = output.with_suffix(".stamp.json"), project_root()
+    code = sorted(p for package in ("rnfl", "analysis") for p in (root / package).rglob("*.py"))
     state = {
         "notebook": provenance.sha256_file(notebook),
-        "code": code_hash(),
+        "code": {p.relative_to(root).as_posix(): provenance.sha256_file(p) for p in code},
         "parameters": dict(parameters),
         "inputs": dict(inputs),
     }

@@ -18,34 +18,20 @@ SIZES = ("epochs", "warmup_epochs", "patience", "batch_size", "micro_batch", "lr
 class Preset:
     """Sizes of one edition of the study.
 
-    Attributes
-    ----------
-    slo, cfp : str
-        Prepared datasets: the one to train on, and the other modality of the same eyes.
-    frozen : tuple of float
-        Shares of the blocks frozen in the freezing ablation; the paper's end at a half.
-    lambdas_pearson, lambdas_gradient : tuple of float
-        Weights of the two loss terms in the ablation of the loss.
-    encoder_rates, layer_decays : tuple of float
-        Grid of the learning-rate ablation, before ``lr_scale``.
-    external : str or None
-        A further dataset for the cross-modality comparison.
-    folds, fold_seeds : int, tuple of int
-        Cross-validation by patient where real eyes are few: folds, and seeds that divide anew.
-    longer : bool
-        Whether the reference protocol is also trained twice as long, to show what the schedule
-        leaves to be learnt.
+    ``folds`` and ``fold_seeds``, which divide anew, are those of the cross-validation by patient
+    where real eyes are few. ``longer`` says whether the reference protocol is also trained twice as
+    long, to show what the schedule leaves to be learnt.
     """
 
     name: str
-    slo: str
-    cfp: str
+    slo: str  # the prepared dataset to train on
+    cfp: str  # the other modality of the same eyes
     backbones: tuple[str, ...]
     protocols: tuple[str, ...] = ("naive", "aggressive", "structured", "gradient_loss")
-    frozen: tuple[float, ...] = (0, 1 / 6, 1 / 3, 1 / 2, 1)
+    frozen: tuple[float, ...] = (0, 1 / 6, 1 / 3, 1 / 2, 1)  # of the blocks; the paper's end at 1/2
     lambdas_pearson: tuple[float, ...] = (0, 0.5, 10, 30)
     lambdas_gradient: tuple[float, ...] = (0, 0.05, 0.2, 1)
-    encoder_rates: tuple[float, ...] = (1e-6, 1e-5, 5e-5, 1e-4, 1e-3)
+    encoder_rates: tuple[float, ...] = (1e-6, 1e-5, 5e-5, 1e-4, 1e-3)  # before lr_scale
     layer_decays: tuple[float, ...] = (1.0, 0.75)
     seeds: tuple[int, ...] = (42,)
     epochs: int = 80
@@ -54,7 +40,7 @@ class Preset:
     batch_size: int = 60
     micro_batch: int | None = None
     lr_scale: float = 1.0
-    external: str | None = "grape"
+    external: str | None = "grape"  # a further dataset for the cross-modality comparison
     folds: int = 10
     fold_seeds: tuple[int, ...] = (0,)
     longer: bool = False
@@ -110,14 +96,9 @@ class Preset:
 
     def configs_all(self) -> list[RunConfig]:
         """Every run of every experiment on ``slo``, each once."""
-        experiments = (
-            self.configs_table1(),
-            self.configs_longer(),
-            self.configs_freezing(),
-            self.configs_loss(),
-            self.configs_learning_rate(),
-        )
-        return list(dict.fromkeys(config for one in experiments for config in one))
+        every = [*self.configs_table1(), *self.configs_longer(), *self.configs_freezing()]
+        every += [*self.configs_loss(), *self.configs_learning_rate()]
+        return list(dict.fromkeys(every))
 
     def _grid(
         self, backbones: Iterable[str], protocols: Iterable[str | Protocol]
@@ -179,11 +160,7 @@ PRESETS: dict[str, Preset] = {
             "paper",
             slo="fairfedmed",
             cfp="grape",
-            backbones=(
-                "imagenet_vitb16",
-                "depth_anything_v2_small@224",
-                "retfound_mae_naturecfp",
-            ),
+            backbones=("imagenet_vitb16", "depth_anything_v2_small@224", "retfound_mae_naturecfp"),
             seeds=(42, 43, 44),
         ),
     )
@@ -191,13 +168,7 @@ PRESETS: dict[str, Preset] = {
 
 
 def get(name: str) -> Preset:
-    """Return a preset by name.
-
-    Raises
-    ------
-    ValueError
-        If there is no such preset.
-    """
+    """Return a preset by name, or a ValueError that says which there are."""
     if name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}; valid names are {sorted(PRESETS)}")
     return PRESETS[name]

@@ -5,8 +5,6 @@ map; a **fine-tuned** network changes all of it by gradient; either begins with 
 backbone or with one that has already learnt from phantoms.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pandas as pd
@@ -25,27 +23,11 @@ EPOCHS, BATCH, RATE = 20, 16, 4.0  # of fine-tuning (ours)
 def configs(study: Preset, dataset: str, start: RunResult) -> dict[str, RunConfig]:
     """Return one configuration per method, by its name in tables and figures.
 
-    Parameters
-    ----------
-    study : Preset
-        Its featured backbone is fine-tuned.
-    dataset : str
-        Prepared dataset to learn from.
-    start : RunResult
-        A run of the featured backbone on phantom photographs.
+    The study's featured backbone is fine-tuned; ``start`` is a run of it on phantom photographs.
     """
-    seed = study.seeds[0]
-    tuned = RunConfig(
-        dataset,
-        study.featured,
-        "aggressive",
-        seed=seed,
-        epochs=min(EPOCHS, 10 * study.epochs),
-        warmup_epochs=1,
-        batch_size=BATCH,
-        lr_scale=RATE,
-    )
-    read = RunConfig(dataset, study.featured, "readout", seed=seed)
+    read = RunConfig(dataset, study.featured, "readout", seed=study.seeds[0])
+    sizes = {"epochs": min(EPOCHS, 10 * study.epochs), "warmup_epochs": 1, "batch_size": BATCH}
+    tuned = replace(read, protocol="aggressive", lr_scale=RATE, **sizes)
     return {
         "fine-tuned": tuned,
         "fine-tuned, phantom start": replace(tuned, start=start.run_id),
@@ -68,18 +50,17 @@ def start_config(study: Preset) -> RunConfig:
 def frames(study: Preset, dataset: str, start: RunResult) -> dict[str, pd.DataFrame]:
     """Return out-of-fold quadrant frames of every method, one run per fold seed; trains if absent.
 
-    First come the constant and PCA + ridge, then :func:`configs` in order. Parameters as there;
-    folds and their seeds are those of ``study``.
+    First come the constant and PCA + ridge, then :func:`configs` in order; folds and their seeds
+    are those of ``study``.
     """
     prepared, k, seeds = datasets.load(dataset), study.folds, study.fold_seeds
-    simple = {"constant": baselines.constant, "PCA + ridge": baselines.pca_ridge}
     inner = study.seeds[0]  # the readouts' inner folds too
     made = {
         name: pd.concat(
             predict(prepared, k, seed, inner).assign(run_id=f"{name}, folds {seed}")
             for seed in seeds
         )
-        for name, predict in simple.items()
+        for name, predict in baselines.BY_NAME.items()
     }
     for name, config in configs(study, dataset, start).items():
         made[name] = pd.concat(crossval.out_of_fold(config, k, seeds).values())

@@ -28,18 +28,12 @@ def epoch_order(n: int, seed: int, epoch: int) -> Tensor:
 def jitter(images: Tensor, random: torch.Generator, strength: float = 0.2) -> Tensor:
     """Change brightness and contrast of each image, in place.
 
-    Parameters
-    ----------
-    images : float Tensor (B, C, H, W) in [0, 1]
-    random : torch.Generator
-        Source of all randomness.
-    strength : float
-        Largest change: of contrast as a factor about the image's mean, of brightness as a share
-        of that mean (ours; the paper says only that augmentation is of intensity).
+    Images are float (B, C, H, W) in [0, 1]. ``strength`` is the largest change: of contrast as a
+    factor about the image's mean, of brightness as a share of that mean (ours; the paper says only
+    that augmentation is of intensity).
     """
-    contrast, brightness = (torch.rand(2, len(images), generator=random) * 2 - 1) * strength
+    drawn = (torch.rand(2, len(images), generator=random) * 2 - 1) * strength
+    contrast, brightness = drawn.to(images.device, non_blocking=True).view(2, -1, 1, 1, 1)
     centre = images.mean(dim=(1, 2, 3), keepdim=True)
-    contrast = contrast.to(images.device, non_blocking=True).view(-1, 1, 1, 1)
-    brightness = brightness.to(images.device, non_blocking=True).view(-1, 1, 1, 1)
     images.mul_(1 + contrast).add_(centre * (brightness - contrast))
     return images.clamp_(0, 1)

@@ -30,28 +30,19 @@ _RESIZING = hashlib.sha256(inspect.getsource(resize).encode()).hexdigest()[:8]
 
 @dataclass(frozen=True)
 class Batches:
-    """The inputs and labels of one split, ready for a device.
+    """The inputs and labels of one split, ready for a device; labels are in µm, NaN = missing.
 
-    Attributes
-    ----------
-    images : uint8 Tensor (M, 1 or 3, S, S)
-        On ``device`` where they fit, else mapped from disk. Behind a frozen prefix
-        (:mod:`rnfl.training.frozen_prefix`) its tokens (M, T, D), floating point, stand here
-        instead.
-    profiles : float32 Tensor (N, 360)
-        Labels (µm) on ``device``, NaN = missing.
-    quadrants : float32 Tensor (N, 4) or None
-        Measured quadrant means S, N, I, T (µm) of eyes that have no profile, NaN = missing and for
-        eyes that have one; None where no eye needs them.
-    rows : int Tensor (N,) or None
-        Which of ``images`` belongs to each row of the labels; None = they are in the same order.
+    ``images`` are uint8 (M, 1 or 3, S, S), on the device where they fit, else mapped from disk.
+    Behind a frozen prefix (:mod:`rnfl.training.frozen_prefix`) its tokens (M, T, D), floating
+    point, stand in their place. ``quadrants`` are measured means S, N, I, T of eyes that have no
+    profile, NaN for others, and None where no eye needs them.
     """
 
     images: Tensor
-    profiles: Tensor
+    profiles: Tensor  # float32 (N, 360), on the device
     device: torch.device
-    quadrants: Tensor | None = None
-    rows: Tensor | None = None
+    quadrants: Tensor | None = None  # float32 (N, 4), on the device
+    rows: Tensor | None = None  # int (N,), the image of each row of the labels; None = in order
 
     def __len__(self) -> int:
         return len(self.profiles)
@@ -69,7 +60,7 @@ class Batches:
 
     def select(self, index: Tensor) -> "Batches":
         """The rows ``index`` alone; their images stay where they are."""
-        _, profiles, quadrants = self._labels(index)
+        profiles, quadrants = self._labels(index)
         rows = index if self.rows is None else self.rows[index]
         return replace(self, profiles=profiles, quadrants=quadrants, rows=rows)
 
@@ -110,12 +101,11 @@ class Batches:
         return self.images[rows.to(self.images.device, non_blocking=True)].contiguous()
 
     def _send(self, images: Tensor, index: Tensor) -> Batch:
-        return images.to(self.device, non_blocking=True), *self._labels(index)[1:]
+        return images.to(self.device, non_blocking=True), *self._labels(index)
 
-    def _labels(self, index: Tensor) -> Batch:
+    def _labels(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
         index = index.to(self.device, non_blocking=True)
-        quadrants = None if self.quadrants is None else self.quadrants[index]
-        return index, self.profiles[index], quadrants
+        return self.profiles[index], None if self.quadrants is None else self.quadrants[index]
 
 
 def as_float(batch: Batch) -> Batch:
@@ -129,22 +119,15 @@ def load(prepared: Prepared, rows: np.ndarray, size: int, device: torch.device) 
     """Put rows of a prepared dataset on a device, resized once to the model's input size.
 
     Images stay mapped from disk, and are read as they are asked for, unless they fit into half of
-    a GPU's free memory.
-
-    Parameters
-    ----------
-    rows : int array
-        Rows of the dataset, e.g. ``prepared.subset("train")``.
-    size : int
-        Side of the images the model takes (px).
+    a GPU's free memory. ``size`` is the side of the images that the model takes (px).
     """
     quadrants = measured_quadrants(prepared, rows)
     rows = torch.as_tensor(np.asarray(rows))
-    images = _mapped(_resized(prepared, size))
+    # Nothing writes to the file.
+    images = channels_first(np.load(_resized(prepared, size), mmap_mode="c", allow_pickle=False))
+    kept: Tensor | None = rows
     if device.type == "cuda" and fits(len(rows) * images[:1].nbytes, device):
         images, kept = images[rows].to(device), None
-    else:
-        kept = rows
     profiles = torch.from_numpy(np.array(prepared.profiles, dtype=np.float32))[rows]
     if quadrants is not None:
         quadrants = torch.from_numpy(quadrants.astype(np.float32)).to(device)
@@ -167,15 +150,10 @@ def measured_quadrants(prepared: Prepared, rows: np.ndarray) -> np.ndarray | Non
 def rows_by_split(prepared: Prepared, needed: Sequence[str] = ("test",)) -> dict[str, np.ndarray]:
     """Return the rows of 'train', 'val' and 'test'; eyes without labels only are in the last.
 
-    Parameters
-    ----------
-    needed : sequence of str
-        Splits that must not be empty, beside 'train' and 'val'.
-
     Raises
     ------
     ValueError
-        If a needed split is empty, or no eye has anything to learn from.
+        If 'train', 'val' or one of ``needed`` is empty, or no eye has anything to learn from.
     """
     rows = {name: prepared.subset(name) for name in SPLITS}
     if not len(_labelled(prepared, np.arange(len(prepared)))):
@@ -197,15 +175,9 @@ def rows_by_split(prepared: Prepared, needed: Sequence[str] = ("test",)) -> dict
 def _labelled(prepared: Prepared, rows: np.ndarray) -> np.ndarray:
     """Return the rows whose eyes have something to learn from: a profile or a quadrant."""
     has_label = np.isfinite(np.asarray(prepared.profiles)[rows]).any(axis=1)
-    quadrants = measured_quadrants(prepared, rows)
-    if quadrants is not None:
+    if (quadrants := measured_quadrants(prepared, rows)) is not None:
         has_label |= np.isfinite(quadrants).any(axis=1)
     return np.asarray(rows)[has_label]
-
-
-def _mapped(path: Path) -> Tensor:
-    """Map images as (N, C, S, S); nothing writes to the file."""
-    return channels_first(np.load(path, mmap_mode="c", allow_pickle=False))
 
 
 def channels_first(images: np.ndarray) -> Tensor:
@@ -223,16 +195,17 @@ def _resized(prepared: Prepared, size: int) -> Path:
     path = cache_root() / f"images-{digest[:16]}-{size}px-{_RESIZING}.npy"
     if not path.exists():
         shape = (len(prepared), size, size, *prepared.images.shape[3:])
-        try:
-            with provenance.publish_file(path) as aside, open(aside, "wb") as file:
-                head = {"descr": "|u1", "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(file, head)
-                for start in tqdm(range(0, shape[0], 256), f"images at {size} px", leave=False):
-                    part = np.array(prepared.images[start : start + 256])
-                    file.write(at_size(part, size).tobytes())
-        except OSError as error:
-            what = f"the images of {prepared.name} at {size} px"
-            raise errors.unwritten(what, path.parent, error, "nothing is lost") from error
+        what = f"the images of {prepared.name} at {size} px"
+        with (
+            errors.writing(what, path.parent, "nothing is lost"),
+            provenance.publish_file(path) as aside,
+            open(aside, "wb") as file,
+        ):
+            head = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, head)
+            for start in tqdm(range(0, shape[0], 256), f"images at {size} px", leave=False):
+                part = np.array(prepared.images[start : start + 256])
+                file.write(at_size(part, size).tobytes())
     return path
 
 

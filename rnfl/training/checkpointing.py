@@ -25,10 +25,7 @@ class Checkpoints:
     at any moment leaves at least one of them whole. As a context manager it waits at the end for
     what is being written.
 
-    Parameters
-    ----------
-    folder : Path
-        Of this run alone; only one process may use it at a time.
+    The folder is of this run alone, and only one process may use it at a time.
     """
 
     def __init__(self, folder: Path):
@@ -41,43 +38,33 @@ class Checkpoints:
         """Return the newest whole checkpoint with its tensors on ``device``; None if there is none.
 
         Files that a killed writer left aside are removed. So is a damaged checkpoint, with a
-        warning, where the one before it is whole.
-
-        Raises
-        ------
-        ValueError
-            If there are checkpoints and all of them are damaged.
+        warning, where the one before it is whole; that all are damaged is a ValueError.
         """
         clear_aside(self.newest)
         damaged = {}
         for path in filter(Path.exists, (self.newest, self.previous)):
-            if what := flaw(path):
-                damaged[path] = what
-                continue
-            for other, what in damaged.items():
-                # Else the next save would let it take the place of the whole one.
-                other.unlink(missing_ok=True)
-                warnings.warn(
-                    f"{other} was damaged ({what}) and is removed; training goes on from {path}",
-                    stacklevel=2,
-                )
-            return torch.load(path, weights_only=True, map_location=device)
-        if damaged:
+            if not (what := flaw(path)):
+                break
+            damaged[path] = what
+        else:
+            if not damaged:
+                return None
             said = "; ".join(f"{path}: {what}" for path, what in damaged.items())
             raise ValueError(
                 f"no checkpoint can be read ({said}): delete {self.folder} to train from the start"
             )
-        return None
+        for other, what in damaged.items():
+            # Else the next save would let it take the place of the whole one.
+            other.unlink(missing_ok=True)
+            said = f"{other} was damaged ({what}) and is removed; training goes on from {path}"
+            warnings.warn(said, stacklevel=2)
+        return torch.load(path, weights_only=True, map_location=device)
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Copy a state to host memory at once and write it in the background.
 
-        Waits for the writing of the one before. Training may go on in place when this returns.
-
-        Parameters
-        ----------
-        state : mapping
-            Dicts, lists and tuples of tensors on any device, numbers, text and None.
+        Waits for the writing of the one before. Training may go on in place when this returns. A
+        state is made of dicts, lists and tuples of tensors on any device, numbers, text and None.
 
         Raises
         ------
@@ -93,16 +80,10 @@ class Checkpoints:
         """Return the file to go on from, once what is being written is written."""
         if self._writing is not None:
             wait([self._writing])
-        return self._last()
+        return next(filter(Path.exists, (self.newest, self.previous)), None)
 
     def close(self) -> None:
-        """Wait for what is being written.
-
-        Raises
-        ------
-        OSError
-            If it could not be written.
-        """
+        """Wait for what is being written, or raise the OSError for which it could not be."""
         try:
             self._wait()
         finally:
@@ -140,27 +121,17 @@ class Checkpoints:
             cause = system_error(error)
             if cause is None:
                 raise
+            kept = "the run then begins anew, for it has no checkpoint yet"
+            for path in filter(Path.exists, (self.previous, self.newest)):
+                kept = f"the run then goes on from {path}, which is whole"
             what = f"a checkpoint of {size(state) / 2**20:.1f} MiB"
-            raise errors.unwritten(what, self.folder, cause, self._kept()) from error
-
-    def _kept(self) -> str:
-        if path := self._last():
-            return f"the run then goes on from {path}, which is whole"
-        return "the run then begins anew, for it has no checkpoint yet"
-
-    def _last(self) -> Path | None:
-        return next(filter(Path.exists, (self.newest, self.previous)), None)
+            raise errors.unwritten(what, self.folder, cause, kept) from error
 
 
 def snapshot(value: Any) -> Any:
-    """Return a copy of a state in host memory, to the bit.
+    """Return a copy of a state in host memory, to the bit, or raise TypeError as :func:`save` does.
 
     Copies from a GPU are queued together into pinned memory and waited for once.
-
-    Raises
-    ------
-    TypeError
-        For a value that is neither tensor, number, text, None nor a container of such.
     """
     devices: set[torch.device] = set()
     copied = _copy(value, devices, "state")

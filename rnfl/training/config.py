@@ -18,70 +18,48 @@ class RunConfig:
 
     Attributes
     ----------
-    dataset : str
-        Prepared dataset to train and test on.
     backbone : str
         A name of ``BACKBONES`` or ``timm:<name>``; ``@<px>`` behind it sets the input size. A
         readout takes several, joined by ``+``.
     protocol : Protocol
         A name of ``PROTOCOLS`` stands for its protocol. What its solver does not read
         (``protocols.UNREAD``) is set to the default, whatever was given.
-    batch_size : int
-        Effective batch.
     micro_batch : int, 'auto' or None
-        How much of it is computed at once: None = all of it, 'auto' = what fits into the memory
-        that is free at the first step. Where memory runs out it is halved.
-    patience : int
-        Epochs without a better validation MAE before training stops.
-    lr_scale : float
-        Multiplies the protocol's learning rates (ours).
-    clip : float
-        Largest norm of the gradient.
-    augment : {'intensity', None}
+        How much of a batch is computed at once: None = all of it, 'auto' = what fits into the
+        memory that is free at the first step. Where memory runs out it is halved.
     views : int or None
         Under a protocol that freezes the first blocks, this many augmented views of each image
         are drawn once and what the blocks make of them is kept (ours, see
         :mod:`rnfl.training.frozen_prefix`).
-    compile : bool or None
-        Whether to compile the model; None = on a GPU. It moves last digits alone.
-    precision : {'auto', 'fp32', 'bf16'}
-    radius_ratio : float
-        Radius of the sampled circle as a share of the image's side.
-    pretrained : bool
-        False starts the backbone from random weights.
     split : str
         Which eyes train, validate and test: 'own' (the dataset's column), 'all' (none test) or
         'fold-<i>-of-<k>-s<seed>', see :func:`rnfl.core.splits.divide`.
     start : str or None
         Id of a finished run with the same backbone, whose whole model is the start: backbone,
         projection and head.
-    eval_on : tuple of str
-        Further prepared datasets whose test split is predicted.
-    checkpoint_seconds : float
-        Time between checkpoints within an epoch (s).
     """
 
-    dataset: str
+    dataset: str  # prepared, to train and test on
     backbone: str
     protocol: Protocol
     seed: int = 42
     epochs: int = 80
-    batch_size: int = 60
+    batch_size: int = 60  # the effective one
     micro_batch: int | str | None = None
     warmup_epochs: int = 5
-    patience: int = 15
-    lr_scale: float = 1.0
-    clip: float = 1.0
-    augment: str | None = "intensity"
+    patience: int = 15  # epochs without a better validation MAE before training stops
+    lr_scale: float = 1.0  # multiplies the protocol's learning rates (ours)
+    clip: float = 1.0  # largest norm of the gradient
+    augment: str | None = "intensity"  # or None
     views: int | None = None
-    compile: bool | None = None
-    precision: str = "auto"
-    radius_ratio: float = geometry.RADIUS_RATIO
-    pretrained: bool = True
+    compile: bool | None = None  # None = on a GPU; it moves last digits alone
+    precision: str = "auto"  # or fp32, bf16
+    radius_ratio: float = geometry.RADIUS_RATIO  # of the sampled circle, a share of the side
+    pretrained: bool = True  # False starts the backbone from random weights
     split: str = "own"
     start: str | None = None
-    eval_on: tuple[str, ...] = ()
-    checkpoint_seconds: float = 60.0
+    eval_on: tuple[str, ...] = ()  # further prepared datasets whose test split is predicted
+    checkpoint_seconds: float = 60.0  # between checkpoints within an epoch
 
     def __post_init__(self):
         protocol = protocols.get(self.protocol)

@@ -63,6 +63,7 @@ def decide_precision(precision: str, device: torch.device, embed_dim: int) -> di
     Parameters
     ----------
     precision : {'auto', 'fp32', 'bf16'}
+        Any other is a ValueError.
     embed_dim : int
         Width of the model.
 
@@ -71,11 +72,6 @@ def decide_precision(precision: str, device: torch.device, embed_dim: int) -> di
     dict
         ``precision`` ('fp32' or 'bf16') and ``because``; where it was measured also ``gflops`` of
         both, ``measured`` (when) and ``cached`` (whether an earlier process did it).
-
-    Raises
-    ------
-    ValueError
-        If ``precision`` is not one of ``PRECISIONS``.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}; valid ones are {PRECISIONS}")
@@ -121,11 +117,7 @@ def measure_gflops(embed_dim: int, clock: Callable[[], float] | None = None) -> 
     Forward and backward pass on one image's tokens, with all casts of autocast, which makes up
     nearly the whole of a step; ViT-Ti, S and B gain from bf16 what their block does or slightly
     more. One thread, and the time that it was computing: what else the machine does hardly shows.
-
-    Parameters
-    ----------
-    clock : callable, optional
-        Returns seconds; by default those of this thread.
+    ``clock`` returns seconds; by default those of this thread.
     """
     if clock is None:
         fine = time.get_clock_info("thread_time").resolution < 1e-3  # 16 ms on Windows

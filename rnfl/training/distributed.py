@@ -5,8 +5,6 @@ Every process holds the whole model; gradients are averaged over processes, so t
 of the whole batch. The first process alone writes: checkpoints, the finished run, progress.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -45,7 +43,7 @@ def joined() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not _has_lost_another(error):
+        if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
             raise
         raise RuntimeError(
             f"process {rank() + 1} of {size()}: another one has ended and said why; what it saved "
@@ -53,10 +51,6 @@ def joined() -> Iterator[None]:
         ) from error
     finally:
         dist.destroy_process_group()
-
-
-def _has_lost_another(error: RuntimeError) -> bool:
-    return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 
 def size() -> int:
@@ -99,9 +93,7 @@ def any_signal(number: int | None) -> int | None:
 
 def wrap(model: nn.Module) -> nn.Module:
     """Return the model so that its gradients are averaged over processes; alone, the model."""
-    if size() == 1:
-        return model
-    return nn.parallel.DistributedDataParallel(model)
+    return nn.parallel.DistributedDataParallel(model) if size() > 1 else model
 
 
 def gradients_stay(network: nn.Module) -> AbstractContextManager:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,8 @@ def fit(
     ----------
     model : RNFLRegressor
         With its targets' mean and SD set.
-    folder : Path
-        For checkpoints; training goes on from those in it (:func:`rnfl.training.loop.train`).
-    report : callable, optional
-        Receives the history row of each epoch, in place of a progress bar.
+    folder, report
+        See :func:`rnfl.training.loop.train`, whose errors are passed on.
     check : callable, optional
         Called before every epoch; what it raises ends training, with its checkpoints kept.
 
@@ -50,8 +49,6 @@ def fit(
     ------
     ValueError
         If the protocol has a term on profiles and no eye has a profile.
-    FloatingPointError
-        If the loss is no longer finite; a checkpoint from before stays.
     """
     protocols.check_labels(config.protocol, train.target)
     training = FineTuning(model, train, val, config, check)
@@ -60,28 +57,26 @@ def fit(
     return progress
 
 
+@dataclass(eq=False)
 class FineTuning(loop.Training):
     """A run by gradient: see :func:`fit`."""
 
+    model: nn.Module
+    train: Batches
+    val: Batches
+    config: RunConfig
+    check: Callable[[], None] | None
+
     watched = "val_mae"
 
-    def __init__(
-        self,
-        model: nn.Module,
-        train: Batches,
-        val: Batches,
-        config: RunConfig,
-        check: Callable[[], None] | None = None,
-    ):
-        self.model, self.train, self.val = model, train, val
-        self.config, self.check = config, check
-        self.checkpoint_seconds = config.checkpoint_seconds
+    def __post_init__(self):
+        config, model = self.config, self.model
+        self.checkpoint_seconds, self.device = config.checkpoint_seconds, self.train.device
         self.remedy = f"Lower lr_scale (now {config.lr_scale:g}) or look for bad labels"
-        self.device = train.device
         self.decided = decide_precision(config.precision, self.device, model.backbone.embed_dim)
         groups = protocols.apply(model, config.protocol, config.lr_scale)
         self.optimizer = torch.optim.AdamW(groups, fused=True)
-        self.per_epoch = -(-len(train) // config.batch_size)
+        self.per_epoch = -(-len(self.train) // config.batch_size)
         self.n_steps = config.epochs * self.per_epoch
 
     @property

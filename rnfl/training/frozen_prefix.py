@@ -10,8 +10,6 @@ Tokens last as long as the process: a run that goes on from its checkpoint compu
 one that is asked to end (SIGTERM, SIGINT) while it computes them ends after the batch at hand.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -50,16 +48,7 @@ def behind(
     They lie on the device where half of its free memory holds them, else in host memory, else in a
     file of ``folder``. Where there is no room at all, images stay images, which a line says. Where
     memory runs out as they are computed, fewer images are computed at once, as in a training step.
-
-    Parameters
-    ----------
-    backbone : Backbone
-        With its stages frozen.
-    precision : {'fp32', 'bf16'}
-    folder : Path
-        Of the unfinished run.
-    stop : Stop
-        Looked at after every batch.
+    The backbone's stages are frozen by now, and ``stop`` is looked at after every batch.
 
     Raises
     ------
@@ -85,11 +74,13 @@ def behind(
     # validation images, which are never augmented.
     parts = [train] * count + [val]
     files = [folder / f"prefix-{distributed.rank()}-{i}.bin" for i in range(len(parts))]
-    room: list[Tensor | None] = []
+    room: list[Tensor] = []
     for part, file in zip(parts, files, strict=True):
-        promised = sum(one.nbytes for one in room if one is not None and one.device.type == "cpu")
-        room.append(memory.place((len(part), *shape), dtype, part.device, file, promised))
-    if any(tokens is None for tokens in room):
+        promised = sum(tokens.nbytes for tokens in room if tokens.device.type == "cpu")
+        tokens = memory.place((len(part), *shape), dtype, part.device, file, promised)
+        if tokens is not None:
+            room.append(tokens)
+            continue
         n_bytes = sum(map(len, parts)) * shape.numel() * dtype.itemsize
         text = (
             f"{config.slug}: no room for {n_bytes / 1e9:.1f} GB of tokens behind the frozen "
@@ -126,10 +117,8 @@ def behind(
 def _in_turn(
     data: Batches, tokens: Tensor, augment: str | None, random: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield room for tokens and the images they come from, augmented, batch by batch.
-
-    What is random is drawn for a whole batch, so that it does not depend on its parts.
-    """
+    """Yield room for tokens and the images they come from, augmented, batch by batch."""
+    # What is random is drawn for a whole batch, so that it does not depend on its parts.
     batches = zip(tokens.split(BATCH_SIZE), data.in_order(BATCH_SIZE), strict=True)
     bar = {"desc": "frozen blocks", "leave": False, "disable": not distributed.is_first()}
     for room, (images, *_) in tqdm(batches, total=-(-len(data) // BATCH_SIZE), **bar):

@@ -40,7 +40,7 @@ def count_valid(profiles: Tensor, quadrants: Tensor | None = None) -> Counts:
 def l1(prediction: Tensor, target: Tensor, n: Tensor | None = None) -> Tensor:
     """Mean absolute error (µm) over the valid entries of profiles (B, 360) or quadrants (B, 4).
 
-    ``n`` is what to divide by, where it is not the number of these entries.
+    Here and below ``n`` is what to divide by, where it is not the number of what is valid.
     """
     valid = ~target.isnan()
     error = (prediction - torch.where(valid, target, prediction.detach())).abs()
@@ -52,8 +52,8 @@ def pearson(
 ) -> Tensor:
     """Mean over eyes of 1 - r between the predicted and the true profile of an eye.
 
-    A flat profile has no correlation and counts as r = 0; an eye with fewer than two valid
-    angles is left out. ``n`` is what to divide by, where it is not the number of eyes left.
+    A flat profile has no correlation and counts as r = 0; an eye with fewer than two valid angles
+    is left out.
     """
     valid = ~target.isnan()
     count = valid.sum(1, keepdim=True)

@@ -31,15 +31,9 @@ def place(
 ) -> Tensor | None:
     """Return room for a large array, the fastest that has it, or None where there is none.
 
-    Parameters
-    ----------
-    shape, dtype
-        Of the array; its values are undefined.
-    device : torch.device
-        Where it is wanted; else it lies in host memory, else it is mapped to ``file``.
-    promised : int
-        Bytes of host memory that were given away before and are not written to yet: until then
-        the system counts them as free.
+    It is wanted on ``device``, else it lies in host memory, else it is mapped to ``file``; its
+    values are undefined. ``promised`` are bytes of host memory that were given away before and are
+    not written to yet: until then the system counts them as free.
     """
     numel = torch.Size(shape).numel()
     n_bytes = numel * dtype.itemsize
@@ -73,35 +67,16 @@ def saved_bytes(compute: Callable[[], Tensor]) -> int:
 def images_that_fit(
     compute: Callable[[int], Tensor], parameters: int, wanted: int, device: torch.device
 ) -> int:
-    """Return how many images a training step may compute at once.
+    """Return how many images, from 1 to ``wanted``, a training step may compute at once.
 
-    What a step keeps grows by the same bytes with each image; gradients and AdamW's two moments
-    take three times the trainable parameters.
-
-    Parameters
-    ----------
-    compute : callable
-        Forward pass of so many images.
-    parameters : int
-        Bytes of the trainable parameters.
-    wanted : int
-        Images of the whole batch, the most that is returned.
-
-    Returns
-    -------
-    int
-        From 1 to ``wanted``.
+    ``compute`` is the forward pass of so many images. What a step keeps grows by the same bytes
+    with each image; gradients and AdamW's two moments take three times the trainable
+    ``parameters`` (bytes).
     """
     one, two = (saved_bytes(lambda n=n: compute(n)) for n in (1, 2))
     per_image = max(two - one, 1)
     room = ROOM * free_memory(device) - 3 * parameters - (one - per_image)
     return int(min(max(room // per_image, 1), wanted))
-
-
-def is_exhausted(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: a GPU's, or the host's where it says so."""
-    host = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    return host or isinstance(error, torch.OutOfMemoryError)
 
 
 def halve_until_it_fits(
@@ -112,7 +87,8 @@ def halve_until_it_fits(
     Parameters
     ----------
     compute : callable
-        Computes all the images, at most so many of them at once; called again, it begins anew.
+        Computes all the images, at most so many of them at once; called again, it begins anew. Its
+        RuntimeErrors pass, if a single image is too many or if they do not come from memory.
     at_once : int
         Images at once to begin with.
     halved : callable
@@ -121,22 +97,16 @@ def halve_until_it_fits(
 
     Returns
     -------
-    T
-        What ``compute`` returned.
-    int
-        Images at once to begin with the next time: ``at_once``, unless memory ran out.
-
-    Raises
-    ------
-    RuntimeError
-        That of ``compute``, if a single image is too many, or if it does not come from memory.
+    T, int
+        What ``compute`` returned, and the images at once to begin with the next time.
     """
     while True:
         try:
             return compute(at_once), at_once
         except RuntimeError as error:
             too_many = min(at_once, n)
-            if not is_exhausted(error) or too_many <= 1:
+            on_host = "can't allocate memory" in str(error)
+            if not (on_host or isinstance(error, torch.OutOfMemoryError)) or too_many <= 1:
                 raise
             at_once = too_many // 2
             halved(too_many, at_once)

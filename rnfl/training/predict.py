@@ -43,17 +43,12 @@ def predictions_table(
 ) -> pd.DataFrame:
     """Predict rows of a prepared dataset, none or more, and return them as a predictions table.
 
-    Raises
-    ------
-    FloatingPointError
-        If a prediction is not finite.
+    A prediction that is not finite is a FloatingPointError.
     """
-    samples = prepared.samples.iloc[rows]
-    if not len(rows):
-        nothing = np.empty((0, N_ANGLES))
-        return schema.predictions_frame(run_id, [], [], nothing, nothing)
-    data = batches.load(prepared, rows, model.backbone.spec.input_size, device)
-    prediction = predict(model, data, precision).cpu().numpy()
+    samples, prediction = prepared.samples.iloc[rows], np.empty((0, N_ANGLES))
+    if len(rows):
+        data = batches.load(prepared, rows, model.backbone.spec.input_size, device)
+        prediction = predict(model, data, precision).cpu().numpy()
     if not np.isfinite(prediction).all():
         bad = samples["eye_id"][~np.isfinite(prediction).all(axis=1)].tolist()
         raise FloatingPointError(
@@ -70,13 +65,8 @@ def mean_error(prediction: np.ndarray, labels: np.ndarray) -> float:
     """Return the mean absolute error over valid labels, µm, as the training loss has it.
 
     Each measured angle or quadrant counts once, so an eye counts by what was measured of it.
-    Published errors give eyes the same weight instead (:mod:`rnfl.core.metrics`).
-
-    Parameters
-    ----------
-    prediction : ndarray (n, 360), µm
-    labels : ndarray (n, 360) or (n, 4), µm, NaN where missing
-        Profiles, or quadrant means S, N, I, T.
+    Published errors give eyes the same weight instead (:mod:`rnfl.core.metrics`). Labels are
+    profiles (n, 360), as the prediction, or quadrant means S, N, I, T (n, 4), NaN where missing.
     """
     if labels.shape[1] == len(QUADRANTS):
         errors, axis = metrics.quadrant_mae(quadrant_means(prediction), labels), 0

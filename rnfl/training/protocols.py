@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,69 +24,43 @@ UNREAD: dict[str, tuple[str, ...]] = {
 class Protocol:
     """One way of adapting a backbone (paper, Methods; AdamW throughout).
 
-    Attributes
-    ----------
-    freeze_patch_embed : bool
-        Freeze the patch embedding with the position embedding and prefix tokens.
-    freeze_fraction : float
-        Share of the transformer blocks frozen, from the first on, 0 to 1.
-    lambda_pearson, lambda_gradient : float
-        Weights of the Pearson and the gradient term beside L1.
-    lr_encoder, lr_head : float
-        Peak learning rates of the backbone and of everything after it.
-    layer_decay : float
-        Each stage of the backbone learns at this share of the rate of the stage above it; the last
-        norm learns at ``lr_encoder``. 1 is one rate for all.
-    weight_decay : float
-        Decay of weight matrices; vectors (biases, norms) are not decayed (ours).
-    solver : {'gradient', 'ridge'}
-        'ridge' leaves the whole backbone as it is and solves for a linear map from its tokens
-        (:mod:`rnfl.training.readout`); nothing above but the name applies to it.
+    The solver 'ridge' leaves the whole backbone as it is and solves for a linear map from its
+    tokens (:mod:`rnfl.training.readout`); then nothing but the name applies.
     """
 
     name: str
-    freeze_patch_embed: bool = False
-    freeze_fraction: float = 0.0
-    lambda_pearson: float = 0.0
-    lambda_gradient: float = 0.0
-    lr_encoder: float = 5e-5
-    lr_head: float = 1e-4
+    freeze_patch_embed: bool = False  # with the position embedding and prefix tokens
+    freeze_fraction: float = 0.0  # share of the transformer blocks, from the first on, 0 to 1
+    lambda_pearson: float = 0.0  # weight of the Pearson term beside L1
+    lambda_gradient: float = 0.0  # weight of the gradient term
+    lr_encoder: float = 5e-5  # peak rate of the backbone
+    lr_head: float = 1e-4  # peak rate of everything after it
+    # Each stage of the backbone learns at this share of the rate of the stage above it; the last
+    # norm learns at lr_encoder. 1 is one rate for all.
     layer_decay: float = 1.0
-    weight_decay: float = 0.05
-    solver: str = "gradient"
+    weight_decay: float = 0.05  # of weight matrices; vectors (biases, norms) do not decay (ours)
+    solver: str = "gradient"  # or ridge
 
     def __post_init__(self):
-        if not 0 <= self.freeze_fraction <= 1:
-            raise ValueError(
-                f"protocol {self.name!r}: freeze_fraction must lie in [0, 1], "
-                f"got {self.freeze_fraction}"
-            )
-        if not 0 < self.layer_decay <= 1:
-            raise ValueError(
-                f"protocol {self.name!r}: layer_decay must lie in (0, 1], got {self.layer_decay}"
-            )
-        if self.solver not in SOLVERS:
-            raise ValueError(
-                f"protocol {self.name!r}: solver must be one of {SOLVERS}, got {self.solver!r}"
-            )
+        for name, fits, expected in (
+            ("freeze_fraction", 0 <= self.freeze_fraction <= 1, "lie in [0, 1]"),
+            ("layer_decay", 0 < self.layer_decay <= 1, "lie in (0, 1]"),
+            ("solver", self.solver in SOLVERS, f"be one of {SOLVERS}"),
+        ):
+            if not fits:
+                got = getattr(self, name)
+                raise ValueError(f"protocol {self.name!r}: {name} must {expected}, got {got!r}")
 
 
-_AGGRESSIVE = Protocol("aggressive")
-
+# The defaults are those of aggressive; each of the others states what it changes.
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
-        _AGGRESSIVE,
-        replace(_AGGRESSIVE, name="naive", lr_encoder=1e-4),
+        Protocol("aggressive"),
+        Protocol("naive", lr_encoder=1e-4),
         # The paper never published this protocol's learning rates: aggressive's are ours.
-        replace(
-            _AGGRESSIVE,
-            name="structured",
-            freeze_patch_embed=True,
-            freeze_fraction=0.5,
-            lambda_pearson=10.0,
-        ),
-        replace(_AGGRESSIVE, name="gradient_loss", lambda_gradient=0.2),
+        Protocol("structured", freeze_patch_embed=True, freeze_fraction=0.5, lambda_pearson=10.0),
+        Protocol("gradient_loss", lambda_gradient=0.2),
         # Ours: the backbone as it is, and a linear map that is solved for.
         Protocol(
             "readout",
@@ -101,13 +75,7 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def get(protocol: str | Protocol) -> Protocol:
-    """Return a protocol by name; a ``Protocol`` is returned as it is.
-
-    Raises
-    ------
-    ValueError
-        If the name is not in ``PROTOCOLS``.
-    """
+    """Return a protocol by name, or a ValueError; a ``Protocol`` is returned as it is."""
     if isinstance(protocol, Protocol):
         return protocol
     if protocol not in PROTOCOLS:
@@ -116,17 +84,9 @@ def get(protocol: str | Protocol) -> Protocol:
 
 
 def check_labels(protocol: Protocol, target: str) -> None:
-    """Refuse a protocol whose loss needs profiles, for labels that are quadrant means alone.
+    """Refuse a protocol whose loss needs profiles, where the ``target`` is 'quadrants' alone.
 
-    Parameters
-    ----------
-    target : {'profile', 'quadrants'}
-        What the training labels are.
-
-    Raises
-    ------
-    ValueError
-        Naming the terms that cannot be computed, and the protocols that can.
+    The ValueError names the terms that cannot be computed, and the protocols that can.
     """
     terms = {name: getattr(protocol, name) for name in ("lambda_pearson", "lambda_gradient")}
     if target == "quadrants" and any(terms.values()):
@@ -167,30 +127,20 @@ def apply(model: "nn.Module", protocol: Protocol, lr_scale: float = 1.0) -> list
         Groups named 'encoder' (one pair per stage with ``layer_decay``) and 'head', with and
         without weight decay; each has its peak rate as ``peak_lr``.
     """
-    model.backbone.freeze(frozen_stages(protocol, model.backbone.depth))
-    inside = {id(parameter) for parameter in model.backbone.parameters()}
+    backbone, decay = model.backbone, protocol.layer_decay
+    backbone.freeze(frozen_stages(protocol, backbone.depth))
+    inside = {id(parameter) for parameter in backbone.parameters()}
     head = [parameter for parameter in model.parameters() if id(parameter) not in inside]
+    parts = [("encoder", backbone.parameters(), protocol.lr_encoder)]
+    if decay < 1:
+        rates = [protocol.lr_encoder * decay**i for i in reversed(range(len(backbone.stages)))]
+        stages = zip(backbone.stages, rates, strict=True)
+        parts = [("encoder", stage.parameters, rate) for stage, rate in stages]
     groups = []
-    for name, parameters, rate in (
-        *(("encoder", *part) for part in _encoder_rates(model.backbone, protocol)),
-        ("head", head, protocol.lr_head),
-    ):
+    for name, parameters, rate in (*parts, ("head", head, protocol.lr_head)):
         for group in decay_groups(parameters, protocol.weight_decay):
             groups.append(group | {"name": name, "lr": rate * lr_scale, "peak_lr": rate * lr_scale})
     return [group for group in groups if group["params"]]
-
-
-def _encoder_rates(
-    backbone: "nn.Module", protocol: Protocol
-) -> list[tuple[Iterable["nn.Parameter"], float]]:
-    """Return the backbone's parameters with their peak rate: in one piece, or stage by stage."""
-    if protocol.layer_decay == 1:
-        return [(backbone.parameters(), protocol.lr_encoder)]
-    top = len(backbone.stages) - 1
-    return [
-        (stage.parameters, protocol.lr_encoder * protocol.layer_decay ** (top - place))
-        for place, stage in enumerate(backbone.stages)
-    ]
 
 
 def decay_groups(parameters: Iterable["nn.Parameter"], weight_decay: float) -> list[dict]:

@@ -11,8 +11,6 @@ There is nothing to tune but one penalty, chosen by cross-validation, so some do
 enough to learn from. **Ours**; the paper has no such protocol.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,16 +38,13 @@ LARGEST = 16e9  # bytes of memory
 
 @dataclass(frozen=True)
 class Code:
-    """What the regression is to predict: codes (n, k), those of mirrored eyes, and the way back.
-
-    ``exact`` says that the codes are the labels.
-    """
+    """What the regression is to predict: codes (n, k), those of mirrored eyes, and the way back."""
 
     codes: np.ndarray
     mirrored: np.ndarray
     decoder: np.ndarray
     offset: np.ndarray
-    exact: bool
+    exact: bool  # whether the codes are the labels
 
     def measure(self, codes: np.ndarray) -> np.ndarray:
         """Return what codes say of the labels: the codes themselves, or profiles (..., 360)."""
@@ -57,13 +52,7 @@ class Code:
 
 
 def encode(data: Batches) -> Code:
-    """Return the codes of labels, which must be complete.
-
-    Raises
-    ------
-    ValueError
-        When an eye lacks an angle of its profile, or one of its four quadrants.
-    """
+    """Return the codes of labels; one that is missing, angle or quadrant, is a ValueError."""
     labels = data.labels.cpu().numpy().astype(float)
     if not np.isfinite(labels).all():
         raise ValueError(f"a readout needs complete labels; {data.target} has missing values")
@@ -81,12 +70,8 @@ def learning_rows(prepared: Prepared, rows: dict[str, np.ndarray]) -> dict[str, 
     """Return the rows to learn from as 'train', those of train and val with complete labels.
 
     Profiles go before quadrants: where any of these eyes has a profile, eyes without one are left
-    out. A readout validates by folds within its training eyes, so 'val' is empty.
-
-    Raises
-    ------
-    ValueError
-        If no eye has complete labels.
+    out. A readout validates by folds within its training eyes, so 'val' is empty. That no eye has
+    complete labels is a ValueError.
     """
     every = np.sort(np.concatenate([rows["train"], rows["val"]]))
     labels = np.asarray(prepared.profiles)[every]
@@ -107,9 +92,8 @@ def progress(model: Readout, solved: ridge.Ridge, data: Batches, seconds: float)
     ``val_quadrant_mae`` is the error of quadrant means in the inner cross-validation, whatever the
     labels are.
     """
-    predicted = predict(model, data).cpu().numpy()
-    labels = data.labels.cpu().numpy()
-    quadrants = float(solved.errors.min())
+    predicted, labels = predict(model, data).cpu().numpy(), data.labels.cpu().numpy()
+    quadrants = error = float(solved.errors.min())
     if data.target == "quadrants":
         predicted = quadrant_means(predicted).to_numpy()
     else:
@@ -120,13 +104,14 @@ def progress(model: Readout, solved: ridge.Ridge, data: Batches, seconds: float)
         "epoch": 0,
         "step": 0,
         "train_loss": float(np.abs(predicted - labels).mean()),
-        "val_mae": float(solved.errors.min()),
+        "val_mae": error,
         "val_quadrant_mae": quadrants,
         "lr_encoder": 0.0,
         "lr_head": 0.0,
         "seconds": seconds,
     }
-    return Progress(epoch=1, seconds=seconds, history=[row])
+    precision = {"precision": "fp32", "because": "a readout is solved for in fp32"}
+    return Progress(epoch=1, seconds=seconds, history=[row], precision=precision)
 
 
 def fit(
@@ -134,15 +119,8 @@ def fit(
 ) -> tuple[Readout, ridge.Ridge]:
     """Fit a readout on labelled eyes and their copies turned upside down.
 
-    Parameters
-    ----------
-    backbones : sequence of Backbone
-    data : Batches
-        Profiles, or quadrant means where no eye has a profile.
-    patients : sequence of str
-        Whose eye each is.
-    seed : int
-        Of the inner folds that choose the penalty.
+    ``patients`` say whose eye each is, and ``seed`` divides them into the inner folds that choose
+    the penalty.
 
     Raises
     ------
@@ -151,15 +129,17 @@ def fit(
     """
     code = encode(data)
     n_codes = code.codes.shape[1]
-    if (size := _bytes_needed(backbones, len(data), n_codes)) > LARGEST:
+    widths = [width(backbone) for backbone in backbones for _ in range(backbone.depth)]
+    size = ridge.bytes_needed(len(data), widths, n_codes) + 4 * (n_codes + 1) * sum(widths)
+    if size > LARGEST:
         raise ValueError(
             f"a readout of {len(data)} eyes would take {size / 1e9:.0f} GB, at most "
             f"{LARGEST / 1e9:.0f}: choose a smaller backbone, or a protocol that trains by gradient"
         )
     upright, flipped = _features(backbones, data)
-    mirrored, measured = (flipped, code.mirrored), (code.measure, data.labels.cpu().numpy())
-    owners = np.asarray(patients)
-    solved = ridge.fit(upright, code.codes, owners, mirrored, seed=seed, measured=measured)
+    measured = code.measure, data.labels.cpu().numpy()
+    given = upright, code.codes, np.asarray(patients), (flipped, code.mirrored)
+    solved = ridge.fit(*given, seed=seed, measured=measured)
     model = Readout([b.cpu() for b in backbones], n_codes)
     blocks = zip(solved.means, solved.weights, strict=True)
     for i, backbone in enumerate(backbones):
@@ -167,16 +147,10 @@ def fit(
             mean, weights = next(blocks)
             getattr(model, f"mean_{i}")[row] = torch.from_numpy(mean)
             getattr(model, f"weights_{i}")[row] = torch.from_numpy(weights)
-    model.level.copy_(torch.from_numpy(solved.level))
-    model.decoder.copy_(torch.from_numpy(code.decoder))
-    model.offset.copy_(torch.from_numpy(code.offset))
+    fixed = {"level": solved.level, "decoder": code.decoder, "offset": code.offset}
+    for name, values in fixed.items():
+        getattr(model, name).copy_(torch.from_numpy(values))
     return model.to(data.device).eval(), solved
-
-
-def _bytes_needed(backbones: Sequence[Backbone], n: int, n_codes: int) -> int:
-    """Return the memory that features of ``n`` eyes, their regression and the readout take."""
-    widths = [width(backbone) for backbone in backbones for _ in range(backbone.depth)]
-    return ridge.bytes_needed(n, widths, n_codes) + 4 * (n_codes + 1) * sum(widths)
 
 
 def _features(

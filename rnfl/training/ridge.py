@@ -10,8 +10,6 @@ mirrored eye with mirrored labels is another example of the same anatomy. Origin
 centred each by their own mean, so only what distinguishes eyes is learnt from the copies. **Ours**.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -29,24 +27,14 @@ MATRICES = 8  # of the size of a Gram matrix that solving takes, eigh's own work
 class Ridge:
     """A fitted regression: ``level + mean over blocks of (x - mean) @ weights``.
 
-    Attributes
-    ----------
-    level : ndarray (k,)
-        Mean label.
-    means : list of ndarray (d,)
-        Mean feature of each block, originals only.
-    weights : list of ndarray (d, k)
-    penalty : float
-        The one chosen.
-    errors : ndarray (penalties,)
-        Mean absolute error in the inner cross-validation, in the unit of what was measured.
-    held_out : ndarray (n, k)
-        Each training eye's label as the other inner folds predict it, under the penalty chosen.
+    ``errors`` (penalties,) are mean absolute errors in the inner cross-validation, in the unit of
+    what was measured, ``held_out`` (n, k) each training eye's label as the other inner folds
+    predict it under the penalty chosen.
     """
 
-    level: np.ndarray
-    means: list[np.ndarray]
-    weights: list[np.ndarray]
+    level: np.ndarray  # (k,), the mean label
+    means: list[np.ndarray]  # (d,), the mean feature of each block, originals only
+    weights: list[np.ndarray]  # (d, k)
     penalty: float
     errors: np.ndarray
     held_out: np.ndarray
@@ -73,15 +61,10 @@ def fit(
     blocks : sequence of ndarray (n, d)
         Features of ``n`` eyes; blocks may differ in ``d``.
     labels : ndarray (n, k)
-        Finite.
     patients : ndarray (n,) of str
-        Whose eye it is: folds never share a patient.
+        Whose eye it is: inner folds, which ``seed`` divides, never share a patient.
     mirrored : (blocks, labels), optional
         The same eyes upside down, in the same order.
-    penalties : ndarray
-        Candidates.
-    seed : int
-        Of the inner folds.
     measured : (callable, ndarray (n, m)), optional
         What errors are measured on: a function from predicted labels (..., k) to (..., m), and the
         truth; by default the labels themselves.
@@ -108,18 +91,17 @@ def fit(
     both = np.concatenate([labels, turned])
 
     decode, truth = measured or (np.asarray, labels)
-    everyone = np.arange(n)
     fold = folds_by_patient(list(patients), k, seed)
     errors, held_out = np.zeros(len(penalties)), np.empty((len(penalties), *labels.shape))
     for i in range(k):
-        train, held = everyone[fold != i], everyone[fold == i]
+        train, held = np.flatnonzero(fold != i), np.flatnonzero(fold == i)
         held_out[:, held] = predicted = _predict(grams, both, n, train, held, penalties)
         errors += np.abs(decode(predicted) - truth[held]).sum(axis=(1, 2))
     best = np.argmin(errors)
     penalty = float(penalties[best])
 
     means, weights = [], []
-    centre = _centring(n, len(both), everyone)
+    centre = _centring(n, len(both), np.arange(n))
     for (x, y), gram in zip(features, grams, strict=True):
         dual, scale = _dual(centre @ gram @ centre.T, centre @ both, penalty)
         shares = centre.T @ dual / scale
@@ -129,21 +111,12 @@ def fit(
     return Ridge(labels.mean(axis=0), means, weights, penalty, errors / truth.size, held_out[best])
 
 
-def bytes_needed(n: int, widths: Sequence[int], k: int, mirrored: bool = True) -> int:
+def bytes_needed(n: int, widths: Sequence[int], k: int) -> int:
     """Return the memory that :func:`fit` takes at its peak, features as float32 included.
 
-    Parameters
-    ----------
-    n : int
-        Eyes, not counting mirrored copies.
-    widths : sequence of int
-        Features of each block.
-    k : int
-        Labels.
-    mirrored : bool
-        Whether there are mirrored copies.
+    For ``n`` eyes and as many mirrored copies, blocks of ``widths`` features, and ``k`` labels.
     """
-    rows = n * (1 + mirrored)
+    rows = 2 * n
     features, weights = 4 * rows * sum(widths), 4 * (k + 1) * sum(widths)
     square = 8 * rows**2  # one Gram matrix
     solving = MATRICES * square + 8 * rows * k * len(PENALTIES)
@@ -172,13 +145,15 @@ def _centring(n: int, total: int, train: np.ndarray) -> np.ndarray:
     Rows 0 to n - 1 are originals, the rest (if any) their mirrored copies in the same order.
     """
     kinds = [train, train + n] if total > n else [train]
-    rows = []
-    for kind in kinds:
-        block = np.zeros((len(kind), total))
-        block[np.arange(len(kind)), kind] = 1
-        block[:, kind] -= 1 / len(kind)
-        rows.append(block)
-    return np.concatenate(rows)
+    return np.concatenate([_less_mean(kind, kind, total) for kind in kinds])
+
+
+def _less_mean(rows: np.ndarray, train: np.ndarray, total: int) -> np.ndarray:
+    """Return the matrix that takes all rows to some of them, less the mean of the training rows."""
+    matrix = np.zeros((len(rows), total))
+    matrix[np.arange(len(rows)), rows] = 1
+    matrix[:, train] -= 1 / len(train)
+    return matrix
 
 
 def _dual(
@@ -201,9 +176,7 @@ def _predict(
 ) -> np.ndarray:
     """Return the held-out eyes' labels (penalties, held, k) from training on the others."""
     centre = _centring(n, len(labels), train)
-    shifted = np.zeros((len(held), len(labels)))
-    shifted[np.arange(len(held)), held] = 1
-    shifted[:, train] -= 1 / len(train)
+    shifted = _less_mean(held, train, len(labels))
     total = np.zeros((len(penalties), len(held), labels.shape[1]))
     for gram in grams:
         dual, scale = _dual(centre @ gram @ centre.T, centre @ labels, penalties)

@@ -16,30 +16,15 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @dataclass
 class Stop:
-    """Whether the process was asked to end.
-
-    Attributes
-    ----------
-    requested : int or None
-        Number of the signal that came.
-    """
+    """Whether the process was asked to end, and by the signal of which number."""
 
     requested: int | None = None
 
     def leave(self, kept: str) -> NoReturn:
         """End the process as the signal asks, saying in one line what is kept.
 
-        Parameters
-        ----------
-        kept : str
-            'training is saved after epoch 3, step 5 in <folder>'.
-
-        Raises
-        ------
-        KeyboardInterrupt
-            For SIGINT; uncaught, the exit status is 130.
-        SystemExit
-            For any other signal, with the exit status 128 + its number: 143 for SIGTERM.
+        SIGINT raises KeyboardInterrupt (uncaught, the exit status is 130), any other signal
+        SystemExit with the status 128 + its number: 143 for SIGTERM.
         """
         number, self.requested = self.requested, None
         name = signal.Signals(number).name
@@ -55,10 +40,6 @@ def interruptible() -> Iterator[Stop]:
     A second SIGINT interrupts at once. A signal that the process ignores, as a job in a shell's
     background does SIGINT, stays ignored. Outside the main thread, where Python takes no signals,
     nothing changes. A signal that the body did not act on before it ended is delivered then.
-
-    Yields
-    ------
-    Stop
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():

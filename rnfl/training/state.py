@@ -17,29 +17,18 @@ class Progress:
     one of (seed, epoch) and (seed, step), and early stopping one of the history: none has a state
     of its own. There is no loss scaler, since bf16 needs none.
 
-    Attributes
-    ----------
-    epoch, step : int
-        Epochs finished, and steps done of the next one.
-    loss : float
-        Sum of the training loss over those steps, weighted by images.
-    history : list of dict
-        One row per finished epoch.
-    best : dict of str to Tensor
-        Weights of the epoch with the lowest validation MAE, without those that are frozen.
-    micro_batch : int
-        Images computed at once; 0 before the first step. Halved where memory runs out.
-    precision : dict
-        In which precision it began and why, see :func:`~rnfl.training.devices.decide_precision`.
+    ``best`` are the weights of the epoch with the lowest validation MAE, without those that are
+    frozen; ``precision`` is the one it began in and why
+    (:func:`~rnfl.training.devices.decide_precision`).
     """
 
-    epoch: int = 0
-    step: int = 0
-    loss: float = 0.0
+    epoch: int = 0  # epochs finished
+    step: int = 0  # steps done of the next one
+    loss: float = 0.0  # its sum over those steps, weighted by images
     seconds: float = 0.0
-    history: list[dict] = field(default_factory=list)
+    history: list[dict] = field(default_factory=list)  # a row per finished epoch
     best: dict[str, Tensor] = field(default_factory=dict)
-    micro_batch: int = 0
+    micro_batch: int = 0  # images computed at once; 0 before the first step
     precision: dict = field(default_factory=dict)
 
     @property

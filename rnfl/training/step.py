@@ -1,5 +1,6 @@
 """One optimiser step on a batch, computed in as many parts as memory asks for."""
 
+from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
 
@@ -14,48 +15,32 @@ from rnfl.training.config import RunConfig
 from rnfl.training.devices import autocast
 
 
+@dataclass(eq=False)
 class Step:
     """The optimiser's step of a run: a callable that keeps what steps have in common.
 
-    Parameters
-    ----------
-    precision : {'fp32', 'bf16'}
-    micro_batch : int
-        Images computed at once; 0 = as the configuration says.
-
-    Attributes
-    ----------
-    compiled : nn.Module
-        The model, compiled where that pays (on a GPU), for whoever predicts between steps.
+    ``micro_batch`` are the images computed at once; 0 = as the configuration says. ``compiled`` is
+    the model, compiled where that pays (on a GPU), for whoever predicts between steps.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        config: RunConfig,
-        precision: str,
-        micro_batch: int = 0,
-    ):
-        self.optimizer, self.config = optimizer, config
-        self.precision, self.micro_batch = precision, micro_batch
-        on_gpu = next(model.parameters()).device.type == "cuda"
-        compiling = on_gpu if config.compile is None else config.compile
-        self.model = model
-        self.compiled = torch.compile(model) if compiling else model
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    config: RunConfig
+    precision: str
+    micro_batch: int = 0
+
+    def __post_init__(self):
+        self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        on_gpu = next(self.model.parameters()).device.type == "cuda"
+        compiling = on_gpu if self.config.compile is None else self.config.compile
+        self.compiled = torch.compile(self.model) if compiling else self.model
         self.network = distributed.wrap(self.compiled)
-        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
     def __call__(self, batch: Batch, n: int, number: int) -> Tensor:
         """Take step ``number`` on this process's share of a batch of ``n`` images.
 
         Where memory runs out, the part computed at once is halved, which is said and kept; the
-        batch stays what it is.
-
-        Returns
-        -------
-        Tensor
-            The loss summed over the ``n`` images.
+        batch stays what it is. Returned is the loss summed over the ``n`` images.
         """
         self.micro_batch = self.micro_batch or self._first_size(batch)
         backward = partial(self._backward, batch, n, number)

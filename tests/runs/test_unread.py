@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 import rnfl
 from rnfl import cli, datasets
-from rnfl.runs import results, run
+from rnfl.runs import fit, results
 from rnfl.runs.run import RunConfig
 from rnfl.study import presets
 from rnfl.training import protocols
@@ -41,7 +41,7 @@ def test_solvers_read_every_field_but_those_declared(made, protocol):
 
     config = Watched("made", "phantom_scratch", protocol, epochs=1, warmup_epochs=0, batch_size=8)
     read.clear()
-    run._learn(config, made, "watched", lambda row: None)
+    fit.learn(config, made, "watched", lambda row: None)
     outside = {"dataset", "eval_on"}  # which data are read, and predicted afterwards
     assert read == names - outside - {*UNREAD[PROTOCOLS[protocol].solver]}
 

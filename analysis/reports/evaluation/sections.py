@@ -17,13 +17,12 @@ import pandas as pd
 from analysis import agreement, collapse, fairness, tables
 from analysis import conclusions as sentences
 from analysis.accuracy import performance, quadrants
-from analysis.agreement import thinning
+from analysis.agreement import MIN_EYES, thinning
 from analysis.collapse import templates
 from analysis.fairness import group_effects
 from analysis.presentation import style
 from analysis.resampling import DEFAULT, Resampling
 from analysis.resampling.conditions import NO_BACKBONE
-from analysis.resampling.regions import MIN_EYES
 from rnfl.core import schema
 from rnfl.core.demographics import present
 from rnfl.storage import provenance

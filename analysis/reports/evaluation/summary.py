@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis.agreement import MIN_EYES
 from analysis.fairness import ATTRIBUTES
 from analysis.presentation.text import lookup, number, with_interval
 from analysis.reports.evaluation.sections import Section, Study
-from analysis.resampling.regions import MIN_EYES
 from rnfl.core import metrics, schema
 from rnfl.storage.tables import listed
 

@@ -13,8 +13,6 @@ from rnfl.runs.results import RunResult
 from rnfl.study.grid import resources, tasks
 from rnfl.training.config import RunConfig
 
-__all__ = ["ENGINES", "SCHEDULER", "check", "run_grid"]
-
 ENGINES = ("auto", "serial", "local", "dask")
 SCHEDULER = "RNFL_SCHEDULER"  # the environment's variable for those who are not asked: notebooks
 
@@ -31,7 +29,6 @@ def run_grid(
 
     Parameters
     ----------
-    configs : sequence of RunConfig
     engine : {'auto', 'serial', 'local', 'dask'}
         'serial' uses this process. 'local' uses worker processes, each on cores and, where there
         are GPUs, on a GPU of its own; a worker keeps its imports and images from run to run.
@@ -48,12 +45,9 @@ def run_grid(
 
     Raises
     ------
-    ValueError
-        If an argument is unknown or unfit, or a worker of the cluster is.
-    ImportError
-        If 'dask' is asked for and not installed.
-    ConnectionError
-        If the scheduler does not answer, or leaves.
+    ValueError, ImportError, ConnectionError
+        If an argument or a worker of the cluster is unfit, 'dask' is asked for and not installed,
+        or its scheduler does not answer, or leaves.
     RuntimeError
         After all runs were tried, naming those that failed, each with its traceback.
     """
@@ -67,7 +61,16 @@ def run_grid(
             engine = _choose_engine(list(unfinished.values()))
         n, finished = len(wanted), len(wanted) - len(unfinished)
         with tqdm(total=n, initial=finished, desc="runs", unit="run", mininterval=1) as bar:
-            failures = _compute(unfinished, bar, engine, workers, scheduler)
+            if engine == "dask":
+                from rnfl.study.grid import cluster
+
+                failures = cluster.compute(unfinished, bar, workers, scheduler)
+            elif engine == "local":
+                from rnfl.study.grid import local
+
+                failures = local.compute(unfinished, bar, workers)
+            else:
+                failures = _serial(unfinished, bar)
         if failures:
             reports = (f"run {run_id} failed:\n{text}" for run_id, text in failures.items())
             raise RuntimeError("\n".join(reports))
@@ -77,10 +80,7 @@ def run_grid(
 def check(engine: str, workers: int | None, scheduler: str | None) -> tuple[str, str | None]:
     """Return engine and scheduler, those of the environment where none are asked for.
 
-    Raises
-    ------
-    ValueError
-        If they are unknown or do not go together.
+    What is unknown or does not go together is a ValueError.
     """
     if engine not in ENGINES:
         raise ValueError(f"unknown engine {engine!r}; valid ones are {list(ENGINES)}")
@@ -108,28 +108,15 @@ def _choose_engine(configs: list[RunConfig]) -> str:
     return "local" if gpus or (small and len(resources.cores()) > 1) else "serial"
 
 
-def _compute(
-    todo: dict[str, RunConfig], bar: tqdm, engine: str, workers: int | None, scheduler: str | None
-) -> dict[str, str]:
-    if engine == "dask":
-        from rnfl.study.grid import cluster
-
-        return cluster.compute(todo, bar, workers, scheduler)
-    if engine == "local":
-        from rnfl.study.grid import local
-
-        return local.compute(todo, bar, workers)
-    return _serial(todo, bar)
-
-
 def _serial(todo: dict[str, RunConfig], bar: tqdm) -> dict[str, str]:
     from rnfl.runs.run import run
 
-    failures = {}
+    watch = tasks.Watch(todo, bar)
     for run_id, config in todo.items():
+        failure = ""
         try:
-            run(config, lambda row, config=config: bar.set_postfix_str(tasks.state(config, row)))
+            run(config, lambda row, config=config: watch.show(tasks.state(config, row)))
         except Exception:
-            failures[run_id] = tasks.announce(bar, run_id, traceback.format_exc())
-        bar.update()
-    return failures
+            failure = traceback.format_exc()
+        watch.done(run_id, failure)
+    return watch.failures

@@ -5,8 +5,6 @@ return nothing: what they make lies in the data folder, which workers and client
 whose worker dies runs elsewhere and resumes there; one that is finished returns at once.
 """
 
-from __future__ import annotations
-
 import os
 import time
 import traceback
@@ -57,21 +55,13 @@ class Withdrawn(Exception):
 
 @dataclass(frozen=True)
 class Witness:
-    """What a client sees; a worker that sees the same is fit.
+    """What a client sees; a worker that sees the same is fit."""
 
-    Attributes
-    ----------
-    file : Path
-        A file in the data folder, relative to it, whose name no other data folder has.
-    code : str
-        Hash of the package's code.
-    """
-
-    file: Path
-    code: str
+    file: Path  # in the data folder, relative to it, with a name that no other data folder has
+    code: str  # hash of the package's code
 
     @classmethod
-    def here(cls) -> Witness:
+    def here(cls) -> "Witness":
         """Return what this process sees; its file stays in the data folder for the next one."""
         folder = runs_root() / ".partial"
         folder.mkdir(parents=True, exist_ok=True)
@@ -107,17 +97,11 @@ class Witness:
 def compute(
     todo: dict[str, RunConfig], bar: tqdm, workers: int | None, scheduler: str | None
 ) -> dict[str, str]:
-    """Compute runs on a cluster; return what went wrong, by run id.
-
-    Raises
-    ------
-    ConnectionError
-        If the scheduler does not answer, or leaves.
-    ValueError
-        If a worker has other code, another data folder or several threads.
-    """
+    """Compute runs on a cluster; return what went wrong, by run id."""
     with _connect(scheduler, len(todo), workers) as (client, shares):
-        _show_dashboard(client, bar)
+        # Without bokeh there is an address and no page.
+        if client.run_on_scheduler(lambda: find_spec("bokeh") is not None):
+            bar.write(f"Dask dashboard: {client.dashboard_link}")
         witness = Witness.here()
         if _workers(client):
             _check_workers(client, witness)
@@ -138,17 +122,14 @@ def _connect(
 ) -> Iterator[tuple[Client, list[Share]]]:
     """Join a cluster, or start one on this machine whose workers take a share of it each."""
     if scheduler:
-        if not scheduler.rpartition(":")[2].isdecimal():
-            raise ConnectionError(
-                f"no Dask scheduler answers at {scheduler!r}: expected its address with a port, as "
-                "'dask scheduler' prints it (tcp://host:port)"
-            )
         try:
+            if not scheduler.rpartition(":")[2].isdecimal():
+                raise ValueError("its address has a port")
             client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError) as error:
             raise ConnectionError(
                 f"no Dask scheduler answers at {scheduler!r} ({error}): start one with "
-                "'dask scheduler', which prints its address (tcp://host:port)"
+                "'dask scheduler', which prints its address with a port (tcp://host:port)"
             ) from error
         with client, client.as_current():
             yield client, []
@@ -165,12 +146,6 @@ def _connect(
         client.as_current(),
     ):
         yield client, shares
-
-
-def _show_dashboard(client: Client, bar: tqdm) -> None:
-    # Without bokeh there is an address and no page.
-    if client.run_on_scheduler(lambda: find_spec("bokeh") is not None):
-        bar.write(f"Dask dashboard: {client.dashboard_link}")
 
 
 def _workers(client: Client) -> dict[str, dict]:
@@ -222,27 +197,21 @@ def _work(run_id: str, config: RunConfig, witness: Witness, shares: list[Share])
 
 def _collect(client: Client, futures: dict[str, Future], bar: tqdm) -> dict[str, str]:
     """Wait for the tasks by run id; return what went wrong."""
-    failures, shown = {}, ""
-    watched = {run_id: tasks.Attempts(run_id, MAX_RESTARTS) for run_id in futures}
-    while watched:
+    watch = tasks.Watch(futures, bar, MAX_RESTARTS)
+    while watch.left:
         with suppress(TimeoutError, CancelledError):
-            wait([futures[run_id] for run_id in watched], 2, return_when="FIRST_COMPLETED")
-        states = tasks.states(watched) if _workers(client) else "waiting for workers"
-        if states != shown:
-            bar.set_postfix_str(shown := states)
-        for run_id in [run_id for run_id in watched if futures[run_id].done()]:
+            wait([futures[run_id] for run_id in watch.left], 2, return_when="FIRST_COMPLETED")
+        watch.show(tasks.states(watch.left) if _workers(client) else "waiting for workers")
+        for run_id in [run_id for run_id in watch.left if futures[run_id].done()]:
             future = futures[run_id]
             if future.cancelled() and client.status != "running":
                 raise _gone(client)
             error = None if future.cancelled() else future.exception()
-            if isinstance(error, KilledWorker) and watched[run_id].another():
+            if isinstance(error, KilledWorker) and watch.another(run_id):
                 future.retry()
-                continue
-            if text := _failure(run_id, future, error):
-                failures[run_id] = tasks.announce(bar, run_id, text)
-            del watched[run_id]
-            bar.update()
-    return failures
+            else:
+                watch.done(run_id, _failure(run_id, future, error))
+    return watch.failures
 
 
 def _failure(run_id: str, future: Future, error: BaseException | None) -> str:

@@ -28,27 +28,27 @@ LOST = (
 
 def compute(todo: dict[str, RunConfig], bar: tqdm, workers: int | None) -> dict[str, str]:
     """Compute runs side by side; return what went wrong, by run id."""
-    shares = divide(len(todo), workers)
-    waiting, failures, shown = dict(todo), {}, ""
-    attempts = {run_id: tasks.Attempts(run_id, MAX_RESTARTS) for run_id in todo}
-    while waiting:
+    shares, watch = divide(len(todo), workers), tasks.Watch(todo, bar, MAX_RESTARTS)
+    while watch.left:
         # A killed worker breaks the whole pool; its run resumes in the next one.
         with _pool(shares) as pool:
-            futures = {pool.submit(_work, run_id, c): run_id for run_id, c in waiting.items()}
-            while pending := [future for future in futures if not future.done()]:
-                wait(pending, timeout=2, return_when=FIRST_COMPLETED)
-                if (states := tasks.states(waiting)) != shown:
-                    bar.set_postfix_str(shown := states)
-                _collect(futures, waiting, failures, bar)
-            _collect(futures, waiting, failures, bar)
+            futures = {pool.submit(_work, one, todo[one]): one for one in watch.left}
+            pending = set(futures)
+            while pending:
+                done, pending = wait(pending, timeout=2, return_when=FIRST_COMPLETED)
+                watch.show(tasks.states(watch.left))
+                for future in done:
+                    error = future.exception()
+                    if not isinstance(error, BrokenProcessPool):
+                        text = "".join(traceback.format_exception(error)) if error else ""
+                        watch.done(futures[future], text)
         # Only runs that had begun can be to blame; if none had, workers cannot start at all.
-        begun = [one for one in waiting if (results.partial_folder(one) / "holder.json").exists()]
-        for run_id in begun or list(waiting):
-            if not attempts[run_id].another():
-                failures[run_id] = tasks.announce(bar, run_id, LOST)
-                del waiting[run_id]
-                bar.update()
-    return failures
+        left = list(watch.left)
+        begun = [one for one in left if (results.partial_folder(one) / "holder.json").exists()]
+        for run_id in begun or left:
+            if not watch.another(run_id):
+                watch.done(run_id, LOST)
+    return watch.failures
 
 
 @contextmanager
@@ -72,11 +72,7 @@ def _pool(shares: list[Share]) -> Iterator[ProcessPoolExecutor]:
 
 @contextmanager
 def _leaving_by_the_door() -> Iterator[None]:
-    """Let SIGTERM unwind the stack.
-
-    By default it ends the process on the spot, and Python then warns of the semaphores that the
-    pool left behind.
-    """
+    """Let SIGTERM unwind the stack: else Python warns of semaphores that the pool left behind."""
 
     def leave(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
@@ -90,20 +86,6 @@ def _leaving_by_the_door() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, theirs)
-
-
-def _collect(futures: dict, waiting: dict, failures: dict, bar: tqdm) -> None:
-    for future, run_id in futures.items():
-        if run_id not in waiting or not future.done():
-            continue
-        error = future.exception()
-        if isinstance(error, BrokenProcessPool):
-            continue
-        if error:
-            text = "".join(traceback.format_exception(error))
-            failures[run_id] = tasks.announce(bar, run_id, text)
-        del waiting[run_id]
-        bar.update()
 
 
 def _start_worker(parent: int, queue: SimpleQueue) -> None:

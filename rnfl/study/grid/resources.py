@@ -8,21 +8,11 @@ MAX_WORKERS = 4
 
 @dataclass(frozen=True)
 class Share:
-    """What one worker process may use.
+    """What one worker process may use."""
 
-    Attributes
-    ----------
-    cores : tuple of int
-        Numbers of the cores; other workers have others.
-    threads : int
-        The same for all workers, because the last digits of a result depend on it.
-    gpu : str or None
-        Name of the GPU, as in ``CUDA_VISIBLE_DEVICES``.
-    """
-
-    cores: tuple[int, ...]
-    threads: int
-    gpu: str | None = None
+    cores: tuple[int, ...]  # their numbers; other workers have others
+    threads: int  # the same for all workers: the last digits of a result depend on it
+    gpu: str | None = None  # its name, as in CUDA_VISIBLE_DEVICES
 
     def take(self) -> None:
         """Confine the calling thread, and the threads it will start, to this share.
@@ -42,11 +32,8 @@ class Share:
 def divide(tasks: int, workers: int | None = None) -> list[Share]:
     """Return the share of each worker process that ``tasks`` runs keep busy.
 
-    Parameters
-    ----------
-    workers : int, optional
-        By default one per GPU or, without GPUs, one per core, at most 4. Beyond that, workers
-        have a core or a GPU together.
+    By default there is a worker per GPU or, without GPUs, per core, at most 4. Beyond that, workers
+    have a core or a GPU together.
     """
     have, devices = cores(), gpus()
     n = min(workers or len(devices) or min(len(have), MAX_WORKERS), tasks)

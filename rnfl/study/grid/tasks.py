@@ -1,4 +1,4 @@
-"""One run of a grid in a worker, and how it tells those who wait what it is doing.
+"""Runs of a grid: one of them in a worker, and all of them for those who wait.
 
 Workers and client talk through the run's folder, which they share in any case.
 """
@@ -14,29 +14,45 @@ from rnfl.storage import provenance
 from rnfl.training.config import RunConfig
 
 
-class Attempts:
-    """How often a run lost its worker without having come any further.
+class Watch:
+    """The runs that are waited for, under one bar: which are left, and what went wrong.
 
-    Parameters
-    ----------
-    most : int
-        How often that may happen.
+    ``most`` says how often a run may lose its worker without having come any further.
     """
 
-    def __init__(self, run_id: str, most: int):
-        self.checkpoint = results.partial_folder(run_id) / "checkpoint.pt"
-        self.most, self.lost, self.reached = most, 0, self._time()
+    def __init__(self, run_ids: Iterable[str], bar: tqdm, most: int = 0):
+        self.bar, self.most, self.shown = bar, most, ""
+        # How often each lost its worker since it came further, and when it last did.
+        self.left = {run_id: (0, _reached(run_id)) for run_id in run_ids}
+        self.failures: dict[str, str] = {}
 
-    def _time(self) -> int:
-        with suppress(FileNotFoundError):
-            return self.checkpoint.stat().st_mtime_ns
-        return 0
+    def show(self, text: str) -> None:
+        """Write behind the bar what the runs are doing."""
+        if text != self.shown:
+            self.bar.set_postfix_str(text)
+            self.shown = text
 
-    def another(self) -> bool:
+    def done(self, run_id: str, failure: str = "") -> None:
+        """Count a run that is finished, or that failed, which is written above the bar."""
+        if failure:
+            self.bar.write(f"run {run_id} failed:\n{failure}")
+            self.failures[run_id] = failure
+        del self.left[run_id]
+        self.bar.update()
+
+    def another(self, run_id: str) -> bool:
         """Whether to try once more: pre-empted workers may, those out of memory may not."""
-        before, self.reached = self.reached, self._time()
-        self.lost = self.lost + 1 if self.reached == before else 0
-        return self.lost <= self.most
+        (lost, before), reached = self.left[run_id], _reached(run_id)
+        lost = lost + 1 if reached == before else 0
+        self.left[run_id] = lost, reached
+        return lost <= self.most
+
+
+def _reached(run_id: str) -> int:
+    """Return when a run wrote its newest checkpoint."""
+    with suppress(FileNotFoundError):
+        return (results.partial_folder(run_id) / "checkpoint.pt").stat().st_mtime_ns
+    return 0
 
 
 def work(run_id: str, config: RunConfig, check: Callable[[], None] = lambda: None) -> None:
@@ -64,15 +80,7 @@ def states(run_ids: Iterable[str]) -> str:
     """Say how far the unfinished runs have come that have started."""
     texts = []
     for run_id in run_ids:
-        try:
+        with suppress(OSError):  # not begun, or just ended
             text = (results.partial_folder(run_id) / "state.json").read_text(encoding="utf-8")
-        except OSError:
-            continue  # not begun, or just ended
-        texts.append(json.loads(text)["text"])
+            texts.append(json.loads(text)["text"])
     return " | ".join(texts)
-
-
-def announce(bar: tqdm, run_id: str, text: str) -> str:
-    """Write above the bar that a run failed, and return the text."""
-    bar.write(f"run {run_id} failed:\n{text}")
-    return text

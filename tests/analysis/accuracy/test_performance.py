@@ -10,8 +10,8 @@ from synthetic_tables import eyes, frame, only, profiles, study
 from analysis.accuracy import performance
 from analysis.accuracy.quadrants import quadrant_table
 from analysis.resampling import Resampling
+from analysis.resampling.comparisons import holm
 from analysis.resampling.conditions import conditions
-from analysis.resampling.holm import holm
 from rnfl.core import metrics, schema
 
 

@@ -7,8 +7,7 @@ from scipy import stats as oracle
 from synthetic_tables import HUMP, eyes, frame, only, profiles, study
 
 from analysis import agreement
-from analysis.agreement import thickness
-from analysis.resampling import Resampling, bootstrap, regions
+from analysis.resampling import Resampling, bootstrap
 from rnfl.core.geometry import QUADRANTS
 
 
@@ -141,7 +140,7 @@ def test_too_few_eyes_are_nan_rows_with_their_number():
     label[:, QUADRANTS["S"]] = np.nan
     predictions = frame("r", samples, truth, label).assign(backbone="b", protocol="p")
     table = agreement.agreement_table(predictions, resampling=Resampling(20))
-    assert table["estimate"].isna().all() and table["n"].max() == len(samples) < regions.MIN_EYES
+    assert table["estimate"].isna().all() and table["n"].max() == len(samples) < agreement.MIN_EYES
     assert (table.loc[table["group"] == "S", "n"] == 0).all()
 
 
@@ -194,7 +193,7 @@ def test_bins_are_by_the_label_with_edges_below_included():
     predictions = frame("r", samples, label * 0 + HUMP, label)
     predictions["prediction"] = [np.full(360, 90.0)] * len(samples)
     predictions = predictions.assign(backbone="b", protocol="p")
-    table = thickness.thickness_table(
+    table = agreement.thickness_table(
         predictions, level="local", resampling=Resampling(10), edges=(50, 70)
     )
     rows = table[table.metric == "bias"].set_index("group")

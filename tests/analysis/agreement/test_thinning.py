@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from synthetic_tables import eyes, frame, only, profiles, study
 
 from analysis.agreement import thinning
-from analysis.resampling import Resampling, bootstrap, conditions, regions
+from analysis.resampling import Resampling, bootstrap, conditions
 from rnfl.core.geometry import SECTORS, sector_means
 from rnfl.datasets import normative
 
@@ -73,7 +73,7 @@ def table(world, reference, tuning):
 
 def test_table_against_the_roc_of_each_run(world, reference, table, tuning):
     predictions, _, runs = world
-    masks = regions.BY_SECTOR
+    masks = thinning.BY_SECTOR
     cutoff = np.percentile(sector_means(reference, masks), 5, axis=0)
     for group in ("global", "TS", "N"):
         j = list(masks).index(group)

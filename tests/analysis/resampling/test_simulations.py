@@ -17,8 +17,8 @@ from analysis.accuracy.quadrants import paired_quadrants, quadrant_table
 from analysis.collapse import DEFINITIONS
 from analysis.fairness.groups import Tally, grouping
 from analysis.resampling import DEFAULT, Resampling, bootstrap
+from analysis.resampling.comparisons import holm
 from analysis.resampling.conditions import Condition, Run, row
-from analysis.resampling.holm import holm
 from analysis.resampling.patient_sums import VALUES, PatientSums, Totals
 from analysis.resampling.scales import LOG, REFLECTED, SCALES, calibrated
 from rnfl.storage.paths import project_root
