@@ -107,7 +107,7 @@ FIGURES: dict[str, FigureSpec] = {
         "The phantom and its calibration", phantom, ("samples.npz", "calibration.csv")
     ),
     "10_pretraining": FigureSpec(
-        "Pretraining of the phantom backbones", pretraining, ("losses.csv",)
+        "Pretraining of the packaged backbones", pretraining, ("losses.csv",)
     ),
     "11_agreement": FigureSpec(
         "Agreement with OCT",

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import papermill
 from jupyter_client.kernelspec import KernelSpec
@@ -114,7 +114,11 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
 
 
 def run_notebook(
-    notebook: Path, output: Path, parameters: Mapping[str, Any] | None = None, progress: bool = True
+    notebook: Path,
+    output: Path,
+    parameters: Mapping[str, Any] | None = None,
+    progress: bool = True,
+    live: TextIO | None = None,
 ) -> Path:
     """Execute a notebook from the project's root and publish it with an HTML copy beside it.
 
@@ -126,6 +130,8 @@ def run_notebook(
         Flat scalars and lists, each defined in the notebook's ``parameters`` cell.
     progress
         Show papermill's bar, one step per cell.
+    live
+        Where to repeat what cells write to their standard error, their own bars above all.
 
     Returns
     -------
@@ -156,6 +162,7 @@ def run_notebook(
             coalesce_streams=True,
             progress_bar={"desc": notebook.stem} if progress else False,
             start_timeout=180,
+            stderr_file=live,
             cwd=project_root(),
         )
     except BaseException as error:

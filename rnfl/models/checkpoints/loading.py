@@ -13,7 +13,7 @@ from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from rnfl.models import encoder as encoders
-from rnfl.models.checkpoints import files, matching, reading
+from rnfl.models.checkpoints import files, matching, packing, reading
 from rnfl.models.checkpoints.matching import POSITION, plan, prefix_tokens
 from rnfl.models.checkpoints.reading import Contents
 from rnfl.models.encoder import Shape
@@ -149,10 +149,11 @@ def read_weights(
         _refuse(contents, spec, layout, "; ".join(complaints), expected)
     tensors = {target: found[key].detach() for key, target in made.renamed.items()}
     _check_numbers(contents.path, tensors)
-    cast = {}
+    cast, packed = {}, packing.KEY in contents.metadata
     for value in tensors.values():
-        if value.dtype != torch.float32:
-            kind = str(value.dtype).removeprefix("torch.")
+        if packed or value.dtype != torch.float32:
+            whole = value.dtype == torch.float32  # in a packed file: made of int8 when it was read
+            kind = "int8 with scales" if whole else str(value.dtype).removeprefix("torch.")
             cast[kind] = cast.get(kind, 0) + 1
     origin = contents.metadata.get(ORIGIN, "")
     return Weights(
