@@ -70,7 +70,7 @@ FIGURES: dict[str, FigureSpec] = {
         ("07_fairness", "Fairness", fairness, "fairness.csv effects.csv labels.csv"),
         ("08_audit", "Audit of the published numbers", audit, "points.csv lines.csv errors.csv"),
         ("09_phantom", "The phantom and its calibration", phantom, "samples.npz calibration.csv"),
-        ("10_pretraining", "Pretraining of the phantom backbones", pretraining, "losses.csv"),
+        ("10_pretraining", "Pretraining of the packaged backbones", pretraining, "losses.csv"),
         ("11_agreement", "Agreement with OCT", agreement,
          "points.csv agreement.csv thickness.csv thinning.csv"),
         ("12_learning_on_grape", "What can be learnt from a hundred real eyes?", learning,

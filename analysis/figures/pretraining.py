@@ -1,7 +1,8 @@
-"""10_pretraining: how the phantom backbones learned."""
+"""10_pretraining: how the packaged backbones learned."""
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -9,9 +10,10 @@ from analysis.figures.panels import beside
 from analysis.presentation import style
 
 CAPTION = (
-    "Pretraining of the phantom backbones, one column each. Top: training loss, light, and its "
-    "running median, dark. Bottom: the validation metric of that task."
+    "Pretraining of the packaged backbones, one column each in bands of three. Top: training loss, "
+    "light, and its running median, dark. Below it: the validation metric of that task."
 )
+PER_BAND = 3  # columns side by side
 WINDOW = 15  # recorded losses in the running median
 
 
@@ -21,9 +23,17 @@ def draw(losses: pd.DataFrame) -> Figure:
     ``losses``: backbone, step, loss, val_metric (NaN where not evaluated), optionally val_name.
     """
     backbones = style.order(losses["backbone"])
-    figure = style.new_figure(style.PAGE * min(len(backbones), 3) / 3, 2.7)
-    grid = figure.subplots(2, len(backbones), squeeze=False, sharex="col")
-    for (upper, lower), name in zip(grid.T, backbones, strict=True):
+    across = min(len(backbones), PER_BAND)
+    bands = -(-len(backbones) // PER_BAND)
+    figure = style.new_figure(style.PAGE * across / PER_BAND, 2.7 * bands)
+    grid = figure.subplots(2 * bands, across, squeeze=False)
+    columns = [pair for band in np.split(grid, bands) for pair in band.T]
+    for column in columns[len(backbones) :]:
+        for axes in column:
+            axes.set_axis_off()
+    for (upper, lower), name in zip(columns, backbones, strict=False):
+        upper.sharex(lower)
+        upper.tick_params(labelbottom=False)
         rows = losses[losses["backbone"] == name].sort_values("step")
         look = style.look(name, backbones)
         thousands = rows["step"] / 1000
@@ -44,6 +54,7 @@ def draw(losses: pd.DataFrame) -> Figure:
             axes.yaxis.set_major_locator(style.ticks(4))
             axes.xaxis.set_major_locator(style.ticks(4))
             axes.margins(x=0.08)
-    grid[0, 0].set_ylabel("training loss")
+    for axes in grid[::2, 0]:
+        axes.set_ylabel("training loss")
     figure.align_ylabels()
     return figure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -52,7 +53,8 @@ def notebook(
     given = dict(item.split("=", 1) for item in parameter or [])
     values = {name: json.loads(text) for name, text in given.items()}
     output = runs_root() / "notebooks" / preset / f"{stem}.ipynb"
-    notebooks.run_notebook(_source(stem), output, _parameters(preset, stem) | values)
+    values = _parameters(preset, stem) | values
+    notebooks.run_notebook(_source(stem), output, values, live=sys.stderr)
     typer.echo(output)
 
 

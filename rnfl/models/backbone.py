@@ -167,7 +167,7 @@ def build(name: str, pretrained: bool = True) -> Backbone:
         raise FileNotFoundError(
             f"{file} is missing: weights of {spec.base!r} are part of the repository; restore "
             "them with 'git checkout rnfl/models/weights', make them with "
-            "rnfl.training.pretraining, or use 'phantom_scratch'"
+            "'rnfl notebook 10_pretraining', or use 'phantom_scratch'"
         )
     encoder = create(spec, download=pretrained and spec.weights == "hub")
     return Backbone(spec, encoder, loading.load_into(encoder, spec, file) if file else None)

@@ -54,7 +54,8 @@ class BackboneSpec:
     std: tuple[float, float, float] = IMAGENET_STD
     licence: str = ""
     pretraining: str = ""  # what the weights learnt from, in words
-    phantom: bool = False  # whether the weights come from phantom eyes
+    #: Whether the weights come from phantom eyes; random ones of the same architecture count.
+    phantom: bool = False
     timm_kwargs: dict = field(default_factory=dict)
     source: Source | None = None
     parameters: int = 0  # of the encoder at its input size; 0 = not counted
@@ -85,19 +86,22 @@ DEPTH_ANYTHING = Layout(
 )
 
 
-def _phantom(name: str, weights: str | None, pretraining: str) -> BackboneSpec:
+def _ours(
+    name: str, weights: str | None, pretraining: str, patch: int = 16, phantom: bool = True
+) -> BackboneSpec:
     return BackboneSpec(
         name,
-        "vit_tiny_patch16_224",
+        # Width, depth and heads are set below: of timm's entry only the patch is left.
+        {16: "vit_tiny_patch16_224", 8: "vit_small_patch8_224"}[patch],
         weights,
         input_size=112,
         mean=HALF,
         std=HALF,
         licence="MIT",
         pretraining=pretraining,
-        phantom=True,
+        phantom=phantom,
         timm_kwargs={"embed_dim": 128, "depth": 6, "num_heads": 4},
-        parameters=1_294_848,
+        parameters={16: 1_294_848, 8: 1_239_936}[patch],
     )
 
 
@@ -182,10 +186,23 @@ _GREEN = BackboneSpec(
 BACKBONES: dict[str, BackboneSpec] = {
     spec.name: spec
     for spec in (
-        _phantom("phantom_cls", "packaged", "classification of phantom eyes"),
-        _phantom("phantom_depth", "packaged", "height maps of phantom eyes"),
-        _phantom("phantom_mae", "packaged", "masked autoencoding of phantom eyes"),
-        _phantom("phantom_scratch", None, "none (random initialisation)"),
+        _ours("phantom_cls", "packaged", "classification of phantom eyes, SLO and CFP"),
+        _ours("phantom_depth", "packaged", "height maps of phantom eyes, SLO and CFP"),
+        _ours("phantom_mae", "packaged", "masked autoencoding of phantom eyes, SLO and CFP"),
+        _ours("phantom_mae_slo", "packaged", "masked autoencoding of phantom eyes, SLO alone"),
+        _ours(
+            "phantom_mae_fine",
+            "packaged",
+            "masked autoencoding of phantom eyes, SLO and CFP, 14 × 14 tokens",
+            patch=8,
+        ),
+        _ours(
+            "leaves_mae",
+            "packaged",
+            "masked autoencoding of drawn leaves, no eye among them",
+            phantom=False,
+        ),
+        _ours("phantom_scratch", None, "none (random initialisation)"),
         _retfound("mae_naturecfp", "RETFound_mae_natureCFP", "fundus photographs (Nature 2023)"),
         _retfound("mae_natureoct", "RETFound_mae_natureOCT", "OCT scans (Nature 2023)"),
         _retfound("mae_meh", "RETFound_mae_meh", "fundus photographs of Moorfields"),

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import papermill
 from jupyter_client.kernelspec import KernelSpec
@@ -106,12 +106,17 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
 
 
 def run_notebook(
-    notebook: Path, output: Path, parameters: Mapping[str, Any] | None = None, progress: bool = True
+    notebook: Path,
+    output: Path,
+    parameters: Mapping[str, Any] | None = None,
+    progress: bool = True,
+    live: TextIO | None = None,
 ) -> Path:
     """Execute a notebook from the project's root and publish it with an HTML copy beside it.
 
     Parameters are flat scalars and lists, each defined in the notebook's ``parameters`` cell, and
-    others are ValueErrors. Returned is ``output``, which exists only if every cell ran.
+    others are ValueErrors. ``progress`` shows a bar, a step per cell; ``live`` is where what cells
+    write to their standard error is repeated. Returned is ``output``; it exists if every cell ran.
 
     Raises
     ------
@@ -135,6 +140,7 @@ def run_notebook(
             coalesce_streams=True,
             progress_bar={"desc": notebook.stem} if progress else False,
             start_timeout=180,
+            stderr_file=live,
             cwd=project_root(),
         )
     except BaseException as error:

@@ -15,8 +15,10 @@ from rnfl import cli
 from rnfl.cli import reproduce as studies
 from rnfl.datasets import phantom
 from rnfl.runs import results
+from rnfl.storage import provenance
 from rnfl.storage.paths import project_root, runs_root
 from rnfl.study import notebooks, presets, small_data
+from rnfl.training.pretraining import recipes
 
 FOLDER = project_root() / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -139,8 +141,13 @@ def test_second_call_does_nothing_but_say_so(printed):
 
 def test_pretraining_notebook_writes_weights_where_it_is_told(study, tmp_path):
     parameters = {"preset": "smoke", "weights": str(tmp_path / "weights"), "n_eyes": 16}
-    parameters |= {"steps": [2, 2, 2], "batch_size": 4}
+    parameters |= {"steps": 2, "batch_size": 4}
     output = tmp_path / f"{PRETRAINING}.ipynb"
     notebooks.run_notebook(FOLDER / output.name, output, parameters, progress=False)
     check_outputs(output, study)
-    assert len(list((tmp_path / "weights").glob("phantom_*.safetensors"))) == 3
+    packed = {path.stem: path for path in (tmp_path / "weights").glob("*.safetensors")}
+    assert set(packed) == set(recipes.RECIPES)
+    assert sum(path.stat().st_size for path in packed.values()) < 10e6  # what is packaged
+    for path in packed.values():
+        record = json.loads(path.with_suffix(".json").read_text())
+        assert record["weights"]["sha256"] == provenance.sha256_file(path)

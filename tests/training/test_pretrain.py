@@ -5,13 +5,16 @@ import numpy as np
 import timm
 import torch
 from pytest import fixture, mark, raises
-from safetensors.torch import load_file
 
+from rnfl.datasets import phantom
 from rnfl.models import backbone
+from rnfl.models.checkpoints import packing, reading
+from rnfl.models.registry import BACKBONES
+from rnfl.storage import provenance
 from rnfl.storage.paths import runs_root
 from rnfl.training import pretraining
 from rnfl.training.augmentation import seeded_generator
-from rnfl.training.pretraining import Pretraining
+from rnfl.training.pretraining import Pretraining, recipes
 from rnfl.training.pretraining.tasks import TASKS, MaskedAutoencoder, augment
 
 
@@ -37,8 +40,10 @@ def test_writes_an_encoder_that_timm_loads_strictly(kind, eyes, tmp_path):
     assert [p.name for p in sorted(tmp_path.iterdir())] == [
         f"phantom_{kind}.json", f"phantom_{kind}.safetensors"
     ]  # fmt: skip
-    weights = load_file(tmp_path / f"phantom_{kind}.safetensors")
-    assert {value.dtype for value in weights.values()} == {torch.float16}
+    file = tmp_path / f"phantom_{kind}.safetensors"
+    packed = {"sha256": provenance.sha256_file(file), "packing": packing.PACKING}
+    assert record["weights"] == packed and file.stat().st_size < 1.4e6
+    weights = reading.read(file).groups[""]
     spec = backbone.spec_of(f"phantom_{kind}")
     encoder = timm.create_model(spec.timm_name, img_size=112, num_classes=0, **spec.timm_kwargs)
     encoder.load_state_dict({key: value.float() for key, value in weights.items()}, strict=True)
@@ -61,6 +66,11 @@ def test_a_finished_recipe_returns_at_once_and_a_changed_one_does_not(eyes, tmp_
     with monkeypatch.context() as patch:
         patch.setattr(pretraining, "Pretraining", None)
         assert pretraining.pretrain("mae", images, out_dir=tmp_path, **SMALL) == first
+    file = tmp_path / "phantom_mae.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + b"?")  # not the file that the recipe names
+    again = pretraining.pretrain("mae", images, out_dir=tmp_path, **SMALL)
+    assert file.read_bytes() == whole and again["curve"] == first["curve"]
     second = pretraining.pretrain("mae", images[::-1].copy(), out_dir=tmp_path, **SMALL)
     assert second["curve"] != first["curve"]
 
@@ -180,3 +190,55 @@ def test_mistaken_inputs_are_refused(eyes, tmp_path):
     with raises(ValueError, match="uint8"):
         pretraining.pretrain("mae", images.astype(float), out_dir=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_registered_backbone_is_pretrained_in_its_own_architecture(eyes, tmp_path):
+    options = {"name": "phantom_mae_fine", "out_dir": tmp_path, **SMALL}
+    record = pretraining.pretrain("mae", eyes[0][:24], **options)
+    assert record["settings"]["encoder"]["timm_name"] == "vit_small_patch8_224"
+    weights = reading.read(tmp_path / "phantom_mae_fine.safetensors").groups[""]
+    assert weights["pos_embed"].shape == (1, 1 + 14 * 14, 128)
+
+
+@fixture
+def drawn(monkeypatch):
+    """Eyes and leaves of noise, and how often each was drawn."""
+    calls = []
+
+    def eyes(n_eyes):
+        calls.append("eyes")
+        images = np.random.default_rng(0).integers(0, 255, (2 * n_eyes, 112, 112, 3), np.uint8)
+        labels = {"camera": np.arange(2 * n_eyes) % 2, "atrophy": np.arange(2 * n_eyes) // 2 % 2}
+        return images, labels, images[..., 0].astype(np.float16)
+
+    def leaves(n, seed):
+        calls.append("leaves")
+        return np.random.default_rng(seed).integers(0, 255, (n, 112, 112, 3), np.uint8)
+
+    monkeypatch.setattr(phantom, "pretraining_set", eyes)
+    monkeypatch.setattr(recipes.leaves, "pictures", leaves)
+    return calls
+
+
+def test_every_packaged_backbone_has_a_recipe_and_its_pictures(drawn, tmp_path):
+    assert set(recipes.RECIPES) == {n for n, s in BACKBONES.items() if s.weights == "packaged"}
+    options = {"n_eyes": 8, "steps": 2, "batch_size": 4, "out_dir": tmp_path}
+    records = {name: recipes.make(name, **options) for name in recipes.RECIPES}
+    assert drawn == ["eyes", "leaves"]  # once each, and then kept
+    assert {name: record["settings"]["n_images"] for name, record in records.items()} == {
+        name: 8 if name == "phantom_mae_slo" else 16 for name in recipes.RECIPES
+    }
+    assert records["phantom_cls"]["settings"]["task"]["labels"] == {"atrophy": 2, "camera": 2}
+    assert "leaves" in records["leaves_mae"]["notes"]["images"]
+    data = [records[name]["settings"]["data"] for name in ("phantom_mae", "phantom_mae_fine")]
+    assert data[0] == data[1] != records["phantom_mae_slo"]["settings"]["data"]
+    assert recipes.make("leaves_mae", **options) == records["leaves_mae"] and len(drawn) == 2
+    with raises(ValueError, match="no recipe for backbone 'phantom_scratch'"):
+        recipes.make("phantom_scratch")
+
+
+def test_slo_alone_is_grey_and_kept_pictures_are_those_drawn(drawn):
+    phantom_eyes, slo = recipes.pictures("eyes", 5), recipes.pictures("slo", 5)
+    assert np.array_equal(slo["images"], phantom_eyes["images"][0::2])
+    again = recipes.pictures("eyes", 5)
+    assert np.array_equal(again["heights"], phantom_eyes["heights"]) and drawn == ["eyes"]

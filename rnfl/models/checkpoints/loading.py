@@ -13,7 +13,7 @@ from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from rnfl.models import encoder as encoders
-from rnfl.models.checkpoints import files, matching, reading
+from rnfl.models.checkpoints import files, matching, packing, reading
 from rnfl.models.checkpoints.matching import POSITION, plan, prefix_tokens
 from rnfl.models.checkpoints.reading import Contents
 from rnfl.models.encoder import Shape
@@ -113,7 +113,10 @@ def read_weights(
         matching.refuse(contents, spec, layout, made.complaint, expected)
     tensors = {target: found[key].detach() for key, target in made.renamed.items()}
     _check_numbers(contents.path, tensors)
-    kinds = Counter(str(value.dtype).removeprefix("torch.") for value in tensors.values())
+    # In a packed file single precision is what int8 and its scales made when it was read.
+    plain = "int8 with scales" if packing.KEY in contents.metadata else "float32"
+    names = (str(value.dtype).removeprefix("torch.") for value in tensors.values())
+    kinds = Counter(plain if name == "float32" else name for name in names)
     origin = contents.metadata.get(ORIGIN, "")
     return tensors, LoadReport(
         file=contents.path.name,

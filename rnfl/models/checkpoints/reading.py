@@ -15,6 +15,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from rnfl.models.checkpoints import packing
+
 # What RETFound's files hold beside the weights; nothing else but tensors is accepted.
 ALLOWED = (argparse.Namespace,)
 
@@ -95,10 +97,13 @@ def _read_safetensors(path: Path) -> Contents:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}
-            return Contents(path, {"": tensors}, metadata=file.metadata() or {})
+            metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         reason = _beginning(path) or DAMAGED
         raise ValueError(f"{path} is no safetensors checkpoint: {reason} ({error})") from error
+    if packing.KEY in metadata:
+        tensors = packing.unpack(tensors)
+    return Contents(path, {"": tensors}, metadata=metadata)
 
 
 def _read_torch(path: Path) -> Contents:

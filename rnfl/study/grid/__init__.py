@@ -14,6 +14,7 @@ from rnfl.study.grid import resources, tasks
 from rnfl.training.config import RunConfig
 
 ENGINES = ("auto", "serial", "local", "dask")
+SMALL = 10_000_000  # parameters: a backbone of fewer is trained in one process per core
 SCHEDULER = "RNFL_SCHEDULER"  # the environment's variable for those who are not asked: notebooks
 
 
@@ -104,7 +105,7 @@ def _choose_engine(configs: list[RunConfig]) -> str:
     gpus = resources.gpus()
     if len(configs) == 1 or len(gpus) == 1:
         return "serial"
-    small = all((spec := registered(c.backbone)) and spec.phantom for c in configs)
+    small = all((spec := registered(c.backbone)) and spec.parameters < SMALL for c in configs)
     return "local" if gpus or (small and len(resources.cores()) > 1) else "serial"
 
 

@@ -1,4 +1,4 @@
-"""Pretrain small encoders on phantom eyes: by classes, by height maps, or by masked pixels."""
+"""Pretrain small encoders: by classes, by height maps, or by masked pixels."""
 
 import json
 import shutil
@@ -12,7 +12,8 @@ from safetensors.torch import save as serialise
 from torch import Tensor
 
 from rnfl.models import backbone
-from rnfl.models.registry import WEIGHTS
+from rnfl.models.checkpoints import packing
+from rnfl.models.registry import BACKBONES, WEIGHTS
 from rnfl.storage import locks, provenance
 from rnfl.storage.paths import runs_root
 from rnfl.training import loop
@@ -42,12 +43,12 @@ def pretrain(
     notes: Mapping | None = None,
     checkpoint_seconds: float = 60.0,
 ) -> dict:
-    """Pretrain the phantom architecture from random weights and publish the encoder.
+    """Pretrain a small architecture from random weights and publish the encoder.
 
-    Writes ``<name>.safetensors`` (encoder only, fp16, the key names of timm's
-    ``VisionTransformer``) and ``<name>.json`` (recipe, data hash, versions, loss curve). A
-    finished recipe returns at once; an interrupted one goes on exactly where it stopped
-    (:func:`rnfl.training.loop.train`).
+    Writes ``<name>.safetensors`` (encoder only, the key names of timm's ``VisionTransformer``,
+    packed as :mod:`rnfl.models.checkpoints.packing` says) and ``<name>.json`` (recipe, data hash,
+    versions, loss curve, hash of the weights' file). A finished recipe returns at once; an
+    interrupted one goes on exactly where it stopped (:func:`rnfl.training.loop.train`).
 
     Parameters
     ----------
@@ -59,7 +60,8 @@ def pretrain(
     targets : mapping of str to int (N,), or float (N, S, S), or None
         'cls': label columns, -1 = missing. 'depth': one height map per image, any unit.
     name : str, optional
-        File stem, ``phantom_<kind>`` by default.
+        File stem, ``phantom_<kind>`` by default. A registered backbone's architecture is its own,
+        any other's that of ``phantom_scratch``.
     warmup_fraction : float
         Share of the steps spent warming up before the cosine.
     notes : mapping, optional
@@ -80,7 +82,8 @@ def pretrain(
     name = name or f"phantom_{kind}"
     device = choose_device(device)
     images = torch.as_tensor(images)
-    size = backbone.spec_of("phantom_scratch").input_size
+    spec = BACKBONES.get(name, BACKBONES["phantom_scratch"])
+    size = spec.input_size
     if images.dtype != torch.uint8 or images.shape[1:3] != (size, size):
         raise ValueError(
             f"images must be uint8 (N, {size}, {size}[, 3]), "
@@ -88,12 +91,13 @@ def pretrain(
         )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        encoder = backbone.build("phantom_scratch", pretrained=False)
+        encoder = backbone.build(spec.name, pretrained=False)
         task = TASKS[kind](encoder, targets, len(images))
     settings = {
         "kind": kind, "steps": steps, "batch_size": batch_size, "lr": lr, "seed": seed,
         "weight_decay": weight_decay, "warmup_fraction": warmup_fraction, "n_images": len(images),
-        "task": task.settings, "data": task.data_hash(images),
+        "encoder": {"timm_name": spec.timm_name, **spec.timm_kwargs}, "task": task.settings,
+        "data": task.data_hash(images),
     }  # fmt: skip
     out_dir = Path(out_dir)
     address = f"pretraining-{name}-{provenance.sha256_json(settings)[:10]}"
@@ -194,17 +198,20 @@ class Pretraining(loop.Training):
 
 
 def _published(out_dir: Path, name: str, settings: dict) -> dict | None:
-    """Return the record of these settings where they are published."""
-    record = out_dir / f"{name}.json"
-    if not (record.exists() and (out_dir / f"{name}.safetensors").exists()):
+    """Return the record of these settings where it is published with the very file it names."""
+    record, file = out_dir / f"{name}.json", out_dir / f"{name}.safetensors"
+    if not (record.exists() and file.exists()):
         return None
     found = json.loads(record.read_text())
-    return found if found["settings"] == settings else None
+    whole = found.get("weights", {}).get("sha256") == provenance.sha256_file(file)
+    return found if whole and found["settings"] == settings else None
 
 
 def _publish(encoder: torch.nn.Module, record: dict, out_dir: Path, name: str) -> None:
     out_dir.mkdir(parents=True, exist_ok=True)
-    weights = {k: v.detach().cpu().half().contiguous() for k, v in encoder.state_dict().items()}
-    with provenance.publish_file(out_dir / f"{name}.safetensors") as aside:
-        aside.write_bytes(serialise(weights))
+    file = out_dir / f"{name}.safetensors"
+    metadata = {packing.KEY: packing.PACKING}  # alone: two entries are written in any order
+    with provenance.publish_file(file) as aside:
+        aside.write_bytes(serialise(packing.pack(encoder.state_dict()), metadata))
+    record["weights"] = {"sha256": provenance.sha256_file(file), "packing": packing.PACKING}
     provenance.write_json(out_dir / f"{name}.json", record)
