@@ -112,8 +112,8 @@ class _Anatomy:
         thinned = 1.0 - gaussian_filter1d(np.asarray(profile, float), 14.0, mode="wrap") / TYPICAL
         wobble = rng.normal(0.0, 0.03) * np.cos(np.deg2rad(np.arange(360)))
         ratio = np.clip(0.48 + 0.55 * thinned + rng.normal(0.0, 0.10) + wobble, 0.12, 0.92)
-        index = self.theta.astype(np.int32) % 360
-        self.cup_ratio = _cast(np.round(ratio, 5))[index]
+        self.ratio = _cast(np.round(ratio, 5))
+        self.cup_ratio = self.ratio[self.theta.astype(np.int32) % 360]
         self.in_disc = _step(1.0 - self.rho, rng.uniform(0.012, 0.04))
         self.in_cup = _step(self.cup_ratio - self.rho, rng.uniform(0.03, 0.11))
         self.crescent, self.zone = self._atrophy(rng)
@@ -302,3 +302,14 @@ def render(
         height=finish(anatomy.height),
         traits=traits,
     )
+
+
+def cues(eye: Eye) -> np.ndarray:
+    """Return what an eye shows of its thickness before any camera: (144,), without noise.
+
+    How strongly the fibres reflect in 72 sectors of the scan circle (the thickness times the eye's
+    own reflectance, which nobody knows), and the cup's radius as a share of the disc's in each.
+    """
+    anatomy = _Anatomy(eye, eye.profile, 32, np.zeros(2))
+    shown = np.stack([anatomy.scatter * eye.profile, anatomy.ratio])
+    return shown.reshape(2, 72, 5).mean(axis=2).ravel()

@@ -1,0 +1,107 @@
+"""What a backbone knows of the thickness before any fine-tuning, and what its pretraining told it.
+
+A backbone that was asked for the thickness, or for what is nearly the thickness, has little left to
+learn. Three linear readers say how near: of a frozen backbone's tokens (protocol `readout`), of
+the targets that pretraining asked for, and of what the phantom's eyes show without a camera. **Ours**.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from rnfl import datasets
+from rnfl.core import metrics, schema
+from rnfl.datasets import phantom
+from rnfl.datasets.phantom.eyes import population
+from rnfl.datasets.phantom.render import cues
+from rnfl.runs.run import run
+from rnfl.training.config import RunConfig
+
+PENALTIES = np.logspace(-1, 5, 13)
+
+
+def _scores(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    return {
+        "r_mean": metrics.global_r(predicted, labels),
+        "r_between": metrics.pearson_between_eyes(predicted, labels),
+        "mae": metrics.mae(predicted, labels),
+        "n": len(labels),
+    }
+
+
+def readouts(backbones: Iterable[str], names: Iterable[str]) -> pd.DataFrame:
+    """Train the readout of each frozen backbone on each phantom dataset; runs are kept.
+
+    Returns
+    -------
+    DataFrame
+        dataset, camera, gap, backbone, and of the test eyes: r_mean (correlation of the mean
+        thickness between eyes), r_between (mean of the angles' correlations), mae (µm), n.
+    """
+    rows = []
+    for name in names:
+        recipe = phantom.parse(name)
+        datasets.prepare(name)
+        for backbone in backbones:
+            result = run(RunConfig(name, backbone, "readout"), report=lambda row: None)
+            seen = result.predictions
+            scores = _scores(schema.matrix(seen), schema.matrix(seen, "target"))
+            about = {"dataset": name, "camera": recipe.modality.upper(), "gap": recipe.gap}
+            rows.append(about | {"backbone": backbone} | scores)
+    return pd.DataFrame(rows)
+
+
+def of_targets(n_eyes: int = 600, seed: int = phantom.PRETRAINING_SEED + 1) -> pd.DataFrame:
+    """Read the thickness off the very targets of pretraining, by ridge regression in five folds.
+
+    Returns
+    -------
+    DataFrame
+        ``targets`` ('classes', of `phantom_cls`, one column per class; 'heights', of
+        `phantom_depth`, 14 x 14 cells) and the scores of :func:`readouts`. Of eyes that no
+        backbone met; the folds are of patients.
+    """
+    eyes = population(n_eyes, seed)
+    _, classes, heights = phantom.pretraining_set(n_eyes, seed)
+    labels, patients = np.stack([e.label for e in eyes]), [e.patient_id for e in eyes]
+    per_eye = pd.DataFrame({name: values[::2] for name, values in classes.items()})
+    half = heights[::2].astype(float)  # both cameras show the same surface
+    cells = half.reshape(n_eyes, 14, half.shape[1] // 14, 14, -1).mean((2, 4))
+    features = {
+        "classes": pd.get_dummies(per_eye.astype(str)).to_numpy(float),
+        "heights": cells.reshape(n_eyes, -1),
+    }
+    model = make_pipeline(StandardScaler(), RidgeCV(PENALTIES))
+    return pd.DataFrame(
+        {"targets": name}
+        | _scores(cross_val_predict(model, x, labels, groups=patients, cv=GroupKFold(5)), labels)
+        for name, x in features.items()
+    )
+
+
+def floors(name: str) -> pd.DataFrame:
+    """Return what bounds the error on the test eyes of a phantom of one view and visit.
+
+    Returns
+    -------
+    DataFrame
+        ``floor`` ('template', the mean of the training labels; 'noise-free cues', ridge regression
+        on :func:`rnfl.datasets.phantom.render.cues`; 'label noise', the truth itself) and the
+        scores of :func:`readouts`.
+    """
+    prepared = datasets.prepare(name)
+    labels, split = np.asarray(prepared.profiles, float), prepared.samples["split"]
+    train, test = (np.flatnonzero(split == which) for which in ("train", "test"))
+    seen = np.stack([cues(eye) for eye in phantom.parse(name).eyes()])
+    reader = make_pipeline(StandardScaler(), RidgeCV(PENALTIES)).fit(seen[train], labels[train])
+    predicted = {
+        "template": metrics.template_predictions(labels[train], len(test)),
+        "noise-free cues": reader.predict(seen[test]),
+        "label noise": np.asarray(prepared.profiles_true, float)[test],
+    }
+    return pd.DataFrame({"floor": k} | _scores(p, labels[test]) for k, p in predicted.items())
