@@ -36,4 +36,9 @@ def main() -> None:
             raise
         message = error.strerror if isinstance(error, OSError) and not error.filename else error
         said = "\n".join(map(str, [message or error, *getattr(error, "__notes__", ())]))
-        sys.exit(f"error: {said}\n(RNFL_TRACEBACK=1 shows where it arose)")
+        said = f"error: {said}\n(RNFL_TRACEBACK=1 shows where it arose)"
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            # At once: threads of Gloo abort an interpreter that shuts down after its peers died.
+            print(said, file=sys.stderr, flush=True)
+            os._exit(1)
+        sys.exit(said)
