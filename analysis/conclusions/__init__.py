@@ -56,8 +56,10 @@ from analysis.conclusions.study import (
     differences,
     difficulty,
     eyes,
+    known,
     label_noise,
     longer_schedule,
     pretraining,
     sectors,
+    told_apart,
 )

@@ -24,6 +24,47 @@ def calibration(table: pd.DataFrame) -> str:
     return f"{text} Outside: {'; '.join(form.format(**row) for _, row in outside.iterrows())}."
 
 
+def known(table: pd.DataFrame, targets: pd.DataFrame, floors: pd.DataFrame) -> list[str]:
+    """Say what frozen backbones, the targets of pretraining and the eyes themselves tell.
+
+    Tables are those of :mod:`rnfl.study.known`.
+    """
+    said = []
+    for camera, rows in table.groupby("camera", sort=False):
+        by = rows.pivot_table(index="backbone", columns="gap", values="r_between", sort=False)
+        falls = int((by[by.columns.max()] < by[by.columns.min()]).sum())
+        spans = "; ".join(
+            f"{name} {' → '.join(number(value, 2) for value in line)}"
+            for name, line in by.iterrows()
+        )
+        said.append(
+            f"{camera}, readouts of frozen backbones, correlation between eyes from gap "
+            f"{by.columns.min():g} to {by.columns.max():g}: {spans}. It falls for {falls} of "
+            f"{len(by)}."
+        )
+    said += [
+        f"A linear reader of the {row.targets} that pretraining asked for predicts the thickness "
+        f"with r {number(row.r_between, 2)} between eyes ({row.n} eyes, five folds)."
+        for row in targets.itertuples()
+    ]
+    at = floors.set_index("floor")["mae"]
+    said.append(
+        f"Mean absolute errors on test eyes: template {at['template']:.1f} µm, a linear reader of "
+        f"noise-free cues {at['noise-free cues']:.1f} µm, label-noise floor "
+        f"{at['label noise']:.1f} µm."
+    )
+    return said
+
+
+def told_apart(table: pd.DataFrame) -> str:
+    """Say how well a machine tells phantom crops from real ones (eyes, auc, n)."""
+    found = ", ".join(f"{row.eyes} {row.auc:.3f}" for row in table.itertuples())
+    return (
+        "A logistic regression on 37 figures of a crop tells phantom from real photographs with an "
+        f"AUC (0.5: not at all) of: {found}."
+    )
+
+
 def label_noise(profiles: np.ndarray, profiles_true: np.ndarray) -> str:
     """Say how far labels (n, 360) lie from the truth (n, 360), µm: the label-noise floor.
 

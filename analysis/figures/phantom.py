@@ -1,4 +1,4 @@
-"""09_phantom: what the phantom looks like, and how its figures compare with those of real eyes."""
+"""09_phantom: what the phantom looks like, what its figures are, what backbones know of it."""
 
 from __future__ import annotations
 
@@ -10,70 +10,86 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures.eyes import show_eye
-from analysis.figures.panels import row_axis, side_by_side
+from analysis.figures.panels import row_axis
 from analysis.presentation import style
 
 CAPTION = (
-    "The phantom. (a) The same simulated eyes as scanning laser ophthalmoscopy (SLO) and colour "
-    "fundus photographs (CFP), right-eye orientation, with the 3.46 mm scan circle (T temporal, S "
-    "superior, N nasal, I inferior): the first eye of each severity. (b) Means and SDs of RNFL "
-    "thickness and (c) correlations between quadrants and between fellow eyes: deviation of the "
-    "phantom from the real eyes that it was calibrated to. Grey bars: tolerance; open markers: "
-    "outside it. Numbers: real eyes → phantom."
+    "The phantom. (a) One simulated eye by both families of cameras (A, B) of pretraining (gap 0) "
+    "and of the default (gap 1), and as its pictures get worse (severity, family A), right-eye "
+    "orientation, with the 3.46 mm scan circle (T temporal, S superior, N nasal, I inferior); "
+    "last, a photograph of a real eye of GRAPE (Huang et al., Scientific Data 2023, doi "
+    "10.1038/s41597-023-02424-4). (b) Thickness, correlations and peaks: deviation of the phantom "
+    "from real eyes, in standard errors of both. Grey: two; open markers: outside. The phantom "
+    "was calibrated to these cohorts. (c, d) What linear readouts of frozen backbones predict on "
+    "test eyes, by the distance of the cameras from those of pretraining: correlation between "
+    "eyes, mean of the angles."
 )
 
 
-def draw(samples: Mapping[str, np.ndarray], calibration: pd.DataFrame) -> Figure:
-    """Draw pairs of images above the calibration.
+def draw(
+    samples: Mapping[str, np.ndarray], calibration: pd.DataFrame, known: pd.DataFrame
+) -> Figure:
+    """Draw pictures above the calibration and what backbones know.
 
-    ``samples`` holds ``slo`` (k, H, W), ``cfp`` (k, H, W, 3), uint8, and ``severity`` (k,), text;
-    ``calibration`` quantity, source, reference, phantom, tolerance, kind ('relative' or
-    'absolute'), within.
+    ``samples`` holds ``slo`` (k, H, W), ``cfp`` (k, H, W, 3), uint8, ``title`` (k,) and
+    ``photograph`` (H, W, 3); ``calibration`` quantity, source, reference, phantom, z, within;
+    ``known`` camera, gap, backbone, r_between.
     """
-    k = min(len(samples["slo"]), 5)
-    kinds = [kind for kind in ("relative", "absolute") if (calibration["kind"] == kind).any()]
-    longest = max((calibration["kind"] == kind).sum() for kind in kinds)
-    images, dots = 2 * min(style.PAGE / k, 1.85), 0.155 * longest + 0.75
+    k = len(samples["slo"]) + 1
+    images, dots = 2 * style.PAGE / k + 0.3, 0.13 * len(calibration) + 0.75
     figure = style.new_figure(style.PAGE, images + dots)
     outer = figure.add_gridspec(2, 1, height_ratios=[images, dots])
     grid = outer[0].subgridspec(2, k)
-    for i in range(k):
-        for j, name in enumerate(("slo", "cfp")):
+    for j, name in enumerate(("slo", "cfp")):
+        for i, (image, title) in enumerate(zip(samples[name], samples["title"], strict=True)):
             axes = figure.add_subplot(grid[j, i])
-            show_eye(axes, samples[name][i], letters=i == 0)
+            show_eye(axes, image, letters=i == 0)
             if i == 0:
                 axes.set_ylabel(name.upper(), fontweight="bold")
-            if j == 1 and "severity" in samples:
-                axes.set_xlabel(str(samples["severity"][i]))
+            if j == 0:
+                axes.set_title(str(title), fontsize=6.5)
             if i == j == 0:
-                style.panel_letter(axes, "a", "Simulated eyes")
-    panels = side_by_side(figure, outer[1], len(kinds))
-    for letter, axes, kind in zip("bc", panels, kinds, strict=False):
-        _deviations(axes, calibration[calibration["kind"] == kind].reset_index(drop=True))
-        relative = kind == "relative"
-        title = "Means and SDs (µm)" if relative else "Correlations"
-        xlabel = f"phantom − real{', % of real' * relative}\ngrey: tolerance; open: outside it"
-        style.panel_letter(axes, letter, title, xlabel)
+                style.panel_letter(axes, "a", "")
+    axes = figure.add_subplot(grid[1, k - 1])
+    show_eye(axes, samples["photograph"], letters=False)
+    axes.set_title("a real eye (GRAPE)", fontsize=6.5)
+    lower = outer[1].subgridspec(1, 2, width_ratios=[3, 2], wspace=0.55)
+    axes = figure.add_subplot(lower[0])
+    _deviations(axes, calibration.reset_index(drop=True))
+    style.panel_letter(axes, "b", "Beside real eyes", "(phantom − real) / standard error")
+    cameras = sorted(known["camera"].unique(), reverse=True)
+    cells = lower[1].subgridspec(len(cameras), 1, hspace=0.35)
+    panels = [figure.add_subplot(cell) for cell in cells]
+    for k, (axes, camera) in enumerate(zip(panels, cameras, strict=True)):
+        _known(axes, known[known["camera"] == camera])
+        style.panel_letter(axes, "cd"[k], f"Frozen backbones, {camera}", "gap", "r between eyes")
+        axes.sharey(panels[0])
+    panels[0].legend(fontsize=6, loc="lower left", ncols=2)
     return figure
 
 
 def _deviations(axes: Axes, rows: pd.DataFrame) -> None:
-    relative = rows["kind"].iloc[0] == "relative"
-    deviation, tolerance = rows["phantom"] - rows["reference"], rows["tolerance"]
-    if relative:  # in percent
-        deviation, tolerance = deviation / rows["reference"] * 100, tolerance * 100
     for y, row in rows.iterrows():
-        axes.barh(y, 2 * tolerance[y], left=-tolerance[y], height=0.9, color="#efefef", lw=0)
-        axes.plot(deviation[y], y, "o", ms=4, color=style.ACCENT,
+        axes.plot(row["z"], y, "o", ms=3.5, color=style.ACCENT,
                   mfc=style.ACCENT if row["within"] else "white")  # fmt: skip
-        digits = 1 if relative else 2
+        digits = 2 if row["quantity"].startswith("r ") else 1
         text = f"{row['reference']:.{digits}f} → {row['phantom']:.{digits}f}"
         axes.annotate(text.replace("-", "−"), (1.02, y), xycoords=("axes fraction", "data"),
-                      fontsize=6, va="center", color=style.INK)  # fmt: skip
-    axes.annotate("real → phantom", (1.02, 1.01), xycoords="axes fraction", fontsize=6,
+                      fontsize=5.5, va="center", color=style.INK)  # fmt: skip
+    axes.annotate("real → phantom", (1.02, 1.005), xycoords="axes fraction", fontsize=5.5,
                   color=style.GREY)  # fmt: skip
+    axes.axvspan(-2, 2, color="#efefef", lw=0, zorder=0)
     axes.axvline(0, color=style.INK, lw=0.6)
-    axes.xaxis.set_major_locator(style.ticks(4))
-    reach = max(tolerance.max(), deviation.abs().max()) * 1.12
-    axes.set_xlim(-reach, reach)
+    axes.xaxis.set_major_locator(style.ticks(5))
     row_axis(axes, [f"{row.quantity} ({row.source})" for row in rows.itertuples()])
+    axes.tick_params(axis="y", labelsize=6)
+
+
+def _known(axes: Axes, rows: pd.DataFrame) -> None:
+    names = style.order(rows["backbone"])
+    for name in names:
+        look, line = style.look(name, names), rows[rows["backbone"] == name].sort_values("gap")
+        axes.plot(line["gap"], line["r_between"], color=look.colour, marker=look.marker, ms=3.5,
+                  lw=1.1, label=look.label)  # fmt: skip
+    axes.set_xticks(sorted(rows["gap"].unique()))
+    axes.margins(x=0.08)

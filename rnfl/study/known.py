@@ -1,8 +1,8 @@
 """What a backbone knows of the thickness before any fine-tuning, and what its pretraining told it.
 
 A backbone that was asked for the thickness, or for what is nearly the thickness, has little left to
-learn. Three linear readers say how near: of a frozen backbone's tokens (protocol `readout`), of
-the targets that pretraining asked for, and of what the phantom's eyes show without a camera. **Ours**.
+learn. Three linear readers say how near: of a frozen backbone's tokens (protocol `readout`), of the
+targets that pretraining asked for, and of what the phantom's eyes show without a camera. **Ours**.
 """
 
 from collections.abc import Iterable

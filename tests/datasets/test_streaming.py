@@ -79,9 +79,11 @@ def test_images_go_from_file_to_file(name, data, tmp_path, monkeypatch):
 
 def test_both_cameras_are_written_as_they_are_rendered(data, monkeypatch):
     alive, cameras = Alive(), phantom._cameras
-    monkeypatch.setattr(phantom, "_cameras", lambda eye: tuple(map(alive, cameras(eye))))
+    monkeypatch.setattr(
+        phantom, "_cameras", lambda shot, recipe: tuple(map(alive, cameras(shot, recipe)))
+    )
     datasets.prepare("phantom-cfp-24")
-    assert alive.seen == 48 and alive.most <= 4
+    assert alive.seen == 72 and alive.most <= 6
     assert len(datasets.load("phantom-slo-24")) == 24
 
 

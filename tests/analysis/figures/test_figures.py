@@ -39,15 +39,25 @@ def quickstart(folder, predictions, samples, k=2):
 
 
 def calibration(folder):
-    rows = [("mean S", 93.0, 95.0, "relative", True), ("SD S", 23.1, 30.0, "relative", False),
-            ("r S-I", 0.67, 0.6, "absolute", True)]  # fmt: skip
-    table = pd.DataFrame(rows, columns=["quantity", "reference", "phantom", "kind", "within"])
-    provenance.write_csv(folder / "calibration.csv", table.assign(source="GRAPE", tolerance=0.15))
+    rows = [("mean S", 93.0, 95.0, 0.8, True), ("SD S", 23.1, 30.0, 4.1, False),
+            ("r S-I", 0.67, 0.6, -1.1, True)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["quantity", "reference", "phantom", "z", "within"])
+    provenance.write_csv(folder / "calibration.csv", table.assign(source="GRAPE"))
+    cells = [
+        (camera, gap, backbone, 0.5 - 0.1 * gap)
+        for camera in ("SLO", "CFP")
+        for gap in (0.0, 1.0)
+        for backbone in ("phantom_mae", "phantom_scratch")
+    ]
+    known = pd.DataFrame(cells, columns=["camera", "gap", "backbone", "r_between"])
+    provenance.write_csv(folder / "known.csv", known)
     rng = np.random.default_rng(0)
     np.savez(
         folder / "samples.npz",
         slo=rng.integers(0, 255, (2, 32, 32), dtype=np.uint8),
         cfp=rng.integers(0, 255, (2, 32, 32, 3), dtype=np.uint8),
+        title=np.array(["gap 0", "gap 1"]),
+        photograph=rng.integers(0, 255, (32, 32, 3), dtype=np.uint8),
     )
 
 

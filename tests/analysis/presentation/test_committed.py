@@ -116,7 +116,9 @@ SAID = {
         *conclusions.gap_claims(t.differences, printed(), True),
         *conclusions.planted_differences(t.labels), *conclusions.reproduction(t.effects)],
     "08_audit": lambda t: conclusions.audit_findings(t.audit),
-    "09_phantom": lambda t: [conclusions.calibration(t.calibration), t.about["conclusions"][1]],
+    "09_phantom": lambda t: [
+        conclusions.calibration(t.calibration), t.about["conclusions"][1],
+        conclusions.told_apart(t.appearance), *conclusions.known(t.known, t.targets, t.floors)],
     "10_pretraining": lambda t: conclusions.pretraining(t.losses),
     "11_agreement": lambda t: [
         conclusions.limits(t.agreement), conclusions.proportional_bias(t.agreement),
