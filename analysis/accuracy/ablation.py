@@ -76,7 +76,8 @@ def statistics(
     Returns
     -------
     table : DataFrame
-        The metrics :data:`SHOWN` of each condition, of the template and of the oracle floor, long.
+        The metrics :data:`SHOWN` of each condition, of the template and of the label-noise floor,
+        long.
     comparisons : DataFrame
         Each condition minus *aggressive* in its backbone, and minus the template, on the same eyes;
         Holm's correction covers all comparisons of one metric with one of the two: whether the

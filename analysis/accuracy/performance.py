@@ -42,7 +42,7 @@ def performance_table(
     resampling: Resampling = DEFAULT,
     definitions: dict[str, MetricFunction] = METRICS,
 ) -> pd.DataFrame:
-    """Return every metric of each condition, and of the template and the oracle floor.
+    """Return every metric of each condition, and of the template and the label-noise floor.
 
     ``predictions`` and ``runs`` are those of :func:`analysis.resampling.conditions.conditions`;
     every predicted eye must be in ``samples`` and belong to the same patient.
@@ -52,7 +52,7 @@ def performance_table(
     DataFrame
         Long: backbone, protocol, metric, attribute 'all', group 'all', estimate, low, high, n,
         n_seeds, seed_sd. With both baselines there is also ``covered``, the share of the way from
-        the template to the oracle floor that the MAE covers: 0 at the template, 1 at the floor.
+        the template to the label-noise floor that the MAE covers: 0 and 1 at these.
 
     Raises
     ------

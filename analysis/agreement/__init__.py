@@ -7,15 +7,15 @@ the thickness, two slopes say so, and they answer different questions:
 - ``slope_on_label``, of the difference on the label, is the one to read. It says how far thin eyes
   are overestimated, as a share of how thin they are: 0 for none, −1 for a template. The label is
   the reference here, so it is the abscissa (Krouwer, Stat Med 2008). Its noise pulls the slope
-  below 0 even for the truth itself (Bland and Altman, Lancet 1995); the oracle floor's row shows
-  how far.
+  below 0 even for the truth itself (Bland and Altman, Lancet 1995); the label-noise floor's row
+  shows how far.
 - ``slope_on_mean``, of the difference on the mean of both, is the customary one. It compares
   spreads and nothing else: it is 0 whenever predictions vary as much as labels, right or wrong, and
   −2 for a template.
 
 A model that is unsure predicts something near the average. Binned by the label, thin places then
 come out too thick and thick ones too thin (regression to the mean), which hides disease. Binning by
-a noisy label shows a little of that for the truth itself too, see the oracle floor.
+a noisy label shows a little of that for the truth itself too, see the label-noise floor.
 
 Everything is a function of sums over eyes, patients are resampled, and training seeds are a random
 effect (:func:`analysis.resampling.conditions.row`): limits describe one training run and average
@@ -138,7 +138,7 @@ def agreement_table(
     """Return the Bland-Altman statistics of the global mean and of the quadrant means.
 
     ``predictions`` and ``runs`` are those of :func:`analysis.resampling.conditions.conditions`,
-    here and below; template and oracle floor are rows when predicted.
+    here and below; template and label-noise floor are rows when predicted.
 
     Returns
     -------

@@ -57,8 +57,9 @@ def response_slope(pred: np.ndarray, target: np.ndarray) -> float:
 
     Both deviate from their own mean over eyes at each angle; all angles share one slope. 1 is full
     response: a true difference between eyes of 10 µm moves the prediction by 10 µm. 0 is none, as
-    of a template. Noise in the labels lowers it even for the truth itself, to what the oracle
-    floor's row shows. Times :func:`calibration_slope` it is the squared correlation of deviations.
+    of a template. Noise in the labels lowers it even for the truth itself, to what the
+    label-noise floor's row shows. Times :func:`calibration_slope` it is the squared correlation
+    of deviations.
     """
     with_itself, together, spread = _co_deviations(pred, target)
     if spread == 0:

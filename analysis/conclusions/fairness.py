@@ -66,7 +66,7 @@ def gaps_and_chance(table: pd.DataFrame) -> list[str]:
     return out
 
 
-def published_gaps(table: pd.DataFrame, published: pd.DataFrame, phantom: bool) -> str:
+def published_gaps(table: pd.DataFrame, published: pd.DataFrame, phantom: int) -> str:
     """Say what a null would do to the paper's gaps, which are printed without one.
 
     ``published`` is Table 1 of the submission (:func:`analysis.published.load`), here and below;
@@ -80,7 +80,7 @@ def published_gaps(table: pd.DataFrame, published: pd.DataFrame, phantom: bool) 
     share = null.estimate / _overall(mae)
     sizes = mae.drop_duplicates(["attribute", "group"]).n
     return text + (
-        f"In the {'phantom ' * phantom}test set here, with groups of {sizes.min():.0f} to "
+        f"In the {'phantom ' if phantom else ''}test set here, with groups of {sizes.min():.0f} to "
         f"{sizes.max():.0f} eyes, chance alone makes {_range(null.estimate)} µm, "
         f"{_range(100 * share, 0)} % of the MAE. Without the same figure for its own groups a "
         "published gap cannot be read, and differences of tenths of a µm between gaps still less."
@@ -90,7 +90,7 @@ def published_gaps(table: pd.DataFrame, published: pd.DataFrame, phantom: bool) 
 def gap_claims(
     differences: pd.DataFrame,
     published: pd.DataFrame,
-    phantom: bool,
+    phantom: int,
     backbone: str = "RETFound ViT-L/16",
 ) -> list[str]:
     """Say whether a protocol widens or narrows the gap of *aggressive* here, as in the paper.

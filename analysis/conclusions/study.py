@@ -127,7 +127,7 @@ def longer_schedule(history: pd.DataFrame, longer: pd.DataFrame) -> list[str]:
 
 
 def best_cell(table: pd.DataFrame) -> str:
-    """Say which backbone and protocol predicts best, and how far it gets towards the floor."""
+    """Say which backbone and protocol predicts best, and how near the label-noise floor it is."""
     mae = trained(rows_of(table, "mae", attribute="all"))
     covered = rows_of(table, "covered", attribute="all")
     best = mae["estimate"].idxmin()

@@ -290,7 +290,7 @@ def alarms(table: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         From a table of :func:`fairness_table`: backbone, protocol, attribute, gap, null_gap,
         detectable (µm), p, p_holm (over the attributes of the model), alarm (p_holm below 0.05) and
-        p_study (Holm over all models and attributes). The template and the oracle floor are
+        p_study (Holm over all models and attributes). The template and the label-noise floor are
         baselines, not models: they have no rows.
     """
     names = {"gap": "gap", "null_gap": "null_gap", "gap_detectable": "detectable", "gap_p": "p",

@@ -41,17 +41,17 @@ from rnfl.storage import provenance
 
 class FigureSpec(NamedTuple):
     """One figure: what draws it, from tables in the order of its arguments, and says in words what
-    it shows; ``mark`` is what stands in its corner when it shows phantom data."""
+    it shows; ``mark`` is what stands in its corner when it shows eyes of a ``{phantom}``."""
 
     title: str
     draw: Callable[..., Figure]
     caption: str
     inputs: tuple[str, ...]
-    mark: str = "phantom data"
+    mark: str = "{phantom} data"
 
 
-BESIDE_PUBLISHED = "phantom data, but for the symbols named published"
-DOMAINS = "grey: interval of the first row; domains named phantom are simulated"
+BESIDE_PUBLISHED = "{phantom} data, but for the symbols named published"
+DOMAINS = "grey: interval of the first row; domains named phantom are simulated ({phantom})"
 FIGURES: dict[str, FigureSpec] = {
     stem: FigureSpec(title, module.draw, module.CAPTION, tuple(tables.split()), *mark)
     for stem, title, module, tables, *mark in (

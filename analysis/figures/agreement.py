@@ -38,8 +38,8 @@ def draw(
 
     ``points`` is from :func:`analysis.agreement.points_table`, for one trained model and the
     template; ``table``, ``thickness`` and ``thinning`` are long, from :mod:`analysis.agreement` and
-    its ``thinning``. Rows of the backbone among the points, and of template and oracle floor, are
-    drawn.
+    its ``thinning``. Rows of the backbone among the points, of template and of label-noise floor
+    are drawn.
     """
     trained = points[points["backbone"] != "—"].iloc[0]
     backbone, protocol = trained["backbone"], trained["protocol"]

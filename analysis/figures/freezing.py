@@ -25,7 +25,7 @@ CAPTION = (
     "each run on the test eyes; solid: line (ordinary least squares) with its 95 % band; dashed: "
     "saturating curve, its band between thin lines. Bands are over runs; colours and symbols name "
     "the backbone throughout. (b) The same on the scale "
-    "from the oracle floor (the noise of the labels) to the template (the training set's mean "
+    "from the label-noise floor (mean |label − truth|) to the template (the training set's mean "
     "profile for every eye); bars: 95 % intervals, patients resampled, and seeds where there are "
     "several. (c) Change in percent of the unfrozen MAE; open symbols are the paper's published "
     "numbers (FairFedMed, RETFound; no intervals), real eyes, and only this percentage compares. "
@@ -120,7 +120,7 @@ def _scale(axes: Axes, mae: pd.DataFrame, backbones: list[str]) -> None:
         bars(axes, x, mine, style.look(name))
     for name in ("template", "oracle floor"):
         value = next(iter(mae.loc[mae["protocol"] == name, "estimate"]), None)
-        reference(axes, value, name, 0.99, ha="right", fontsize=6)
+        reference(axes, value, style.look(name).label, 0.99, ha="right", fontsize=6)
     _frozen_axis(axes, mae)
     axes.set_ylim(0, 1.12 * mae["estimate"].max())
 

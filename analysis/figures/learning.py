@@ -35,8 +35,8 @@ CAPTION = (
     "each fold by the solved method that erred least in a cross-validation within the other "
     "folds. d, e: as a and b, cross-validated (grey) and on other GRAPE subjects that no method "
     f"had learnt from (coloured), measured elsewhere, where {BASELINE} had no mirrored copies "
-    "and the fine-tuned network was the classifier; zero-shot models learnt from phantoms "
-    "alone, which are calibrated to the means of GRAPE's quadrants."
+    "and the fine-tuned network was the classifier; zero-shot models learnt from phantom 1 "
+    "alone, which is calibrated to the means of GRAPE's quadrants."
 )
 ROW, CLEAR = 0.17, 0.05  # inches; Holm p of filled symbols
 PAIR = 0.27  # inches of a row with two symbols

@@ -13,7 +13,7 @@ from analysis.presentation import style
 CAPTION = (
     "Learning rate of the encoder, with and without layer-wise decay, one backbone. (a) Mean "
     "absolute error (MAE); dotted: the template (the training set's mean profile for every eye); "
-    "solid: the oracle floor (the noise of the labels). (b) SD across eyes at each angle; the "
+    "solid: the label-noise floor (mean |label − truth|). (b) SD across eyes at each angle; the "
     "solid line is that of the labels. (c) Layer-wise decay against none at the same rate, on the "
     "same eyes; below 0 decay is better; filled: Holm-corrected p below 0.05. Bars: 95 % "
     "intervals, patients resampled, and seeds where there are several. Rates are the protocol's; "
@@ -39,7 +39,7 @@ def draw(table: pd.DataFrame, effects: pd.DataFrame) -> Figure:
     mae = table[table["metric"] == "mae"].set_index("protocol")["estimate"]
     labels = table.loc[table["metric"] == "sigma_between_target", "estimate"]
     for name in ("template", "oracle floor"):
-        reference(panels[0], mae.get(name), name, 0.01, fontsize=6.2)
+        reference(panels[0], mae.get(name), style.look(name).label, 0.01, fontsize=6.2)
     reference(panels[1], next(iter(labels), None), "labels", 0.01, fontsize=6.2)
     for axes in panels[:2]:
         axes.set_ylim(0, 1.12 * max(axes.dataLim.y1, *(line.get_ydata()[0] for line in axes.lines)))

@@ -95,7 +95,7 @@ def _spread(axes: Axes, table: pd.DataFrame, chosen: pd.DataFrame, varied: str) 
 
 
 def _reach(panels: np.ndarray, table: pd.DataFrame) -> None:
-    """Give rows one range, and say where template and oracle floor lie when they are outside it."""
+    """Give rows one range; say where template and label-noise floor lie when outside it."""
     top = table.loc[table["metric"] == "sigma_flat", "high"].max()
     panels[1, 0].set_ylim(0, 1.22 * top if np.isfinite(top) else None)
     mae = table[table["metric"] == "mae"].set_index("protocol")["estimate"]
@@ -115,9 +115,10 @@ def _reach(panels: np.ndarray, table: pd.DataFrame) -> None:
         offset = 0.03 + 0.1 * stacked[side]
         stacked[side] += 1
         arrow = "…" if inside else {"bottom": "↓", "top": "↑"}[side]
-        panels[0, 1].text(0.98, offset if side == "bottom" else 1 - offset,
-                          f"{arrow} {name} {value:.1f}", ha="right", va=side, fontsize=6.2,
-                          color=style.GREY, transform=panels[0, 1].transAxes)  # fmt: skip
+        text = f"{arrow} {style.look(name).label} {value:.1f}"
+        panels[0, 1].text(0.98, offset if side == "bottom" else 1 - offset, text,
+                          ha="right", va=side, fontsize=6.2, color=style.GREY,
+                          transform=panels[0, 1].transAxes)  # fmt: skip
 
 
 def _parts(axes: Axes, parts: pd.DataFrame) -> None:

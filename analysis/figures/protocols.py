@@ -24,11 +24,11 @@ from analysis.presentation import style
 
 CAPTION = (
     "Backbones and protocols on the test eyes. (a) Mean absolute error (MAE); the dotted line is "
-    "the template (the training set's mean profile for every eye), the solid line the oracle floor "
-    "(the noise of the labels). (b) SD across eyes at each angle; the solid line is that of the "
-    "labels. (c) Correlation across eyes at each angle. Points: means over seeds; lines: 95 % "
-    "intervals, patients resampled, and seeds where there are several. (d) Validation error in "
-    "training; thin lines are seeds, thick lines their mean, markers its minimum."
+    "the template (the training set's mean profile for every eye), the solid line the "
+    "label-noise floor (mean |label − truth|). (b) SD across eyes at each angle; the solid line "
+    "is that of the labels. (c) Correlation across eyes at each angle. Points: means over seeds; "
+    "lines: 95 % intervals, patients resampled, and seeds where there are several. (d) Validation "
+    "error in training; thin lines are seeds, thick lines their mean, markers its minimum."
 )
 MEASURES = (  # metric, title, axis
     ("mae", "Error", "MAE (µm)"),
@@ -70,13 +70,13 @@ def _forest(axes: Axes, overall: pd.DataFrame, metric: str, layout: Layout) -> N
 
 
 def _references(panels: list[Axes], overall: pd.DataFrame) -> None:
-    """Draw the template, the oracle floor and the labels' spread, named at the top of each line."""
+    """Draw template, label-noise floor and the labels' spread, named at the top of each line."""
     marks = [
         (0, "template", "mae", "template"),
-        (0, "oracle floor", "mae", "oracle floor"),
+        (0, "oracle floor", "mae", "label-noise floor"),
         (1, "template", "sigma_between_target", "labels"),
         (1, "template", "sigma_between", "template"),
-        (2, "oracle floor", "pearson_between_eyes", "oracle floor"),
+        (2, "oracle floor", "pearson_between_eyes", "label-noise floor"),
     ]
     values = overall["estimate"]
     for panel, protocol, metric, name in marks:

@@ -7,8 +7,10 @@ and the conclusions that were drawn from them. A figure's own sidecar then names
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from rnfl.storage import provenance
 
@@ -19,10 +21,42 @@ ABOUT = "about.json"
 ANALYSIS_VERSION = 2
 
 
+def phantom_name(*phantoms: int | Sequence[int]) -> str:
+    """Name the phantom behind tables: what their captions and figures say of simulated eyes.
+
+    Parameters
+    ----------
+    *phantoms : int or sequence of int
+        Versions of the phantom, as in ``about.json``; 0 or false for real eyes. True is refused,
+        for it does not say which.
+
+    Examples
+    --------
+    >>> phantom_name(2), phantom_name([1, 2], False), phantom_name(0)
+    ('phantom 2', 'phantom 1 and 2', '')
+    """
+    if any(one is True for one in phantoms):
+        raise ValueError("phantom=True: expected the phantom's version, such as prepared.phantom")
+    versions = sorted({int(one) for some in phantoms for one in np.ravel(some)} - {0})
+    return f"phantom {' and '.join(map(str, versions))}" if versions else ""
+
+
+def said_first(*phantoms: int | Sequence[int]) -> str:
+    """Return what a caption begins with, of the phantom whose eyes are shown.
+
+    Examples
+    --------
+    >>> said_first(2), said_first(0)
+    ('Phantom 2 data. ', '')
+    """
+    name = phantom_name(*phantoms)
+    return f"{name.capitalize()} data. " if name else ""
+
+
 def write_about(
     folder: Path,
     *,
-    phantom: bool,
+    phantom: int | Sequence[int],
     preset: str,
     run_ids: Iterable[str] = (),
     runs: Iterable[Mapping] = (),
@@ -36,8 +70,9 @@ def write_about(
     ----------
     folder : Path
         ``<results>/<stem>``. Every file there is listed with its SHA-256.
-    phantom : bool
-        Whether any of the tables shows phantom data.
+    phantom : int or sequence of int
+        Version of the phantom whose eyes any of the tables shows, 0 for none: ``phantom`` of the
+        prepared datasets.
     preset : str
         Preset that made them.
     run_ids : iterable of str
@@ -52,9 +87,10 @@ def write_about(
         Sentences drawn from the tables; the report shows them.
     """
     folder, runs = Path(folder), list(runs)
+    phantom_name(phantom)  # refuses what does not say which
     own = (run_id for condition in runs for run_id in condition["runs"])
     value = {
-        "phantom": bool(phantom),
+        "phantom": phantom,
         "preset": preset,
         "note": note,
         "conclusions": list(conclusions),
@@ -74,7 +110,7 @@ def table_hashes(folder: Path) -> dict[str, str]:
 
 
 def read_about(folder: Path) -> dict:
-    """Return what :func:`write_about` wrote.
+    """Return what :func:`write_about` wrote; before the phantom had versions it wrote true for 1.
 
     Raises
     ------
@@ -84,4 +120,5 @@ def read_about(folder: Path) -> dict:
     path = Path(folder) / ABOUT
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: write it with analysis.tables.write_about")
-    return json.loads(path.read_text(encoding="utf-8"))
+    about = json.loads(path.read_text(encoding="utf-8"))
+    return about | {"phantom": 1} if about["phantom"] is True else about

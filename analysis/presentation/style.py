@@ -17,9 +17,12 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Bbox
 from scipy.optimize import isotonic_regression
 
+from analysis.presentation.sidecar import phantom_name, said_first
 from rnfl.storage import provenance
 
 PAGE = 7.2  # inches, two columns
@@ -79,7 +82,7 @@ LOOKS: dict[str, Look] = {
     "target": Look("OCT label", INK, "P", ""),
     "template": Look("template", "#8c8c8c", "X", "xxxx", (0, (1, 1))),
     "few templates": Look("few templates", "#b07d62", "p", "||||", (0, (3, 1))),
-    "oracle floor": Look("oracle floor", INK, "*", ""),
+    "oracle floor": Look("label-noise floor", INK, "*", ""),
     # backbones
     "phantom_cls": Look("phantom classifier", "#0b3c6f", "o", ""),
     "phantom_depth": Look("phantom depth", "#c2477f", "s", "////", (0, (4, 1.2))),
@@ -148,9 +151,21 @@ def theme() -> AbstractContextManager[None]:
 
 def new_figure(width: float = PAGE, height: float = 3.0) -> Figure:
     """Return an empty figure of a size in inches, laid out without overlaps."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.03, hspace=0.04)
-    return figure
+    layout = _RoundedLayout(w_pad=0.03, h_pad=0.03, wspace=0.03, hspace=0.04)
+    return Figure(figsize=(width, height), layout=layout)
+
+
+class _RoundedLayout(ConstrainedLayoutEngine):
+    """Constrained layout to a millionth of the figure.
+
+    The last digits of its solver depend on where things lie in memory, and a PDF keeps ten: the
+    same figure had other bytes from one process to the next.
+    """
+
+    def execute(self, fig: Figure) -> None:
+        super().execute(fig)
+        for axes in fig.axes:
+            axes._set_position(Bbox(axes.get_position(original=True).get_points().round(6)))
 
 
 def ticks(n: int, integer: bool = False) -> MaxNLocator:
@@ -201,11 +216,11 @@ def save_figure(
     inputs : iterable of Path
         The tables the figure was drawn from; the sidecar holds their SHA-256.
     caption : str
-        Prefixed with "Phantom data." where it shows such and does not already say so.
+        Prefixed with "Phantom 2 data." where it shows such.
     about : mapping
-        Of its tables: ``run_ids``, and whether they show ``phantom`` data; the figure then says so.
+        Of its tables: ``run_ids``, and the version of the ``phantom`` whose eyes they show.
     mark : str
-        What a phantom figure says in its corner.
+        What a phantom figure says in its corner, with ``{phantom}`` for which.
     code : str
         Hash of the code that drew it.
 
@@ -215,11 +230,10 @@ def save_figure(
         ``{"png": ..., "pdf": ..., "json": ...}``. Each file is replaced in one step.
     """
     files = {kind: path.with_name(f"{path.name}.{kind}") for kind in ("png", "pdf", "json")}
-    if about["phantom"]:
-        caption = caption if "phantom" in caption.lower() else f"Phantom data. {caption}"
+    if name := phantom_name(about["phantom"]):
         strip = 0.11 / fig.get_figheight()  # inches kept free for the mark
         fig.get_layout_engine().set(rect=(0, strip, 1, 1 - strip))
-        fig.text(0.998, 0.002, mark, ha="right", va="bottom", fontsize=5.5,
+        fig.text(0.998, 0.002, mark.format(phantom=name), ha="right", va="bottom", fontsize=5.5,
                  color=GREY, style="italic", in_layout=False)  # fmt: skip
     undated = {"png": {"Software": None}, "pdf": {"CreationDate": None, "ModDate": None}}
     for kind, metadata in undated.items():
@@ -227,7 +241,7 @@ def save_figure(
             fig.savefig(aside, format=kind, dpi=200, metadata=metadata)
     record = {
         "figure": path.name,
-        "caption": caption,
+        "caption": said_first(about["phantom"]) + caption,
         "phantom": about["phantom"],
         "inputs": {f"{one.parent.name}/{one.name}": provenance.sha256_file(one) for one in inputs},
         "run_ids": sorted(set(about["run_ids"])),

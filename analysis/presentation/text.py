@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from analysis.presentation.sidecar import said_first
 from rnfl.storage import provenance
 
 MISSING = "—"
@@ -95,12 +96,15 @@ def captioned(rows: list[dict[str, str]] | dict[str, list[str]], caption: str) -
     return wide
 
 
-def write(wide: pd.DataFrame, folder: Path, stem: str, note: str, phantom: bool) -> dict[str, Path]:
+def write(
+    wide: pd.DataFrame, folder: Path, stem: str, note: str, phantom: int | Sequence[int]
+) -> dict[str, Path]:
     """Write a wide table as ``<stem>_wide.csv``, ``<stem>.md`` and ``<stem>.tex``.
 
     ``wide`` is from a maker of :mod:`analysis.tables`, as it came: pandas keeps its caption in
-    ``attrs``. ``note``, such as how many seeds there are, is added to it, and ``phantom`` puts
-    "Phantom data." at its head. Paths are returned by ``"csv"``, ``"md"`` and ``"tex"``.
+    ``attrs``. ``note``, such as how many seeds there are, is added to it, and ``phantom``,
+    the version of the phantom whose eyes it shows (0: none), puts "Phantom 2 data." at its head.
+    Paths are returned by ``"csv"``, ``"md"`` and ``"tex"``.
 
     Raises
     ------
@@ -110,7 +114,7 @@ def write(wide: pd.DataFrame, folder: Path, stem: str, note: str, phantom: bool)
     if "caption" not in wide.attrs:
         raise ValueError(f"{stem}: the table has no caption; write what analysis.tables returned")
     folder = Path(folder)
-    caption = f"{'Phantom data. ' if phantom else ''}{wide.attrs['caption']} {note}".strip()
+    caption = f"{said_first(phantom)}{wide.attrs['caption']} {note}".strip()
     return {
         "csv": provenance.write_csv(folder / f"{stem}_wide.csv", wide),
         "md": provenance.write_text(folder / f"{stem}.md", markdown(wide, caption)),

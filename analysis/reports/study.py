@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from analysis.figures import FIGURES
-from analysis.tables import ABOUT
+from analysis.presentation.sidecar import said_first
+from analysis.tables import ABOUT, read_about
 from rnfl.storage import provenance
 
 LONG = 40  # letters above which a cell's text is wrapped
@@ -71,7 +73,7 @@ def build(
         title=title,
         intro=intro,
         presets=sorted({about["preset"] for about in abouts if "preset" in about}),
-        phantom=any(about.get("phantom") for about in abouts),
+        phantom=said_first(*(about.get("phantom", 0) for about in abouts)),
         sections=sections,
         provenance={**provenance.commit(), "versions": provenance.versions()},
     )
@@ -81,7 +83,7 @@ def build(
 def _section(stem: str, results: Path, figures: Path) -> dict[str, Any]:
     """Return what the template shows of one notebook: its findings, figure, tables and origin."""
     image, record = figures / f"{stem}.png", _json(figures / f"{stem}.json")
-    about = _json(results / stem / ABOUT)
+    about = read_about(results / stem) if (results / stem / ABOUT).is_file() else {}
     return {
         "stem": stem,
         "title": FIGURES[stem].title if stem in FIGURES else stem.replace("_", " "),
@@ -103,7 +105,7 @@ def _table(path: Path) -> dict[str, Any]:
     return {
         "anchor": f"{path.parent.name}-{name}",
         "caption": caption,
-        "subject": caption.removeprefix("Phantom data. ").split(". ")[0].rstrip("."),
+        "subject": re.sub(r"^Phantom [\d and]*data\. ", "", caption).split(". ")[0].rstrip("."),
         "columns": [(column, _kind(frame[column])) for column in frame],
         "rows": frame.to_numpy().tolist(),
     }

@@ -60,7 +60,7 @@ class Condition:
 
     @property
     def is_baseline(self) -> bool:
-        """Whether this is the template or the oracle floor, and not a trained model."""
+        """Whether this is the template or the label-noise floor, and not a trained model."""
         return self.runs[0].run_id in BASELINES
 
     @property
@@ -86,7 +86,7 @@ def _ids(predictions: pd.DataFrame) -> list[str]:
 def conditions(
     predictions: pd.DataFrame, runs: pd.DataFrame | None = None, by: Sequence[str] = BY
 ) -> Iterator[Condition]:
-    """Yield the template (if predicted), each condition in the order of ``runs``, the oracle floor.
+    """Yield template (if predicted), conditions in the order of ``runs``, label-noise floor.
 
     Parameters
     ----------

@@ -112,9 +112,9 @@ def other_subjects_wide(
         f"Methods on {n} eyes of other GRAPE subjects, which no method had learnt from, measured "
         f"elsewhere at an earlier version, in which {BASELINE} had no mirrored copies; beside "
         "them the cross-validated eyes. Fine-tuned there: the phantom classifier; here: the "
-        "featured backbone. Methods that learnt from phantoms alone had none of GRAPE's eyes, but "
-        "phantoms are calibrated to the mean and SD of GRAPE's quadrants. Square brackets: 95 % "
-        "intervals, patients resampled.",
+        "featured backbone. Methods that learnt from phantoms alone, there phantom 1, had none of "
+        "GRAPE's eyes, but it is calibrated to the mean and SD of GRAPE's quadrants. Square "
+        "brackets: 95 % intervals, patients resampled.",
     )
 
 

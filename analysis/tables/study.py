@@ -39,7 +39,7 @@ def table1_wide(table: pd.DataFrame) -> pd.DataFrame:
         "expected from group labels permuted across patients. σ between: SD across eyes at each "
         "angle, with its ratio to that of the labels; σ flat: SD of all predictions together, as "
         "published. Covered: share of the way from the template (the training set's mean profile) "
-        f"to the oracle floor (the noise of the labels). {BRACKETS}; ± SD over seeds.",
+        f"to the label-noise floor (mean |label − truth|). {BRACKETS}; ± SD over seeds.",
     )
 
 

@@ -56,6 +56,11 @@ class Prepared:
         """SHA-256 of its content: the part of a run's address that stands for the eyes."""
         return self.manifest["hash"]
 
+    @property
+    def phantom(self) -> int:
+        """Version of the phantom that drew its eyes, 0 for real ones."""
+        return int(self.manifest["phantom"] and self.manifest["settings"].get("version", 1))
+
     @cached_property
     def images(self) -> np.ndarray:
         """Images uint8 (N, H, W) or (N, H, W, 3), read-only."""

@@ -92,7 +92,7 @@ def template_predictions(dataset: str, split: str | None = "test") -> pd.DataFra
 
 
 def oracle_predictions(dataset: str, split: str | None = "test") -> pd.DataFrame:
-    """Floor 'oracle': the phantom's profile before measurement noise.
+    """Label-noise floor 'oracle': the phantom's profile before measurement noise.
 
     Raises
     ------

@@ -2,8 +2,8 @@
 
 ``constant`` predicts the training folds' means for every eye, ``pca_ridge`` is a linear model of
 the disc crop's pixels. Both learn from the very dataset they are measured on, of which a network
-transferred from elsewhere has seen no eye (though phantoms are calibrated to GRAPE's quadrant
-means): they are what it is measured by, not its equals. A readout
+transferred from elsewhere has seen no eye (though phantoms are calibrated to GRAPE's quadrants
+and colours): they are what it is measured by, not its equals. A readout
 learns from an eye and from its copy turned upside down, and so does ``pca_ridge``, by the same
 regression with the same candidates for its penalty. **Ours**. What they give is a statistic of the
 tables that show it: who changes it raises ``ANALYSIS_VERSION``.

@@ -37,7 +37,7 @@ def model_quadrants(
 
 
 def phantom_quadrants(models: Models, dataset: str) -> dict[str, pd.DataFrame]:
-    """Return quadrant frames on a phantom's test split: template, oracle floor and each model.
+    """Return quadrant frames on a phantom's test split: template, label-noise floor and each model.
 
     Models are named as they are to appear in the table; each has its runs (seeds).
     """
@@ -53,7 +53,8 @@ def external_quadrants(models: Models, dataset: str) -> dict[str, pd.DataFrame]:
     Beside the models stand a constant and PCA + ridge, which are cross-validated on this very
     dataset: they know its mean level. A transferred model has seen none of its eyes, but where it
     comes from a phantom and goes to GRAPE it knows that level in part: phantoms are calibrated to
-    the means and SDs of GRAPE's quadrants.
+    the means and SDs of GRAPE's quadrants and to its colours, but for those named ``-lei``, whose
+    eyes are not (their cameras are).
     """
     zero_shot = {name: model_quadrants(runs, dataset, split=None) for name, runs in models.items()}
     prepared = datasets.load(dataset)

@@ -240,7 +240,7 @@ def test_prepare_makes_both_cameras(data_root):
     cfp = datasets.load("phantom-cfp-40")
     assert slo.images.shape == (40, 224, 224) and cfp.images.shape == (40, 224, 224, 3)
     assert list(slo.samples["eye_id"]) == list(cfp.samples["eye_id"])
-    assert set(slo.samples["modality"]) == {"SLO"} and slo.manifest["phantom"] is True
+    assert set(slo.samples["modality"]) == {"SLO"} and slo.phantom == phantom.VERSION
     error = np.abs(slo.profiles - slo.profiles_true).mean()
     assert 1.0 < error < 8.0
     noise, masks = np.load(slo.folder / "noise.npy"), np.load(slo.folder / "masks.npy")

@@ -22,6 +22,7 @@ from analysis.reports.evaluation.sections import MAKER, Section, Study, write_se
 from analysis.resampling import Resampling
 from rnfl.core import demographics, labels, metrics, orientation, schema
 from rnfl.core.nanstats import mean
+from rnfl.datasets.phantom import VERSION
 from rnfl.storage import errors, provenance
 from rnfl.storage.paths import data_root
 
@@ -40,7 +41,7 @@ def evaluate_files(
     reference: str | Path | None = None,
     one_eye_per_patient: bool = False,
     allow_unpredicted: bool = False,
-    phantom: bool = False,
+    phantom: int = 0,
     resample: bool = False,
     n_boot: int = 2000,
     n_perm: int = 2000,
@@ -60,8 +61,9 @@ def evaluate_files(
         :func:`analysis.agreement.thinning.read_reference`. Without it thinning is not evaluated.
     one_eye_per_patient, allow_unpredicted : bool
         See :func:`.joined.join`.
-    phantom : bool
-        Whether the eyes are simulated. Identifiers that begin with "phantom-" say so themselves.
+    phantom : int
+        Version of the phantom that drew the eyes, 0 for real ones. True, and identifiers that begin
+        with "phantom-", mean the present one.
     resample : bool
         Whether profiles of another number of points than 360 are resampled to the 360 angles.
     n_boot, n_perm : int
@@ -96,7 +98,8 @@ def evaluate_files(
     table = read.table(eyes["patient_id"])
     everything = pd.concat([table, template_of(table)], ignore_index=True)
     ids = pd.concat([table["run_id"], eyes["eye_id"]])
-    phantom = phantom or bool(ids.str.startswith("phantom-").any())
+    if phantom is True or (not phantom and ids.str.startswith("phantom-").any()):
+        phantom = VERSION
     resampling = Resampling(n_boot, n_perm)
     study = Study(everything, eyes, read.runs(), phantom, TEMPLATE_NOTE, name, resampling, healthy)
     notes += summary.notes(study)

@@ -45,7 +45,7 @@ class Study:
     predictions: pd.DataFrame
     samples: pd.DataFrame
     runs: pd.DataFrame
-    phantom: bool
+    phantom: int
     note: str
     name: str
     resampling: Resampling = DEFAULT

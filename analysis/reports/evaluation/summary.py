@@ -14,6 +14,7 @@ import pandas as pd
 
 from analysis.agreement import MIN_EYES
 from analysis.fairness import ATTRIBUTES
+from analysis.presentation.sidecar import said_first
 from analysis.presentation.text import lookup, number, with_interval
 from analysis.reports.evaluation.sections import Section, Study
 from rnfl.core import metrics, schema
@@ -56,7 +57,7 @@ def text(study: Study, sections: Mapping[str, Section], notes: Sequence[str], ou
     """
     table = sections["02_protocols"].tables["table1"]
     template = table[table["protocol"] == "template"]
-    lines = ["Phantom data: simulated eyes." if study.phantom else ""]
+    lines = [said_first(study.phantom).strip()]
     for run in study.runs.itertuples():
         lines += [*_metrics(run, _rows(table, run), template, study), ""]
     lines += ["Collapse", *_indented(sections["01_visualize_predictions"].conclusions), ""]

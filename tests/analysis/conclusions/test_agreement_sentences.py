@@ -167,7 +167,7 @@ def test_as_read_names_where_thin_is_not_read_as_thin():
 
 def test_wide_tables_have_a_row_per_cell_and_dashes_for_what_is_missing():
     wide = tables.agreement_wide(agreed().assign(attribute="region"))
-    assert wide["Protocol"].tolist() == ["naive", "structured", "template", "oracle floor"]
+    assert wide["Protocol"].tolist() == ["naive", "structured", "template", "label-noise floor"]
     assert wide["S"][0] == "−1.0 (−16.7 to 14.7)" and wide["Bias"][0] == "−1.0 [−1.1, −0.9]"
     wide = tables.collapse_wide(collapsed(0.2))
     assert wide["Distance (µm)"][2] == "0.0 [−0.1, 0.1]" and wide["Calibration"][0] == "—"

@@ -138,7 +138,7 @@ def results(tmp_path_factory):
     agreement_tables(root / "11_agreement", predictions, runs)
     for stem in figures.FIGURES:
         tables.write_about(
-            root / stem, phantom=True, preset="smoke", run_ids=runs.run_id, note="N."
+            root / stem, phantom=[2, 1], preset="smoke", run_ids=runs.run_id, note="N."
         )
     return root
 
@@ -154,7 +154,7 @@ def test_each_figure_is_drawn_with_its_sidecar(stem, results, tmp_path):
     assert width <= style.PAGE * 200 + 1 and height > 100
     assert pixels[..., :3].std() > 0.02  # not blank
     record = json.loads(files["json"].read_text())
-    assert record["phantom"] is True and "phantom" in record["caption"].lower()
+    assert record["phantom"] == [2, 1] and record["caption"].startswith("Phantom 1 and 2 data. ")
     assert record["caption"].endswith("N.") and record["run_ids"]
     assert len(record["inputs"]) == len(figures.FIGURES[stem].inputs) + 1
     for name, digest in record["inputs"].items():
@@ -162,8 +162,9 @@ def test_each_figure_is_drawn_with_its_sidecar(stem, results, tmp_path):
     assert b"Type3" not in files["pdf"].read_bytes()  # fonts embedded as TrueType
 
 
-def test_a_figure_is_the_same_twice(results, tmp_path):
-    one, two = (figures.make("10_pretraining", results, tmp_path / name) for name in "ab")
+@pytest.mark.parametrize("stem", ["00_quickstart", "01_visualize_predictions", "10_pretraining"])
+def test_a_figure_is_the_same_twice(stem, results, tmp_path):
+    one, two = (figures.make(stem, results, tmp_path / name) for name in "ab")
     for kind in ("png", "pdf", "json"):
         assert one[kind].read_bytes() == two[kind].read_bytes()
 

@@ -9,6 +9,7 @@ from analysis import tables
 from analysis.accuracy import performance
 from analysis.presentation import text as printed
 from analysis.resampling import Resampling
+from rnfl.storage import provenance
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def table():
 
 def test_table1_has_a_row_per_cell_with_both_baselines(table):
     wide = tables.table1_wide(table)
-    assert wide["Protocol"].tolist() == ["template", "naive", "structured", "oracle floor"]
+    assert wide["Protocol"].tolist() == ["template", "naive", "structured", "label-noise floor"]
     assert wide["Backbone"].tolist() == ["—", "phantom classifier", "phantom classifier", "—"]
     paper = {"MAE (µm)", "R per eye", "R pooled", "Gap (µm)", "σ flat (µm)"}
     ours = {"R between eyes", "Null gap (µm)", "σ between (µm)", "σ ratio", "Covered (%)"}
@@ -32,17 +33,17 @@ def test_table1_has_a_row_per_cell_with_both_baselines(table):
 
 def test_files_carry_the_caption_and_say_phantom(table, tmp_path):
     wide = tables.table1_wide(table)
-    paths = tables.write(wide, tmp_path, "table1", "One seed.", phantom=True)
+    paths = tables.write(wide, tmp_path, "table1", "One seed.", phantom=2)
     assert [path.name for path in paths.values()] == ["table1_wide.csv", "table1.md", "table1.tex"]
     pd.testing.assert_frame_equal(
         pd.read_csv(paths["csv"], dtype=str, keep_default_na=False).astype(object),
         wide.astype(object),
     )
     caption = paths["md"].read_text().splitlines()[0]
-    assert caption == f"Phantom data. {wide.attrs['caption']} One seed."
-    assert r"\caption{Phantom data. " in paths["tex"].read_text()
-    real = tables.write(wide, tmp_path / "real", "table1", "", phantom=False)
-    assert "phantom data" not in real["md"].read_text().lower()
+    assert caption == f"Phantom 2 data. {wide.attrs['caption']} One seed."
+    assert r"\caption{Phantom 2 data. " in paths["tex"].read_text()
+    real = tables.write(wide, tmp_path / "real", "table1", "", phantom=0)
+    assert "phantom" not in real["md"].read_text().split("\n")[0].lower()
 
 
 def test_latex_is_balanced_and_escaped(table, tmp_path):
@@ -66,7 +67,7 @@ def test_signs_that_mean_something_else_are_escaped():
 
 def test_a_table_without_a_caption_is_refused(tmp_path):
     with pytest.raises(ValueError, match="table9: the table has no caption"):
-        tables.write(pd.DataFrame({"a": ["1"]}), tmp_path, "table9", "", phantom=True)
+        tables.write(pd.DataFrame({"a": ["1"]}), tmp_path, "table9", "", phantom=2)
 
 
 def test_table2_and_comparisons():
@@ -88,6 +89,13 @@ def test_table2_and_comparisons():
 def test_about_is_required_and_read_back(tmp_path):
     with pytest.raises(FileNotFoundError, match="write_about"):
         tables.read_about(tmp_path)
-    tables.write_about(tmp_path, phantom=True, preset="smoke", run_ids=["b", "a", "b"])
+    tables.write_about(tmp_path, phantom=[1, 2], preset="smoke", run_ids=["b", "a", "b"])
     about = tables.read_about(tmp_path)
-    assert about["phantom"] is True and about["run_ids"] == ["a", "b"]
+    assert about["phantom"] == [1, 2] and about["run_ids"] == ["a", "b"]
+
+
+def test_phantom_eyes_are_named_by_their_phantom(tmp_path):
+    with pytest.raises(ValueError, match=r"phantom=True: expected the phantom's version"):
+        tables.write_about(tmp_path, phantom=True, preset="smoke")
+    provenance.write_json(tmp_path / tables.ABOUT, {"phantom": True})  # before there were versions
+    assert tables.read_about(tmp_path)["phantom"] == 1

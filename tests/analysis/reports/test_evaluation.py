@@ -18,6 +18,7 @@ from analysis.reports import evaluation
 from analysis.reports import study as report
 from analysis.resampling import Resampling
 from rnfl.core import metrics
+from rnfl.datasets.phantom import VERSION
 from rnfl.storage import provenance
 
 FEW = {"n_boot": 60, "n_perm": 60}
@@ -151,7 +152,7 @@ def test_the_folder_is_laid_out_as_the_studys(evaluated):
         "02_protocols.png, 02_protocols.pdf, 02_protocols.json missing"  # it needs training curves
     }
     page = (output / "report.html").read_text(encoding="utf-8")
-    assert "alive" in page and "Phantom data" not in page
+    assert "alive" in page and "Phantom" not in page
     report.build(results, figures, output.parent / "again.html", title="again")
 
 
@@ -185,9 +186,9 @@ def test_phantoms_are_recognised_by_name_or_declared(tmp_path, undrawn):
         (frame, {"phantom": True}),
     ):
         printed, output = run(tmp_path, given, **options)
-        assert printed.startswith("Phantom data")
-        assert "Phantom data" in (output / "report.html").read_text(encoding="utf-8")
-        assert tables.read_about(output / "results" / "02_protocols")["phantom"]
+        assert printed.startswith(f"Phantom {VERSION} data.")
+        assert f"Phantom {VERSION} data." in (output / "report.html").read_text(encoding="utf-8")
+        assert tables.read_about(output / "results" / "02_protocols")["phantom"] == VERSION
 
 
 def test_our_own_predictions_are_evaluated_by_run(tmp_path, undrawn):

@@ -20,12 +20,12 @@ def folders(tmp_path):
     )
     folder = results / "10_pretraining"
     provenance.write_csv(folder / "losses.csv", losses)
-    about = {"phantom": True, "preset": "smoke", "run_ids": ["run-1"], "inputs": {"eyes": "a1b2"}}
+    about = {"phantom": 1, "preset": "smoke", "run_ids": ["run-1"], "inputs": {"eyes": "a1b2"}}
     tables.write_about(folder, **about, conclusions=["The loss is < 2."])
     figures.make("10_pretraining", results, drawn)
     wide = pd.DataFrame({"Method": ["<constant>"], "MAE (µm)": ["9.0 [8.0, 10.0]"]})
     wide.attrs["caption"] = "Errors & more."
-    tables.write(wide, results / "06_cross_modality", "table2", "", phantom=True)
+    tables.write(wide, results / "06_cross_modality", "table2", "", phantom=2)
     notebooks = tmp_path / "data" / "runs" / "notebooks"
     provenance.write_text(notebooks / "10_pretraining.ipynb", "{}")
     return results, drawn, notebooks, tmp_path / "data" / "report.html"
@@ -49,11 +49,12 @@ def test_everything_is_inside(folders):
     assert (path.parent / notebook).is_file()
     for anchor in ("06_cross_modality", "06_cross_modality-table2", "10_pretraining"):
         assert f'id="{anchor}"' in text
-    assert "&lt;constant&gt;" in text and "Phantom data. Errors &amp; more." in text
+    assert "&lt;constant&gt;" in text and "Phantom 2 data. Errors &amp; more." in text
     assert provenance.sha256_file(results / "10_pretraining" / "losses.csv") in text
     assert (
         "run-1" in text
         and "eyes: a1b2" in text
+        and "<strong>Phantom 1 data.</strong>" in text
         and "no number here is a result on patients" in text
     )
 
