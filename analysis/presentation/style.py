@@ -92,6 +92,7 @@ LOOKS: dict[str, Look] = {
     "leaves_mae": Look("leaves masked AE", "#7a4300", "^", "\\\\\\\\", (0, (6, 1))),
     "phantom_scratch": Look("from scratch", "#8c8c8c", "v", "xxxx", (0, (1, 1))),
     "imagenet_vitb16": Look("ImageNet ViT-B/16", "#5e3c99", "h", "++++"),
+    "imagenet_lite0": Look("ImageNet EfficientNet-Lite0", "#009e9e", "H", "xx", (0, (2, 2))),
     "depth_anything_v2_small@224": Look("Depth-Anything V2-S", "#56b4e9", "<", "||||", "--"),
     "retfound_mae_naturecfp": Look("RETFound ViT-L/16", "#d95f02", "p", "----", ":"),
     "dinov2_vits14": Look("DINOv2 ViT-S/14", "#e69f00", "^", "\\\\\\\\"),

@@ -1,5 +1,6 @@
-"""Backbones by name: a timm vision transformer with its input size, normalisation and stages."""
+"""Backbones by name: a timm network with its input size, normalisation and stages."""
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -8,10 +9,11 @@ import torch.nn.functional as F
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from rnfl.models.checkpoints import files, loading
 from rnfl.models.checkpoints.loading import LoadReport
-from rnfl.models.encoder import create, spec_of
+from rnfl.models.encoder import create, is_transformer, maps, spec_of
 from rnfl.models.registry import BackboneSpec
 
 BLOCK_BY_BLOCK = (VisionTransformer, Eva)
@@ -27,34 +29,48 @@ class Stage:
 
 
 class Backbone(nn.Module):
-    """A timm vision transformer that turns images in [0, 1] into a grid of patch tokens.
+    """A timm network that turns images in [0, 1] into a grid of tokens.
 
-    ``encoder`` has ``patch_embed``, ``blocks``, ``norm`` and no classifier; ``report`` says what
-    loading its weights did, None for random weights and those that timm downloads.
+    ``encoder`` has no classifier; ``report`` says what loading its weights did, None for random
+    weights and those that timm downloads. A vision transformer's tokens are its patches. Those of a
+    convolutional network are the cells of its output, and a block is what leads from one
+    resolution to the next (timm's ``feature_info``), such as a ResNet's four layers. The statistics
+    of its batch normalisation stay the pretrained ones, whatever is trained: those of small batches
+    are noise, and each micro-batch and process would have its own.
 
     Attributes
     ----------
     stages : list of Stage
-        'patch_embed' (with position embedding and prefix tokens), 'block_0' …, 'norm';
-        together they hold every parameter exactly once.
+        'patch_embed' (with position embedding and prefix tokens; of a convolutional network the
+        stem), 'block_0' …, 'norm' (what comes after the last block); together they hold every
+        parameter exactly once. Convolutional networks lack a stage that would hold none.
     grid : tuple of int
         Rows and columns of the token grid.
+    widths : list of int
+        Channels after each block.
     """
 
     def __init__(self, spec: BackboneSpec, encoder: nn.Module, report: LoadReport | None = None):
         super().__init__()
         self.spec, self.encoder, self.report = spec, encoder, report
-        self.embed_dim: int = encoder.embed_dim
-        self.grid: tuple[int, int] = tuple(encoder.patch_embed.grid_size)
-        self.stages = list(_stages(encoder))
+        self.convolutional = not is_transformer(encoder)
+        if self.convolutional:
+            self.stages = list(_resolutions(encoder, spec.name))
+            *shapes, (self.embed_dim, *grid) = maps(spec)
+            self.widths = [channels for channels, *_ in shapes[-self.depth :]]
+        else:
+            self.stages = list(_stages(encoder))
+            self.embed_dim: int = encoder.embed_dim
+            grid, self.widths = encoder.patch_embed.grid_size, [self.embed_dim] * self.depth
+        self.grid: tuple[int, int] = tuple(grid)
         self.frozen: list[Stage] = []
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)
 
     @property
     def depth(self) -> int:
-        """Number of transformer blocks."""
-        return len(self.encoder.blocks)
+        """Number of blocks."""
+        return sum(stage.name.startswith("block_") for stage in self.stages)
 
     def freeze(self, names: list[str]) -> None:
         """Freeze the named stages: no gradient, and evaluation mode for good.
@@ -71,8 +87,11 @@ class Backbone(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "Backbone":
-        """Set training mode everywhere but in the frozen stages."""
+        """Set training mode everywhere but in frozen stages and a convnet's statistics."""
         super().train(mode)
+        for module in self.encoder.modules() if self.convolutional else ():
+            if isinstance(module, _BatchNorm):
+                module.eval()
         for stage in self.frozen:
             for module in stage.modules:
                 module.eval()
@@ -101,10 +120,12 @@ class Backbone(nn.Module):
         return self._run(tokens, rotation, range(self.n_prefix))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Patch tokens as a map (B, D, rows, columns) of images (B, 1 or 3, H, W) in [0, 1].
+        """Tokens as a map (B, D, rows, columns) of images (B, 1 or 3, H, W) in [0, 1].
 
         Or of what :meth:`prefix` made of the images (B, T, D).
         """
+        if self.convolutional:
+            return self.encoder(self.normalise(images))
         if images.ndim == 4:
             tokens = self.encoder.forward_features(self.normalise(images))
         else:
@@ -155,8 +176,8 @@ def build(name: str, pretrained: bool = True) -> Backbone:
     Raises
     ------
     ValueError
-        If the name is unknown, the timm model is not a vision transformer, or the file of its
-        weights is not this backbone's.
+        If the name is unknown, the timm model is neither a vision transformer nor a convolutional
+        network, or the file of its weights is not this backbone's.
     FileNotFoundError, ConnectionError
         If the file of its weights is absent and cannot be downloaded; if weights of the hub are
         neither cached nor to be had.
@@ -183,3 +204,35 @@ def _stages(encoder: nn.Module) -> Iterator[Stage]:
     for index, block in enumerate(blocks):
         yield Stage(f"block_{index}", (block,), tuple(block.parameters()))
     yield Stage("norm", tuple(last), tuple(p for module in last for p in module.parameters()))
+
+
+def _resolutions(encoder: nn.Module, name: str) -> Iterator[Stage]:
+    """Yield the stages of a convolutional network: a block ends where a feature map is taken.
+
+    The stem is what precedes the part of the network that the first map of a quarter of the image's
+    side, or smaller, comes from; maps within the stem end no block.
+    """
+    modules = dict(encoder.named_modules())  # in forward order, parents before their parts
+    names, tops = list(modules), list(dict(encoder.named_children()))
+    infos = [(info["module"], info["reduction"]) for info in encoder.feature_info]
+    if unknown := [path for path, _ in infos if path not in modules]:
+        raise ValueError(f"backbone {name!r}: timm tells feature maps by no module: {unknown}")
+    place = {path: tops.index(path.partition(".")[0]) if path else -1 for path in names}
+    first = min(place[path] for path, reduction in infos if reduction >= 4)
+    # A block's last module: the one that gives its map, or the last of that one's parts.
+    ends = [
+        max(i for i, one in enumerate(names) if f"{one}.".startswith(f"{path}."))
+        for path, _ in infos
+        if place[path] >= first
+    ]
+    kinds = ["patch_embed", *(f"block_{i}" for i in range(len(ends))), "norm"]
+    parts: dict[str, list[nn.Module]] = {kind: [] for kind in kinds}
+    for i, path in enumerate(names):
+        stem = place[path] < first
+        parts["patch_embed" if stem else kinds[1 + bisect_left(ends, i)]].append(modules[path])
+    for kind, held in parts.items():
+        own = tuple(p for module in held for p in module.parameters(recurse=False))
+        # Containers may reach into the next block; those with numbers of their own do not.
+        atoms = [m for m in held if not list(m.children()) or list(m.parameters(recurse=False))]
+        if own:
+            yield Stage(kind, tuple(m for m in atoms if m is not encoder), own)

@@ -1,4 +1,4 @@
-"""timm's vision transformers by name: with numbers, or names and shapes alone."""
+"""timm's transformers and convolutional networks by name: with numbers, or shapes alone."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from torch import nn
 from rnfl.models.registry import BACKBONES, BackboneSpec, registered, side
 
 Shape = tuple[int, ...]
+NEITHER = "is neither a vision transformer nor a network of feature maps (channels, rows, columns)"
 
 
 def spec_of(name: str) -> BackboneSpec:
     """Find a backbone's specification by its name.
 
-    That is a key of ``BACKBONES``, or ``timm:<name>`` for any timm vision transformer, with input
-    size and normalisation of its own configuration; ``@<px>`` behind either sets the size. A
-    ValueError refuses names unknown here or to timm, and a size that is no whole number of patches.
+    That is a key of ``BACKBONES``, or ``timm:<name>`` for a vision transformer or convolutional
+    network of timm, with input size and normalisation of its own configuration; ``@<px>`` behind
+    either sets the size. A ValueError refuses names unknown here or to timm, and a size that is no
+    whole number of patches.
     """
     if spec := registered(name):
         return spec
@@ -48,18 +50,19 @@ def create(spec: BackboneSpec, download: bool = False) -> nn.Module:
     Raises
     ------
     ValueError
-        If the timm model is not a vision transformer.
+        If the timm model is neither a vision transformer nor one that gives its feature maps.
     ConnectionError
         If the download fails.
     """
     # global_pool='' keeps the trained final norm where 'avg' would swap in an untrained one.
-    options = {"img_size": spec.input_size, "num_classes": 0, "global_pool": ""}
+    options = {"pretrained": download, "num_classes": 0, "global_pool": "", **spec.timm_kwargs}
     try:
-        encoder = timm.create_model(
-            spec.timm_name, pretrained=download, **options, **spec.timm_kwargs
-        )
-    except TypeError as error:
-        raise ValueError(f"backbone {spec.name!r} is not a vision transformer: {error}") from error
+        try:
+            encoder = timm.create_model(spec.timm_name, img_size=spec.input_size, **options)
+        except TypeError:  # convolutional networks take any size, and none is told to them
+            encoder = timm.create_model(spec.timm_name, **options)
+    except (TypeError, AssertionError) as error:
+        raise ValueError(f"backbone {spec.name!r} {NEITHER}: {error}") from error
     except OSError as error:
         raise ConnectionError(
             f"weights of backbone {spec.name!r} (timm {spec.timm_name}) are not in the local cache "
@@ -68,9 +71,40 @@ def create(spec: BackboneSpec, download: bool = False) -> nn.Module:
             "and copy its ~/.cache/huggingface here, or choose one of "
             f"{[n for n, s in BACKBONES.items() if not s.source]}, which need no network."
         ) from error
-    if not all(hasattr(encoder, part) for part in ("patch_embed", "blocks", "num_prefix_tokens")):
-        raise ValueError(f"backbone {spec.name!r} is not a vision transformer ({type(encoder)})")
+    if not (is_transformer(encoder) or hasattr(encoder, "forward_intermediates")):
+        raise ValueError(f"backbone {spec.name!r} {NEITHER} ({type(encoder)})")
     return encoder
+
+
+def is_transformer(encoder: nn.Module) -> bool:
+    """Whether a model cuts images into tokens that keep their number and width to the end."""
+    has_grid = hasattr(getattr(encoder, "patch_embed", None), "grid_size")
+    return has_grid and all(hasattr(encoder, part) for part in ("blocks", "num_prefix_tokens"))
+
+
+def maps(spec: BackboneSpec) -> list[Shape]:
+    """Return the shapes (C, h, w) of a convolutional network's feature maps and of its output.
+
+    One map for every resolution, as timm's ``feature_info`` lists them, then the output. A
+    ValueError refuses a network whose output is no map on the grid of the last one.
+    """
+    with torch.device("meta"):  # shapes alone: nothing is computed
+        encoder = create(spec).eval()
+        images = torch.zeros(1, 3, spec.input_size, spec.input_size)
+        try:
+            found = encoder.forward_intermediates(
+                images, intermediates_only=True, output_fmt="NCHW"
+            )
+            found = [tuple(one.shape[1:]) for one in (*found, encoder(images))]
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(
+                f"backbone {spec.name!r} takes no images of {spec.input_size} px: {error}"
+            ) from error
+    if len(found[-1]) != 3 or found[-1][1:] != found[-2][1:]:
+        raise ValueError(
+            f"backbone {spec.name!r} {NEITHER}: its output is {found[-1]}, its last map {found[-2]}"
+        )
+    return found
 
 
 def shapes(spec: BackboneSpec) -> dict[str, Shape]:

@@ -28,7 +28,8 @@ class Readout(nn.Module):
         super().__init__()
         self.backbones = nn.ModuleList(backbones).requires_grad_(False)
         for i, backbone in enumerate(backbones):
-            shape = backbone.depth, width(backbone)
+            # Narrower blocks, which convolutional networks begin with, leave the rest at zero.
+            shape = backbone.depth, max(widths(backbone))
             self.register_buffer(f"mean_{i}", torch.zeros(shape))
             self.register_buffer(f"weights_{i}", torch.zeros(*shape, n_codes))
         self.register_buffer("level", torch.zeros(n_codes))
@@ -46,25 +47,33 @@ class Readout(nn.Module):
         for i, backbone in enumerate(self.backbones):
             means, weights = getattr(self, f"mean_{i}"), getattr(self, f"weights_{i}")
             for block, mean, weight in zip(tokens(backbone, images), means, weights, strict=True):
-                total, n_blocks = total + (block - mean) @ weight, n_blocks + 1
+                n = block.shape[1]
+                total, n_blocks = total + (block - mean[:n]) @ weight[:n], n_blocks + 1
         return self.offset + (self.level + total / n_blocks) @ self.decoder
 
 
 def tokens(backbone: Backbone, images: Tensor) -> list[Tensor]:
-    """Return the patch tokens after each block, averaged over cells: (B, D * cells) each."""
+    """Return the tokens after each block, averaged over cells: (B, D * cells) each.
+
+    The finer maps of a convolutional network are first averaged to the grid of its last one, so
+    that a token is the same part of the eye after every block.
+    """
     blocks = backbone.encoder.forward_intermediates(
-        backbone.normalise(images), intermediates_only=True, output_fmt="NCHW"
+        backbone.normalise(images), backbone.depth, intermediates_only=True, output_fmt="NCHW"
     )
-    size = _cell(backbone.grid)
+    size, grid = _cell(backbone.grid), backbone.grid
+    blocks = [
+        block if block.shape[2:] == grid else F.adaptive_avg_pool2d(block, grid) for block in blocks
+    ]
     if size > 1:
         blocks = [F.avg_pool2d(block, size, ceil_mode=True) for block in blocks]
     return [block.flatten(1) for block in blocks]
 
 
-def width(backbone: Backbone) -> int:
+def widths(backbone: Backbone) -> list[int]:
     """Return how many numbers :func:`tokens` gives after each block."""
     rows, columns = (math.ceil(side / _cell(backbone.grid)) for side in backbone.grid)
-    return backbone.embed_dim * rows * columns
+    return [channels * rows * columns for channels in backbone.widths]
 
 
 def _cell(grid: tuple[int, int]) -> int:

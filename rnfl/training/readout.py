@@ -22,7 +22,7 @@ from tqdm import tqdm
 from rnfl.core.geometry import flip_profile, flip_quadrants, quadrant_means
 from rnfl.datasets.prepared import Prepared
 from rnfl.models.backbone import Backbone
-from rnfl.models.readout import Readout, tokens, width
+from rnfl.models.readout import Readout, tokens, widths
 from rnfl.training import ridge
 from rnfl.training.batches import QUADRANT_COLUMNS, Batches
 from rnfl.training.predict import predict
@@ -129,8 +129,8 @@ def fit(
     """
     code = encode(data)
     n_codes = code.codes.shape[1]
-    widths = [width(backbone) for backbone in backbones for _ in range(backbone.depth)]
-    size = ridge.bytes_needed(len(data), widths, n_codes) + 4 * (n_codes + 1) * sum(widths)
+    wide = [n for backbone in backbones for n in widths(backbone)]
+    size = ridge.bytes_needed(len(data), wide, n_codes) + 4 * (n_codes + 1) * sum(wide)
     if size > LARGEST:
         raise ValueError(
             f"a readout of {len(data)} eyes would take {size / 1e9:.0f} GB, at most "
@@ -145,8 +145,8 @@ def fit(
     for i, backbone in enumerate(backbones):
         for row in range(backbone.depth):
             mean, weights = next(blocks)
-            getattr(model, f"mean_{i}")[row] = torch.from_numpy(mean)
-            getattr(model, f"weights_{i}")[row] = torch.from_numpy(weights)
+            getattr(model, f"mean_{i}")[row, : len(mean)] = torch.from_numpy(mean)
+            getattr(model, f"weights_{i}")[row, : len(mean)] = torch.from_numpy(weights)
     fixed = {"level": solved.level, "decoder": code.decoder, "offset": code.offset}
     for name, values in fixed.items():
         getattr(model, name).copy_(torch.from_numpy(values))
@@ -160,13 +160,13 @@ def _features(
     upright, flipped = [], []
     for backbone in backbones:
         backbone = backbone.to(data.device).eval()
-        both = np.empty((2, backbone.depth, len(data), width(backbone)), np.float32)
+        both = [np.empty((2, len(data), n), np.float32) for n in widths(backbone)]
         steps = tqdm(data.in_order(BATCH), backbone.spec.name, -(-len(data) // BATCH), disable=None)
         for step, (images, *_) in enumerate(steps):
             rows = slice(step * BATCH, (step + 1) * BATCH)
             with torch.inference_mode():
                 for kind, shown in enumerate((images, images.flip(2))):
                     for block, found in enumerate(tokens(backbone, shown)):
-                        both[kind, block, rows] = found.cpu().numpy()
-        upright, flipped = [*upright, *both[0]], [*flipped, *both[1]]
+                        both[block][kind, rows] = found.cpu().numpy()
+        upright, flipped = [*upright, *(b[0] for b in both)], [*flipped, *(b[1] for b in both)]
     return upright, flipped

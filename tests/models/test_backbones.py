@@ -59,6 +59,9 @@ def test_published_architectures(name, grid, prefix):
 def test_normalisation_is_the_models_own():
     config = timm.get_pretrained_cfg(backbones.spec_of("imagenet_vitb16").timm_name)
     assert backbones.spec_of("imagenet_vitb16").mean == config.mean == (0.5, 0.5, 0.5)
+    lite = backbones.spec_of("imagenet_lite0")
+    config = timm.get_pretrained_cfg(lite.timm_name)
+    assert (lite.mean, lite.std) == (config.mean, config.std) == ((0.5,) * 3, (0.5,) * 3)
     assert backbones.spec_of("dinov2_vits14").std == (0.229, 0.224, 0.225)
     assert backbones.spec_of("timm:vit_base_patch16_clip_224.openai").mean[0] == 0.48145466
 
@@ -92,8 +95,68 @@ def test_unknown_names_list_the_valid_ones():
     for name in ("resnet", "timm:no_such_model"):
         with raises(ValueError, match="phantom_scratch"):
             backbones.build(name)
-    with raises(ValueError, match="not a vision transformer"):
-        backbones.build("timm:resnet18", pretrained=False)
+
+
+@mark.parametrize(
+    ("name", "grid", "widths", "stages"),
+    [
+        ("tf_efficientnet_lite0@100", (4, 4), [16, 24, 40, 112, 320], (3, 6, 18, 18, 54, 45, 3)),
+        ("resnet18@64", (2, 2), [64, 128, 256, 512], (3, 12, 15, 15, 15)),
+        ("convnext_tiny@64", (2, 2), [96, 192, 384, 768], (4, 27, 31, 85, 31, 2)),
+        ("mobilenetv3_small_100@64", (2, 2), [16, 24, 48, 576], (3, 10, 18, 65, 42, 2)),
+    ],
+)
+def test_convolutional_networks(name, grid, widths, stages):
+    backbone = backbones.build(f"timm:{name}", pretrained=False).eval()
+    assert (backbone.grid, backbone.widths, backbone.depth) == (grid, widths, len(widths))
+    names = ["patch_embed", *(f"block_{i}" for i in range(len(widths))), "norm"]
+    assert [stage.name for stage in backbone.stages] == names[: len(stages)]
+    assert tuple(len(stage.parameters) for stage in backbone.stages) == stages
+    held = [id(p) for stage in backbone.stages for p in stage.parameters]
+    assert held == [id(p) for p in backbone.parameters()]
+    images = torch.rand(2, 1, 64, 64)
+    with torch.inference_mode():
+        assert backbone(images).shape == (2, backbone.embed_dim, *grid)
+
+
+def test_a_stage_of_a_convolutional_network_ends_at_its_map():
+    backbone = backbones.build("timm:tf_efficientnet_lite0@64", pretrained=False)
+    owners = {id(p): name for name, p in backbone.encoder.named_parameters()}
+    parts = [
+        dict.fromkeys(owners[id(p)].split(".")[0:2][-1] for p in stage.parameters)
+        for stage in backbone.stages[1:6]
+    ]
+    assert [list(part) for part in parts] == [["0"], ["1"], ["2"], ["3", "4"], ["5", "6"]]
+    backbone.freeze(["block_1", "norm"])
+    still = {name for name, module in backbone.train().encoder.named_modules()
+             if not module.training and not list(module.children())}  # fmt: skip
+    assert {"blocks.1.1.conv_pwl", "blocks.1.0.bn3.act", "conv_head"} <= still
+    assert not {"blocks.0.0.conv_pw", "blocks.2.0.conv_pw", "conv_stem"} & still
+
+
+def test_statistics_of_a_convolutional_network_stay():
+    backbone = backbones.build("timm:resnet18@64", pretrained=False).train()
+    before = {name: value.clone() for name, value in backbone.named_buffers()}
+    backbone(torch.rand(3, 3, 64, 64)).sum().backward()
+    assert all(torch.equal(before[name], value) for name, value in backbone.named_buffers())
+    assert all(p.grad is not None for p in backbone.parameters())
+    assert backbone.encoder.layer1.training
+
+
+@mark.parametrize(
+    ("name", "why"),
+    [
+        ("mixer_s32_224", r"neither .*its output is \(49, 512\)"),
+        ("swin_tiny_patch4_window7_224", r"neither .*\(7, 7, 768\), its last map \(768, 7, 7\)"),
+        ("vgg11_bn", r"neither .*its output is \(4096, 1, 1\), its last map \(512, 7, 7\)"),
+        ("coat_tiny", "neither a vision transformer"),
+        ("efficientformer_l1@128", "takes no images of 128 px"),
+        ("hrnet_w18_small", r"by no module: \['stem', 'stage1'\]"),
+    ],
+)
+def test_networks_that_keep_no_grid_are_refused(name, why):
+    with raises(ValueError, match=why):
+        backbones.build(f"timm:{name}", pretrained=False)
 
 
 def test_unreachable_hub_says_what_to_run(monkeypatch: MonkeyPatch, tmp_path):

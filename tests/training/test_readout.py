@@ -13,7 +13,7 @@ from rnfl import cli, datasets
 from rnfl.core import splits
 from rnfl.core.geometry import QUADRANTS, flip_profile, quadrant_means
 from rnfl.models.backbone import build
-from rnfl.models.readout import Readout, tokens
+from rnfl.models.readout import Readout, tokens, widths
 from rnfl.training import batches, ridge
 from rnfl.training.readout import encode, fit, progress
 
@@ -219,3 +219,24 @@ def test_large_grids_are_averaged_to_few_cells():
     assert blocks[0].shape == (2, backbone.embed_dim * 7 * 7)
     model = Readout([backbone], 4)
     assert model(torch.rand(2, 3, 50, 50)).shape == (2, 360)
+
+
+def test_every_resolution_of_a_convolutional_network_is_brought_to_its_last_grid(data):
+    eyes, patients = data
+    torch.manual_seed(0)
+    backbone = build("timm:tf_efficientnet_lite0@96", pretrained=False).eval()
+    images = eyes.images.float() / 255
+    with torch.inference_mode():
+        blocks = tokens(backbone, images)
+        whole = backbone.encoder.forward_intermediates(
+            backbone.normalise(images), intermediates_only=True
+        )
+    assert [b.shape[1] for b in blocks] == widths(backbone) == [9 * c for c in backbone.widths]
+    corner = whole[1][:, 5, 16:, :8].mean((1, 2))  # of 24 × 24 cells, the last row's first
+    torch.testing.assert_close(blocks[1].unflatten(1, (24, 3, 3))[:, 5, 2, 0], corner)
+    model, solved = fit([build("phantom_depth"), backbone], eyes, patients)
+    with torch.inference_mode():
+        both = [b.numpy() for one in model.backbones for b in tokens(one, images)]
+        profiles = model(images).numpy()
+    np.testing.assert_allclose(quadrant_means(profiles), solved.predict(both), atol=0.01)
+    assert not model.mean_1[0, 9 * 16 :].any() and model.mean_1[-1].all()

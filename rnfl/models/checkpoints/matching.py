@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from shlex import quote as quoted
 from typing import NoReturn
 
@@ -69,7 +69,7 @@ def plan(found: Mapping[str, Shape], layout: Layout, expected: Mapping[str, Shap
         if rule := layout.rule_that_drops(key):
             result.dropped.setdefault(rule, []).append(key)
             continue
-        target = key.removeprefix(layout.prefix)
+        target = layout.target(key)
         if not key.startswith(layout.prefix) or target not in expected:
             result.unexpected.append(key)
             continue
@@ -138,7 +138,8 @@ def moved(layout: Layout, top: str, prefix: str, drop: Sequence[str] = ()) -> La
     """Return a layout under another key and prefix; its own rules move along, others may join."""
     rules = layout.drop if prefix.endswith(layout.prefix) else ()
     outer = prefix.removesuffix(layout.prefix)
-    return Layout(layout.name, top or None, prefix, (*(outer + rule for rule in rules), *drop))
+    rules = (*(outer + rule for rule in rules), *drop)
+    return replace(layout, top=top or None, prefix=prefix, drop=rules)
 
 
 def readings(
@@ -199,6 +200,8 @@ def refuse(
 
 def _likely_cause(contents: Contents, spec: BackboneSpec, expected: Mapping[str, Shape]) -> str:
     """Return why a file does not fit the backbone asked for, and how to ask for what it holds."""
+    if ANCHOR not in expected:
+        return f"another network, or another file of it than {spec.source.file}"
     wanted = f"expected {_transformer(expected)[2:]}"
     found = readings(contents, spec, expected)
     if not found:
