@@ -84,6 +84,13 @@ def test_false_alarms(tmp_path, monkeypatch):
     assert len(record["rows"]) == 2 and record["orders"][0]["eyes"] == 5
 
 
+def test_reachable_floor(tmp_path, data_root):
+    record = smoke("reachable_floor", tmp_path)
+    (row,) = record["rows"]
+    assert row["template"] > row["label noise"] > 0 and row["mae"] > 0 and row["n"] > 0
+    assert record["settings"]["phantom"] == 2
+
+
 def test_growth(tmp_path, monkeypatch):
     import growth
 
