@@ -16,6 +16,20 @@ RESULTS = project_root() / "data" / "results"
 ABOUTS = {path.parent.name: json.loads(path.read_text()) for path in RESULTS.glob(f"*/{ABOUT}")}
 
 
+#: SHA-256 of the packaged weights that the committed tables' runs started with: of the first
+#: phantom. Backbones have been pretrained anew since, and a run of today starts with others.
+FIRST = {
+    "phantom_cls": "41cdb48f3afddaa2117e0140d052fc41411b2e5519d7d2bcafb8f9ca289c3df8",
+    "phantom_depth": "0575ff7929524b739b7460c3db9442e019b8165c84de219e73ec004b7cf6afa5",
+    "phantom_mae": "101bbe615e8bc7f330e6cbb268dc2475707f8f6922630a37b51636fc51f165e3",
+}
+
+
+@pytest.fixture(autouse=True)
+def weights_as_then(monkeypatch):
+    monkeypatch.setattr(address, "fingerprint", lambda path: FIRST[path.stem])
+
+
 def computed(about):
     """Return the addresses that today's code gives the runs of a sidecar, every field as then."""
     addresses = set()
