@@ -35,6 +35,7 @@ from analysis.reports.evaluation import sections, template_of, write_sections
 from analysis.resampling import Resampling
 from rnfl import datasets
 from rnfl.core import schema
+from rnfl.datasets.phantom import VERSION
 from rnfl.runs import restore
 from rnfl.training import batches, finetuning, protocols
 
@@ -82,7 +83,7 @@ def evaluation_job(n: int, folder: Path, n_boot: int) -> Iterator[tuple[str, Cal
     runs = pd.DataFrame([{"run_id": "noise-naive", "backbone": "imported", "protocol": "naive"}])
     del target, noise, prediction
     study = sections.Study(
-        predictions, samples, runs, True, "", "noise", Resampling(n_boot, n_boot)
+        predictions, samples, runs, VERSION, "", "noise", Resampling(n_boot, n_boot)
     )
 
     yield "evaluation", lambda: write_sections(study, folder / "results")

@@ -47,24 +47,23 @@ def draw(
             if i == 0:
                 axes.set_ylabel(name.upper(), fontweight="bold")
             if j == 0:
-                axes.set_title(str(title), fontsize=6.5)
-            if i == j == 0:
-                style.panel_letter(axes, "a", "")
+                axes.set_title(("a  " if i == 0 else "") + str(title), fontsize=6)
     axes = figure.add_subplot(grid[1, k - 1])
     show_eye(axes, samples["photograph"], letters=False)
-    axes.set_title("a real eye (GRAPE)", fontsize=6.5)
-    lower = outer[1].subgridspec(1, 2, width_ratios=[3, 2], wspace=0.55)
+    axes.set_title("real (GRAPE)", fontsize=6)
+    lower = outer[1].subgridspec(1, 2, width_ratios=[5, 4])
     axes = figure.add_subplot(lower[0])
     _deviations(axes, calibration.reset_index(drop=True))
     style.panel_letter(axes, "b", "Beside real eyes", "(phantom − real) / standard error")
     cameras = sorted(known["camera"].unique(), reverse=True)
-    cells = lower[1].subgridspec(len(cameras), 1, hspace=0.35)
-    panels = [figure.add_subplot(cell) for cell in cells]
+    cells = lower[1].subgridspec(len(cameras), 1)
+    panels: list[Axes] = []
+    for cell in cells:
+        panels.append(figure.add_subplot(cell, sharey=panels[0] if panels else None))
     for k, (axes, camera) in enumerate(zip(panels, cameras, strict=True)):
         _known(axes, known[known["camera"] == camera])
         style.panel_letter(axes, "cd"[k], f"Frozen backbones, {camera}", "gap", "r between eyes")
-        axes.sharey(panels[0])
-    panels[0].legend(fontsize=6, loc="lower left", ncols=2)
+    panels[0].legend(fontsize=5.5, loc="best")
     return figure
 
 
