@@ -116,8 +116,13 @@ def factorial(
 ) -> pd.DataFrame:
     """Take *structured* apart: freezing alone, the Pearson term alone, both, and what they share.
 
-    Of one backbone; ``protocols`` are by ``none``, ``freezing``, ``pearson`` and ``both``. Only
-    seeds that all four have are used.
+    Parameters
+    ----------
+    predictions, runs
+        One backbone.
+    protocols : mapping
+        Protocols by ``none``, ``freezing``, ``pearson`` and ``both``. Only seeds that all four
+        have are used.
 
     Returns
     -------

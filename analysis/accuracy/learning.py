@@ -87,9 +87,19 @@ def nested(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def chosen_table(frames: Mapping[str, pd.DataFrame], selected: pd.DataFrame) -> pd.DataFrame:
-    """Return how often each candidate was chosen, of ``frames`` that gave :func:`nested`'s result.
+    """Return how often each candidate was chosen.
 
-    As method, chosen (folds, over all draws), folds (of how many); candidates alone.
+    Parameters
+    ----------
+    frames : mapping of method to DataFrame
+        What :func:`nested` chose from.
+    selected : DataFrame
+        What it returned.
+
+    Returns
+    -------
+    DataFrame
+        method, chosen (folds, over all draws), folds (of how many); candidates alone.
     """
     choices = selected.drop_duplicates(["run_id", "fold"])["method"]
     names = [name for name, frame in frames.items() if frame["inner_error"].notna().all()]

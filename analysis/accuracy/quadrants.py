@@ -116,8 +116,14 @@ def paired_quadrants(
     """Compare each method's mean quadrant error with that of another one on the same eyes.
 
     Interval and p as in :mod:`analysis.resampling.comparisons`; Holm corrects over the methods.
-    ``frames`` are those of :func:`quadrant_table`; several runs in one are seeds (of folds or of
-    networks) in the same order in every frame, or one run where nothing is random.
+
+    Parameters
+    ----------
+    frames : mapping of method to DataFrame
+        Quadrant frames as for :func:`quadrant_table`; several runs in one frame are seeds (of folds
+        or of networks) in the same order in every frame, or one run where nothing is random.
+    against : str
+        The method to compare with.
 
     Returns
     -------

@@ -97,9 +97,19 @@ def limits(
 ) -> dict[str, tuple[float, int]]:
     """Return the limit of each region in µm and how many reference eyes it rests on.
 
-    The reference are healthy eyes (m, 360), µm, NaN where missing, or their band
-    (:func:`rnfl.datasets.normative.band`); NaN below 10 of them. A ValueError when it is not
-    (m, 360), or a band of other eyes than healthy ones, or one without this percentile.
+    NaN below 10 of them.
+
+    Parameters
+    ----------
+    reference : ndarray (m, 360), µm, NaN where missing, or DataFrame
+        Healthy eyes, or their band (:func:`rnfl.datasets.normative.band`).
+    percentile : float
+
+    Raises
+    ------
+    ValueError
+        When the reference is not (m, 360), or a band of other eyes than healthy ones, or one
+        without this percentile.
     """
     if isinstance(reference, pd.DataFrame):
         return _band_limits(reference, f"p{percentile:g}")
@@ -130,7 +140,13 @@ def _band_limits(band: pd.DataFrame, column: str) -> dict[str, tuple[float, int]
 def threshold(score: np.ndarray, thinned: np.ndarray, specificity: float = SPECIFICITY) -> float:
     """Return the highest score below which eyes can be flagged so that enough of the others pass.
 
-    Of scores (n,), low where thinned, at least the share ``specificity`` of the others passes.
+    Parameters
+    ----------
+    score : ndarray (n,)
+        Low means thinned.
+    thinned : ndarray (n,) of bool
+    specificity : float
+        At least this share of the others is not flagged.
 
     Examples
     --------
@@ -144,8 +160,17 @@ def threshold(score: np.ndarray, thinned: np.ndarray, specificity: float = SPECI
 def auc(score: np.ndarray, thinned: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return how often a thinned eye scores lower than another, under rows of weights of eyes.
 
-    Of scores (n,) under weights (n_rows, n): (n_rows,), NaN in rows without a thinned eye, or
-    without another.
+    Parameters
+    ----------
+    score : ndarray (n,)
+    thinned : ndarray (n,) of bool
+    weights : ndarray (n_rows, n)
+        How often each eye counts.
+
+    Returns
+    -------
+    ndarray (n_rows,)
+        NaN in rows without a thinned eye, or without another.
 
     Examples
     --------

@@ -58,8 +58,12 @@ def response_slope(pred: np.ndarray, target: np.ndarray) -> float:
     Both deviate from their own mean over eyes at each angle; all angles share one slope. 1 is full
     response: a true difference between eyes of 10 µm moves the prediction by 10 µm. 0 is none, as
     of a template. Noise in the labels lowers it even for the truth itself, to what the
-    label-noise floor's row shows. Times :func:`calibration_slope` it is the squared correlation
-    of deviations.
+    label-noise floor's row shows. Times :func:`calibration_slope` it is the squared correlation of
+    deviations.
+
+    Parameters
+    ----------
+    pred, target : ndarray (n, 360), µm, NaN in targets where missing
     """
     with_itself, together, spread = _co_deviations(pred, target)
     if spread == 0:
@@ -74,6 +78,10 @@ def calibration_slope(pred: np.ndarray, target: np.ndarray) -> float:
     average, below 1 that they are too bold, above 1 too timid. A careful model of blurred images
     has a slope of 1 here and a low :func:`response_slope`: it does not predict what it cannot see.
     NaN for a template, which predicts no difference.
+
+    Parameters
+    ----------
+    pred, target : ndarray (n, 360), µm, NaN in targets where missing
     """
     with_itself, together, _ = _co_deviations(pred, target)
     return together / with_itself if with_itself > 0 else float("nan")
@@ -83,6 +91,10 @@ def template_share(pred: np.ndarray, target: np.ndarray) -> float:
     """Return the share of the predictions' variance that one shared profile explains (ours).
 
     ``sigma_template² / sigma_flat²``: 1 for a template. That of the targets is the one to compare.
+
+    Parameters
+    ----------
+    pred, target : ndarray (n, 360), µm, NaN in targets where missing
     """
     pred, _ = pair(pred, target)
     flat = metrics.sigma_flat(pred)

@@ -25,8 +25,12 @@ REACH = 45  # degrees: the largest shift looked for; the double hump repeats its
 def shifts(profiles: np.ndarray, turned: np.ndarray) -> np.ndarray:
     """Return by how many degrees each turned profile is shifted (n,), where the two agree best.
 
-    The lag of the largest circular covariance of profiles (n, 360), µm, within ±45°, between whole
-    degrees by a parabola; 0 where a profile has no shape.
+    The lag of the largest circular covariance within ±45°, between whole degrees by a parabola; 0
+    where a profile has no shape.
+
+    Parameters
+    ----------
+    profiles, turned : ndarray (n, 360), µm
 
     Examples
     --------

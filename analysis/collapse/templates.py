@@ -109,8 +109,19 @@ def find_templates(profiles: np.ndarray, k: int, seed: int = 0) -> np.ndarray:
     """Return the k profiles (k, 360) with the least squared distance to the nearest one, µm.
 
     Lloyd's algorithm from k-means++ starts, over the measured angles; the same arguments give the
-    same templates. ``profiles`` are (n, 360), µm, NaN where missing; a ValueError unless
-    1 <= k <= n.
+    same templates.
+
+    Parameters
+    ----------
+    profiles : ndarray (n, 360), µm, NaN where missing
+    k : int
+    seed : int
+        Of the starts.
+
+    Raises
+    ------
+    ValueError
+        Unless 1 <= k <= n.
     """
     n = len(profiles)
     if not 1 <= k <= n:
@@ -190,9 +201,19 @@ def estimate_distance(
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return ``template_distance`` (µm) and its ratio to the targets': estimates, replicates.
 
-    That is the mean over eyes of the distance to the nearest template; 0 means collapse. ``true``
-    (n,) are the :func:`distances` of the targets. Shapes and resamples are those of
-    :func:`analysis.resampling.conditions.estimate`.
+    Parameters
+    ----------
+    condition : Condition
+    true : ndarray (n,)
+        :func:`distances` of the targets, see :func:`true_distances`.
+    k : int
+    resampling : Resampling
+
+    Returns
+    -------
+    dict
+        Shapes as in :func:`analysis.resampling.conditions.estimate`; the resamples of patients are
+        the same.
     """
     first = condition.runs[0]
     weights = resampling.weights(condition.n_patients)
@@ -218,8 +239,14 @@ def plant(
 ) -> tuple[pd.DataFrame, dict[str, object]]:
     """Return what a run's predictions become when each is replaced by the nearest of k templates.
 
-    A collapse made on purpose, to show which measure sees it: predictions of one run named ``few
-    templates``, and its row of a runs table.
+    A collapse made on purpose, to show which measure sees it.
+
+    Returns
+    -------
+    predictions : DataFrame
+        Of one run named ``few templates``.
+    run : dict
+        Its row of a runs table: run_id, backbone, protocol, seed.
     """
     run = load_run(predictions, run_id)
     templates = find_templates(run.prediction, k)

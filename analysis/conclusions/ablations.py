@@ -108,14 +108,12 @@ def _claim(fits: dict[str, Callable], size: float) -> str:
     if hinted := [one for one in unsure if _within_runs(fits[one])["low"] > 0]:
         names = ", ".join(hinted)
         text += f"the runs alone show one in {names}, which few seeds cannot confirm; "
-    known, found = (
-        np.isfinite(high),
-        {
-            "not excluded": (low <= size) & (size <= high),
-            "more than is found": high < size,
-            "less than is found": low > size,
-        },
-    )
+    known = np.isfinite(high)
+    found = {
+        "not excluded": (low <= size) & (size <= high),
+        "more than is found": high < size,
+        "less than is found": low > size,
+    }
     parts = [
         f"{words} in {', '.join(low.index[known & such])}"
         for words, such in found.items()

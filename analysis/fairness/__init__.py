@@ -55,8 +55,12 @@ def equity_scaled(means: np.ndarray, overall: np.ndarray) -> np.ndarray:
     The equity-scaled measures of the medical fairness literature divide a score by
     1 + Σ |score - score_g| (Luo et al., Harvard-GF, IEEE TMI 2024); an error in µm is scaled by
     adding, so that it keeps its unit. It equals the overall error when groups do not differ and
-    grows with the number of groups; NaN when there are fewer than two. ``means`` are (..., G) and
-    ``overall`` (...,), in µm.
+    grows with the number of groups; NaN when there are fewer than two.
+
+    Parameters
+    ----------
+    means : ndarray (..., G), µm
+    overall : ndarray (...,), µm
 
     Examples
     --------
@@ -285,13 +289,18 @@ def _bounded_row(
 def alarms(table: pd.DataFrame) -> pd.DataFrame:
     """Return the test of each model's gap per attribute, and whether it raises an alarm.
 
+    Parameters
+    ----------
+    table : DataFrame
+        Of :func:`fairness_table`.
+
     Returns
     -------
     DataFrame
-        From a table of :func:`fairness_table`: backbone, protocol, attribute, gap, null_gap,
-        detectable (µm), p, p_holm (over the attributes of the model), alarm (p_holm below 0.05) and
-        p_study (Holm over all models and attributes). The template and the label-noise floor are
-        baselines, not models: they have no rows.
+        backbone, protocol, attribute, gap, null_gap, detectable (µm), p, p_holm (over the
+        attributes of the model), alarm (p_holm below 0.05) and p_study (Holm over all models and
+        attributes). The template and the label-noise floor are baselines, not models: they have
+        no rows.
     """
     names = {"gap": "gap", "null_gap": "null_gap", "gap_detectable": "detectable", "gap_p": "p",
              "gap_p_holm": "p_holm"}  # fmt: skip

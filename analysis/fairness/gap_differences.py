@@ -147,11 +147,18 @@ def difference_bounds(
 ) -> tuple[float, float]:
     """Return the least and the largest gap(A) - gap(B) that bounded group differences allow.
 
-    ``a`` and ``b`` (G,) are the group means of two models, µm; ``paired``, ``own`` and ``other``
-    how far a difference between two groups may be off: in A - B, in A and in B. The gap of B is
-    the true difference of some pair of groups, one that is not clearly smaller than the largest.
-    For that pair, gap(A) is at least A's own difference, and at least A's observed gap less its
-    bound. The upper bound is the same with the models' parts exchanged.
+    Parameters
+    ----------
+    a, b : ndarray (G,)
+        Group means of two models, µm.
+    paired, own, other : float
+        How far a difference between two groups may be off: in A - B, in A and in B.
+
+    Notes
+    -----
+    The gap of B is the true difference of some pair of groups, one that is not clearly smaller
+    than the largest. For that pair, gap(A) is at least A's own difference, and at least A's
+    observed gap less its bound. The upper bound is the same with the models' parts exchanged.
 
     Examples
     --------

@@ -136,9 +136,15 @@ def _condition_rows(
 def patients_and_seeds_p(estimates: np.ndarray, influence: np.ndarray) -> float:
     """Return the two-sided p of a mean over runs against 0, from standard errors alone.
 
-    ``estimates`` (k,) are by run, ``influence`` (P,) what each patient adds to their mean: the sum
-    of its squares is the variance over patients.
+    Parameters
+    ----------
+    estimates : ndarray (k,)
+        By run.
+    influence : ndarray (P,)
+        What each patient adds to their mean; the sum of squares is its variance over patients.
 
+    Notes
+    -----
     The error is a sum of two: of patients, Student's t with P - 1 degrees of freedom, and of
     seeds, as in the interval (:func:`analysis.resampling.bootstrap.seed_noise`). Its tail is
     averaged over evenly spaced quantiles of the second, and no resample is drawn: with 3 seeds that

@@ -68,10 +68,19 @@ class Grouping:
 
 
 def grouping(eyes: pd.DataFrame, attribute: str | Sequence[str]) -> Grouping:
-    """Return the groups of one of :data:`LEVELS`, or of several crossed; no value, no group.
+    """Return the groups of one attribute, or of several crossed; a missing value is in none.
 
-    ``eyes`` have one row per eye, in the order of the values that will be compared. A ValueError
-    for an unknown attribute.
+    Parameters
+    ----------
+    eyes : DataFrame
+        One row per eye, in the order of the values that will be compared.
+    attribute : str or sequence of str
+        Of 'age', 'sex', 'race', 'ethnicity', 'severity'.
+
+    Raises
+    ------
+    ValueError
+        For an unknown attribute.
 
     Examples
     --------

@@ -48,8 +48,17 @@ COLUMNS = ("backbone", "span", "model", "metric", "attribute", "group", "estimat
 def run_points(predictions: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """Return one row per run: run_id, backbone, protocol, seed, percent_frozen (%), mae (µm).
 
-    Of those in ``runs`` (run_id, backbone, protocol, seed, freeze_fraction); a ValueError when one
-    was not predicted.
+    Parameters
+    ----------
+    predictions : DataFrame
+        Of several runs; the baselines are left out.
+    runs : DataFrame
+        run_id, backbone, protocol, seed, freeze_fraction.
+
+    Raises
+    ------
+    ValueError
+        When a run was not predicted.
     """
     table = runs[["run_id", "backbone", "protocol", "seed"]].reset_index(drop=True)
     found = (load_run(predictions, run_id) for run_id in table["run_id"])

@@ -19,15 +19,22 @@ EDITIONS = ("submission", "august", "unstated")
 
 
 def load(table: str | None = None, edition: str | None = None) -> pd.DataFrame:
-    """Return published numbers of one of :data:`TABLES` and :data:`EDITIONS`, or of all of them.
+    """Return published numbers, one row per number.
+
+    Parameters
+    ----------
+    table : str, optional
+        One of :data:`TABLES`; by default all of them.
+    edition : str, optional
+        One of :data:`EDITIONS`; by default all of them.
 
     Returns
     -------
     DataFrame
-        :data:`COLUMNS`, one row per number; µm for MAE, gap and σ. ``plus_minus`` is NaN where the
-        paper printed none, ``place`` says where the number stands and ``quote`` is the row or
-        sentence it is read from. ``digits`` is the number of decimals that were printed: 24.80 has
-        two, which a float would not remember.
+        :data:`COLUMNS`; µm for MAE, gap and σ. ``plus_minus`` is NaN where the paper printed none,
+        ``place`` says where the number stands and ``quote`` is the row or sentence it is read
+        from. ``digits`` is the number of decimals that were printed: 24.80 has two, which a float
+        would not remember.
 
     Raises
     ------

@@ -38,13 +38,21 @@ def build(
 
     Parameters
     ----------
-    results_dir, figures_dir : Path
-        Hold ``<stem>/about.json`` and the tables ``<stem>/*_wide.csv`` with their captions in
-        ``<stem>/*.md``, and ``<stem>.png`` with its sidecar ``<stem>.json``.
+    results_dir : Path
+        Holds ``<stem>/about.json`` and the tables ``<stem>/*_wide.csv`` with their captions in
+        ``<stem>/*.md``.
+    figures_dir : Path
+        Holds ``<stem>.png`` and its sidecar ``<stem>.json``.
     path : Path
-        The HTML file, replaced in one step; ``title`` and ``intro`` are plain text.
+        The HTML file, replaced in one step.
+    title, intro : str
+        Plain text.
     notebooks : Path, optional
         Folder of executed notebooks, linked as ``<stem>.html`` if there, else ``<stem>.ipynb``.
+
+    Returns
+    -------
+    Path
 
     Raises
     ------

@@ -51,9 +51,17 @@ PAIRED = Resampling(n_perm=5000)  # of comparisons: their small p-values are mul
 
 
 def patient_codes(patient_ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distinct patients (P,), sorted, and the place of each eye's among them (n_eyes,).
+    """Return the distinct patients, sorted, and the place of each eye's patient among them.
 
-    A ValueError when there is no eye, or an eye has no patient.
+    Returns
+    -------
+    patients : ndarray (P,)
+    codes : ndarray (n_eyes,) of int
+
+    Raises
+    ------
+    ValueError
+        When there is no eye, or an eye has no patient.
     """
     ids = np.asarray(patient_ids, dtype=object)
     missing = [i for i, one in enumerate(ids) if one is None or one != one]
@@ -98,7 +106,11 @@ def _with_all(n_patients: int, resampling: Resampling) -> np.ndarray:
 def weighted_totals(weights: np.ndarray, sums: np.ndarray) -> np.ndarray:
     """Return ``weights @ sums``, (n_rows, k), converting a block of weights at a time.
 
-    Weights (n_rows, n_patients) are of any numeric type, as :func:`patient_counts` gives them.
+    Parameters
+    ----------
+    weights : ndarray (n_rows, n_patients)
+        Of any numeric type, as :func:`patient_counts` gives them.
+    sums : ndarray (n_patients, k)
     """
     out = np.empty((len(weights), sums.shape[1]))
     for rows in blocks(len(weights)):
@@ -109,9 +121,13 @@ def weighted_totals(weights: np.ndarray, sums: np.ndarray) -> np.ndarray:
 def sums_by_patient(values: Callable[[np.ndarray], np.ndarray], codes: np.ndarray) -> np.ndarray:
     """Add up what a function makes of eyes, patient by patient, (n_patients, ...).
 
-    ``values`` takes the places of some eyes (m,), all of their patients', and returns (m, ...). It
-    is called for a block of patients at a time, so that what it makes stays small. ``codes``
-    (n_eyes,) are those of :func:`patient_codes`.
+    Parameters
+    ----------
+    values : callable
+        Takes the places of some eyes (m,), all of their patients', and returns (m, ...). It is
+        called for a block of patients at a time, so that what it makes stays small.
+    codes : ndarray (n_eyes,)
+        Place of each eye's patient, from :func:`patient_codes`.
     """
     by_patient = np.argsort(codes, kind="stable")
     starts = np.searchsorted(codes[by_patient], np.arange(codes.max() + 1))
@@ -166,8 +182,12 @@ def seed_noise(estimates: Sequence[float], size: int, seed: int) -> np.ndarray:
     side: 96 to 98 %, and 99 % where runs differ only in which eyes they get wrong, because that
     is then counted twice. With 2 seeds they are wide, as they must be.
 
-    ``estimates`` (k,) are one per seed; of paired runs, their differences by seed. The draws are
-    evenly spaced quantiles in random order, so that their own error is small.
+    Parameters
+    ----------
+    estimates : sequence of float (k,)
+        One per seed; of paired runs, their differences by seed.
+    size : int
+        Number of draws: evenly spaced quantiles in random order, so that their own error is small.
     """
     k = len(estimates)
     if k == 1:
@@ -197,7 +217,16 @@ def mean_interval(
 ) -> tuple[float, float, float]:
     """Return the mean over eyes of one number per eye, with its patient-clustered interval.
 
-    As estimate, low, high; eyes without a value are NaN, and so is the result when there is none.
+    Parameters
+    ----------
+    values : sequence of float (n_eyes,)
+        NaN where missing.
+    patient_ids : sequence of str (n_eyes,)
+
+    Returns
+    -------
+    estimate, low, high : float
+        NaN when no value is there.
 
     Examples
     --------

@@ -70,9 +70,16 @@ def calibrated(
 ) -> np.ndarray:
     """Return replicates whose percentiles are the ends of the metric's interval.
 
-    ``replicates`` (..., n_boot) are the metric on resampled patients; its value on the data and the
-    number of patients broadcast against them. Where a scale has no place for a value (an SD of 0, a
-    correlation of 1) the replicate stays.
+    Where a scale has no place for a value (an SD of 0, a correlation of 1) the replicate stays.
+
+    Parameters
+    ----------
+    metric : str
+    estimate : float or ndarray that broadcasts against ``replicates``
+        The metric on the data.
+    replicates : ndarray (..., n_boot)
+        The metric on resampled patients.
+    n_patients : int or ndarray that broadcasts
 
     Examples
     --------

@@ -72,8 +72,13 @@ def groups_wide(
 ) -> pd.DataFrame:
     """Return every group of one cell, small and absent ones included.
 
-    ``table`` is that of :func:`analysis.fairness.fairness_table`, or of ``intersections_table``
-    there with its ``min_patients``.
+    Parameters
+    ----------
+    table : DataFrame
+        Of :func:`analysis.fairness.fairness_table` or ``intersections_table``.
+    backbone, protocol : str
+    min_patients : int
+        Of an intersection, for the caption; 0 for single attributes.
     """
     cell = Cell(table[(table.backbone == backbone) & (table.protocol == protocol)])
     wide = [

@@ -123,8 +123,14 @@ def learning_note(
 ) -> str:
     """Say which eyes were learnt from, how they were divided, and which were left out.
 
-    ``manifest`` is that of the prepared dataset; ``stand_in`` says why a phantom stands in for real
-    eyes, if it does.
+    Parameters
+    ----------
+    manifest : mapping
+        Of the prepared dataset.
+    folds : int
+    fold_seeds : sequence of int
+    stand_in : str
+        Why a phantom stands in for real eyes, if it does.
     """
     n, patients = manifest["n"], manifest["counts"]["patients"]
     kind = "phantom eyes" if manifest["phantom"] else "eyes"

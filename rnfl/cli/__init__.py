@@ -16,9 +16,18 @@ app = typer.Typer(
     help="RNFL thickness profiles from fundus images: data, training, notebooks, figures.",
 )
 for command in (  # in the order that --help shows
-    *(prepare.prepare, train.train, train.transfer, predict.predict, predict.export),
-    *(train.convert, train.backbones, evaluate.evaluate, evaluate.audit),
-    *(reproduce.figures, reproduce.notebook, reproduce.reproduce),
+    prepare.prepare,
+    train.train,
+    train.transfer,
+    predict.predict,
+    predict.export,
+    train.convert,
+    train.backbones,
+    evaluate.evaluate,
+    evaluate.audit,
+    reproduce.figures,
+    reproduce.notebook,
+    reproduce.reproduce,
 ):
     app.command()(command)
 

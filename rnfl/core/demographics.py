@@ -41,9 +41,16 @@ SPELLINGS: dict[str, dict[str, str]] = {
 def read_demographics(path: str | Path) -> pd.DataFrame:
     """Read demographics: eye_id and, where the file has them, patient_id and the attributes.
 
-    Attributes are in the project's spelling, None or NaN where missing; other columns are left out
-    and named in ``attrs["ignored"]``. A ValueError names the file and lists the identifiers or
-    values at fault, and valid ones.
+    Returns
+    -------
+    DataFrame
+        Attributes in the project's spelling, None or NaN where missing; other columns are left
+        out and named in ``attrs["ignored"]``.
+
+    Raises
+    ------
+    ValueError
+        Naming the file and listing the identifiers or values at fault, and valid ones.
     """
     path = Path(path)
     frame = read_table(path, SAME, None, EXPECTED, needed=("eye_id", "patient_id"))

@@ -58,7 +58,7 @@ CLOCK_HOURS: dict[str, np.ndarray] = {
 
 
 def check_laterality(laterality: str) -> str:
-    """Return a laterality that is one."""
+    """Return ``laterality``; a ValueError says when it is neither OD nor OS."""
     if laterality not in LATERALITIES:
         raise ValueError(f"laterality {laterality!r}: expected one of {', '.join(LATERALITIES)}")
     return laterality
@@ -91,17 +91,28 @@ def centre(height: int, width: int) -> tuple[float, float]:
 def circle(
     cx: float, cy: float, r: float, laterality: str = "OD", n: int = N_ANGLES
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the points x, y, each (n,), px, of a circle round the disc, in order of angle.
+    """Return the points of a circle round the disc, in order of angle.
 
     Parameters
     ----------
-    cx, cy, r : float
-        Disc centre and radius, px.
+    cx, cy : float
+        Disc centre, px.
+    r : float
+        Radius, px.
     laterality : {'OD', 'OS'}
         Orientation of the image: a right eye (also any image passed through
         :func:`to_right_eye`) or a left eye as it was taken.
     n : int
         Number of points; point ``i`` lies at 360·i/n degrees, and 360° is not sampled.
+
+    Returns
+    -------
+    x, y : ndarray, each (n,), px
+
+    Raises
+    ------
+    ValueError
+        For an unknown laterality.
 
     Examples
     --------
@@ -117,9 +128,13 @@ def circle(
 def centred_circle(
     height: int, width: int, radius_ratio: float = RADIUS_RATIO, n: int = N_ANGLES
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the circle (px) of radius ``radius_ratio * min(height, width)`` round the true centre.
+    """Return the circle of radius ``radius_ratio * min(height, width)`` round an image's centre.
 
     This is the scan circle of a prepared crop, which is disc-centred and right-eye oriented.
+
+    Returns
+    -------
+    x, y : ndarray, each (n,), px
     """
     return circle(*centre(height, width), radius_ratio * min(height, width), "OD", n)
 
@@ -197,16 +212,22 @@ def rotate_profile(profile: np.ndarray, degrees: int) -> np.ndarray:
 
 
 def resample(values: np.ndarray, first_angle: float = 0.0) -> np.ndarray:
-    """Return curves of m points at equal steps round the circle as profiles (N, 360).
+    """Return curves of m points at equal steps round the circle as profiles of 360 angles.
 
     Fewer points than angles are joined by straight lines; of more points, each angle gets the mean
-    over its degree, every point standing for its own arc. NaN is an angle of which more than half
-    of what it needs is missing.
+    over its degree, every point standing for its own arc.
 
     Parameters
     ----------
     values : ndarray (N, m), µm, NaN where missing
-        Point ``k`` lies at ``first_angle + 360·k/m`` degrees (0 is temporal); 360° is not sampled.
+        Point ``k`` lies at ``first_angle + 360·k/m`` degrees: 360° is not sampled again.
+    first_angle : float
+        Angle of the first point, degrees; 0 is temporal.
+
+    Returns
+    -------
+    ndarray (N, 360), µm
+        NaN where more than half of what an angle needs is missing.
 
     Examples
     --------
@@ -229,14 +250,18 @@ def resample(values: np.ndarray, first_angle: float = 0.0) -> np.ndarray:
 
 
 def sector_means(profiles: np.ndarray, sectors: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return the mean thickness (N, k) of each sector, µm, over the angles that were measured.
+    """Return the mean thickness of each sector, over the angles that were measured.
 
     Parameters
     ----------
     profiles : ndarray (N, 360), µm, NaN where missing
-        A sector's mean is NaN where more than half of it is missing.
     sectors : mapping of name to boolean mask (360,)
-        :data:`QUADRANTS`, :data:`SECTORS` or :data:`CLOCK_HOURS`; their order is the columns'.
+        :data:`QUADRANTS`, :data:`SECTORS` or :data:`CLOCK_HOURS`.
+
+    Returns
+    -------
+    ndarray (N, k), µm
+        In the order of ``sectors``; NaN where more than half of a sector is missing.
     """
     profiles = np.atleast_2d(_check_profile(profiles)).astype(float)
     membership = np.stack(list(sectors.values()), axis=1).astype(float)

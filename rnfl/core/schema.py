@@ -89,10 +89,14 @@ def validate(frame: pd.DataFrame, table: str, source: str = "") -> pd.DataFrame:
     Parameters
     ----------
     frame : DataFrame
-        Other columns are kept, after the standard ones; 'fill' columns are added when absent.
     table : {'samples', 'predictions', 'history', 'runs', 'statistic'}
     source : str
         File or step the table came from, named in errors.
+
+    Returns
+    -------
+    DataFrame
+        Other columns are kept, after the standard ones; 'fill' columns are added when absent.
 
     Raises
     ------
@@ -209,7 +213,14 @@ def true_quadrants(samples: pd.DataFrame, profiles: np.ndarray) -> np.ndarray:
     """Return the true quadrant means (n, 4), µm, in the order S, N, I, T, NaN where missing.
 
     They are ``rnfl_S`` ... ``rnfl_T`` of ``samples`` where an eye has them (measured quadrants, as
-    in GRAPE), else the quadrant means of its profile (n, 360), µm, in the same order.
+    in GRAPE), else the quadrant means of its profile.
+
+    Parameters
+    ----------
+    samples : DataFrame
+        One row per eye.
+    profiles : ndarray (n, 360), µm
+        In the same order.
     """
     truth, columns = quadrant_means(profiles).to_numpy(), list(RNFL_COLUMNS[1:])
     if not set(columns) <= set(samples):
@@ -221,8 +232,15 @@ def true_quadrants(samples: pd.DataFrame, profiles: np.ndarray) -> np.ndarray:
 def quadrant_pairs(eyes: pd.DataFrame, predicted: np.ndarray, truth: np.ndarray) -> pd.DataFrame:
     """Return predicted beside true quadrant means (n, 4), S N I T, one row per run and eye, µm.
 
-    Columns are those of ``eyes`` (run_id, eye_id, patient_id, in the order of the quadrants), then
-    pred_S, pred_N, pred_I, pred_T, true_S, true_N, true_I, true_T.
+    Parameters
+    ----------
+    eyes : DataFrame
+        run_id, eye_id and patient_id, in the order of the quadrants.
+
+    Returns
+    -------
+    DataFrame
+        run_id, eye_id, patient_id, pred_S, pred_N, pred_I, pred_T, true_S, true_N, true_I, true_T.
     """
     keys = eyes[["run_id", "eye_id", "patient_id"]].reset_index(drop=True)
     sides = {"pred_": predicted, "true_": truth}.items()

@@ -46,8 +46,17 @@ def patient_split(
     Parameters
     ----------
     samples : DataFrame with a ``patient_id`` column
-    fractions : mapping of split name to fraction
-        A ValueError says if they do not sum to 1, or leave a split without patients.
+    fractions : mapping of split name to fraction, summing to 1
+    seed : int
+
+    Returns
+    -------
+    Series of str, with the index of ``samples``
+
+    Raises
+    ------
+    ValueError
+        When the fractions do not sum to 1, or a split would be left without patients.
 
     Examples
     --------
@@ -143,6 +152,10 @@ def divide(samples: pd.DataFrame, split: str = "own") -> pd.Series:
     split : str
         ``own``, ``all`` (no row is left to test on) or ``fold-<i>-of-<k>-s<seed>``: fold ``i`` of
         :func:`folds_by_patient` is tested on, the next one validates and the others train.
+
+    Returns
+    -------
+    Series of str, with the index of ``samples``
 
     Raises
     ------

@@ -192,8 +192,13 @@ class RawDataset(ABC):
 
         A prepared dataset keeps to the place it was made from, so that another folder in a default
         place, or an environment variable, does not take its place. A place that was named must hold
-        the files. ``name`` is that of the prepared dataset; the environment variable counts for the
-        dataset's own name.
+        the files.
+
+        Parameters
+        ----------
+        source : path, optional
+        name : str, optional
+            Of the prepared dataset. The environment variable counts for the dataset's own name.
 
         Raises
         ------

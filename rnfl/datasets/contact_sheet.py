@@ -38,6 +38,10 @@ def doubtful(samples: pd.DataFrame, manifest: Mapping) -> np.ndarray:
 def choose(doubtful: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows of a sheet: unsure ones, at most 16, and others evenly spaced, 48 in all.
 
+    Parameters
+    ----------
+    doubtful : ndarray (N,), bool
+
     Examples
     --------
     >>> unsure, others = choose(np.arange(100) == 7)

@@ -118,9 +118,16 @@ def limits(reference: pd.DataFrame | None, kind: str, name: str = "mean") -> dic
 def position(value: float, row: Mapping[str, Any] | None) -> str | None:
     """Return where a thickness (µm) lies among the reference eyes, or None if that is unknown.
 
-    ``row`` has p1, p5 and p95, as :func:`limits` gives it; the result is one of ``POSITIONS``.
-    Where the eyes are too few for a first percentile, what lies below it is 'below 5 %'; where they
-    are too few for a fifth, nothing is said.
+    Parameters
+    ----------
+    value : float
+    row : mapping with p1, p5 and p95, as :func:`limits` gives it
+
+    Returns
+    -------
+    str or None
+        One of ``POSITIONS``. Where the eyes are too few for a first percentile, what lies below it
+        is 'below 5 %'; where they are too few for a fifth, nothing is said.
 
     Examples
     --------

@@ -111,7 +111,11 @@ def check_array(
 def load(name_or_path: str | Path, verify: bool = False) -> Prepared:
     """Open a prepared dataset by name, or by the path of its folder.
 
-    With ``verify`` hashes are compared with the manifest, of all but the files for people.
+    Parameters
+    ----------
+    name_or_path : str or Path
+    verify : bool
+        Also compare hashes with the manifest, of all but the files for people.
 
     Raises
     ------
@@ -381,7 +385,12 @@ def content_hash(manifest: Mapping[str, Any], samples: pd.DataFrame) -> str:
 def check_unchanged(prepared: Prepared, kept: str) -> None:
     """Refuse to go on with a dataset that is no longer the one that was opened.
 
-    ``kept`` says what there is of the run so far.
+    Parameters
+    ----------
+    prepared : Prepared
+        As it was opened.
+    kept : str
+        What there is of the run so far.
 
     Raises
     ------

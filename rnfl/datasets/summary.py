@@ -102,9 +102,14 @@ def _describe(
 
 
 def to_markdown(summary: pd.DataFrame, manifest: Mapping[str, Any]) -> str:
-    """Return what :func:`summarise` gives as tables for a reader.
+    """Return the summary as tables for a reader.
 
-    Of the manifest ``name``, ``modality``, ``phantom``, ``unsure`` and ``findings`` are said.
+    Parameters
+    ----------
+    summary : DataFrame
+        Of :func:`summarise`.
+    manifest : mapping
+        ``name``, ``modality``, ``phantom``; ``unsure`` and ``findings`` if any.
     """
     what = "phantom: simulated eyes" if manifest["phantom"] else "real eyes"
     lines = [f"# {manifest['name']} ({manifest['modality']}; {what})", ""]

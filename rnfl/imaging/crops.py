@@ -81,7 +81,13 @@ def _check_bits(file: Image.Image) -> None:
 def crop(photo: np.ndarray, x: float, y: float, width_mm: float = PHOTOGRAPH_MM) -> np.ndarray:
     """Return the square of 4.943 mm round the disc centre (px), as :func:`rnfl.imaging.pixels.cut`.
 
-    The photograph (H, W, 3), uint8, shows ``width_mm`` of retina (mm).
+    Parameters
+    ----------
+    photo : ndarray (H, W, 3), uint8
+    x, y : float
+        Disc centre, px.
+    width_mm : float
+        Width of retina on the photograph (mm).
     """
     side = round(FIELD_MM / width_mm * photo.shape[1])
     return pixels.cut(photo, x, y, side, pixels.REPEATED)
@@ -171,9 +177,20 @@ def _field(photo: np.ndarray, needed: bool) -> inspection.Field | None:
 def prepare_crop(picture: np.ndarray, laterality: str, modality: str | None = "CFP") -> Crop:
     """Return a picture that is a crop already in the common size and orientation.
 
-    It is (S, S, 3), uint8, 4.943 mm wide, centred on the disc and not mirrored; it is area-averaged
-    to 224 px where it is larger, interpolated where it is smaller. One that is not square, smaller
-    than 56 px, or of too few grey levels is :class:`Excluded`. ``modality`` as in :func:`prepare`.
+    Parameters
+    ----------
+    picture : ndarray (S, S, 3), uint8
+        4.943 mm wide, centred on the disc, not mirrored; area-averaged to 224 px where it is
+        larger, interpolated where it is smaller.
+    laterality : {'OD', 'OS'}
+    modality : {'CFP', 'SLO', None}
+
+    Raises
+    ------
+    Excluded
+        For a picture that is not square, smaller than 56 px, or of too few grey levels.
+    ValueError
+        For an unknown laterality.
     """
     height, width = picture.shape[:2]
     if height != width:

@@ -207,8 +207,12 @@ def check_levels(picture: np.ndarray) -> None:
 def judge_levels(lit: np.ndarray, modality: str | None) -> list[str]:
     """Return the doubts about brightness and colours.
 
-    ``lit`` (N, 3) are pixels of the lit field, averaged over a few neighbours; ``modality`` ('CFP',
-    'SLO' or None, not known) is what the model, or the dataset, is of.
+    Parameters
+    ----------
+    lit : ndarray (N, 3)
+        Pixels of the lit field, averaged over a few neighbours.
+    modality : {'CFP', 'SLO', None}
+        What the model, or the dataset, is of; None where that is not known.
     """
     doubts, medians = [], np.median(lit, axis=0)
     if medians.max() < DARK:

@@ -22,15 +22,20 @@ EDGE = (0.94, 1.0)  # of half the side: where the picture gives way to that colo
 def cut(image: np.ndarray, x: float, y: float, side: int, enlarging: int) -> np.ndarray:
     """Return the square of whole pixels nearest to a centre, at the common size.
 
-    It is always a full square, (224, 224[, 3]): black beyond the border, never clipped, so that the
-    scan circle stays a circle.
-
     Parameters
     ----------
     image : ndarray uint8 (H, W) or (H, W, 3)
-    x, y, side : float, float, int
-        Centre and side of the square, px.
+    x, y : float
+        Centre, px.
+    side : int
+        Of the square, px.
     enlarging : {REPEATED, BILINEAR, BICUBIC}
+
+    Returns
+    -------
+    ndarray uint8 (224, 224[, 3])
+        Always a full square: black beyond the border, never clipped, so that the scan circle stays
+        a circle.
     """
     left, top = round(x + 0.5 - side / 2), round(y + 0.5 - side / 2)
     square = Image.fromarray(image).crop((left, top, left + side, top + side))
@@ -70,9 +75,18 @@ def turn(crop: np.ndarray, degrees: float) -> np.ndarray:
 
     A turned square lacks its corners. They are not invented: beyond the largest circle in the crop
     everything is the mean colour of the crop's own rim, at every angle and at 0° too, so that two
-    turns differ in nothing but the turn (ours). The scan circle lies at 0.70 of half the side, well
-    inside. What a model reads of the corners alone is lost at every angle. The crop, centred on the
-    disc, is (S, S) or (S, S, 3), uint8.
+    turns differ in nothing but the turn. The scan circle lies at 0.70 of half the side, well
+    inside. What a model reads of the corners alone is lost at every angle.
+
+    Parameters
+    ----------
+    crop : ndarray (S, S) or (S, S, 3), uint8
+        Centred on the disc.
+    degrees : float
+
+    Returns
+    -------
+    ndarray of the same shape, uint8
     """
     middle = (len(crop) - 1) / 2
     y, x = np.ogrid[: len(crop), : len(crop)]

@@ -48,10 +48,18 @@ class Disc:
 
 
 def check_map(thickness: np.ndarray) -> np.ndarray:
-    """Return a map (S, S) as float32 µm, −2 cup, −1 rim, 0 missing, or say what is wrong with it.
+    """Return a map as float32 (S, S), or say what is wrong with it.
 
-    A ValueError refuses another shape or type, values that are not finite, or negative values other
-    than −1 and −2, which betray a map that was resampled.
+    Parameters
+    ----------
+    thickness : ndarray (S, S), µm
+        −2 cup, −1 rim, 0 missing; any real type.
+
+    Raises
+    ------
+    ValueError
+        For another shape or type, values that are not finite, or negative values other than −1
+        and −2, which betray a map that was resampled.
 
     Examples
     --------
@@ -96,8 +104,16 @@ def _disc_pixels(thickness: np.ndarray) -> np.ndarray:
 def find_disc(thickness: np.ndarray) -> Disc:
     """Return the disc of a map: the largest connected component of its cup and rim pixels.
 
-    The map goes through :func:`check_map`; it is :class:`Excluded` when no patch of cup and rim is
-    as large as a small disc.
+    Parameters
+    ----------
+    thickness : ndarray (S, S), µm
+
+    Raises
+    ------
+    Excluded
+        When no patch of cup and rim is as large as a small disc.
+    ValueError
+        See :func:`check_map`.
     """
     y, x = np.nonzero(_disc_pixels(check_map(thickness)))
     return Disc(float(x.mean()), float(y.mean()), len(x))
@@ -114,10 +130,19 @@ def invalid_share(thickness: np.ndarray) -> float:
 
 
 def check_quality(thickness: np.ndarray) -> None:
-    """Leave out a map that is not good enough to be used, after :func:`check_map`.
+    """Leave out a map that is not good enough to be used.
 
-    :class:`Excluded` is one without disc; with more than 20 % of the pixels outside it without
-    measurement; or with more than 2 % of the measured ones above 300 µm.
+    Parameters
+    ----------
+    thickness : ndarray (S, S), µm
+
+    Raises
+    ------
+    Excluded
+        No disc; more than 20 % of the pixels outside it without measurement; or more than 2 % of
+        the measured ones above 300 µm.
+    ValueError
+        See :func:`check_map`.
     """
     thickness = check_map(thickness)
     invalid = invalid_share(thickness)
@@ -133,8 +158,16 @@ def check_quality(thickness: np.ndarray) -> None:
 def upright(array: np.ndarray, orientation: str = "upright") -> np.ndarray:
     """Return a map (S, S), µm, as a photograph shows the eye, if it is one and good enough.
 
-    ``array`` is ``rnflt`` as it was found, ``orientation`` 'upright' or 'transposed'. Where
-    :func:`check_map` or :func:`check_quality` finds fault, it is :class:`Excluded`.
+    Parameters
+    ----------
+    array : ndarray
+        ``rnflt`` as it was found.
+    orientation : {'upright', 'transposed'}
+
+    Raises
+    ------
+    Excluded
+        Where :func:`check_map` or :func:`check_quality` finds fault.
     """
     try:
         thickness = check_map(array)
@@ -146,20 +179,28 @@ def upright(array: np.ndarray, orientation: str = "upright") -> np.ndarray:
 
 
 def profile(thickness: np.ndarray, laterality: str, field_mm: float = MAP_MM) -> np.ndarray:
-    """Return the RNFL profile (360,), float32, µm, on the 3.46 mm circle round the disc of a map.
-
-    It is in right-eye orientation, and NaN where a pixel of the bilinear sample is missing, cup,
-    rim or outside the map.
+    """Return the RNFL profile on the 3.46 mm circle round the disc of a map.
 
     Parameters
     ----------
     thickness : ndarray (S, S), µm
-        As :func:`find_disc` takes it.
+        −2 cup, −1 rim, 0 missing.
     laterality : {'OD', 'OS'}
         How the map lies: 'OS' for a left eye as it was taken; 'OD' for a right eye, and for a left
         eye whose map was already mirrored.
     field_mm : float
         Width of the map.
+
+    Returns
+    -------
+    ndarray (360,), float32, µm
+        In right-eye orientation; NaN where a pixel of the bilinear sample is missing, cup, rim or
+        outside the map.
+
+    Raises
+    ------
+    Excluded, ValueError
+        See :func:`find_disc`; also for an unknown laterality.
     """
     thickness = check_map(thickness)
     disc = find_disc(thickness)
@@ -168,9 +209,16 @@ def profile(thickness: np.ndarray, laterality: str, field_mm: float = MAP_MM) ->
 
 
 def sample(thickness: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the thickness of a map (S, S) at points x, y, each (n,), px: (n,), float32, µm.
+    """Return the thickness at points, bilinear, NaN where a needed pixel is not a measurement.
 
-    It is bilinear, and NaN where a needed pixel is not a measurement.
+    Parameters
+    ----------
+    thickness : ndarray (S, S), µm
+    x, y : ndarray, each (n,), px
+
+    Returns
+    -------
+    ndarray (n,), float32, µm
     """
     height, width = thickness.shape
     x, y = np.round(x, 6), np.round(y, 6)  # a point on a pixel centre needs no neighbour

@@ -16,11 +16,20 @@ KINDS = {"CFP": "fundus photographs", "SLO": "SLO images"}
 
 
 def make(run: RunResult, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the card of a finished run: plain fields, None where nobody knows.
+    """Return the card of a finished run.
 
-    ``facts`` is what is known of its training set, as :func:`rnfl.datasets.normative.facts` gives
-    it; only ``dataset`` is needed. The card's ``sentence`` says the fields in words, and ``notes``
-    lists what a user should know before believing a number.
+    Parameters
+    ----------
+    run : RunResult
+    facts : mapping
+        What is known of its training set, as :func:`rnfl.datasets.normative.facts` gives it; only
+        ``dataset`` is needed.
+
+    Returns
+    -------
+    dict
+        Plain fields, None where nobody knows; ``sentence`` says them in words, and ``notes`` lists
+        what a user should know before believing a number.
     """
     config, summary = run.config, run.summary
     specs = [registered(name) for name in config.backbones]

@@ -37,7 +37,13 @@ PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 
 def export(trained: Trained, path: str | Path) -> dict[str, Any]:
-    """Write a model to a file ending in .onnx, with a JSON beside it, if it gives the same numbers.
+    """Write a model as ONNX with a JSON beside it, if it gives the same numbers.
+
+    Parameters
+    ----------
+    trained : Trained
+    path : str or Path
+        File ending in .onnx; the JSON has the same name.
 
     Returns
     -------
@@ -110,8 +116,12 @@ def to_onnx(
 def compare(module: nn.Module, path: Path, images: np.ndarray) -> float:
     """Return the largest relative difference between a module and its ONNX file.
 
-    Images, float32 (N, 3, size, size) in [0, 1], are shown all at once and one by one, so that the
-    batch size is seen not to matter.
+    Parameters
+    ----------
+    module : nn.Module
+    path : Path
+    images : ndarray float32 (N, 3, size, size) in [0, 1]
+        Shown all at once and one by one, so that the batch size is seen not to matter.
     """
     import torch
 

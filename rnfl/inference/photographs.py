@@ -63,6 +63,11 @@ def collect(
         Width of retina on photographs for which ``table`` says nothing; by default their lit field
         is taken as 13.0 mm wide.
 
+    Returns
+    -------
+    requests : list of Request
+    exclusions : list of {"image", "reason"}
+
     Raises
     ------
     ValueError

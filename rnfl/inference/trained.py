@@ -85,7 +85,12 @@ class Trained:
 
 
 def load(run: str | Path) -> Trained:
-    """Load a finished run, given as :func:`find` takes it, for use; its dataset need not be there.
+    """Load a finished run for use; its dataset need not be there.
+
+    Parameters
+    ----------
+    run : str or Path
+        Folder of a finished run, its id, or the beginning of an id that only one run has.
 
     Raises
     ------

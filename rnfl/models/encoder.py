@@ -16,12 +16,19 @@ NEITHER = "is neither a vision transformer nor a network of feature maps (channe
 
 
 def spec_of(name: str) -> BackboneSpec:
-    """Find a backbone's specification by its name.
+    """Find a backbone's specification.
 
-    That is a key of ``BACKBONES``, or ``timm:<name>`` for a vision transformer or convolutional
-    network of timm, with input size and normalisation of its own configuration; ``@<px>`` behind
-    either sets the size. A ValueError refuses names unknown here or to timm, and a size that is no
-    whole number of patches.
+    Parameters
+    ----------
+    name : str
+        A key of ``BACKBONES``, or ``timm:<name>`` for a vision transformer or convolutional
+        network of timm, with input size and normalisation of its own configuration; ``@<px>``
+        behind either sets the size.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown here or to timm, or the size is no whole number of patches.
     """
     if spec := registered(name):
         return spec

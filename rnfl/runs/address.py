@@ -27,6 +27,11 @@ DECIDING = ("timm_name", "timm_kwargs", "weights", "input_size", "mean", "std")
 def run_id(config: RunConfig, dataset_hash: str) -> str:
     """Return the address of a run on a prepared dataset: its slug and a hash of what decides it.
 
+    Parameters
+    ----------
+    dataset_hash : str
+        Of the prepared dataset (``Prepared.hash``).
+
     Raises
     ------
     FileNotFoundError, ConnectionError

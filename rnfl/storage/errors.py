@@ -13,7 +13,12 @@ DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 def unwritten(what: str, folder: Path, cause: OSError, kept: str) -> OSError:
     """Return an error that says what could not be written into a folder, and what there still is.
 
-    ``cause`` is what the system answered, ``kept`` what asking again will find.
+    Parameters
+    ----------
+    cause : OSError
+        What the system answered.
+    kept : str
+        What asking again will find.
     """
     reason = os.strerror(cause.errno) if cause.errno else str(cause)
     remedy = "put that right"

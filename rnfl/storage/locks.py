@@ -23,8 +23,14 @@ PATIENCE = 1.0  # s; who waits longer is told
 def locked(folder: Path, waiting: bool = True) -> Iterator[None]:
     """Hold the lock of an unfinished run or dataset, which is free as soon as the process ends.
 
-    The lock lies beside the folder of what is unfinished; in it, while the lock is held, who holds
-    it. Who has to wait is told once for whom: its name, host, process and since when.
+    Who has to wait is told once for whom: its name, host, process and since when.
+
+    Parameters
+    ----------
+    folder : Path
+        Of what is unfinished. The lock lies beside it; in it, while the lock is held, who holds it.
+    waiting : bool
+        Whether to wait for who has it.
 
     Raises
     ------

@@ -7,7 +7,13 @@ from pathlib import Path
 
 
 def project_root() -> Path:
-    """Return the checkout, which has pyproject.toml, or an installed package's working folder."""
+    """Return the folder of the checkout, or the working folder of an installed package.
+
+    Returns
+    -------
+    Path
+        The nearest place that holds ``pyproject.toml`` beside the package.
+    """
     checkout = Path(__file__).resolve().parents[2]
     return checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()
 

@@ -19,9 +19,15 @@ Item = TypeVar("Item")
 def progress(
     items: Iterable[Item], what: str, total: int, done: int = 0, unit: str = "eye"
 ) -> Iterator[Item]:
-    """Yield the items and count them in a bar, left of which stands what is being done.
+    """Yield the items and count them in a bar.
 
-    ``total`` is how many there are, those included that were ``done`` before.
+    Parameters
+    ----------
+    items : iterable
+    what : str
+        What is being done, shown left of the bar.
+    total : int
+        How many there are, those included that were ``done`` before.
     """
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     in_notebook = hasattr(shell, "kernel")

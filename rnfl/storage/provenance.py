@@ -74,7 +74,11 @@ def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
 def record(device: str | None = None, inputs: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return the provenance of a result: code, versions, platform, device and input hashes.
 
-    ``device`` says in words what computed it; the hashes are by name.
+    Parameters
+    ----------
+    device : str, optional
+        What computed it, in words.
+    inputs : mapping of name to hash, optional
     """
     place = {"platform": platform.platform(), "device": device}
     return {**commit(), "versions": versions(), **place, "inputs": dict(inputs or {})}

@@ -97,8 +97,14 @@ def fit_constant(
 ) -> Fitted:
     """Return a predictor of the training eyes' mean quadrants, whatever the image.
 
-    Images are uint8 (n, H, W[, 3]), quadrants (n, 4) S, N, I, T in µm, patients (n,) text;
-    ``seed`` is that of the inner folds.
+    Parameters
+    ----------
+    images : ndarray uint8 (n, H, W[, 3])
+    quadrants : ndarray (n, 4), µm
+        S, N, I, T.
+    patients : ndarray (n,) of str
+    seed : int
+        Of the inner folds.
     """
     nothing = np.zeros((len(quadrants), 1))  # a regression on nothing is the mean
     solved = ridge.fit([nothing], quadrants, patients, seed=seed)

@@ -39,7 +39,12 @@ def model_quadrants(
 def phantom_quadrants(models: Models, dataset: str) -> dict[str, pd.DataFrame]:
     """Return quadrant frames on a phantom's test split: template, label-noise floor and each model.
 
-    Models are named as they are to appear in the table; each has its runs (seeds).
+    Parameters
+    ----------
+    models : mapping of str to sequence of RunResult
+        Name as it is to appear in the table, and its runs (seeds).
+    dataset : str
+        Prepared phantom; its training split makes the template.
     """
     ends = {"template": template_predictions, "oracle floor": oracle_predictions}
     samples = datasets.load(dataset).samples

@@ -114,12 +114,24 @@ def run_notebook(
 ) -> Path:
     """Execute a notebook from the project's root and publish it with an HTML copy beside it.
 
-    Parameters are flat scalars and lists, each defined in the notebook's ``parameters`` cell, and
-    others are ValueErrors. ``progress`` shows a bar, a step per cell; ``live`` is where what cells
-    write to their standard error is repeated. Returned is ``output``; it exists if every cell ran.
+    Parameters
+    ----------
+    notebook, output
+        The source, and where the executed copy goes; its folder is made.
+    parameters
+        Flat scalars and lists, each defined in the notebook's ``parameters`` cell.
+    progress
+        Show papermill's bar, one step per cell.
+
+    Returns
+    -------
+    Path
+        ``output``; it exists only if every cell ran.
 
     Raises
     ------
+    ValueError
+        For a parameter the notebook does not define.
     NotebookError
         When a cell fails or the kernel dies. The partly executed copy stays as
         ``<stem>.failed.ipynb``.
@@ -187,8 +199,17 @@ def refresh(
 ) -> bool:
     """Execute a notebook unless its executed copy and products are there and nothing changed.
 
-    ``inputs`` are what the result depends on beyond source, code and parameters: run ids, dataset
-    hashes; ``products`` are the folders or files it makes. Returned is whether it was executed.
+    Parameters
+    ----------
+    inputs
+        What the result depends on beyond source, code and parameters: run ids, dataset hashes.
+    products
+        Folders or files the notebook makes; each must exist for it to count as up to date.
+
+    Returns
+    -------
+    bool
+        Whether it was executed.
     """
     stamp, root = output.with_suffix(".stamp.json"), project_root()
     code = sorted(p for package in ("rnfl", "analysis") for p in (root / package).rglob("*.py"))

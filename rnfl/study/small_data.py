@@ -23,7 +23,14 @@ EPOCHS, BATCH, RATE = 20, 16, 4.0  # of fine-tuning (ours)
 def configs(study: Preset, dataset: str, start: RunResult) -> dict[str, RunConfig]:
     """Return one configuration per method, by its name in tables and figures.
 
-    The study's featured backbone is fine-tuned; ``start`` is a run of it on phantom photographs.
+    Parameters
+    ----------
+    study : Preset
+        Its featured backbone is fine-tuned.
+    dataset : str
+        Prepared dataset to learn from.
+    start : RunResult
+        A run of the featured backbone on phantom photographs.
     """
     read = RunConfig(dataset, study.featured, "readout", seed=study.seeds[0])
     sizes = {"epochs": min(EPOCHS, 10 * study.epochs), "warmup_epochs": 1, "batch_size": BATCH}

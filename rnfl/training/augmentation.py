@@ -28,9 +28,14 @@ def epoch_order(n: int, seed: int, epoch: int) -> Tensor:
 def jitter(images: Tensor, random: torch.Generator, strength: float = 0.2) -> Tensor:
     """Change brightness and contrast of each image, in place.
 
-    Images are float (B, C, H, W) in [0, 1]. ``strength`` is the largest change: of contrast as a
-    factor about the image's mean, of brightness as a share of that mean (ours; the paper says only
-    that augmentation is of intensity).
+    Parameters
+    ----------
+    images : float Tensor (B, C, H, W) in [0, 1]
+    random : torch.Generator
+        Source of all randomness.
+    strength : float
+        Largest change: of contrast as a factor about the image's mean, of brightness as a share
+        of that mean (ours; the paper says only that augmentation is of intensity).
     """
     drawn = (torch.rand(2, len(images), generator=random) * 2 - 1) * strength
     contrast, brightness = drawn.to(images.device, non_blocking=True).view(2, -1, 1, 1, 1)

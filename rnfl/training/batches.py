@@ -119,7 +119,14 @@ def load(prepared: Prepared, rows: np.ndarray, size: int, device: torch.device) 
     """Put rows of a prepared dataset on a device, resized once to the model's input size.
 
     Images stay mapped from disk, and are read as they are asked for, unless they fit into half of
-    a GPU's free memory. ``size`` is the side of the images that the model takes (px).
+    a GPU's free memory.
+
+    Parameters
+    ----------
+    rows : int array
+        Rows of the dataset, e.g. ``prepared.subset("train")``.
+    size : int
+        Side of the images the model takes (px).
     """
     quadrants = measured_quadrants(prepared, rows)
     rows = torch.as_tensor(np.asarray(rows))
@@ -150,10 +157,15 @@ def measured_quadrants(prepared: Prepared, rows: np.ndarray) -> np.ndarray | Non
 def rows_by_split(prepared: Prepared, needed: Sequence[str] = ("test",)) -> dict[str, np.ndarray]:
     """Return the rows of 'train', 'val' and 'test'; eyes without labels only are in the last.
 
+    Parameters
+    ----------
+    needed : sequence of str
+        Splits that must not be empty, beside 'train' and 'val'.
+
     Raises
     ------
     ValueError
-        If 'train', 'val' or one of ``needed`` is empty, or no eye has anything to learn from.
+        If a needed split is empty, or no eye has anything to learn from.
     """
     rows = {name: prepared.subset(name) for name in SPLITS}
     if not len(_labelled(prepared, np.arange(len(prepared)))):

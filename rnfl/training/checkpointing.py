@@ -63,8 +63,12 @@ class Checkpoints:
     def save(self, state: Mapping[str, Any]) -> None:
         """Copy a state to host memory at once and write it in the background.
 
-        Waits for the writing of the one before. Training may go on in place when this returns. A
-        state is made of dicts, lists and tuples of tensors on any device, numbers, text and None.
+        Waits for the writing of the one before. Training may go on in place when this returns.
+
+        Parameters
+        ----------
+        state : mapping
+            Dicts, lists and tuples of tensors on any device, numbers, text and None.
 
         Raises
         ------

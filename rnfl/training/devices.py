@@ -117,7 +117,11 @@ def measure_gflops(embed_dim: int, clock: Callable[[], float] | None = None) -> 
     Forward and backward pass on one image's tokens, with all casts of autocast, which makes up
     nearly the whole of a step; ViT-Ti, S and B gain from bf16 what their block does or slightly
     more. One thread, and the time that it was computing: what else the machine does hardly shows.
-    ``clock`` returns seconds; by default those of this thread.
+
+    Parameters
+    ----------
+    clock : callable, optional
+        Returns seconds; by default those of this thread.
     """
     if clock is None:
         fine = time.get_clock_info("thread_time").resolution < 1e-3  # 16 ms on Windows

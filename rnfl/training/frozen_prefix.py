@@ -48,7 +48,16 @@ def behind(
     They lie on the device where half of its free memory holds them, else in host memory, else in a
     file of ``folder``. Where there is no room at all, images stay images, which a line says. Where
     memory runs out as they are computed, fewer images are computed at once, as in a training step.
-    The backbone's stages are frozen by now, and ``stop`` is looked at after every batch.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        With its stages frozen.
+    precision : {'fp32', 'bf16'}
+    folder : Path
+        Of the unfinished run.
+    stop : Stop
+        Looked at after every batch.
 
     Raises
     ------

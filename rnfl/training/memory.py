@@ -31,9 +31,15 @@ def place(
 ) -> Tensor | None:
     """Return room for a large array, the fastest that has it, or None where there is none.
 
-    It is wanted on ``device``, else it lies in host memory, else it is mapped to ``file``; its
-    values are undefined. ``promised`` are bytes of host memory that were given away before and are
-    not written to yet: until then the system counts them as free.
+    Parameters
+    ----------
+    shape, dtype
+        Of the array; its values are undefined.
+    device : torch.device
+        Where it is wanted; else it lies in host memory, else it is mapped to ``file``.
+    promised : int
+        Bytes of host memory that were given away before and are not written to yet: until then
+        the system counts them as free.
     """
     numel = torch.Size(shape).numel()
     n_bytes = numel * dtype.itemsize
@@ -67,11 +73,24 @@ def saved_bytes(compute: Callable[[], Tensor]) -> int:
 def images_that_fit(
     compute: Callable[[int], Tensor], parameters: int, wanted: int, device: torch.device
 ) -> int:
-    """Return how many images, from 1 to ``wanted``, a training step may compute at once.
+    """Return how many images a training step may compute at once.
 
-    ``compute`` is the forward pass of so many images. What a step keeps grows by the same bytes
-    with each image; gradients and AdamW's two moments take three times the trainable
-    ``parameters`` (bytes).
+    What a step keeps grows by the same bytes with each image; gradients and AdamW's two moments
+    take three times the trainable parameters.
+
+    Parameters
+    ----------
+    compute : callable
+        Forward pass of so many images.
+    parameters : int
+        Bytes of the trainable parameters.
+    wanted : int
+        Images of the whole batch, the most that is returned.
+
+    Returns
+    -------
+    int
+        From 1 to ``wanted``.
     """
     one, two = (saved_bytes(lambda n=n: compute(n)) for n in (1, 2))
     per_image = max(two - one, 1)

@@ -65,8 +65,13 @@ def mean_error(prediction: np.ndarray, labels: np.ndarray) -> float:
     """Return the mean absolute error over valid labels, µm, as the training loss has it.
 
     Each measured angle or quadrant counts once, so an eye counts by what was measured of it.
-    Published errors give eyes the same weight instead (:mod:`rnfl.core.metrics`). Labels are
-    profiles (n, 360), as the prediction, or quadrant means S, N, I, T (n, 4), NaN where missing.
+    Published errors give eyes the same weight instead (:mod:`rnfl.core.metrics`).
+
+    Parameters
+    ----------
+    prediction : ndarray (n, 360), µm
+    labels : ndarray (n, 360) or (n, 4), µm, NaN where missing
+        Profiles, or quadrant means S, N, I, T.
     """
     if labels.shape[1] == len(QUADRANTS):
         errors, axis = metrics.quadrant_mae(quadrant_means(prediction), labels), 0

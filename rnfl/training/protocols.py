@@ -84,9 +84,17 @@ def get(protocol: str | Protocol) -> Protocol:
 
 
 def check_labels(protocol: Protocol, target: str) -> None:
-    """Refuse a protocol whose loss needs profiles, where the ``target`` is 'quadrants' alone.
+    """Refuse a protocol whose loss needs profiles, for labels that are quadrant means alone.
 
-    The ValueError names the terms that cannot be computed, and the protocols that can.
+    Parameters
+    ----------
+    target : {'profile', 'quadrants'}
+        What the training labels are.
+
+    Raises
+    ------
+    ValueError
+        Naming the terms that cannot be computed, and the protocols that can.
     """
     terms = {name: getattr(protocol, name) for name in ("lambda_pearson", "lambda_gradient")}
     if target == "quadrants" and any(terms.values()):

@@ -119,8 +119,15 @@ def fit(
 ) -> tuple[Readout, ridge.Ridge]:
     """Fit a readout on labelled eyes and their copies turned upside down.
 
-    ``patients`` say whose eye each is, and ``seed`` divides them into the inner folds that choose
-    the penalty.
+    Parameters
+    ----------
+    backbones : sequence of Backbone
+    data : Batches
+        Profiles, or quadrant means where no eye has a profile.
+    patients : sequence of str
+        Whose eye each is.
+    seed : int
+        Of the inner folds that choose the penalty.
 
     Raises
     ------

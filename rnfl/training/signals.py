@@ -23,8 +23,17 @@ class Stop:
     def leave(self, kept: str) -> NoReturn:
         """End the process as the signal asks, saying in one line what is kept.
 
-        SIGINT raises KeyboardInterrupt (uncaught, the exit status is 130), any other signal
-        SystemExit with the status 128 + its number: 143 for SIGTERM.
+        Parameters
+        ----------
+        kept : str
+            'training is saved after epoch 3, step 5 in <folder>'.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            For SIGINT; uncaught, the exit status is 130.
+        SystemExit
+            For any other signal, with the exit status 128 + its number: 143 for SIGTERM.
         """
         number, self.requested = self.requested, None
         name = signal.Signals(number).name

@@ -148,7 +148,8 @@ def ranges(results: Sequence[Cell]) -> Iterator[Finding]:
 def _range(cell: Cell, rows: Sequence[Cell]) -> Finding:
     stated = [cell.numbers.get(name, NOTHING) for name in RANGE]
     about = cell.protocol or "frozen or with a Pearson term"
-    claim = f"{about}: MAE {_signed(stated[0])} to {_signed(stated[1])} %"
+    said = ("(not stated)" if end is NOTHING else _signed(end) for end in stated)
+    claim = f"{about}: MAE {' to '.join(said)} %"
     chosen = [one for one in rows if (one.protocol == about if cell.protocol else _bound(one))]
     found = {}
     for how, reference in READ_AGAINST.items():

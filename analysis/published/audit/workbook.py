@@ -59,8 +59,13 @@ def evaluable(eyes: pd.DataFrame) -> pd.DataFrame:
 
 
 def constant_errors(eyes: pd.DataFrame) -> dict[str, float]:
-    """Return the MAE (µm) of predicting these eyes' own means: ``mae_S`` ... ``mae_T``, their
-    average ``mae_global`` (as the paper's), and ``mae_of_mean`` of the mean thickness, where known.
+    """Return the MAE (µm) of predicting these eyes' own means.
+
+    Returns
+    -------
+    dict
+        ``mae_S`` ... ``mae_T``, their average ``mae_global`` (as the paper's global error), and
+        ``mae_of_mean`` of the mean thickness, where it is known.
     """
     measured = evaluable(eyes)
     out = {f"mae_{name}": _spread(measured[f"rnfl_{name}"]) for name in QUADRANTS}

@@ -151,7 +151,7 @@ def check_output(output: Path) -> None:
         return
     try:
         made = json.loads((output / MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # none, or no JSON
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):  # no JSON
         made = {}
     if not isinstance(made, dict) or made.get("made_by") != MAKER:
         raise ValueError(

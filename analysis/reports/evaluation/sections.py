@@ -205,8 +205,17 @@ def write_sections(
 ) -> dict[str, Section]:
     """Write every section that a study has the data for into ``<results>/<stem>/``.
 
-    ``inputs`` are names and hashes of the files that the predictions came from. Returns the
-    sections by stem.
+    Parameters
+    ----------
+    study : Study
+    results : Path
+    inputs : mapping of str to str
+        Names and hashes of the files that the tables came from.
+
+    Returns
+    -------
+    dict of str to Section
+        By stem.
     """
     without = set() if study.attributes else {"07_fairness"}
     without |= {"11_agreement"} if len(study.samples) < MIN_EYES else set()

@@ -91,7 +91,13 @@ def _foot(sheet: Sheet, card: Mapping[str, Any]) -> None:
 
 
 def save(figure: Figure, path: Path) -> dict[str, Path]:
-    """Write a page as PDF and PNG, each whole; ``path`` has no suffix. Returns paths by kind."""
+    """Write a page as PDF and as PNG; ``path`` has no suffix. Each file appears whole.
+
+    Returns
+    -------
+    dict
+        Paths by ``"pdf"`` and ``"png"``.
+    """
     files = {kind: path.with_name(f"{path.name}.{kind}") for kind in FORMATS}
     with mpl.rc_context(style.THEME):
         for kind, options in FORMATS.items():

@@ -286,10 +286,20 @@ def orientation_of(image: np.ndarray) -> str:
 
 
 def place(image: np.ndarray, x: float, y: float, known: bool) -> tuple[float, float]:
-    """Return the disc centre in px of an upright image (H, W): as given, NaN where missing.
+    """Return the disc centre in px: as given, or the image's own where no table has centres.
 
-    Where none is ``known`` to the tables it is the image's own; else one that is missing, or
-    outside the image, raises :class:`Excluded`.
+    Parameters
+    ----------
+    image : ndarray (H, W), upright
+    x, y : float
+        As given; NaN where missing.
+    known : bool
+        Whether the tables have disc centres, so that a missing one leaves the eye out.
+
+    Raises
+    ------
+    Excluded
+        When it is missing, or outside the image.
     """
     height, width = image.shape
     if not known:

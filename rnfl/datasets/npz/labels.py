@@ -110,7 +110,15 @@ def spell(fact: str, word: str) -> str | None:
 
 
 def decode(attribute: str, name: str, value: Any) -> Any:
-    """Return a value in the project's spelling, None where unknown; ``name`` is what it went by.
+    """Return an attribute in the project's spelling, None where unknown.
+
+    Parameters
+    ----------
+    attribute : str
+        A key of :data:`NAMES`.
+    name : str
+        The name it went by.
+    value : scalar, text or array of one
 
     Raises
     ------

@@ -61,8 +61,19 @@ class Plan:
 def plan(found: Mapping[str, Shape], layout: Layout, expected: Mapping[str, Shape]) -> Plan:
     """Say what becomes of every key of a file.
 
-    ``found`` is the file's table of weights, in its own spelling, ``expected`` the model's. A
-    position embedding of another square grid fits: it is resampled. Nothing else may differ.
+    Parameters
+    ----------
+    found : mapping of key to shape
+        The file's table of weights, in its own spelling.
+    layout : Layout
+    expected : mapping of key to shape
+        The model's table of weights.
+
+    Returns
+    -------
+    Plan
+        A position embedding of another square grid fits: it is resampled. Nothing else may
+        differ.
     """
     result = Plan()
     for key, shape in found.items():
@@ -148,8 +159,15 @@ def readings(
     """Return how a file can be read as a published backbone's, what fits best first.
 
     A wrapper is whatever stands before ``patch_embed.proj.weight``, so none has to be known by
-    name. A backbone of another size is not tried; the one that was asked for, whose tensors are
-    ``expected``, comes first among equals.
+    name. A backbone of another size is not tried.
+
+    Parameters
+    ----------
+    contents : Contents
+    asked : BackboneSpec, optional
+        The backbone that was asked for, which comes first among equals, and
+    expected : mapping of key to shape
+        its tensors.
     """
     found = []
     for top, weights in contents.groups.items():

@@ -55,13 +55,18 @@ class Contents:
 def read(path: str | Path) -> Contents:
     """Read a checkpoint's tensors, mapped into memory where the format allows.
 
-    ``path`` is ``.safetensors``, or anything that ``torch.save`` wrote.
+    Parameters
+    ----------
+    path : path
+        ``.safetensors``, or anything that ``torch.save`` wrote.
 
     Raises
     ------
-    FileNotFoundError, ValueError
-        If there is no such file; if it is no checkpoint, is damaged, or holds objects other than
-        tensors, plain values and an ``argparse.Namespace``; these are never built, let alone run.
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no checkpoint, is damaged, or holds objects other than tensors, plain values and
+        an ``argparse.Namespace``; such objects are never built, let alone run.
     """
     path = Path(path)
     if not path.is_file():

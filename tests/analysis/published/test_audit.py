@@ -218,6 +218,15 @@ def test_a_range_that_names_no_protocol_is_read_in_two_ways(paper):
     assert only(paper, "range", "structured").reading == "in % of naive +24.2 to +27.0 %"
 
 
+@pytest.mark.parametrize("end", ["low", "high"])
+def test_a_range_with_one_end_says_so(end):
+    rows = published.load()
+    table = rows[~((rows["metric"] == f"delta_percent_{end}") & (rows["edition"] == "august"))]
+    row = only(audited(table), "range", "Pearson")
+    assert "(not stated)" in row.claim and "nan" not in row.claim
+    assert row.verdict == "cannot be checked" and row.detail.startswith("needs both ends")
+
+
 def test_one_row_under_two_names_and_one_sigma_for_three_models(paper):
     found = paper[(paper["check"] == "printed twice") & (paper["verdict"] == "doubtful")]["claim"]
     assert found.str.contains("“RETFound .MAE Only.”.*“Structured .MAE-Only.”").sum() == 1

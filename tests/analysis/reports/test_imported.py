@@ -234,6 +234,13 @@ def test_what_is_no_known_layout_is_refused(small, long, tmp_path):
     refused(long.drop(columns="ground_truth"), tmp_path, "'ground_truth'] are missing", "Expected")
     refused(long.drop(columns="angle"), tmp_path, "no known layout", "sample_id, model, prediction")
     refused(long.rename(columns={"sample_id": "eye"}), tmp_path, "['sample_id'] are missing")
+    samples, label, predictions = small
+    own = synthetic.frame("a", samples, next(iter(predictions.values())), label)
+    own = own.drop(columns="target")
+    with pytest.raises(
+        ValueError, match=r"predictions.parquet: columns \['ground_truth'\] are miss"
+    ):
+        imported.read_predictions(saved(own, tmp_path, "predictions.parquet"))
     refused(long.assign(eye_id="1"), tmp_path, "mean the same: sample_id (sample_id, eye_id)")
     refused(wide.drop(columns=["prediction_7", "prediction_8"]), tmp_path, "prediction_7", "_8")
     refused(wide.assign(ground_truth_360=1.0), tmp_path, "ground_truth_360", "0° again")
