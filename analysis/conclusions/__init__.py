@@ -62,4 +62,5 @@ from analysis.conclusions.study import (
     pretraining,
     sectors,
     told_apart,
+    zero_shot,
 )

@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis.conclusions.claims import level, listed, name_of, rows_of, trained
 from analysis.presentation.text import number, percent
+from rnfl.core.geometry import QUADRANTS
 
 REAL = (0.54, 0.83)  # r of the mean thickness that real photographs allow, see difficulty
 FLAT = 0.02  # share of the validation MAE below which a further change does not matter (ours)
@@ -30,18 +31,24 @@ def known(table: pd.DataFrame, targets: pd.DataFrame, floors: pd.DataFrame) -> l
     Tables are those of :mod:`rnfl.study.known`.
     """
     said = []
-    for camera, rows in table.groupby("camera", sort=False):
+    for (camera, learnt), rows in table.groupby(["camera", "learnt"], sort=False):
         by = rows.pivot_table(index="backbone", columns="gap", values="r_between", sort=False)
-        falls = int((by[by.columns.max()] < by[by.columns.min()]).sum())
-        spans = "; ".join(
-            f"{name} {' → '.join(number(value, 2) for value in line)}"
-            for name, line in by.iterrows()
+        near, far = by[by.columns.min()], by[by.columns.max()]
+        falls, most = far < near, (near - far).idxmax()
+        text = (
+            f"{camera}, readouts of frozen backbones learnt {learnt}, correlation between eyes: "
+            f"{_span(near)} at gap {near.name:g}, {_span(far)} at gap {far.name:g}. It falls for "
+            f"{falls.sum()} of {len(by)}"
         )
-        said.append(
-            f"{camera}, readouts of frozen backbones, correlation between eyes from gap "
-            f"{by.columns.min():g} to {by.columns.max():g}: {spans}. It falls for {falls} of "
-            f"{len(by)}."
-        )
+        if falls.any():
+            text += f", most for {most} ({number(near[most], 2)} → {number(far[most], 2)})"
+        if (random := "phantom_scratch") in by.index and len(by) > 1:
+            text += (
+                f"; random weights alone {number(near[random], 2)} → {number(far[random], 2)}, "
+                f"which {(near > near[random]).sum()} of {len(by) - 1} pretrained ones surpass at "
+                f"gap {near.name:g}"
+            )
+        said.append(f"{text}.")
     said += [
         f"A linear reader of the {row.targets} that pretraining asked for predicts the thickness "
         f"with r {number(row.r_between, 2)} between eyes ({row.n} eyes, five folds)."
@@ -54,6 +61,22 @@ def known(table: pd.DataFrame, targets: pd.DataFrame, floors: pd.DataFrame) -> l
         f"{at['label noise']:.1f} µm."
     )
     return said
+
+
+def zero_shot(table: pd.DataFrame, reference: Sequence[str]) -> list[str]:
+    """Say how models do on real eyes they never saw: :func:`sectors`, biases and correlations."""
+    said, get = sectors(table, reference), table[~table["method"].isin(reference)]
+    if not table["n"].any():
+        return said
+    get = get.set_index(["metric", "group", "method"])["estimate"].dropna()
+    best, r = get["mae", "mean"].idxmin(), get["r", "global"]
+    bias = ", ".join(f"{q} {number(get['bias', q, best], 1, signed=True)}" for q in QUADRANTS)
+    text = f"{best} is off by {bias} µm on average; the correlation of the mean thickness is "
+    return [*said, f"{text}{_span(r)} ({', '.join(r.index)})."]
+
+
+def _span(values: pd.Series) -> str:
+    return f"{number(values.min(), 2)} to {number(values.max(), 2)}"
 
 
 def told_apart(table: pd.DataFrame) -> str:

@@ -20,9 +20,10 @@ CAPTION = (
     "last, a photograph of a real eye of GRAPE (Huang et al., Scientific Data 2023, doi "
     "10.1038/s41597-023-02424-4). (b) Thickness, correlations and peaks: deviation of the phantom "
     "from real eyes, in standard errors of both. Grey: two; open markers: outside. The phantom "
-    "was calibrated to these cohorts. (c, d) What linear readouts of frozen backbones predict on "
+    "was calibrated to these cohorts. (c-f) What linear readouts of frozen backbones predict on "
     "test eyes, by the distance of the cameras from those of pretraining: correlation between "
-    "eyes, mean of the angles."
+    "eyes, mean of the angles. Readouts are learnt from other eyes' pictures at the gap that they "
+    "are tested at (c, e), or all at gap 0 (d, f)."
 )
 
 
@@ -33,7 +34,7 @@ def draw(
 
     ``samples`` holds ``slo`` (k, H, W), ``cfp`` (k, H, W, 3), uint8, ``title`` (k,) and
     ``photograph`` (H, W, 3); ``calibration`` quantity, source, reference, phantom, z, within;
-    ``known`` camera, gap, backbone, r_between.
+    ``known`` camera, learnt, gap, backbone, r_between, two ``learnt`` for each camera.
     """
     k = len(samples["slo"]) + 1
     images, dots = 2 * style.PAGE / k + 0.3, 0.13 * len(calibration) + 0.75
@@ -55,14 +56,15 @@ def draw(
     axes = figure.add_subplot(lower[0])
     _deviations(axes, calibration.reset_index(drop=True))
     style.panel_letter(axes, "b", "Beside real eyes", "(phantom − real) / standard error")
-    cameras = sorted(known["camera"].unique(), reverse=True)
-    cells = lower[1].subgridspec(len(cameras), 1)
+    kinds = known[["camera", "learnt"]].drop_duplicates().to_numpy()
+    cells = lower[1].subgridspec(len(kinds) // 2, 2, wspace=0.05)
     panels: list[Axes] = []
-    for cell in cells:
-        panels.append(figure.add_subplot(cell, sharey=panels[0] if panels else None))
-    for k, (axes, camera) in enumerate(zip(panels, cameras, strict=True)):
-        _known(axes, known[known["camera"] == camera])
-        style.panel_letter(axes, "cd"[k], f"Frozen backbones, {camera}", "gap", "r between eyes")
+    for k, (camera, learnt) in enumerate(kinds):
+        axes = figure.add_subplot(cells[k // 2, k % 2], sharey=panels[0] if panels else None)
+        _known(axes, known[(known["camera"] == camera) & (known["learnt"] == learnt)])
+        label = "" if k % 2 else "r between eyes"
+        style.panel_letter(axes, "cdef"[k], f"{camera}, {learnt}", "gap", label)
+        panels.append(axes)
     panels[0].legend(fontsize=5.5, loc="best")
     return figure
 

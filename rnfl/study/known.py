@@ -19,6 +19,7 @@ from rnfl.core import metrics, schema
 from rnfl.datasets import phantom
 from rnfl.datasets.phantom.eyes import population
 from rnfl.datasets.phantom.render import cues
+from rnfl.runs.predictions import predict_with
 from rnfl.runs.run import run
 from rnfl.training.config import RunConfig
 
@@ -37,22 +38,31 @@ def _scores(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 def readouts(backbones: Iterable[str], names: Iterable[str]) -> pd.DataFrame:
     """Train the readout of each frozen backbone on each phantom dataset; runs are kept.
 
+    What is read at the smallest gap, by the cameras of pretraining, is also tried on the pictures
+    of the other gaps: there the pictures of backbone and readout both come from elsewhere.
+
     Returns
     -------
     DataFrame
-        dataset, camera, gap, backbone, and of the test eyes: r_mean (correlation of the mean
-        thickness between eyes), r_between (mean of the angles' correlations), mae (µm), n.
+        camera, gap (of the test eyes' pictures), learnt ('at this gap', 'at gap <smallest>'),
+        backbone, dataset, and of the test eyes: r_mean (correlation of the mean thickness between
+        eyes), r_between (mean of the angles' correlations), mae (µm), n.
     """
-    rows = []
-    for name in names:
-        recipe = phantom.parse(name)
+    rows, by_camera = [], {}
+    for name in sorted(names, key=lambda name: phantom.parse(name).gap):
+        by_camera.setdefault(phantom.parse(name).modality.upper(), []).append(name)
         datasets.prepare(name)
+    for camera, group in by_camera.items():
+        near = f"at gap {phantom.parse(group[0]).gap:g}"
         for backbone in backbones:
-            result = run(RunConfig(name, backbone, "readout"), report=lambda row: None)
-            seen = result.predictions
-            scores = _scores(schema.matrix(seen), schema.matrix(seen, "target"))
-            about = {"dataset": name, "camera": recipe.modality.upper(), "gap": recipe.gap}
-            rows.append(about | {"backbone": backbone} | scores)
+            readers = [run(RunConfig(n, backbone, "readout"), lambda row: None) for n in group]
+            for name, reader in zip(group, readers, strict=True):
+                at = {"camera": camera, "gap": phantom.parse(name).gap}
+                for learnt, one in {"at this gap": reader, near: readers[0]}.items():
+                    seen = predict_with(one, name)
+                    scores = _scores(schema.matrix(seen), schema.matrix(seen, "target"))
+                    about = {"learnt": learnt, "backbone": backbone, "dataset": name}
+                    rows.append(at | about | scores)
     return pd.DataFrame(rows)
 
 

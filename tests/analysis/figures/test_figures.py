@@ -44,12 +44,13 @@ def calibration(folder):
     table = pd.DataFrame(rows, columns=["quantity", "reference", "phantom", "z", "within"])
     provenance.write_csv(folder / "calibration.csv", table.assign(source="GRAPE"))
     cells = [
-        (camera, gap, backbone, 0.5 - 0.1 * gap)
+        (camera, learnt, gap, backbone, 0.5 - 0.1 * gap)
         for camera in ("SLO", "CFP")
+        for learnt in ("at this gap", "at gap 0")
         for gap in (0.0, 1.0)
         for backbone in ("phantom_mae", "phantom_scratch")
     ]
-    known = pd.DataFrame(cells, columns=["camera", "gap", "backbone", "r_between"])
+    known = pd.DataFrame(cells, columns=["camera", "learnt", "gap", "backbone", "r_between"])
     provenance.write_csv(folder / "known.csv", known)
     rng = np.random.default_rng(0)
     np.savez(
