@@ -37,7 +37,7 @@ def draw(
     ``known`` camera, learnt, gap, backbone, r_between, two ``learnt`` for each camera.
     """
     k = len(samples["slo"]) + 1
-    images, dots = 2 * style.PAGE / k + 0.3, 0.13 * len(calibration) + 0.75
+    images, dots = 2 * style.PAGE / k + 0.3, max(0.13 * len(calibration) + 0.75, 3.0)
     figure = style.new_figure(style.PAGE, images + dots)
     outer = figure.add_gridspec(2, 1, height_ratios=[images, dots])
     grid = outer[0].subgridspec(2, k)
@@ -52,7 +52,7 @@ def draw(
     axes = figure.add_subplot(grid[1, k - 1])
     show_eye(axes, samples["photograph"], letters=False)
     axes.set_title("real (GRAPE)", fontsize=6)
-    lower = outer[1].subgridspec(1, 2, width_ratios=[5, 4])
+    lower = outer[1].subgridspec(1, 2, width_ratios=[1, 1])
     axes = figure.add_subplot(lower[0])
     _deviations(axes, calibration.reset_index(drop=True))
     style.panel_letter(axes, "b", "Beside real eyes", "(phantom − real) / standard error")
@@ -62,8 +62,8 @@ def draw(
     for k, (camera, learnt) in enumerate(kinds):
         axes = figure.add_subplot(cells[k // 2, k % 2], sharey=panels[0] if panels else None)
         _known(axes, known[(known["camera"] == camera) & (known["learnt"] == learnt)])
-        label = "" if k % 2 else "r between eyes"
-        style.panel_letter(axes, "cdef"[k], f"{camera}, {learnt}", "gap", label)
+        style.panel_letter(axes, "cdef"[k], f"{camera}, {learnt}", "gap", "r between eyes")
+        axes.label_outer()
         panels.append(axes)
     panels[0].legend(fontsize=5.5, loc="best")
     return figure

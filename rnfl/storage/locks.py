@@ -2,6 +2,7 @@
 
 import glob
 import json
+import multiprocessing
 import os
 import platform
 import shutil
@@ -17,6 +18,10 @@ from tqdm import tqdm
 from rnfl.storage import errors, provenance
 
 PATIENCE = 1.0  # s; who waits longer is told
+UNGUARDED = (
+    "worker processes import the script they are started from: what it does belongs under "
+    "\"if __name__ == '__main__':\""
+)
 
 
 @contextmanager
@@ -38,7 +43,12 @@ def locked(folder: Path, waiting: bool = True) -> Iterator[None]:
         If another process has it and this one is not to wait.
     OSError
         If nothing can be written there.
+    RuntimeError
+        In a worker process that is still importing the script it was started from: what the script
+        does again there would wait for its own parent for ever.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise RuntimeError(UNGUARDED)
     lock, holder = _lock(folder), folder / "holder.json"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -310,3 +310,18 @@ def test_pretraining_set_is_of_other_patients():
     assert images.shape == (8, 112, 112, 3) and heights.shape == (8, 112, 112)
     assert all(len(column) == 8 for column in labels.values())
     assert phantom.PRETRAINING_SEED != 0
+
+
+@pytest.mark.skipif(os.cpu_count() == 1, reason="one core draws without worker processes")
+def test_a_script_that_does_its_work_unguarded_is_told_and_does_not_wait_for_itself(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("import rnfl\nrnfl.prepare('phantom-slo-200')\n")
+    path = os.pathsep.join(path for path in sys.path if path)
+    told = subprocess.run(
+        [sys.executable, script],
+        env=os.environ | {"RNFL_DATA": str(tmp_path), "PYTHONPATH": path},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    last = told.stderr.strip().splitlines()[-1]
+    assert last.startswith("RuntimeError: phantom, 200 eyes: a worker process ended")
+    assert last.endswith("""under "if __name__ == '__main__':\"""")

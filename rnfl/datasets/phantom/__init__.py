@@ -27,6 +27,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -41,6 +42,7 @@ from rnfl.datasets.phantom.cameras import FACTORS
 from rnfl.datasets.phantom.eyes import POPULATIONS, Eye, population
 from rnfl.datasets.phantom.render import members, render
 from rnfl.datasets.prepared import Prepared, Publication, publish
+from rnfl.storage import locks
 from rnfl.storage.progress import progress
 
 SIZE = 224
@@ -136,15 +138,22 @@ def _pretraining(eye: Eye) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
     return pictures, halve(seen.height)[..., 0].astype(np.float16), seen.traits
 
 
-def _each(task: Callable, items: Sequence, title: str) -> Iterator:
-    """Yield `task(item)` in order, on every core when there are enough items to be worth it."""
+def each(task: Callable, items: Sequence, title: str) -> Iterator:
+    """Yield `task(item)` in order, on every core when there are enough items to be worth it.
+
+    That a worker process died is a RuntimeError.
+    """
     cores = os.cpu_count() or 1
     if len(items) < 200 or cores == 1:
         yield from progress(map(task, items), title, len(items))
         return
     # spawn, not fork: the parent may be a notebook kernel with threads of its own
     with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
-        yield from progress(pool.map(task, items, chunksize=16), title, len(items))
+        try:
+            yield from progress(pool.map(task, items, chunksize=16), title, len(items))
+        except BrokenProcessPool:
+            why = f"a worker process ended: out of memory, or this: {locks.UNGUARDED}"
+            raise RuntimeError(f"{title}: {why}") from None
 
 
 def samples_table(eyes: Sequence[Eye], modality: str, views: int = 1) -> pd.DataFrame:
@@ -219,7 +228,7 @@ def prepare(name: str, source: None = None) -> Prepared:
 
     with camera("slo") as grey, camera("cfp") as colour:
         title = f"phantom, {recipe.n_eyes} eyes"
-        for k, made in enumerate(_each(partial(_cameras, recipe=recipe), shots, title)):
+        for k, made in enumerate(each(partial(_cameras, recipe=recipe), shots, title)):
             slo, cfp, masks[k] = made
             grey.add(slo)
             colour.add(cfp)
@@ -246,7 +255,7 @@ def pretraining_set(n_eyes: int, seed: int = PRETRAINING_SEED):
     heights = np.empty((n_eyes, 2, half, half), np.float16)
     traits = []
     eyes = population(n_eyes, seed)
-    for k, made in enumerate(_each(_pretraining, eyes, f"phantom, {n_eyes} eyes")):
+    for k, made in enumerate(each(_pretraining, eyes, f"phantom, {n_eyes} eyes")):
         images[k], heights[k], seen = made
         traits.append(seen)
     table = pd.DataFrame(traits)

@@ -34,7 +34,7 @@ def pictures(n: int, seed: int = SEED) -> np.ndarray:
     """Draw leaves, uint8 (n, 112, 112, 3); the first ones are the same whatever `n`."""
     images = np.empty((n, SIZE, SIZE, 3), np.uint8)
     seeds = [(seed, k) for k in range(n)]
-    for k, image in enumerate(phantom._each(draw, seeds, f"leaves, {n} pictures")):
+    for k, image in enumerate(phantom.each(draw, seeds, f"leaves, {n} pictures")):
         images[k] = image
     return images
 
