@@ -19,6 +19,8 @@ from rnfl.core import metrics, schema
 from rnfl.datasets import phantom
 from rnfl.datasets.phantom.eyes import population
 from rnfl.datasets.phantom.render import cues
+from rnfl.models.checkpoints import files
+from rnfl.models.registry import BACKBONES
 from rnfl.runs.predictions import predict_with
 from rnfl.runs.run import run
 from rnfl.training.config import RunConfig
@@ -33,6 +35,16 @@ def _scores(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         "mae": metrics.mae(predicted, labels),
         "n": len(labels),
     }
+
+
+def at_hand() -> list[str]:
+    """Return random weights, the packaged backbones, and those that an installed extra brings."""
+    names = ["phantom_scratch"]
+    for name, spec in BACKBONES.items():
+        brought = spec.source and spec.source.package and files.find(spec)
+        if spec.weights == "packaged" or brought:
+            names.append(name)
+    return names
 
 
 def readouts(backbones: Iterable[str], names: Iterable[str]) -> pd.DataFrame:

@@ -4,6 +4,7 @@ import numpy as np
 
 from analysis import conclusions
 from rnfl.datasets import phantom
+from rnfl.models.registry import WEIGHTS
 from rnfl.runs.run import run
 from rnfl.study import known
 from rnfl.training.config import RunConfig
@@ -40,3 +41,11 @@ def test_readouts_of_each_gap_and_the_sentence(data_root):
     said = conclusions.known(table, targets, floors)
     assert said[0].startswith("SLO, readouts of frozen backbones learnt at this gap")
     assert "learnt at gap 0" in said[1] and "label-noise floor" in said[-1]
+
+
+def test_backbones_at_hand_are_those_whose_files_are_here():
+    names = known.at_hand()
+    assert names[0] == "phantom_scratch" and {p.stem for p in WEIGHTS.glob("*.safetensors")} < {
+        *names
+    }
+    assert "retfound_mae_naturecfp" not in names
