@@ -381,3 +381,18 @@ def test_the_readme_sums_up_the_results(readme, table1):
     text = f"{learnt['readout, classifier + depth']:.1f} µm, PCA + ridge by"
     assert f"err by {text} {learnt['PCA + ridge']:.1f} on the same eyes" in readme
     assert f"within the folds ({learnt['chosen within folds']:.1f} µm)" in readme
+
+
+def test_reachable_floor(results):
+    record = measured("reachable_floor")
+    slo, cfp = record["rows"]
+    gain = "gain of the last quarter %"
+    said = " ".join(results.split())
+    assert f"({record['settings']['eyes']:,}), errs by {slo['mae']:.1f} µm under the SLO" in said
+    assert (
+        f"by {cfp['mae']:.1f} under the colour camera, the template by {cfp['template']:.1f}"
+        in said
+    )
+    assert f"labels' noise by {cfp['label noise']:.1f} (" in said
+    assert f"gained {slo[gain]:.1f} and {cfp[gain]:.1f} %" in said
+    assert f"noise-free cues errs by {slo['noise-free cues']:.1f}." in said

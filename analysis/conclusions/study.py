@@ -65,13 +65,20 @@ def known(table: pd.DataFrame, targets: pd.DataFrame, floors: pd.DataFrame) -> l
 
 def zero_shot(table: pd.DataFrame, reference: Sequence[str]) -> list[str]:
     """Say how models do on real eyes they never saw: :func:`sectors`, biases and correlations."""
-    said, get = sectors(table, reference), table[~table["method"].isin(reference)]
+    said, models = sectors(table, reference), table[~table["method"].isin(reference)]
     if not table["n"].any():
         return said
-    get = get.set_index(["metric", "group", "method"])["estimate"].dropna()
-    best, r = get["mae", "mean"].idxmin(), get["r", "global"]
-    bias = ", ".join(f"{q} {number(get['bias', q, best], 1, signed=True)}" for q in QUADRANTS)
-    text = f"{best} is off by {bias} µm on average; the correlation of the mean thickness is "
+
+    def of(metric: str, group: str) -> pd.Series:
+        rows = models[(models["metric"] == metric) & (models["group"] == group)]
+        return rows.set_index("method")["estimate"].dropna()
+
+    best, r = of("mae", "mean").idxmin(), of("r", "global")
+    bias = ", ".join(f"{q} {number(of('bias', q)[best], 1, signed=True)}" for q in QUADRANTS)
+    text = (
+        f"{best}, picked on these very eyes, is off by {bias} µm on average; the correlation of "
+        "the mean thickness is "
+    )
     return [*said, f"{text}{_span(r)} ({', '.join(r.index)})."]
 
 

@@ -52,7 +52,7 @@ def draw(
     axes = figure.add_subplot(grid[1, k - 1])
     show_eye(axes, samples["photograph"], letters=False)
     axes.set_title("real (GRAPE)", fontsize=6)
-    lower = outer[1].subgridspec(1, 2, width_ratios=[1, 1])
+    lower = outer[1].subgridspec(1, 2, width_ratios=[2, 3])
     axes = figure.add_subplot(lower[0])
     _deviations(axes, calibration.reset_index(drop=True))
     style.panel_letter(axes, "b", "Beside real eyes", "(phantom − real) / standard error")
@@ -62,10 +62,11 @@ def draw(
     for k, (camera, learnt) in enumerate(kinds):
         axes = figure.add_subplot(cells[k // 2, k % 2], sharey=panels[0] if panels else None)
         _known(axes, known[(known["camera"] == camera) & (known["learnt"] == learnt)])
-        style.panel_letter(axes, "cdef"[k], f"{camera}, {learnt}", "gap", "r between eyes")
+        title = f"{camera}, {learnt}"
+        style.panel_letter(axes, "cdef"[k], title, "gap of the test", "r between eyes")
         axes.label_outer()
         panels.append(axes)
-    panels[0].legend(fontsize=5.5, loc="best")
+    panels[0].legend(fontsize=5.5, loc="lower left")
     return figure
 
 
