@@ -1,6 +1,6 @@
 """Cross-validation by patient: one run per fold, and what each eye's own fold predicts for it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,28 +20,32 @@ def fold_configs(config: RunConfig, k: int = FOLDS, seed: int = 0) -> list[RunCo
 
 
 def out_of_fold(
-    config: RunConfig, k: int = FOLDS, seeds: Sequence[int] = (0,), engine: str = "auto"
-) -> dict[int, pd.DataFrame]:
+    configs: Mapping[str, RunConfig],
+    k: int = FOLDS,
+    seeds: Sequence[int] = (0,),
+    engine: str = "auto",
+) -> dict[str, pd.DataFrame]:
     """Train the folds that are not finished and return each eye's prediction by its own fold.
 
     Parameters
     ----------
-    config : RunConfig
-        Its ``split`` is replaced.
+    configs : mapping of method to RunConfig
+        Of one dataset. Their ``split`` is replaced; the folds of all are one grid.
     k : int
         Folds of patients, at least 3: one tests, the next validates, the others train.
     seeds : sequence of int
-        Of the folds; the networks' own seed is that of ``config``.
+        Of the folds; a network's own seed is that of its configuration.
     engine : {'auto', 'serial', 'local', 'dask'}
         See :func:`rnfl.study.grid.run_grid`.
 
     Returns
     -------
-    dict of int to DataFrame
-        By fold seed, a quadrant frame (:func:`rnfl.core.schema.quadrant_frame`, µm) of all eyes in
-        the order of the dataset; ``run_id`` is ``<slug>-<k>-folds-s<seed>``. ``fold`` holds an
-        eye; ``inner_error`` is the mean absolute error (µm, of quadrants) in the cross-validation
-        within the eyes its readout learnt from, and NaN for networks, which validate otherwise.
+    dict of str to DataFrame
+        By method, a quadrant frame (:func:`rnfl.core.schema.quadrant_frame`, µm) of all eyes in
+        the order of the dataset, once for each fold seed; ``run_id`` is
+        ``<slug>-<k>-folds-s<seed>``. ``fold`` holds an eye; ``inner_error`` is the mean absolute
+        error (µm, of quadrants) in the cross-validation within the eyes its readout learnt from,
+        and NaN for networks, which validate otherwise.
 
     Raises
     ------
@@ -50,21 +54,23 @@ def out_of_fold(
     RuntimeError
         When runs failed, after all were tried.
     """
-    samples = datasets.load(config.dataset).samples
-    configs = {seed: fold_configs(config, k, seed) for seed in seeds}
-    results = iter(run_grid([one for folds in configs.values() for one in folds], engine))
-    frames = {}
-    for seed, folds in configs.items():
-        made = [next(results) for _ in folds]
+    (dataset,) = {config.dataset for config in configs.values()}
+    samples = datasets.load(dataset).samples
+    parts = [(name, seed) for name in configs for seed in seeds]
+    folds = [one for name, seed in parts for one in fold_configs(configs[name], k, seed)]
+    results = iter(run_grid(folds, engine))
+    frames: dict[str, list[pd.DataFrame]] = {name: [] for name in configs}
+    for name, seed in parts:
+        made = [next(results) for _ in range(k)]
         table = predictions_of(made)
         sizes = [len(one.predictions) for one in made]
         errors = [_inner_error(one) for one in made]
         inner = {"fold": np.repeat(range(k), sizes), "inner_error": np.repeat(errors, sizes)}
         inner = pd.DataFrame(inner, index=table["eye_id"])
-        table["run_id"] = f"{replace(config, split='own').slug}-{k}-folds-s{seed}"
+        table["run_id"] = f"{replace(configs[name], split='own').slug}-{k}-folds-s{seed}"
         table = table.set_index("eye_id").loc[samples["eye_id"]].reset_index()
-        frames[seed] = schema.quadrant_frame(table, samples).join(inner, on="eye_id")
-    return frames
+        frames[name].append(schema.quadrant_frame(table, samples).join(inner, on="eye_id"))
+    return {name: pd.concat(each, ignore_index=True) for name, each in frames.items()}
 
 
 def _inner_error(result: RunResult) -> float:

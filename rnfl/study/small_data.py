@@ -66,9 +66,7 @@ def frames(study: Preset, dataset: str, start: RunResult) -> dict[str, pd.DataFr
         name: pd.concat(
             predict(prepared, k, seed, inner).assign(run_id=f"{name}, folds {seed}")
             for seed in seeds
-        )
+        ).reset_index(drop=True)
         for name, predict in baselines.BY_NAME.items()
     }
-    for name, config in configs(study, dataset, start).items():
-        made[name] = pd.concat(crossval.out_of_fold(config, k, seeds).values())
-    return {name: frame.reset_index(drop=True) for name, frame in made.items()}
+    return made | crossval.out_of_fold(configs(study, dataset, start), k, seeds)

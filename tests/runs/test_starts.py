@@ -151,12 +151,18 @@ def test_patients_are_followed_through_starts_and_compared_within_a_source(
 
 def test_each_eye_is_predicted_by_the_run_that_has_not_seen_its_patient(root):
     config = replace(REAL, epochs=1)
-    frames = crossval.out_of_fold(config, k=3, seeds=(0, 1), engine="serial")
+    methods = {"a": config, "b": replace(config, seed=43)}
+    made = crossval.out_of_fold(methods, k=3, seeds=(0, 1), engine="serial")
     prepared = datasets.load("tiny-a")
     constant = baselines.constant(prepared, k=3, seed=1)
-    for seed, frame in frames.items():
+    assert list(made) == ["a", "b"] and not np.allclose(made["a"][PRED], made["b"][PRED])
+    ids = [
+        f"tiny-a-phantom_scratch-naive-s{n}-3-folds-s{seed}" for n in (42, 43) for seed in (0, 1)
+    ]
+    assert [one for frame in made.values() for one in frame["run_id"].unique()] == ids
+    frames = [frame.reset_index(drop=True) for _, frame in made["a"].groupby("run_id")]
+    for seed, frame in enumerate(frames):
         assert frame["eye_id"].tolist() == prepared.samples["eye_id"].tolist()
-        assert set(frame["run_id"]) == {f"tiny-a-phantom_scratch-naive-s42-3-folds-s{seed}"}
         for fold in crossval.fold_configs(config, 3, seed):
             result = results.find_run(fold)
             label = results.divided(prepared, fold.split).samples.set_index("eye_id")["split"]
