@@ -14,7 +14,10 @@ import typer
 from rnfl.storage.paths import data_root, project_root, runs_root
 
 # What a preset tells single notebooks besides its name.
-PARAMETERS = {("smoke", "12_learning_on_grape"): {"stand_in": "phantom-cfp-64-s1"}}
+PARAMETERS = {
+    ("smoke", "12_learning_on_grape"): {"stand_in": "phantom-cfp-64-s1"},
+    ("reference", "09_phantom"): {"n_eyes": 800},
+}
 
 PresetOption = Annotated[str, typer.Option(help="smoke, phantom, reference or paper")]
 
