@@ -1,12 +1,13 @@
-"""How far any reader gets on the phantom: one that learns from ten times the eyes, to its plateau.
+"""How far any reader gets on the phantom: one that learns from ten times the eyes.
 
     python benchmarks/reachable_floor.py [--eyes 24000] [--epochs 20]
 
 The label-noise floor is the error of the truth itself; no picture tells the truth. The *reachable
 floor* is the error, on the test eyes of the study's data set, of a backbone that was fine-tuned on
-another, ten times larger population until its validation error stands still. Beside it stand the
-template and a linear reader of noise-free cues (:mod:`rnfl.study.known`). Runs are kept and go on
-where they were stopped. How long each took is in the results.
+another, ten times larger population. How near that is to its plateau is in the results, as what the
+last quarter of the epochs still gained, and so are the minutes. Beside it stand the template and a
+linear reader of noise-free cues (:mod:`rnfl.study.known`). Runs are kept and go on where they were
+stopped.
 """
 
 from __future__ import annotations

@@ -50,6 +50,7 @@ from analysis.conclusions.overfitting import (
 )
 from analysis.conclusions.study import (
     absent_domain,
+    appearance,
     best_cell,
     calibration,
     convergence,
@@ -61,6 +62,5 @@ from analysis.conclusions.study import (
     longer_schedule,
     pretraining,
     sectors,
-    told_apart,
     zero_shot,
 )

@@ -36,7 +36,8 @@ def known(table: pd.DataFrame, targets: pd.DataFrame, floors: pd.DataFrame) -> l
         near, far = by[by.columns.min()], by[by.columns.max()]
         falls, most = far < near, (near - far).idxmax()
         text = (
-            f"{camera}, readouts of frozen backbones learnt {learnt}, correlation between eyes: "
+            f"{camera}, readouts of frozen backbones learnt {learnt}, correlation between eyes "
+            f"(estimates on {rows['n'].iloc[0]} test eyes, without intervals): "
             f"{_span(near)} at gap {near.name:g}, {_span(far)} at gap {far.name:g}. It falls for "
             f"{falls.sum()} of {len(by)}"
         )
@@ -86,8 +87,10 @@ def _span(values: pd.Series) -> str:
     return f"{number(values.min(), 2)} to {number(values.max(), 2)}"
 
 
-def told_apart(table: pd.DataFrame) -> str:
+def appearance(table: pd.DataFrame) -> str:
     """Say how well a machine tells phantom crops from real ones (eyes, auc, n)."""
+    if table.empty:
+        return "Whether a machine tells phantom from real photographs was not asked: none are here."
     found = ", ".join(f"{row.eyes} {row.auc:.3f}" for row in table.itertuples())
     return (
         "A logistic regression on 37 figures of a crop tells phantom from real photographs with an "

@@ -19,8 +19,8 @@ from rnfl.storage import errors, provenance
 
 PATIENCE = 1.0  # s; who waits longer is told
 UNGUARDED = (
-    "worker processes import the script they are started from: what it does belongs under "
-    "\"if __name__ == '__main__':\""
+    "worker processes import the script they are started from: what it does belongs in a file, "
+    "under \"if __name__ == '__main__':\""
 )
 
 
@@ -47,6 +47,7 @@ def locked(folder: Path, waiting: bool = True) -> Iterator[None]:
         In a worker process that is still importing the script it was started from: what the script
         does again there would wait for its own parent for ever.
     """
+    # True in a child of multiprocessing until it has imported what it was started from.
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise RuntimeError(UNGUARDED)
     lock, holder = _lock(folder), folder / "holder.json"

@@ -50,12 +50,15 @@ def out_of_fold(
     Raises
     ------
     ValueError
-        With fewer than 3 folds, more folds than patients, or what a run refuses.
+        With methods of several datasets or none, fewer than 3 folds, more folds than patients,
+        or what a run refuses.
     RuntimeError
         When runs failed, after all were tried.
     """
-    (dataset,) = {config.dataset for config in configs.values()}
-    samples = datasets.load(dataset).samples
+    of = sorted({config.dataset for config in configs.values()})
+    if len(of) != 1:
+        raise ValueError(f"methods {list(configs)}: expected one dataset for all, got {of}")
+    samples = datasets.load(of[0]).samples
     parts = [(name, seed) for name in configs for seed in seeds]
     folds = [one for name, seed in parts for one in fold_configs(configs[name], k, seed)]
     results = iter(run_grid(folds, engine))

@@ -5,7 +5,7 @@ learn. Three linear readers say how near: of a frozen backbone's tokens (protoco
 targets that pretraining asked for, and of what the phantom's eyes show without a camera. **Ours**.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,14 +17,19 @@ from sklearn.preprocessing import StandardScaler
 from rnfl import datasets
 from rnfl.core import metrics, schema
 from rnfl.datasets import phantom
+from rnfl.datasets.phantom import calibration
 from rnfl.datasets.phantom.eyes import population
 from rnfl.datasets.phantom.render import cues
+from rnfl.datasets.prepared import Prepared
 from rnfl.models.checkpoints import files
 from rnfl.models.registry import BACKBONES
 from rnfl.runs.predictions import predict_with
 from rnfl.runs.run import run
+from rnfl.storage.paths import project_root
+from rnfl.storage.progress import progress
 from rnfl.training.config import RunConfig
 
+FIRST_PHANTOM = project_root() / "data" / "external" / "first_phantom" / "appearance.csv"
 PENALTIES = np.logspace(-1, 5, 13)
 
 
@@ -47,7 +52,7 @@ def at_hand() -> list[str]:
     return names
 
 
-def readouts(backbones: Iterable[str], names: Iterable[str]) -> pd.DataFrame:
+def readouts(backbones: Sequence[str], names: Iterable[str]) -> pd.DataFrame:
     """Train the readout of each frozen backbone on each phantom dataset; runs are kept.
 
     What is read at the smallest gap, by the cameras of pretraining, is also tried on the pictures
@@ -64,17 +69,18 @@ def readouts(backbones: Iterable[str], names: Iterable[str]) -> pd.DataFrame:
     for name in sorted(names, key=lambda name: phantom.parse(name).gap):
         by_camera.setdefault(phantom.parse(name).modality.upper(), []).append(name)
         datasets.prepare(name)
-    for camera, group in by_camera.items():
+    cells = [(camera, backbone) for camera in by_camera for backbone in backbones]
+    for camera, backbone in progress(cells, "readouts", len(cells), unit="backbone"):
+        group = by_camera[camera]
         near = f"at gap {phantom.parse(group[0]).gap:g}"
-        for backbone in backbones:
-            readers = [run(RunConfig(n, backbone, "readout"), lambda row: None) for n in group]
-            for name, reader in zip(group, readers, strict=True):
-                at = {"camera": camera, "gap": phantom.parse(name).gap}
-                for learnt, one in {"at this gap": reader, near: readers[0]}.items():
-                    seen = predict_with(one, name)
-                    scores = _scores(schema.matrix(seen), schema.matrix(seen, "target"))
-                    about = {"learnt": learnt, "backbone": backbone, "dataset": name}
-                    rows.append(at | about | scores)
+        readers = [run(RunConfig(n, backbone, "readout"), lambda row: None) for n in group]
+        for name, reader in zip(group, readers, strict=True):
+            at = {"camera": camera, "gap": phantom.parse(name).gap}
+            for learnt, one in {"at this gap": reader, near: readers[0]}.items():
+                seen = predict_with(one, name)
+                scores = _scores(schema.matrix(seen), schema.matrix(seen, "target"))
+                about = {"learnt": learnt, "backbone": backbone, "dataset": name}
+                rows.append(at | about | scores)
     return pd.DataFrame(rows)
 
 
@@ -104,6 +110,33 @@ def of_targets(n_eyes: int = 600, seed: int = phantom.PRETRAINING_SEED + 1) -> p
         | _scores(cross_val_predict(model, x, labels, groups=patients, cv=GroupKFold(5)), labels)
         for name, x in features.items()
     )
+
+
+def appearance(real: Prepared | None, simulated: Prepared) -> pd.DataFrame:
+    """Tell real colour photographs from phantom ones: of the first phantom, and of this one.
+
+    One eye of each phantom patient, as many as there are real ones; the first phantom's figures are
+    those that were kept of it (``data/external/first_phantom``).
+
+    Returns
+    -------
+    DataFrame
+        eyes, auc (:func:`rnfl.datasets.phantom.calibration.told_apart`), n (phantom eyes); no rows
+        where there are no real eyes.
+    """
+    table = pd.DataFrame(columns=["eyes", "auc", "n"])
+    if real is None:
+        return table
+    first = np.flatnonzero(~simulated.samples["patient_id"].duplicated())[: len(real)]
+    drawn = {
+        "phantom 1": pd.read_csv(FIRST_PHANTOM).drop(columns="eye_id").to_numpy(),
+        f"phantom {phantom.VERSION}": calibration.appearance(np.asarray(simulated.images[first])),
+    }
+    seen, patients = calibration.appearance(np.asarray(real.images)), real.samples["patient_id"]
+    for eyes, figures in drawn.items():
+        auc = calibration.told_apart(seen, figures[: len(real)], patients)
+        table.loc[len(table)] = eyes, auc, len(figures[: len(real)])
+    return table
 
 
 def floors(name: str) -> pd.DataFrame:

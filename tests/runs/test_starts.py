@@ -177,6 +177,14 @@ def test_each_eye_is_predicted_by_the_run_that_has_not_seen_its_patient(root):
     assert not np.allclose(frames[0][PRED], frames[1][PRED])
 
 
+def test_methods_of_several_datasets_have_no_folds_in_common():
+    others = {"a": REAL, "b": replace(REAL, dataset="tiny-b")}
+    with raises(ValueError, match=r"expected one dataset for all, got \['tiny-a', 'tiny-b'\]"):
+        crossval.out_of_fold(others)
+    with raises(ValueError, match=r"got \[\]"):
+        crossval.out_of_fold({})
+
+
 def test_models_and_baselines_meet_unseen_eyes(root, trained_on_a):
     other_seed = run(replace(REAL, seed=43), silent)
     compared = external_validation.compare([trained_on_a, other_seed], "tiny-b")

@@ -43,9 +43,18 @@ def test_readouts_of_each_gap_and_the_sentence(data_root):
     assert "learnt at gap 0" in said[1] and "label-noise floor" in said[-1]
 
 
+def test_photographs_are_told_apart_from_either_phantom_where_there_are_any(data_root):
+    simulated = phantom.prepare("phantom-cfp-60")
+    table = known.appearance(simulated, simulated).set_index("eyes")  # taken for real ones
+    n = simulated.samples["patient_id"].nunique()
+    assert table["n"].to_dict() == {"phantom 1": 60, "phantom 2": n}
+    assert table.loc["phantom 2", "auc"] < 0.6 < 0.9 < table.loc["phantom 1", "auc"]
+    nothing = known.appearance(None, simulated)
+    assert nothing.empty and "was not asked" in conclusions.appearance(nothing)
+
+
 def test_backbones_at_hand_are_those_whose_files_are_here():
     names = known.at_hand()
-    assert names[0] == "phantom_scratch" and {p.stem for p in WEIGHTS.glob("*.safetensors")} < {
-        *names
-    }
+    packaged = {path.stem for path in WEIGHTS.glob("*.safetensors")}
+    assert names[0] == "phantom_scratch" and packaged < {*names}
     assert "retfound_mae_naturecfp" not in names

@@ -60,8 +60,6 @@ LEI_SFD_ORDER = {
 HEALTHY = {"global": (97.5, 1.25), "S": (117.5, 1.25), "N": (72.5, 1.25), "I": (122.5, 1.25),
            "T": (67.5, 1.25)}  # fmt: skip
 
-#: AUC of :func:`told_apart` for the first phantom: 95 photographs of GRAPE, as many phantom eyes.
-FIRST_PHANTOM_AUC = 1.0
 OCTAVES = (0.7, 1.5, 3.0, 6.0, 12.0, 24.0)  # SDs in px of a crop of 224
 #: Cohorts that each population was fitted to.
 FITTED = {"grape": ("GRAPE", "LEI-SFD", "healthy eyes"), "lei": ("LEI-SFD", "healthy eyes")}

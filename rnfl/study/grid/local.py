@@ -15,14 +15,15 @@ from multiprocessing.queues import SimpleQueue
 from tqdm import tqdm
 
 from rnfl.runs import results
+from rnfl.storage import locks
 from rnfl.study.grid import tasks
 from rnfl.study.grid.resources import Share, divide
 from rnfl.training.config import RunConfig
 
 MAX_RESTARTS = 2  # of a run that has not come any further
 LOST = (
-    f"its worker process ended {1 + MAX_RESTARTS} times without an answer: out of memory, or "
-    "run_grid called by a script without \"if __name__ == '__main__':\""
+    f"its worker process ended {1 + MAX_RESTARTS} times without an answer: out of memory, or this: "
+    f"{locks.UNGUARDED}"
 )
 
 

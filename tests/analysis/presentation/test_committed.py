@@ -118,7 +118,7 @@ SAID = {
     "08_audit": lambda t: conclusions.audit_findings(t.audit),
     "09_phantom": lambda t: [
         conclusions.calibration(t.calibration), t.about["conclusions"][1],
-        conclusions.told_apart(t.appearance), *conclusions.known(t.known, t.targets, t.floors),
+        conclusions.appearance(t.appearance), *conclusions.known(t.known, t.targets, t.floors),
         *conclusions.zero_shot(t.zero_shot, ["constant", "PCA + ridge"])],
     "10_pretraining": lambda t: conclusions.pretraining(t.losses),
     "11_agreement": lambda t: [
