@@ -24,9 +24,8 @@ from rnfl.datasets.prepared import Prepared
 from rnfl.models.checkpoints import files
 from rnfl.models.registry import BACKBONES
 from rnfl.runs.predictions import predict_with
-from rnfl.runs.run import run
 from rnfl.storage.paths import project_root
-from rnfl.storage.progress import progress
+from rnfl.study.grid import run_grid
 from rnfl.training.config import RunConfig
 
 FIRST_PHANTOM = project_root() / "data" / "external" / "first_phantom" / "appearance.csv"
@@ -52,11 +51,12 @@ def at_hand() -> list[str]:
     return names
 
 
-def readouts(backbones: Sequence[str], names: Iterable[str]) -> pd.DataFrame:
+def readouts(backbones: Sequence[str], names: Iterable[str], engine: str = "auto") -> pd.DataFrame:
     """Train the readout of each frozen backbone on each phantom dataset; runs are kept.
 
     What is read at the smallest gap, by the cameras of pretraining, is also tried on the pictures
-    of the other gaps: there the pictures of backbone and readout both come from elsewhere.
+    of the other gaps: there the pictures of backbone and readout both come from elsewhere. The
+    ``engine`` is that of :func:`rnfl.study.grid.run_grid`.
 
     Returns
     -------
@@ -65,22 +65,21 @@ def readouts(backbones: Sequence[str], names: Iterable[str]) -> pd.DataFrame:
         backbone, dataset, and of the test eyes: r_mean (correlation of the mean thickness between
         eyes), r_between (mean of the angles' correlations), mae (µm), n.
     """
-    rows, by_camera = [], {}
-    for name in sorted(names, key=lambda name: phantom.parse(name).gap):
-        by_camera.setdefault(phantom.parse(name).modality.upper(), []).append(name)
+    recipes = {name: phantom.parse(name) for name in names}
+    order = sorted(recipes, key=lambda name: (recipes[name].modality != "slo", recipes[name].gap))
+    for name in order:
         datasets.prepare(name)
-    cells = [(camera, backbone) for camera in by_camera for backbone in backbones]
-    for camera, backbone in progress(cells, "readouts", len(cells), unit="backbone"):
-        group = by_camera[camera]
-        near = f"at gap {phantom.parse(group[0]).gap:g}"
-        readers = [run(RunConfig(n, backbone, "readout"), lambda row: None) for n in group]
-        for name, reader in zip(group, readers, strict=True):
-            at = {"camera": camera, "gap": phantom.parse(name).gap}
-            for learnt, one in {"at this gap": reader, near: readers[0]}.items():
-                seen = predict_with(one, name)
-                scores = _scores(schema.matrix(seen), schema.matrix(seen, "target"))
-                about = {"learnt": learnt, "backbone": backbone, "dataset": name}
-                rows.append(at | about | scores)
+    cells = [(name, backbone) for name in order for backbone in backbones]
+    trained = run_grid([RunConfig(name, backbone, "readout") for name, backbone in cells], engine)
+    readers, rows = dict(zip(cells, trained, strict=True)), []
+    for name, backbone in cells:
+        recipe = recipes[name]
+        nearest = next(one for one in order if recipes[one].modality == recipe.modality)
+        at = {"camera": recipe.modality.upper(), "gap": recipe.gap}
+        for learnt, of in (("at this gap", name), (f"at gap {recipes[nearest].gap:g}", nearest)):
+            seen = predict_with(readers[of, backbone], name)
+            scores = _scores(schema.matrix(seen), schema.matrix(seen, "target"))
+            rows.append(at | {"learnt": learnt, "backbone": backbone, "dataset": name} | scores)
     return pd.DataFrame(rows)
 
 

@@ -28,7 +28,9 @@ def test_floors_are_in_order(data_root):
 
 
 def test_readouts_of_each_gap_and_the_sentence(data_root):
-    table = known.readouts(["phantom_scratch"], ["phantom-slo-60", "phantom-slo-60-gap0.0"])
+    table = known.readouts(
+        ["phantom_scratch"], ["phantom-slo-60", "phantom-slo-60-gap0.0"], "serial"
+    )
     assert table["gap"].tolist() == [0.0, 0.0, 1.0, 1.0] and set(table["camera"]) == {"SLO"}
     assert table["learnt"].tolist() == ["at this gap", "at gap 0"] * 2
     scores = table[["r_mean", "r_between", "mae"]]
