@@ -25,8 +25,12 @@ class Share:
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, self.cores)
         import torch
+        from threadpoolctl import threadpool_limits
 
         torch.set_num_threads(self.threads)
+        # NumPy's own threads, as many as the machine has cores, began when it was imported: on the
+        # few cores of a share they would wait for each other.
+        threadpool_limits(self.threads)
 
 
 def divide(tasks: int, workers: int | None = None) -> list[Share]:
