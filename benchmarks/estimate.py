@@ -24,7 +24,7 @@ import numpy as np
 
 from rnfl.study import presets
 from rnfl.training.config import RunConfig
-from rnfl.training.protocols import Protocol
+from rnfl.training.protocols import Protocol, settings
 
 N_TRAIN, N_VAL, EPOCHS = 8077, 1731, 80
 FROZEN = (0.0, 0.25, 0.5, 1.0)
@@ -136,7 +136,8 @@ def _hours(machine: Machine, configs: Iterable[RunConfig]) -> float:
 
 
 def _frozen(protocol: Protocol) -> float:
-    return protocol.freeze_fraction if protocol.freeze_patch_embed else 0.0
+    said = settings(protocol)
+    return said["freeze_fraction"] if said["freeze_patch_embed"] else 0.0
 
 
 def tables(machine: Machine) -> tuple[list[dict], list[dict]]:

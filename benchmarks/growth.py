@@ -37,7 +37,8 @@ from rnfl import datasets
 from rnfl.core import schema
 from rnfl.datasets.phantom import VERSION
 from rnfl.runs import restore
-from rnfl.training import batches, finetuning, protocols
+from rnfl.study import ablations
+from rnfl.training import batches, finetuning
 
 SIZES = (1000, 10_000, 100_000)
 BOUND = 1.1  # of the exponents of prepare, epoch and evaluation
@@ -54,7 +55,7 @@ def prepare_job(n: int, folder: Path) -> Iterator[tuple[str, Callable]]:
 
 def epoch_job(n: int, folder: Path) -> Iterator[tuple[str, Callable]]:
     """Train on ``n`` eyes for one epoch."""
-    protocol = protocols.Protocol("frozen", freeze_patch_embed=True, freeze_fraction=1.0)
+    (protocol,) = ablations.freezing([1.0])
     config = configured("noise", "phantom_scratch", 60, protocol=protocol)
     model = restore.untrained(config, None)
     size = model.backbone.spec.input_size

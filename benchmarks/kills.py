@@ -20,8 +20,8 @@ import measure
 from killed_runs import Outcome, Undisturbed
 from tqdm import tqdm
 
+from rnfl.study import ablations
 from rnfl.training.config import RunConfig
-from rnfl.training.protocols import Protocol
 
 PLAIN = RunConfig(
     "tiny-slo", "phantom_scratch", "naive", epochs=8, warmup_epochs=1, batch_size=2,
@@ -32,9 +32,9 @@ KINDS = {
     "structured, a checkpoint per step": replace(
         PLAIN, protocol="structured", checkpoint_seconds=0.0
     ),
-    "frozen, cached prefix": replace(PLAIN, protocol=Protocol("frozen", True, 1.0), augment=None),
+    "frozen, cached prefix": replace(PLAIN, protocol=ablations.freezing([1.0])[0], augment=None),
     "half frozen, two views, a checkpoint per step": replace(
-        PLAIN, protocol=Protocol("half", True, 0.5), views=2, checkpoint_seconds=0.0
+        PLAIN, protocol=ablations.freezing([0.5])[0], views=2, checkpoint_seconds=0.0
     ),
     "started from another run": replace(PLAIN, protocol="structured", checkpoint_seconds=0.0),
 }

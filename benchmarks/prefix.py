@@ -24,10 +24,11 @@ import torch
 from throughput import BACKBONES, SMOKE, configured, ready
 from torch import nn
 
+from rnfl.study.ablations import all_but
 from rnfl.training import finetuning
 from rnfl.training.batches import Batches
 from rnfl.training.config import RunConfig
-from rnfl.training.protocols import Protocol
+from rnfl.training.protocols import Phase, Protocol
 
 FRACTIONS = (0.0, 0.25, 0.5, 1.0)
 BOUND = 0.05  # of a full epoch: what a later one may cost behind a wholly frozen backbone
@@ -37,7 +38,7 @@ MORE = {1.0: 8}  # times as many images where all blocks are frozen
 def protocol(fraction: float) -> Protocol:
     """Return the protocol that freezes this share of the blocks; 0 freezes nothing at all."""
     name = f"freeze_{100 * fraction:.0f}pct"
-    return Protocol(name, freeze_patch_embed=fraction > 0, freeze_fraction=fraction)
+    return Protocol(name, (Phase(part=all_but(fraction)),))
 
 
 def epochs(

@@ -144,13 +144,13 @@ def _refuse_unread(context: typer.Context, protocol: str) -> None:
     """Refuse options of the command line that the protocol's solver does not read."""
     from rnfl.training.protocols import PROTOCOLS, UNREAD, get
 
-    unread = UNREAD[get(protocol).solver]
+    unread = UNREAD[type(get(protocol))]
     names = {one.name: "/".join(one.opts + one.secondary_opts) for one in context.command.params}
     given = {key for key in names if context.get_parameter_source(key).name != "DEFAULT"}
     lost = [name for key, name in names.items() if key in given and key in unread]
     if lost:
         read = [name for key, name in names.items() if key not in unread]
-        others = [key for key, one in PROTOCOLS.items() if given.isdisjoint(UNREAD[one.solver])]
+        others = [key for key, one in PROTOCOLS.items() if given.isdisjoint(UNREAD[type(one)])]
         raise ValueError(
             f"protocol {protocol!r} does not read {', '.join(lost)}: it reads {', '.join(read)}. "
             f"Leave out what it does not read, or choose --protocol {' or '.join(others)}"

@@ -13,6 +13,8 @@ import re
 from dataclasses import dataclass
 from types import ModuleType
 
+from rnfl.storage import plugins
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -38,8 +40,14 @@ DATASETS = (
 
 
 def is_registered(name: str) -> bool:
-    """Return whether a dataset of the registry answers to this name."""
-    return any(re.fullmatch(dataset.pattern, name) for dataset in DATASETS)
+    """Return whether a dataset of the registry, or of an installed package, answers to a name."""
+    return any(re.fullmatch(dataset.pattern, name) for dataset in DATASETS) or bool(_added(name))
+
+
+def _added(name: str) -> str | None:
+    """Return the dataset of an installed package that answers to ``<its name>[-<label>]``."""
+    fits = (n for n in plugins.names("datasets") if re.fullmatch(rf"{re.escape(n)}(-\w+)*", name))
+    return max(fits, key=len, default=None)
 
 
 def find(name: str) -> type | ModuleType:
@@ -54,9 +62,12 @@ def find(name: str) -> type | ModuleType:
         if re.fullmatch(dataset.pattern, name):
             module = importlib.import_module(f"rnfl.datasets.{dataset.module}")
             return getattr(module, dataset.kind) if dataset.kind else module
+    if added := _added(name):
+        return plugins.find("datasets", added, type | ModuleType)
     raise ValueError(f"dataset {name!r} is unknown: expected {forms()}")
 
 
 def forms() -> str:
     """Return in words which names datasets answer to."""
-    return "; ".join(dataset.form for dataset in DATASETS)
+    added = [f"{name}[-<label>], of an installed package" for name in plugins.names("datasets")]
+    return "; ".join([*(dataset.form for dataset in DATASETS), *added])

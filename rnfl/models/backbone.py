@@ -1,7 +1,7 @@
 """Backbones by name: a timm network with its input size, normalisation and stages."""
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -72,18 +72,21 @@ class Backbone(nn.Module):
         """Number of blocks."""
         return sum(stage.name.startswith("block_") for stage in self.stages)
 
-    def freeze(self, names: list[str]) -> None:
-        """Freeze the named stages: no gradient, and evaluation mode for good.
+    def let_move(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Let these parameters learn, and no others.
 
-        A frozen prefix records no autograd graph, since nothing in it asks for a gradient.
+        A stage in which nothing does is frozen: it is in evaluation mode for good. A frozen prefix
+        records no autograd graph, since nothing in it asks for a gradient.
         """
-        known = [stage.name for stage in self.stages]
-        if unknown := sorted(set(names) - set(known)):
-            raise ValueError(f"{self.spec.name} has no stages {unknown}; it has {known}")
-        self.frozen = [stage for stage in self.stages if stage.name in names]
-        for stage in self.stages:
-            for parameter in stage.parameters:
-                parameter.requires_grad_(stage.name not in names)
+        moving = {id(parameter) for parameter in parameters}
+        for parameter in self.parameters():
+            parameter.requires_grad_(id(parameter) in moving)
+        self.frozen = [
+            stage
+            for stage in self.stages
+            # Of the modules too: adapters came after the stages.
+            if not moving.intersection(map(id, _held(stage)))
+        ]
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "Backbone":
@@ -192,6 +195,12 @@ def build(name: str, pretrained: bool = True) -> Backbone:
         )
     encoder = create(spec, download=pretrained and spec.weights == "hub")
     return Backbone(spec, encoder, loading.load_into(encoder, spec, file) if file else None)
+
+
+def _held(stage: Stage) -> Iterator[nn.Parameter]:
+    yield from stage.parameters
+    for module in stage.modules:
+        yield from module.parameters()
 
 
 def _stages(encoder: nn.Module) -> Iterator[Stage]:

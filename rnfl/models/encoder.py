@@ -9,7 +9,7 @@ import timm
 import torch
 from torch import nn
 
-from rnfl.models.registry import BACKBONES, BackboneSpec, registered, side
+from rnfl.models.registry import BACKBONES, BackboneSpec, every, registered, side
 
 Shape = tuple[int, ...]
 NEITHER = "is neither a vision transformer nor a network of feature maps (channels, rows, columns)"
@@ -35,7 +35,7 @@ def spec_of(name: str) -> BackboneSpec:
     timm_name, sized, size = name.removeprefix("timm:").partition("@")
     if not (name.startswith("timm:") and timm.is_model(timm_name)):
         raise ValueError(
-            f"unknown backbone {name!r}; valid names are {sorted(BACKBONES)} "
+            f"unknown backbone {name!r}; valid names are {sorted(s.name for s in every())} "
             "and 'timm:<name>' with a name of timm.list_models(pretrained=True), "
             "each also as '<name>@<px>'"
         )

@@ -5,6 +5,8 @@ import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from rnfl.storage import plugins
+
 WEIGHTS = Path(__file__).parent / "weights"
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -290,12 +292,22 @@ BACKBONES: dict[str, BackboneSpec] = {
 
 
 def registered(name: str) -> BackboneSpec | None:
-    """Return the specification of a registered name or ``<name>@<px>``; None for other names."""
+    """Return the specification of a registered name or ``<name>@<px>``; None for other names.
+
+    Registered here, or by an installed package (:mod:`rnfl.storage.plugins`).
+    """
     base, sized, size = name.partition("@")
-    if base not in BACKBONES:
+    spec = BACKBONES.get(base) or plugins.find("backbones", base, BackboneSpec)
+    if spec is None:
         return None
-    spec = BACKBONES[base]
+    if spec.name != base:
+        raise ValueError(f"the backbone registered as {base!r} calls itself {spec.name!r}")
     return replace(spec, name=name, input_size=side(name, size, spec.patch)) if sized else spec
+
+
+def every() -> list[BackboneSpec]:
+    """Return every registered backbone, those of installed packages last."""
+    return [*BACKBONES.values(), *(registered(name) for name in plugins.names("backbones"))]
 
 
 def side(name: str, size: str, patch: int | None) -> int:

@@ -80,8 +80,8 @@ def given(value: Any) -> Any:
     Examples
     --------
     >>> given(RunConfig("eyes", "phantom_mae", "naive", seed=43))
-    {'dataset': 'eyes', 'backbone': 'phantom_mae', 'protocol': {'name': 'naive', 'lr_encoder': \
-0.0001}, 'seed': 43}
+    {'dataset': 'eyes', 'backbone': 'phantom_mae', 'protocol': {'name': 'naive', 'rates': \
+{'encoder': 0.0001}}, 'seed': 43}
     """
     if is_dataclass(value) and not isinstance(value, type):
         pairs = ((field, getattr(value, field.name)) for field in fields(value))

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import save as serialise
-from torch import nn
+from torch import Tensor, nn
 
 from rnfl.core import schema
 from rnfl.datasets import normative
@@ -20,13 +20,14 @@ from rnfl.datasets.prepared import Prepared, check_unchanged, unchanged
 from rnfl.runs import address, restore, results
 from rnfl.storage import errors, locks, provenance
 from rnfl.storage.paths import runs_root
-from rnfl.training import batches, devices, distributed, finetuning, predict, readout
+from rnfl.training import batches, devices, distributed, finetuning, predict, protocols, readout
 from rnfl.training.config import RunConfig
+from rnfl.training.protocols import Averaged, Protocol, Solved
 from rnfl.training.state import Progress
 
 Report = Callable[[dict], None] | None
 Rows = dict[str, np.ndarray]
-Solved = tuple[nn.Module, Progress, str]  # the last names what errors were measured on
+Fitted = tuple[nn.Module, Progress, str]  # the last names what errors were measured on
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def compute(config: RunConfig, prepared: Prepared, run_id: str, report: Report) 
     if not distributed.is_first():
         return
     kept = f"training is over and is kept in {unfinished}"
-    if config.protocol.solver == "ridge":
+    if isinstance(config.protocol, Solved):
         kept = "a readout has no checkpoint and is solved again"
     with errors.writing(f"run {run_id}", folder.parent, kept):
         _publish(folder, run_id, config, learnt)
@@ -64,11 +65,13 @@ def learn(config: RunConfig, prepared: Prepared, run_id: str, report: Report) ->
     prepared = results.divided(prepared, config.split)
     rows = batches.rows_by_split(prepared, () if config.split == "all" else ("test",))
     device = devices.choose_device()
-    if config.protocol.solver == "ridge":
+    if isinstance(config.protocol, Solved):
         rows = readout.learning_rows(prepared, rows)
         model, progress, target = _by_ridge(config, prepared, rows, device)
         split = prepared.samples["split"].replace("val", "train")  # as a readout takes them
         prepared = replace(prepared, samples=prepared.samples.assign(split=split))
+    elif isinstance(config.protocol, Averaged):
+        model, progress, target = _by_averaging(config, prepared, rows, device)
     else:
         folder = results.partial_folder(run_id)
         model, progress, target = _by_gradient(config, prepared, rows, device, folder, report)
@@ -91,20 +94,21 @@ def _by_gradient(
     device: torch.device,
     folder: Path,
     report: Report,
-) -> Solved:
+) -> Fitted:
     """Train by gradient, or go on where an interrupted training stopped."""
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         model = restore.untrained(config, prepared).to(device)
     size = model.backbone.spec.input_size
     train, val = (batches.load(prepared, rows[s], size, device) for s in ("train", "val"))
-    learn_scale = model.set_targets if config.start is None else model.set_level
-    learn_scale(train.labels)
+    if config.output_scale == "standardised":
+        learn_scale = model.set_targets if config.start is None else model.set_level
+        learn_scale(train.labels)
     check = partial(check_unchanged, prepared, f"what is trained so far is kept in {folder}")
     return model, finetuning.fit(model, train, val, config, folder, report, check), val.target
 
 
-def _by_ridge(config: RunConfig, prepared: Prepared, rows: Rows, device: torch.device) -> Solved:
+def _by_ridge(config: RunConfig, prepared: Prepared, rows: Rows, device: torch.device) -> Fitted:
     """Solve for a readout of frozen backbones."""
     if distributed.size() > 1:
         raise ValueError(f"{config.slug}: a readout is solved for by one process, not by torchrun")
@@ -120,21 +124,72 @@ def _by_ridge(config: RunConfig, prepared: Prepared, rows: Rows, device: torch.d
     return model, progress, data.target
 
 
+def _by_averaging(
+    config: RunConfig, prepared: Prepared, rows: Rows, device: torch.device
+) -> Fitted:
+    """Average the weights of finished runs."""
+    if distributed.size() > 1:
+        raise ValueError(f"{config.slug}: runs are averaged by one process, not by torchrun")
+    clock = time.monotonic()
+    model = restore.averaged(config, prepared).to(device)
+    size, width = model.backbone.spec.input_size, model.backbone.embed_dim
+    train, val = (batches.load(prepared, rows[s], size, device) for s in ("train", "val"))
+    decided = devices.decide_precision(config.precision, device, width)
+    errors_ = [finetuning.validation_mae(model, s, decided["precision"]) for s in (train, val)]
+    row = {"epoch": 0, "step": 0, "train_loss": errors_[0], "val_mae": errors_[1]}
+    row |= {"lr_encoder": 0.0, "lr_head": 0.0, "seconds": time.monotonic() - clock}
+    progress = Progress(epoch=1, seconds=row["seconds"], history=[row], precision=decided)
+    return model, progress, val.target
+
+
+def cost(
+    model: nn.Module, progress: Progress, moving: tuple[int, int], tensors: dict[str, Tensor]
+) -> dict:
+    """Return what a run took, for its summary.
+
+    Returns
+    -------
+    dict
+        n_parameters and, in the phase with most of them, n_trainable and n_trainable_backbone;
+        bytes_stored; peak_bytes of a training step's memory, and whether they are 'measured' (a
+        GPU) or 'estimated'; seconds_per_epoch (median, without the first where there are more) and
+        seconds_to_best.
+    """
+    history, trained = progress.history, any(moving)
+    at = [0.0, *(row["seconds"] for row in history)]
+    lengths = np.diff(at)[1 if len(history) > 1 else 0 :]
+    measured = next(model.parameters()).device.type == "cuda"
+    return {
+        "n_parameters": sum(p.numel() for p in model.parameters()),
+        "n_trainable_backbone": moving[0],
+        "n_trainable": moving[1],
+        "bytes_stored": sum(value.nbytes for value in tensors.values()),
+        "peak_bytes": progress.peak_bytes or None,
+        "peak_bytes_are": ("measured" if measured else "estimated") if trained else None,
+        "seconds_per_epoch": round(float(np.median(lengths)), 2) if trained else None,
+        "seconds_to_best": round(progress.best_row["seconds"], 1),
+        "seconds": round(progress.seconds, 1),
+        "device": devices.describe(next(model.parameters()).device),
+    }
+
+
 def _publish(folder: Path, run_id: str, config: RunConfig, learnt: Learnt) -> None:
     """Write a finished run, with its division of the dataset; it appears whole, or not at all."""
     model, progress, prepared = learnt.model, learnt.progress, learnt.prepared
     history = pd.DataFrame(progress.history)
     history.insert(0, "run_id", run_id)
+    trained = isinstance(config.protocol, Protocol)
+    moving = protocols.n_trainable(model, config.protocol) if trained else (0, 0)
+    stored = restore.to_store(model, config)  # from here on, adapters may be merged
+    spent = cost(model, progress, moving, stored.tensors)
     summary = {
         "best_epoch": progress.best_row["epoch"],
         "best_val_mae": progress.best_row["val_mae"],
         "n_epochs": len(history),
-        "stopped_early": config.protocol.solver == "gradient" and len(history) < config.epochs,
+        "stopped_early": trained and len(history) < config.epochs,
         **learnt.outcome,
-        "n_parameters": sum(p.numel() for p in model.parameters()),
-        "n_trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        **spent,
         "micro_batch": progress.micro_batch or None,
-        "seconds": round(progress.seconds, 1),
     }
     said = devices.describe(next(model.parameters()).device)
     inputs = {"dataset": prepared.hash, "code": provenance.code_hash()}
@@ -151,8 +206,8 @@ def _publish(folder: Path, run_id: str, config: RunConfig, learnt: Learnt) -> No
         provenance.write_json(aside / "provenance.json", record)
         provenance.write_csv(aside / "history.csv", schema.validate(history, "history"))
         provenance.write_parquet(aside / "predictions.parquet", learnt.predictions)
-        weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-        (aside / "model.safetensors").write_bytes(serialise(weights))
+        base = {restore.BASE: stored.base} if stored.base else None
+        (aside / "model.safetensors").write_bytes(serialise(stored.tensors, base))
         provenance.write_json(aside / "training_set.json", normative.facts(prepared))
         if len(band := normative.training_band(prepared)):
             provenance.write_csv(aside / "reference.csv", band)

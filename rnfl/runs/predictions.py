@@ -15,6 +15,7 @@ from rnfl.datasets.prepared import Prepared
 from rnfl.runs import results
 from rnfl.runs.results import RunResult
 from rnfl.storage import errors, locks, provenance
+from rnfl.training.protocols import Solved
 
 TURNS = (-20, -10, 0, 10, 20)  # degrees, positive as θ grows (ours)
 EYES = 200  # of the test eyes, the first ones: enough for ±0.03 of the response (ours)
@@ -134,7 +135,8 @@ def _kept(result: RunResult, name: str, compute: Callable[..., pd.DataFrame]) ->
         locks.clear_aside(path)
         device = devices.choose_device()
         model = restore.load_model(result).to(device)
-        asked = "fp32" if result.config.protocol.solver == "ridge" else result.config.precision
+        solved = isinstance(result.config.protocol, Solved)
+        asked = "fp32" if solved else result.config.precision
         precision = devices.resolve_precision(asked, device, model.backbone.embed_dim)
         table = compute(model, device, precision)
         kept = f"the run itself is whole in {result.folder}"

@@ -1,25 +1,37 @@
 """The model of a run: untrained, from the run it starts from, or as a finished run left it.
 
+Where a backbone's weights can be had again, a run's file holds what training changed, with a
+fingerprint of what it did not (:func:`to_store`); a model is whole, and its adapters merged,
+whenever it is loaded.
+
 A start brings what it has seen along: no patient that it was trained or validated on, through all
 the runs that it itself started from, may be tested on.
 """
 
+import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
-from safetensors.torch import load_file
-from torch import nn
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
 
 from rnfl import datasets
 from rnfl.core.identity import bare
 from rnfl.datasets.prepared import Prepared
+from rnfl.models import adapters
 from rnfl.models.backbone import Backbone, build
+from rnfl.models.encoder import spec_of
 from rnfl.models.readout import Readout
 from rnfl.models.regressor import RNFLRegressor
 from rnfl.runs import results
 from rnfl.runs.results import RunResult
 from rnfl.training import protocols
 from rnfl.training.config import RunConfig
+from rnfl.training.protocols import Averaged, Protocol, Solved
+
+BASE = "base_sha256"  # metadata of a file that holds changes alone: the fingerprint of the rest
 
 
 def untrained(config: RunConfig, prepared: Prepared) -> RNFLRegressor:
@@ -39,32 +51,155 @@ def backbones(config: RunConfig, prepared: Prepared) -> list[Backbone]:
 def _start(config: RunConfig, prepared: Prepared) -> RunResult:
     """Return the run to start from, unless it does not fit or knows patients to be tested on."""
     start = results.load_run(config.start)
-    unread = protocols.UNREAD[config.protocol.solver]
-    for name in (one for one in ("backbone", "radius_ratio") if one not in unread):
-        theirs, ours = getattr(start.config, name), getattr(config, name)
+    unread = protocols.UNREAD[type(config.protocol)]
+    _refuse_other(start, config, [n for n in ("backbone", "radius_ratio") if n not in unread])
+    _refuse_shared(start, config, prepared)
+    return start
+
+
+def _refuse_other(run: RunResult, config: RunConfig, names: list[str]) -> None:
+    """Refuse a run to start from, or to average, that differs in one of these fields."""
+    for name in names:
+        theirs, ours = getattr(run.config, name), getattr(config, name)
         if theirs != ours:
             raise ValueError(
-                f"{config.slug}: start {config.start} has {name} {theirs!r}, expected {ours!r}"
+                f"{config.slug}: start {run.run_id} has {name} {theirs!r}, expected {ours!r}"
             )
-    seen = shared_patients(start, prepared, prepared.subset("test"))
+
+
+def _refuse_shared(run: RunResult, config: RunConfig, prepared: Prepared) -> None:
+    seen = shared_patients(run, prepared, prepared.subset("test"))
     if seen:
         raise ValueError(
-            f"{config.slug}: start {config.start} has learnt from {len(seen)} patients that are "
+            f"{config.slug}: start {run.run_id} has learnt from {len(seen)} patients that are "
             f"to be tested on: choose a start that has not, or split 'all'"
         )
-    return start
+
+
+def averaged(config: RunConfig, prepared: Prepared) -> RNFLRegressor:
+    """Return the weighted average of the models of finished runs.
+
+    Raises
+    ------
+    ValueError
+        If the runs have no common start (the same run, or the same weights and seed), for then
+        their weights have nothing to do with each other; if they differ in architecture; if one of
+        them knows patients to be tested on.
+    """
+    runs = [results.load_run(one) for one in config.protocol.runs]
+    for run in runs:
+        if isinstance(run.config.protocol, Solved):
+            raise ValueError(f"{config.slug}: {run.run_id} is a readout, whose weights are solved")
+        _refuse_other(run, config, ["backbone", "radius_ratio", "pretrained", "output_scale"])
+        _refuse_shared(run, config, prepared)
+    origins = [_origins(run) for run in runs]
+    if not set.intersection(*origins):
+        raise ValueError(
+            f"{config.slug}: the runs {', '.join(config.protocol.runs)} have no common start (one "
+            "run that all started from, or the same backbone, weights and seed): the average of "
+            "their weights is no model. Train them with the same start"
+        )
+    model, *others = (load_model(run) for run in runs)
+    shares, state = config.protocol.shares, model.state_dict()
+    states = [state, *(other.state_dict() for other in others)]
+    for name, value in state.items():
+        if value.is_floating_point():
+            parts = (share * one[name].double() for share, one in zip(shares, states, strict=True))
+            value.copy_(sum(parts))
+    return model
+
+
+def _origins(run: RunResult) -> set[str]:
+    """Return what a run may share with another: itself, as a start, and what it started from."""
+    config = run.config
+    if isinstance(config.protocol, Averaged):
+        return {run.run_id}
+    if config.start is not None:
+        return {run.run_id, config.start}
+    of_weights = f"{config.backbone} {run.resolved['weights']} {config.pretrained} {config.seed}"
+    return {run.run_id, of_weights}
 
 
 def load_model(result: RunResult) -> nn.Module:
     """Build the model of a finished run with its trained weights, in evaluation mode."""
-    config, state = result.config, load_file(result.model_path)
-    read = [build(name, pretrained=False) for name in config.backbones]
-    if config.protocol.solver == "ridge":
+    config = result.config
+    with safe_open(result.model_path, "pt") as file:
+        state, base = {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
+    read = [build(name, pretrained=BASE in base) for name in config.backbones]
+    if isinstance(config.protocol, Solved):
         model = Readout(read, n_codes=len(state["level"]))
     else:
         model = RNFLRegressor(*read, config.radius_ratio)
-    model.load_state_dict(state, strict=True)
+    if BASE in base:
+        _change(model, config, state, base[BASE], result)
+    else:
+        model.load_state_dict(state, strict=True)
     return model.eval()
+
+
+def _change(
+    model: nn.Module, config: RunConfig, state: dict[str, Tensor], base: str, result: RunResult
+) -> None:
+    """Put a run's changes into the model that it began with, and merge them."""
+    if isinstance(config.protocol, Protocol):
+        protocols.apply(model, config.protocol)
+    kept = {name: value for name, value in model.state_dict().items() if name not in state}
+    if fingerprint(kept) != base:
+        raise ValueError(
+            f"{result.model_path} holds what training changed of {config.backbone!r}, and the "
+            f"weights of that backbone are not those that it began with (then "
+            f"{result.resolved['weights']}, SHA-256): get these files again, or train it again"
+        )
+    model.load_state_dict(state | kept, strict=True)
+    adapters.merge(model)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a run's file holds: tensors, and the fingerprint of the others if they are left out."""
+
+    tensors: dict[str, Tensor]
+    base: str | None
+
+
+def to_store(model: nn.Module, config: RunConfig) -> Stored:
+    """Return what to keep of a trained model.
+
+    Changes alone, where the backbone's weights come from a file that can be had again and some of
+    them never move; else everything, with adapters merged.
+    """
+    can_be_had = config.pretrained and config.start is None and _has_weights(config)
+    still: set[str] = set()
+    if can_be_had and isinstance(config.protocol, Solved):
+        still = {name for name, _ in model.named_parameters()}
+    elif can_be_had and isinstance(config.protocol, Protocol):
+        phases = [protocols.moving(p.part, model.backbone) for p in config.protocol.phases]
+        ever = {id(p) for phase in phases for stage in phase for p in stage}
+        inside = model.backbone.named_parameters(prefix="backbone")
+        still = {name for name, parameter in inside if id(parameter) not in ever}
+    if not still:
+        adapters.merge(model)
+    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    if not still:
+        return Stored(state, None)
+    kept = {name: state.pop(name) for name in still}
+    return Stored(state, fingerprint(kept))
+
+
+def _has_weights(config: RunConfig) -> bool:
+    return all(spec_of(name).weights is not None for name in config.backbones)
+
+
+def fingerprint(tensors: dict[str, Tensor]) -> str:
+    """Return the SHA-256 of tensors with their names; an adapted weight goes by its own."""
+    digest = hashlib.sha256()
+    named = {name.replace(".parametrizations.weight.original", ".weight"): t
+             for name, t in tensors.items()}  # fmt: skip
+    for name in sorted(named):
+        value = named[name].detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def shared_patients(result: RunResult, prepared: Prepared, rows: np.ndarray) -> set[str]:
@@ -103,4 +238,7 @@ def learnt_from(result: RunResult) -> Iterator[tuple[Prepared, np.ndarray]]:
             )
         split = results.divided(learnt, run.config.split).samples["split"]
         yield learnt, np.flatnonzero(split != "test")
+        if isinstance(run.config.protocol, Averaged):
+            for one in run.config.protocol.runs:
+                yield from learnt_from(results.load_run(one))
         run = results.load_run(run.config.start) if run.config.start is not None else None

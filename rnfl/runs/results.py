@@ -14,8 +14,8 @@ from rnfl.datasets.prepared import Prepared
 from rnfl.runs import address
 from rnfl.storage.paths import runs_root
 from rnfl.storage.provenance import sha256_json
+from rnfl.training import protocols
 from rnfl.training.config import INCIDENTAL, RunConfig
-from rnfl.training.protocols import Protocol
 
 # What makes runs of one condition several.
 OWN = ("seed", "split")
@@ -76,9 +76,13 @@ def load_run(run: str | Path) -> RunResult:
     folder = runs_root() / run
     if not (folder / "summary.json").is_file():
         raise ValueError(f"{folder} is no finished run: make it with 'rnfl train'")
-    given = _settings(_json(folder / "config.json"))
-    config = RunConfig(**given | {"protocol": Protocol(**given["protocol"])})
-    return RunResult(folder, folder.name, config)
+    return RunResult(folder, folder.name, config_of(_json(folder / "config.json")))
+
+
+def config_of(recorded: dict) -> RunConfig:
+    """Return the configuration that a run recorded, by today's code or before it."""
+    given = _settings(recorded)
+    return RunConfig(**given | {"protocol": protocols.from_dict(given["protocol"])})
 
 
 def find_run(config: RunConfig, prepared: Prepared | None = None) -> RunResult | None:
@@ -106,8 +110,7 @@ def runs_table(results: Iterable[RunResult]) -> pd.DataFrame:
     rows = []
     for result in results:
         config = {k: v for k, v in asdict(result.config).items() if k not in INCIDENTAL}
-        protocol = config["protocol"]
-        config |= {"protocol": protocol.pop("name"), **protocol}
+        config |= protocols.settings(result.config.protocol)
         rows.append({"run_id": result.run_id} | config | result.summary)
     return schema.validate(pd.DataFrame(rows), "runs")
 

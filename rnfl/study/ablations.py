@@ -7,7 +7,7 @@ one run: nothing frozen, no Pearson term and the rate 5e-5 are all *aggressive*.
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from rnfl.training.protocols import PROTOCOLS, Protocol
+from rnfl.training.protocols import PROTOCOLS, Loss, Part, Phase, Protocol, Rates
 
 BASE = PROTOCOLS["aggressive"]
 
@@ -23,7 +23,7 @@ def freezing(fractions: Iterable[float]) -> list[Protocol]:
     ['aggressive', 'freeze_33pct', 'freeze_100pct']
     """
     return [
-        _named(f"freeze_{100 * share:.0f}pct", freeze_patch_embed=share > 0, freeze_fraction=share)
+        _named(f"freeze_{100 * share:.0f}pct", phases=(Phase(part=all_but(share)),))
         for share in fractions
     ]
 
@@ -38,8 +38,8 @@ def losses(pearson: Iterable[float] = (), gradient: Iterable[float] = ()) -> lis
     >>> [protocol.name for protocol in losses([0, 0.5], [0, 0.2, 1])]
     ['aggressive', 'pearson_0.5', 'gradient_loss', 'gradient_1']
     """
-    changed = [_named(f"pearson_{weight:g}", lambda_pearson=weight) for weight in pearson]
-    changed += [_named(f"gradient_{weight:g}", lambda_gradient=weight) for weight in gradient]
+    changed = [_named(f"pearson_{weight:g}", loss=Loss(pearson=weight)) for weight in pearson]
+    changed += [_named(f"gradient_{weight:g}", loss=Loss(gradient=weight)) for weight in gradient]
     return list(dict.fromkeys(changed))
 
 
@@ -55,16 +55,24 @@ def learning_rates(
     """
     suffixes = {decay: f"_decay_{decay:g}" if decay < 1 else "" for decay in layer_decays}
     return [
-        _named(f"lr_{rate:g}{suffix}", lr_encoder=rate, layer_decay=decay)
+        _named(f"lr_{rate:g}{suffix}", rates=Rates(rate, layer_decay=decay))
         for decay, suffix in suffixes.items()
         for rate in rates
     ]
 
 
-def _named(name: str, **changes: float) -> Protocol:
+def all_but(frozen: float) -> Part:
+    """Return what moves with a share of the blocks frozen, and the embedding too if any are.
+
+    With all blocks frozen that is the last norm (ours).
+    """
+    return Part(1 - frozen, embedding=not frozen, norm=True if frozen == 1 else None)
+
+
+def _named(name: str, **changes: object) -> Protocol:
     """Return *aggressive* with changes, as the preset it is, or under a new name."""
     changed = replace(BASE, **changes)
     for preset in PROTOCOLS.values():
-        if replace(changed, name=preset.name) == preset:
+        if isinstance(preset, Protocol) and replace(changed, name=preset.name) == preset:
             return preset
     return replace(changed, name=name)

@@ -12,6 +12,7 @@ from rnfl.runs.results import RunResult, predictions_of
 from rnfl.study.baselines import FOLDS
 from rnfl.study.grid import run_grid
 from rnfl.training.config import RunConfig
+from rnfl.training.protocols import Solved
 
 
 def fold_configs(config: RunConfig, k: int = FOLDS, seed: int = 0) -> list[RunConfig]:
@@ -78,7 +79,7 @@ def out_of_fold(
 
 def _inner_error(result: RunResult) -> float:
     """Return what ``inner_error`` is for the eyes that a run was tested on."""
-    if result.config.protocol.solver != "ridge":
+    if not isinstance(result.config.protocol, Solved):
         return np.nan
     row = result.history.iloc[0]
     if "val_quadrant_mae" in row:

@@ -1,15 +1,17 @@
 """What decides a run: dataset, backbone, protocol and every setting of training."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rnfl.core import geometry, splits
+from rnfl.storage import plugins
 from rnfl.training import protocols
-from rnfl.training.protocols import Protocol
+from rnfl.training.protocols import AnyProtocol, Averaged, Protocol, Solved
 
 # What a run's result does not depend on.
 INCIDENTAL = ("checkpoint_seconds", "compile", "eval_on")
 AUGMENTATIONS = ("intensity", None)
+OUTPUT_SCALES = ("standardised", "raw")
 
 
 @dataclass(frozen=True)
@@ -21,9 +23,10 @@ class RunConfig:
     backbone : str
         A name of ``BACKBONES`` or ``timm:<name>``; ``@<px>`` behind it sets the input size. A
         readout takes several, joined by ``+``.
-    protocol : Protocol
-        A name of ``PROTOCOLS`` stands for its protocol. What its solver does not read
-        (``protocols.UNREAD``) is set to the default, whatever was given.
+    protocol : Protocol, Solved or Averaged
+        A name of ``PROTOCOLS``, or one that an installed package registers, stands for its
+        protocol. What its kind does not read (``protocols.UNREAD``) is set to the default,
+        whatever was given.
     micro_batch : int, 'auto' or None
         How much of a batch is computed at once: None = all of it, 'auto' = what fits into the
         memory that is free at the first step. Where memory runs out it is halved.
@@ -37,11 +40,14 @@ class RunConfig:
     start : str or None
         Id of a finished run with the same backbone, whose whole model is the start: backbone,
         projection and head.
+    output_scale : {'standardised', 'raw'}
+        Whether the head's output is in SDs about the mean of the training labels (ours), or in µm
+        as it is.
     """
 
     dataset: str  # prepared, to train and test on
     backbone: str
-    protocol: Protocol
+    protocol: AnyProtocol
     seed: int = 42
     epochs: int = 80
     batch_size: int = 60  # the effective one
@@ -58,15 +64,14 @@ class RunConfig:
     pretrained: bool = True  # False starts the backbone from random weights
     split: str = "own"
     start: str | None = None
+    output_scale: str = "standardised"
     eval_on: tuple[str, ...] = ()  # further prepared datasets whose test split is predicted
     checkpoint_seconds: float = 60.0  # between checkpoints within an epoch
 
     def __post_init__(self):
         protocol = protocols.get(self.protocol)
-        if protocol.solver == "ridge":  # reads nothing of a protocol but its name
-            protocol = replace(protocols.get("readout"), name=protocol.name)
         object.__setattr__(self, "protocol", protocol)
-        for name in protocols.UNREAD[protocol.solver]:
+        for name in protocols.UNREAD[type(protocol)]:
             object.__setattr__(self, name, getattr(RunConfig, name))
         for name in ("epochs", "batch_size", "patience", "lr_scale", "clip"):
             if not getattr(self, name) > 0:
@@ -77,18 +82,27 @@ class RunConfig:
             raise ValueError(
                 f"warmup_epochs must lie in [0, epochs = {self.epochs}], got {self.warmup_epochs}"
             )
+        if isinstance(protocol, Protocol):
+            protocols.starts(protocol, self.epochs)
+            known = plugins.names("losses")
+            if unknown := [name for name, _ in protocol.loss.terms if name not in known]:
+                raise ValueError(f"terms {unknown} of the loss: installed packages have {known}")
         if self.augment not in AUGMENTATIONS:
             raise ValueError(f"augment {self.augment!r}: expected one of {AUGMENTATIONS}")
+        if self.output_scale not in OUTPUT_SCALES:
+            raise ValueError(f"output_scale {self.output_scale!r}: expected one of {OUTPUT_SCALES}")
         if self.micro_batch not in (None, "auto") and not _is_count(self.micro_batch):
             raise ValueError(f"micro_batch {self.micro_batch!r}: expected 1 or more, auto or None")
         splits.check(self.split)
-        if self.start is not None and not re.fullmatch(r"[\w-][\w.-]*", self.start):
-            raise ValueError(f"start {self.start!r}: expected the id of a finished run")
+        started = protocol.runs if isinstance(protocol, Averaged) else [self.start or "none"]
+        for run in started:
+            if not re.fullmatch(r"[\w-][\w.-]*", run):
+                raise ValueError(f"start {run!r}: expected the id of a finished run")
         if self.views is not None and not (_is_count(self.views) and self.augment):
             raise ValueError(
                 f"views {self.views!r}: expected a number of augmented views, and an augmentation"
             )
-        if len(self.backbones) > 1 and (self.protocol.solver != "ridge" or self.start):
+        if len(self.backbones) > 1 and (not isinstance(protocol, Solved) or self.start):
             raise ValueError(
                 f"{len(self.backbones)} backbones {self.backbone!r}: only the protocol 'readout' "
                 "takes several, and then without a start"

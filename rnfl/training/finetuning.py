@@ -1,7 +1,9 @@
 """Fine-tune a regressor by gradient, with early stopping."""
 
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rnfl.training import distributed, frozen_prefix, loop, protocols
-from rnfl.training.augmentation import epoch_order
+from rnfl.training.augmentation import epoch_order, mixed_seed
 from rnfl.training.batches import Batch, Batches
 from rnfl.training.config import RunConfig
 from rnfl.training.devices import decide_precision
@@ -19,6 +21,8 @@ from rnfl.training.predict import mean_error, predict
 from rnfl.training.signals import Stop
 from rnfl.training.state import Progress, learnt, restore
 from rnfl.training.step import Step
+
+ADAPTERS = 2**32 + 1
 
 
 def fit(
@@ -53,7 +57,7 @@ def fit(
     protocols.check_labels(config.protocol, train.target)
     training = FineTuning(model, train, val, config, check)
     progress = loop.train(training, folder, report)
-    restore(model, progress.best)
+    restore(model, training.optimizer, progress.best)
     return progress
 
 
@@ -74,31 +78,59 @@ class FineTuning(loop.Training):
         self.checkpoint_seconds, self.device = config.checkpoint_seconds, self.train.device
         self.remedy = f"Lower lr_scale (now {config.lr_scale:g}) or look for bad labels"
         self.decided = decide_precision(config.precision, self.device, model.backbone.embed_dim)
-        groups = protocols.apply(model, config.protocol, config.lr_scale)
+        # A number beyond those of epochs and steps, so that nothing else is drawn from this seed.
+        seed = mixed_seed(config.seed, ADAPTERS)
+        groups = protocols.apply(model, config.protocol, config.lr_scale, seed)
         self.optimizer = torch.optim.AdamW(groups, fused=True)
         self.per_epoch = -(-len(self.train) // config.batch_size)
         self.n_steps = config.epochs * self.per_epoch
+        self.starts = protocols.starts(config.protocol, config.epochs)
+        self.drawn_to = []
+        if config.protocol.loss.l2_start:
+            moving = (group for group in groups if group["name"] == "encoder")
+            moving = [p for group in moving for p in group["params"]]
+            self.drawn_to = [(p, p.detach().clone()) for p in moving]
 
     @property
     def name(self) -> str:  # only when there is something to say of it
         return self.config.slug
 
     def begin(self, progress: Progress, folder: Path, stop: Stop) -> None:
+        self.folder, self.stop = folder, stop
+        if self.config.protocol.ema and not progress.average:
+            start = learnt(self.model, self.optimizer)
+            progress.average = {name: value.detach().clone() for name, value in start.items()}
+        self._enter(progress)
+
+    def _enter(self, progress: Progress) -> None:
+        """Begin the phase of an epoch, or go on in it."""
+        phases = self.config.protocol.phases
+        self.phase = bisect_right(self.starts, progress.epoch) - 1
+        if progress.epoch == self.starts[self.phase] and not progress.step:
+            progress.micro_batch = 0  # another part moves, and takes other memory
+        protocols.enter(self.model, phases[self.phase])
+        self.views = self.behind = None  # what earlier phases kept gives its room back
         given = self.model.backbone, self.train, self.val, self.config, self.precision
-        self.views, self.val = frozen_prefix.behind(*given, folder, stop)
+        self.views, self.behind = frozen_prefix.behind(*given, self.folder, self.stop)
         given = self.model, self.optimizer, self.config, self.precision
-        self.take_step = Step(*given, progress.micro_batch)
+        self.take_step = Step(*given, progress.micro_batch, self.drawn_to)
+        self.estimated = False
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
 
     def steps_before(self, epoch: int) -> int:
         return epoch * self.per_epoch
 
     def is_over(self, progress: Progress) -> bool:
-        return progress.is_over(self.config.epochs, self.config.patience)
+        return progress.is_over(self.config.epochs, self.config.patience, self.starts[-2])
 
     def batches(self, progress: Progress) -> Iterator[tuple[int, Batch]]:
         """Yield the size of each batch and this process's share of it."""
         if self.check:
             self.check()
+        if progress.epoch == self.starts[self.phase + 1]:
+            self._enter(progress)
+            self.model.train()
         view = self.views[progress.epoch % len(self.views)]
         order = epoch_order(len(self.train), self.config.seed, progress.epoch)
         indices = order.split(self.config.batch_size)[progress.step :]
@@ -106,28 +138,71 @@ class FineTuning(loop.Training):
 
     def step(self, batch: tuple[int, Batch], number: int, progress: Progress) -> Tensor:
         n, share = batch
-        warmup = self.config.warmup_epochs * self.per_epoch
+        first, epochs = 0, self.config.epochs
+        if self.config.protocol.rates.each_phase:
+            first, end = self.starts[self.phase : self.phase + 2]
+            epochs = end - first
+        warmup = min(self.config.warmup_epochs, epochs) * self.per_epoch
+        place = number - first * self.per_epoch, epochs * self.per_epoch, warmup
         for group in self.optimizer.param_groups:
-            group["lr"] = protocols.learning_rate(number, self.n_steps, warmup, group["peak_lr"])
+            group["lr"] = protocols.learning_rate(*place, group["peak_lr"])
         loss = self.take_step(share, n, number)
         progress.micro_batch = self.take_step.micro_batch
+        if self.device.type != "cuda" and not self.estimated:
+            progress.peak_bytes = max(progress.peak_bytes, self.take_step.estimated_bytes(share))
+            self.estimated = True
+        if progress.average:
+            self._average(progress, number)
         return loss
+
+    def _average(self, progress: Progress, number: int) -> None:
+        """Move the average towards the weights after a step."""
+        # Growing decay: else the average of a short training would be its start.
+        decay = min(self.config.protocol.ema, (1 + number) / (10 + number))
+        now = learnt(self.model, self.optimizer)
+        floating = [name for name, value in now.items() if value.is_floating_point()]
+        average = [progress.average[name] for name in floating]
+        torch._foreach_lerp_(average, [now[name].detach() for name in floating], 1 - decay)
+        for name in now.keys() - set(floating):
+            progress.average[name].copy_(now[name])
 
     def row(self, progress: Progress, loss: float) -> dict[str, Any]:
         clock = time.monotonic()
-        val_mae = validation_mae(self.take_step.compiled, self.val, self.precision)
-        if progress.best_row is None or val_mae < progress.best_row["val_mae"]:
-            progress.best = {k: v.detach().clone() for k, v in learnt(self.model).items()}
+        with self._averaged(progress):
+            val_mae = validation_mae(self.take_step.compiled, self.behind, self.precision)
+            if progress.best_row is None or val_mae < progress.best_row["val_mae"]:
+                now = learnt(self.model, self.optimizer)
+                progress.best = {name: value.detach().clone() for name, value in now.items()}
+        if self.device.type == "cuda":
+            peak = torch.cuda.max_memory_allocated(self.device)
+            progress.peak_bytes = max(progress.peak_bytes, peak)
         rates = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
         return {
             "epoch": progress.epoch,
             "step": self.steps_before(progress.epoch + 1),
             "train_loss": loss / len(self.train),
             "val_mae": val_mae,
-            "lr_encoder": rates.get("encoder", 0.0),
+            "lr_encoder": rates.get("encoder", 0.0) if self._encoder_moves() else 0.0,
             "lr_head": rates["head"],
             "seconds": progress.seconds + time.monotonic() - clock,
         }
+
+    def _encoder_moves(self) -> bool:
+        return any(p.requires_grad for p in self.model.backbone.parameters())
+
+    @contextmanager
+    def _averaged(self, progress: Progress) -> Iterator[None]:
+        """Let the model have the average of its weights, where the protocol asks for one."""
+        if not progress.average:
+            yield
+            return
+        own = learnt(self.model, self.optimizer)
+        own = {name: value.detach().clone() for name, value in own.items()}
+        restore(self.model, self.optimizer, progress.average)
+        try:
+            yield
+        finally:
+            restore(self.model, self.optimizer, own)
 
 
 def validation_mae(model: nn.Module, val: Batches, precision: str) -> float:

@@ -67,7 +67,7 @@ def behind(
         If the process is asked to end meanwhile, as :meth:`~rnfl.training.signals.Stop.leave`
         has it.
     """
-    if config.views and not backbone.n_prefix:
+    if config.views and not backbone.n_prefix and len(config.protocol.phases) == 1:
         raise ValueError(
             f"{config.slug}: views {config.views} are kept behind frozen blocks, and protocol "
             f"{config.protocol.name!r} freezes none from the first on, or the architecture of "

@@ -5,6 +5,7 @@ part of a batch, be it a micro-batch or what one of several processes computes, 
 number: it is told by ``counts``, so that an angle weighs the same in whichever part it falls.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rnfl.core.geometry import QUADRANTS
+from rnfl.storage import plugins
 
 # Profile (360,) @ AVERAGES = its quadrant means S, N, I, T.
 AVERAGES = torch.tensor(np.stack([m / m.sum() for m in QUADRANTS.values()], 1)).float()
@@ -86,13 +88,14 @@ def supervised(
     lambda_pearson: float = 0.0,
     lambda_gradient: float = 0.0,
     counts: Counts | None = None,
+    terms: Iterable[tuple[str, float]] = (),
 ) -> Tensor:
     """``combined`` for eyes with a profile, ``quadrant_l1`` for the others, averaged over eyes.
 
     ``quadrants`` (B, 4) are NaN for eyes with a profile, None where no eye has them in its place.
     """
     counts = counts or count_valid(profiles, quadrants)
-    on_profiles = combined(prediction, profiles, lambda_pearson, lambda_gradient, counts)
+    on_profiles = combined(prediction, profiles, lambda_pearson, lambda_gradient, counts, terms)
     if quadrants is None:
         return on_profiles
     on_quadrants = quadrant_l1(prediction, quadrants, counts.quadrants)
@@ -106,14 +109,23 @@ def combined(
     lambda_pearson: float = 0.0,
     lambda_gradient: float = 0.0,
     counts: Counts | None = None,
+    terms: Iterable[tuple[str, float]] = (),
 ) -> Tensor:
-    """L1 + λp·(1 - Pearson) + λg·L1(∇T): the loss of every protocol (paper, Methods)."""
+    """L1 + λp·(1 - Pearson) + λg·L1(∇T): the loss of every protocol (paper, Methods).
+
+    ``terms`` are names and weights of further ones, each a function of an installed package
+    (:mod:`rnfl.storage.plugins`): (prediction, target) → a value per eye (B,), 0 where a profile
+    has no valid angle; they are averaged over eyes with a profile.
+    """
     counts = counts or count_valid(target)
     loss = l1(prediction, target, counts.angles)
     if lambda_pearson:
         loss = loss + lambda_pearson * pearson(prediction, target, counts.shapes)
     if lambda_gradient:
         loss = loss + lambda_gradient * gradient_l1(prediction, target, counts.differences)
+    for name, weight in terms:
+        values = plugins.find("losses", name)(prediction, target)
+        loss = loss + weight * _divided(values.sum(), counts.with_profile)
     return loss
 
 

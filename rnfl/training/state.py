@@ -17,9 +17,9 @@ class Progress:
     one of (seed, epoch) and (seed, step), and early stopping one of the history: none has a state
     of its own. There is no loss scaler, since bf16 needs none.
 
-    ``best`` are the weights of the epoch with the lowest validation MAE, without those that are
-    frozen; ``precision`` is the one it began in and why
-    (:func:`~rnfl.training.devices.decide_precision`).
+    ``best`` are the weights of the epoch with the lowest validation MAE, without those that never
+    move, and ``average`` their exponential average, where a protocol asks for one; ``precision`` is
+    the one it began in and why (:func:`~rnfl.training.devices.decide_precision`).
     """
 
     epoch: int = 0  # epochs finished
@@ -30,32 +30,45 @@ class Progress:
     best: dict[str, Tensor] = field(default_factory=dict)
     micro_batch: int = 0  # images computed at once; 0 before the first step
     precision: dict = field(default_factory=dict)
+    average: dict[str, Tensor] = field(default_factory=dict)
+    peak_bytes: int = 0  # of memory: measured on a GPU, else estimated (Step.estimated_bytes)
 
     @property
     def best_row(self) -> dict | None:
         """The epoch with the lowest validation MAE; the first of equals."""
         return min(self.history, key=lambda row: row["val_mae"], default=None)
 
-    def is_over(self, epochs: int, patience: int) -> bool:
-        """Whether ``epochs`` are done, or ``patience`` of them have passed without a better one."""
-        stalled = bool(self.history) and self.epoch - 1 - self.best_row["epoch"] >= patience
-        return stalled or self.epoch >= epochs
+    def is_over(self, epochs: int, patience: int, since: int = 0) -> bool:
+        """Whether ``epochs`` are done, or ``patience`` of them have passed without a better one.
+
+        Of those from epoch ``since`` on.
+        """
+        best = self.best_row["epoch"] + 1 if self.history else 0
+        return self.epoch - max(best, since) >= patience or self.epoch >= epochs
 
 
 def collected(model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> dict:
     """Return everything that training needs to go on."""
-    return {"model": learnt(model), "optimizer": optimizer.state_dict(), "progress": vars(progress)}
+    return {
+        "model": learnt(model, optimizer),
+        "optimizer": optimizer.state_dict(),
+        "progress": vars(progress),
+    }
 
 
-def learnt(model: nn.Module) -> dict[str, Tensor]:
-    """Return the state of a model without frozen weights, which are where it started."""
-    frozen = {name for name, one in model.named_parameters() if not one.requires_grad}
-    return {name: value for name, value in model.state_dict().items() if name not in frozen}
+def learnt(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the state of a model without weights that never move, which are where it started.
+
+    What moves in some phase is what the optimiser holds, whether it moves at this moment or not.
+    """
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    still = {name for name, one in model.named_parameters() if id(one) not in held}
+    return {name: value for name, value in model.state_dict().items() if name not in still}
 
 
-def restore(model: nn.Module, found: dict[str, Tensor]) -> None:
+def restore(model: nn.Module, optimizer: torch.optim.Optimizer, found: dict[str, Tensor]) -> None:
     """Put what :func:`learnt` returned back into the model."""
-    if differing := found.keys() ^ learnt(model).keys():
+    if differing := found.keys() ^ learnt(model, optimizer).keys():
         raise ValueError(f"this state is not of this model: {sorted(differing)[:5]} differ")
     model.load_state_dict(found, strict=False)
 
@@ -77,6 +90,6 @@ def resume(
     distributed.wait()
     if state is None:
         return Progress()
-    restore(model, state["model"])
+    restore(model, optimizer, state["model"])
     optimizer.load_state_dict(state["optimizer"])
     return Progress(**state["progress"])

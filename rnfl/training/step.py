@@ -1,5 +1,6 @@
 """One optimiser step on a batch, computed in as many parts as memory asks for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
@@ -20,7 +21,8 @@ class Step:
     """The optimiser's step of a run: a callable that keeps what steps have in common.
 
     ``micro_batch`` are the images computed at once; 0 = as the configuration says. ``compiled`` is
-    the model, compiled where that pays (on a GPU), for whoever predicts between steps.
+    the model, compiled where that pays (on a GPU), for whoever predicts between steps. ``drawn_to``
+    are parameters and where they started, which L2-SP draws them to.
     """
 
     model: nn.Module
@@ -28,6 +30,8 @@ class Step:
     config: RunConfig
     precision: str
     micro_batch: int = 0
+    drawn_to: Sequence[tuple[nn.Parameter, Tensor]] = ()
+    _all_learn: bool = False  # once every parameter that is to move was seen to have a gradient
 
     def __post_init__(self):
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -47,10 +51,31 @@ class Step:
         total, self.micro_batch = memory.halve_until_it_fits(
             backward, self.micro_batch, len(batch[1]), self._halved
         )
+        self._all_learn = self._all_learn or self._refuse_idle()
+        self._draw_to_start()
         nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return distributed.total(total)
+
+    def _refuse_idle(self) -> bool:
+        """Refuse a model of which something should move, but no loss depends on it."""
+        idle = [n for n, p in self.model.named_parameters() if p.requires_grad and p.grad is None]
+        if idle:
+            raise ValueError(
+                f"{self.config.slug}: protocol {self.config.protocol.name!r} lets {len(idle)} "
+                f"parameters move that the prediction does not depend on, such as {idle[0]}: they "
+                "would stay as they are. Choose a protocol that leaves them out"
+            )
+        return True
+
+    def _draw_to_start(self) -> None:
+        moved = [(p, start) for p, start in self.drawn_to if p.grad is not None]
+        if moved:
+            now, starts = zip(*moved, strict=True)
+            distance = torch._foreach_sub([p.detach() for p in now], list(starts))
+            weight = self.config.protocol.loss.l2_start
+            torch._foreach_add_([p.grad for p in now], distance, alpha=weight)
 
     def _backward(self, batch: Batch, n: int, number: int, at_once: int) -> Tensor:
         """Add up the gradients of the batch's mean loss; return the loss summed over images."""
@@ -85,23 +110,32 @@ class Step:
             images = augmented(images, self.config.augment, random)
         with autocast(images.device, self.precision):
             prediction = network(images)
-        protocol = self.config.protocol
-        weights = protocol.lambda_pearson, protocol.lambda_gradient
-        return losses.supervised(prediction, profiles, quadrants, *weights, counts)
+        loss = self.config.protocol.loss
+        weights = loss.pearson, loss.gradient
+        return losses.supervised(prediction, profiles, quadrants, *weights, counts, loss.terms)
 
     def _first_size(self, batch: Batch) -> int:
         if self.config.micro_batch != "auto":
             return self.config.micro_batch or self.config.batch_size
-        images, random = batch[0], torch.Generator()
+        device = batch[0].device
+        n_bytes = sum(p.nbytes for p in self.parameters if p.requires_grad)
 
         def forward(n: int) -> Tensor:
             some = tuple(part if part is None else part[:n] for part in batch)
-            return self._mean_loss(self.model, some, random)
+            return self._mean_loss(self.model, some, torch.Generator())
 
-        n_bytes = sum(p.nbytes for p in self.parameters)
-        size = memory.images_that_fit(forward, n_bytes, self.config.batch_size, images.device)
+        size = memory.images_that_fit(forward, n_bytes, self.config.batch_size, device)
         tqdm.write(f"{self.config.slug}: {size} of {self.config.batch_size} images at once")
         return size
+
+    def estimated_bytes(self, batch: Batch) -> int:
+        """Estimate the memory of a step: weights, gradients, AdamW's moments, what is kept."""
+        moving = sum(p.nbytes for p in self.parameters if p.requires_grad)
+        weights = sum(p.nbytes for p in self.model.parameters())
+        image = as_float(batch)[0][:1]
+        with autocast(image.device, self.precision):  # the loss keeps next to nothing
+            kept = memory.saved_bytes(lambda: self.model(image))
+        return weights + 3 * moving + kept * min(self.micro_batch, self.config.batch_size)
 
     def _halved(self, too_many: int, at_once: int) -> None:
         said = f"{self.config.slug}: memory ran out at {too_many} images at once"

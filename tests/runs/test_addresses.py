@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 
 from analysis.presentation.sidecar import ABOUT, ANALYSIS_VERSION
-from rnfl.runs import address
+from rnfl.runs import address, results
 from rnfl.storage import provenance
 from rnfl.storage.paths import project_root
 from rnfl.training.config import RunConfig
-from rnfl.training.protocols import Protocol
+from rnfl.training.protocols import Rates
 
 RESULTS = project_root() / "data" / "results"
 ABOUTS = {path.parent.name: json.loads(path.read_text()) for path in RESULTS.glob(f"*/{ABOUT}")}
@@ -34,9 +34,8 @@ def computed(about):
     """Return the addresses that today's code gives the runs of a sidecar, every field as then."""
     addresses = set()
     for condition in about["runs"]:
-        given = condition["config"] | {"protocol": Protocol(**condition["config"]["protocol"])}
         for own in condition["runs"].values():
-            config = RunConfig(**given | own)
+            config = results.config_of(condition["config"] | own)
             addresses.add(address.run_id(config, condition["dataset_hash"]))
     return addresses
 
@@ -78,10 +77,10 @@ def test_the_code_is_recorded_and_renews_nothing(monkeypatch):
     assert computed(about) == set(about["run_ids"])
 
 
-@pytest.mark.parametrize("kind", [RunConfig, Protocol])
+@pytest.mark.parametrize("kind", [RunConfig, Rates])
 def test_a_changed_default_is_noticed(kind, monkeypatch):
     """A run that took a default then is no run that takes another default now."""
-    name, other = {RunConfig: ("clip", 2.0), Protocol: ("weight_decay", 0.1)}[kind]
+    name, other = {RunConfig: ("clip", 2.0), Rates: ("weight_decay", 0.1)}[kind]
     monkeypatch.setattr(kind.__dataclass_fields__[name], "default", other)
     about = ABOUTS["02_protocols"]
     assert not computed(about) & set(about["run_ids"])

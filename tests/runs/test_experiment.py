@@ -28,7 +28,7 @@ from rnfl.storage import locks, provenance
 from rnfl.study import presets
 from rnfl.study.grid import run_grid
 from rnfl.training import batches, finetuning, losses, predict, protocols
-from rnfl.training.protocols import Protocol
+from rnfl.training.protocols import Part, Phase, Protocol, Rates
 
 CONFIG = RunConfig(
     "tiny-slo", "phantom_scratch", "naive", epochs=2, warmup_epochs=0, batch_size=6, lr_scale=5.0
@@ -57,7 +57,7 @@ def test_a_finished_run_holds_everything(result, root):
         "model.safetensors", "summary.json",
     } <= names  # fmt: skip
     config = json.loads((result.folder / "config.json").read_text())
-    assert config["protocol"]["lr_encoder"] == 1e-4 and config["epochs"] == 2
+    assert config["protocol"]["rates"]["encoder"] == 1e-4 and config["epochs"] == 2
     assert config["dataset_hash"] == datasets.load("tiny-slo").manifest["hash"]
     assert len(result.history) == result.summary["n_epochs"] == 2
     samples = datasets.load("tiny-slo").samples
@@ -115,7 +115,7 @@ def test_address_depends_on_what_decides_the_result(root, monkeypatch, tmp_path)
     run_id = address.run_id(CONFIG, prepared.hash)
     for incidental in ({"eval_on": ("tiny-cfp",)}, {"checkpoint_seconds": 1.0}):
         assert address.run_id(replace(CONFIG, **incidental), prepared.hash) == run_id
-    same_name = replace(protocols.get("naive"), lr_head=1.0)
+    same_name = replace(protocols.get("naive"), rates=Rates(1e-4, head=1.0))
     for change in ({"epochs": 3}, {"radius_ratio": 0.3}, {"protocol": same_name}):
         changed = address.run_id(replace(CONFIG, **change), prepared.hash)
         assert changed != run_id and changed.startswith(CONFIG.slug)
@@ -139,10 +139,12 @@ def test_packaged_weights_are_part_of_the_address(root, monkeypatch, tmp_path):
 
 def test_a_field_at_its_default_renews_no_run_and_its_default_is_not_silent():
     given = address.deciding(CONFIG, "")["config"]
-    assert "clip" not in given and "lr_head" not in given["protocol"]
-    changed = replace(CONFIG, clip=2.0, protocol=replace(CONFIG.protocol, lr_head=1.0))
+    assert "clip" not in given and "head" not in given["protocol"]["rates"]
+    changed = replace(
+        CONFIG, clip=2.0, protocol=replace(CONFIG.protocol, rates=Rates(1e-4, head=1.0))
+    )
     given = address.deciding(changed, "")["config"]
-    assert given["clip"] == 2.0 and given["protocol"]["lr_head"] == 1.0
+    assert given["clip"] == 2.0 and given["protocol"]["rates"]["head"] == 1.0
 
 
 def test_two_askers_share_one_training(root, monkeypatch):
@@ -383,7 +385,7 @@ def test_a_failure_does_not_stop_a_serial_grid(result, root):
 
 
 def test_parallel_grid_survives_a_killed_worker_and_a_failing_run(root):
-    frozen = Protocol("freeze_half", freeze_fraction=0.5)
+    frozen = Protocol("freeze_half", (Phase(part=Part(0.5)),))
     good = [replace(CONFIG, seed=11, epochs=4), replace(CONFIG, protocol=frozen)]
     bad = replace(CONFIG, backbone="vgg")
     partial = runs.partial_folder(address.run_id(good[0], datasets.load("tiny-slo").hash))

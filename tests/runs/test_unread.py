@@ -1,8 +1,8 @@
-"""Fields that a protocol's solver does not read: they make no new run, and the command refuses."""
+"""Fields that a kind of protocol does not read: they make no new run, and the command refuses."""
 
 from dataclasses import fields, replace
 
-from pytest import MonkeyPatch, fixture, mark
+from pytest import MonkeyPatch, fixture, mark, raises
 from training_data import make_dataset
 from typer.testing import CliRunner
 
@@ -11,14 +11,13 @@ from rnfl import cli, datasets
 from rnfl.runs import fit, results
 from rnfl.runs.run import RunConfig
 from rnfl.study import presets
-from rnfl.training import protocols
-from rnfl.training.protocols import PROTOCOLS, UNREAD
+from rnfl.training.protocols import PROTOCOLS, UNREAD, Solved
 
 PLAIN = RunConfig("made", "phantom_scratch", "readout")
 OTHERWISE = {
     "epochs": 9, "warmup_epochs": 1, "patience": 2, "batch_size": 7, "micro_batch": "auto",
     "lr_scale": 3.0, "clip": 2.0, "augment": None, "views": 4, "compile": False,
-    "precision": "bf16", "radius_ratio": 0.3, "checkpoint_seconds": 1.0,
+    "precision": "bf16", "radius_ratio": 0.3, "checkpoint_seconds": 1.0, "output_scale": "raw",
 }  # fmt: skip
 
 
@@ -43,10 +42,10 @@ def test_solvers_read_every_field_but_those_declared(made, protocol):
     read.clear()
     fit.learn(config, made, "watched", lambda row: None)
     outside = {"dataset", "eval_on"}  # which data are read, and predicted afterwards
-    assert read == names - outside - {*UNREAD[PROTOCOLS[protocol].solver]}
+    assert read == names - outside - {*UNREAD[type(PROTOCOLS[protocol])]}
 
 
-@mark.parametrize("name", UNREAD["ridge"])
+@mark.parametrize("name", UNREAD[Solved])
 def test_a_field_that_is_not_read_makes_no_new_run(made, name):
     change = {name: OTHERWISE[name]}
     assert replace(PLAIN, **change) == PLAIN
@@ -60,12 +59,11 @@ def test_a_readout_is_solved_for_once_and_does_not_stop_early(made):
     assert results.find_run(replace(PLAIN, epochs=1)).folder == done.folder
 
 
-def test_of_a_protocol_a_readout_reads_the_name_alone(made):
-    dialled = replace(protocols.get("readout"), lr_head=1.0, weight_decay=0.3)
-    assert replace(PLAIN, protocol=dialled) == PLAIN
-    assert replace(PLAIN, protocol=replace(dialled, name="mine")).slug == PLAIN.slug.replace(
-        "readout", "mine"
-    )
+def test_a_readout_of_another_name_is_another_run(made):
+    mine = replace(PLAIN, protocol=Solved("mine", "ridge"))
+    assert mine.slug == PLAIN.slug.replace("readout", "mine")
+    with raises(ValueError, match="solver must be 'ridge'"):
+        Solved("mine", "lasso")
 
 
 def test_sizes_of_a_profile_leave_its_readouts_as_they_are():
@@ -93,5 +91,8 @@ def test_an_option_that_is_not_read_is_refused_before_anything_is_done(
     assert said.startswith("protocol 'readout' does not read --")
     assert option[0] in said.partition(": it reads ")[0]
     assert ": it reads dataset, backbone, --protocol, --seed, --split, --start. Leave out" in said
-    assert "or choose --protocol aggressive or naive or structured or gradient_loss" in said
+    assert (
+        "or choose --protocol aggressive or naive or structured or gradient_loss or probe or"
+        in said
+    )
     assert not any(tmp_path.iterdir())

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from rnfl.study import ablations, presets
-from rnfl.training.protocols import PROTOCOLS
+from rnfl.training.protocols import PROTOCOLS, Loss, Part, Phase, Rates
 
 
 def changed(protocol):
@@ -21,12 +21,12 @@ def test_shared_cells_are_presets():
 
 def test_each_ablation_turns_its_dial_alone():
     _, quarter = ablations.freezing([0, 0.25])
-    assert changed(quarter) == {"freeze_patch_embed": True, "freeze_fraction": 0.25}
+    assert changed(quarter) == {"phases": (asdict(Phase(part=Part(0.75, embedding=False))),)}
     pearson, gradient = ablations.losses([30], [0.05])
-    assert changed(pearson) == {"lambda_pearson": 30}
-    assert changed(gradient) == {"lambda_gradient": 0.05}
+    assert changed(pearson) == {"loss": asdict(Loss(pearson=30))}
+    assert changed(gradient) == {"loss": asdict(Loss(gradient=0.05))}
     (slow,) = ablations.learning_rates([1e-6], [0.75])
-    assert changed(slow) == {"lr_encoder": 1e-6, "layer_decay": 0.75}
+    assert changed(slow) == {"rates": asdict(Rates(1e-6, layer_decay=0.75))}
 
 
 def test_names_tell_the_settings_apart():

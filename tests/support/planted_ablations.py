@@ -14,6 +14,7 @@ from analysis.resampling import Resampling
 from rnfl.storage import provenance
 from rnfl.study import ablations
 from rnfl.training.protocols import PROTOCOLS
+from rnfl.training.protocols import settings as settings_of
 
 SHARES = (0, 1 / 6, 1 / 3, 1 / 2, 1)
 
@@ -34,7 +35,7 @@ def planted(protocols, error, seeds=(42, 43, 44), n_patients=20, backbones=("pha
                 run_id = f"{backbone}-{protocol.name}-{seed}"
                 moved = np.broadcast_to(error(protocol, backbone, seed, samples), len(samples))
                 tables.append(frame(run_id, samples, label + moved[:, None], label))
-                settings = {k: getattr(protocol, k) for k in SETTINGS}
+                settings = {k: settings_of(protocol)[k] for k in SETTINGS}
                 rows.append({"run_id": run_id, "backbone": backbone, "protocol": protocol.name,
                              "seed": seed, "lr_scale": 8.0, **settings})  # fmt: skip
     return pd.concat(tables, ignore_index=True), samples, pd.DataFrame(rows)
@@ -53,7 +54,7 @@ def freezing(cost=lambda x: 0.02 * x, shares=SHARES, sd=0.02, **options):
     """Return a freezing study whose error is 4 µm and ``cost(percent frozen)``, and luck."""
 
     def error(protocol, backbone, seed, samples):
-        frozen = 100 * protocol.freeze_fraction
+        frozen = 100 * settings_of(protocol)["freeze_fraction"]
         return 4 + cost(frozen) + noise(protocol.name, backbone, seed, sd=sd)
 
     return planted(ablations.freezing(shares), error, **options)
@@ -64,7 +65,7 @@ def losses(pearson_cost=0.1, gradient_cost=0.1, **options):
     weights = {"lambda_pearson": (0, 0.5, 10, 30), "lambda_gradient": (0, 0.05, 0.2, 1)}
 
     def error(protocol, backbone, seed, samples):
-        steps = {k: weights[k].index(getattr(protocol, k)) for k in weights}
+        steps = {k: weights[k].index(settings_of(protocol)[k]) for k in weights}
         cost = pearson_cost * steps["lambda_pearson"] + gradient_cost * steps["lambda_gradient"]
         return 4 + cost + noise(protocol.name, seed, sd=0.001)
 
@@ -87,8 +88,8 @@ def rates(best=5e-5, decay_gain=0.1, grid=(1e-6, 5e-5, 1e-3), decays=(1.0, 0.75)
     """Return a study of learning rates: 0.3 µm per factor of 10 from the best, less by decay."""
 
     def error(protocol, backbone, seed, samples):
-        away = 0.3 * abs(np.log10(protocol.lr_encoder / best))
-        gain = decay_gain if protocol.layer_decay < 1 else 0
+        away = 0.3 * abs(np.log10(protocol.rates.encoder / best))
+        gain = decay_gain if protocol.rates.layer_decay < 1 else 0
         return 4 + away - gain + noise(protocol.name, seed, sd=0.001)
 
     return planted(ablations.learning_rates(grid, decays), error, **options)

@@ -5,7 +5,7 @@ from pytest import approx, fixture, mark
 from rnfl.training import losses
 from rnfl.training.config import RunConfig
 from rnfl.training.predict import mean_error
-from rnfl.training.protocols import Protocol
+from rnfl.training.protocols import Loss, Protocol
 from rnfl.training.step import Step
 
 
@@ -94,7 +94,7 @@ def gaps():
 def taken(batch, micro_batch, **weights):
     """Take a step on a batch; return its mean loss and the gradient of each eye's thickness."""
     model, n = Flat(), len(batch[1])
-    config = RunConfig("eyes", "any", Protocol("any", **weights), augment=None, clip=1e9)
+    config = RunConfig("eyes", "any", Protocol("any", loss=Loss(**weights)), augment=None, clip=1e9)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     loss = Step(model, optimizer, config, "fp32", micro_batch)(batch, n, 0)
     return loss.item() / n, 100 - model.thickness.detach().numpy()
@@ -122,7 +122,7 @@ def test_so_it_is_for_every_term_and_for_quadrants_among_profiles(micro_batch):
     profiles[1, 3:80:7] += torch.arange(11.0)
     quadrants = torch.full((4, 4), torch.nan)
     profiles[2], quadrants[2, :3], quadrants[0] = torch.nan, 70.0, torch.nan
-    batch, weights = (images, profiles, quadrants), {"lambda_pearson": 10, "lambda_gradient": 0.2}
+    batch, weights = (images, profiles, quadrants), {"pearson": 10, "gradient": 0.2}
     whole, parts = (taken(batch, n, **weights) for n in (4, micro_batch))
     assert parts[0] == approx(whole[0], rel=1e-5)
     np.testing.assert_allclose(parts[1], whole[1], rtol=1e-3, atol=1e-5)

@@ -12,7 +12,7 @@ from rnfl.models.registry import BackboneSpec
 from rnfl.models.regressor import RNFLRegressor
 from rnfl.training import batches, finetuning, frozen_prefix, memory, protocols
 from rnfl.training.config import RunConfig
-from rnfl.training.protocols import Protocol
+from rnfl.training.protocols import Part, Phase, Protocol
 from rnfl.training.signals import Stop
 
 CPU = torch.device("cpu")
@@ -20,7 +20,13 @@ CONFIG = RunConfig(
     "tiny-slo", "phantom_scratch", "structured",
     epochs=4, warmup_epochs=1, batch_size=4, lr_scale=5.0, augment=None,
 )  # fmt: skip
-EVERYTHING = Protocol("everything", freeze_patch_embed=True, freeze_fraction=1.0)
+
+
+def freezing(share, name="some"):
+    return Protocol(name, (Phase(part=Part(1 - share, False, norm=True)),))
+
+
+EVERYTHING = freezing(1, "everything")
 
 
 def new_model(data):
@@ -41,7 +47,8 @@ def fit(data, folder, config, protocol):
 def frozen_model(name, protocol, **options):
     encoder = timm.create_model(name, num_classes=0, global_pool="", img_size=64, **options)
     backbone = Backbone(BackboneSpec(name, name, None, input_size=64), encoder)
-    backbone.freeze(protocols.frozen_stages(protocol, backbone.depth))
+    moving = protocols.moving(protocol.phases[0].part, backbone)
+    backbone.let_move(p for stage in moving for p in stage)
     return backbone
 
 
@@ -56,7 +63,7 @@ def frozen_model(name, protocol, **options):
     ],
 )
 def test_prefix_and_the_rest_are_the_whole(name, options, fraction):
-    protocol = Protocol("some", freeze_patch_embed=True, freeze_fraction=fraction)
+    protocol = freezing(fraction)
     backbone = frozen_model(name, protocol, **options).eval()
     images = torch.rand(3, 1, 64, 64)
     assert backbone.n_prefix == round(fraction * backbone.depth)

@@ -1,14 +1,16 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import timm
 import torch
 from pytest import approx, fixture, mark, raises
 from torch import nn
 
-from rnfl.models.backbone import Backbone, build, spec_of
+from rnfl.models.backbone import Backbone, Stage, build, spec_of
 from rnfl.models.regressor import RNFLRegressor
+from rnfl.study.ablations import all_but
 from rnfl.training import losses, protocols
-from rnfl.training.protocols import PROTOCOLS, Protocol
+from rnfl.training.protocols import PROTOCOLS, Adapter, Averaged, Loss, Part, Phase, Protocol, Rates
 
 PATCH_EMBED = ("encoder.cls_token", "encoder.pos_embed", "encoder.patch_embed.")
 FREEZING = {
@@ -16,8 +18,12 @@ FREEZING = {
     "aggressive": (),
     "gradient_loss": (),
     "structured": (*PATCH_EMBED, *(f"encoder.blocks.{i}." for i in range(3))),
-    Protocol("freeze_third", freeze_fraction=1 / 3): ("encoder.blocks.0.", "encoder.blocks.1."),
-    Protocol("freeze_all", True, 1.0): (*PATCH_EMBED, "encoder.blocks."),
+    Protocol("freeze_third", (Phase(part=Part(2 / 3)),)): (
+        "encoder.blocks.0.",
+        "encoder.blocks.1.",
+    ),
+    Protocol("freeze_all", (Phase(part=all_but(1)),)): (*PATCH_EMBED, "encoder.blocks."),
+    "probe": ("encoder.",),
 }
 
 
@@ -43,7 +49,7 @@ def train_steps(model, protocol, batch, steps=3):
     optimizer = torch.optim.AdamW(protocols.apply(model, protocol, lr_scale=10.0))
     model.train()
     for _ in range(steps):
-        losses.combined(model(batch[0]), batch[1], protocol.lambda_pearson).backward()
+        losses.combined(model(batch[0]), batch[1], protocol.loss.pearson).backward()
         optimizer.step()
         optimizer.zero_grad()
 
@@ -73,7 +79,7 @@ def test_blocks_of_a_convolutional_network_freeze_and_decay(batch):
     )
     assert same == {name for name in before if name.startswith(frozen)}
 
-    protocol = replace(PROTOCOLS["naive"], name="decayed", layer_decay=0.5)
+    protocol = Protocol("decayed", rates=Rates(1e-4, layer_decay=0.5))
     peak = {id(p): g["peak_lr"] for g in protocols.apply(model, protocol) for p in g["params"]}
     for above, stage in enumerate(reversed(model.backbone.stages)):
         assert {peak[id(p)] for p in stage.parameters} == {1e-4 * 0.5**above}
@@ -81,7 +87,7 @@ def test_blocks_of_a_convolutional_network_freeze_and_decay(batch):
 
 def test_a_stage_that_a_network_lacks_is_refused():
     model = RNFLRegressor(build("timm:densenet121@64", pretrained=False))
-    with raises(ValueError, match=r"no stages \['patch_embed'\]; it has \['block_0'"):
+    with raises(ValueError, match=r"no stage 'patch_embed'.*; it has \['block_0'"):
         protocols.apply(model, PROTOCOLS["structured"])
 
 
@@ -122,28 +128,30 @@ def test_frozen_stages_thaw_with_the_next_protocol(batch):
 
 
 def test_presets_are_the_papers():
-    rates = {
-        name: (p.lr_encoder, p.lr_head) for name, p in PROTOCOLS.items() if p.solver != "ridge"
-    }
+    papers = {n: PROTOCOLS[n] for n in ("naive", "aggressive", "structured", "gradient_loss")}
+    rates = {name: (p.rates.encoder, p.rates.head) for name, p in papers.items()}
     assert rates == {
         "naive": (1e-4, 1e-4),
         "aggressive": (5e-5, 1e-4),
         "structured": (5e-5, 1e-4),
         "gradient_loss": (5e-5, 1e-4),
     }
-    assert {n: p.lambda_pearson for n, p in PROTOCOLS.items() if p.lambda_pearson} == {
-        "structured": 10.0
-    }
-    assert {n: p.lambda_gradient for n, p in PROTOCOLS.items() if p.lambda_gradient} == {
-        "gradient_loss": 0.2
-    }
-    assert {p.weight_decay for p in PROTOCOLS.values()} == {0.05}
+    assert {n: p.loss.pearson for n, p in papers.items() if p.loss.pearson} == {"structured": 10.0}
+    gradient = {n: p.loss.gradient for n, p in papers.items() if p.loss.gradient}
+    assert gradient == {"gradient_loss": 0.2}
+    assert {p.rates.weight_decay for p in papers.values()} == {0.05}
+    whole = [n for n, p in papers.items() if p.phases == (Phase(),)]
+    assert whole == ["naive", "aggressive", "gradient_loss"]
+    assert papers["structured"].phases == (Phase(part=Part(0.5, embedding=False)),)
 
 
 @mark.parametrize("blocks", [0, 4, 8, 12])
 def test_freezing_by_count_is_freezing_by_fraction(blocks):
-    protocol = replace(PROTOCOLS["aggressive"], name="f", freeze_fraction=blocks / 24)
-    assert len(protocols.frozen_stages(protocol, depth=24)) == blocks
+    numbers = [nn.Parameter(torch.ones(1)) for _ in range(24)]
+    stages = [Stage(f"block_{i}", (), (one,)) for i, one in enumerate(numbers)]
+    deep = SimpleNamespace(depth=24, stages=stages, encoder=nn.ParameterList(numbers))
+    found = protocols.moving(Part(1 - blocks / 24, norm=False), deep)
+    assert [bool(stage) for stage in found] == [False] * blocks + [True] * (24 - blocks)
 
 
 def test_groups_decay_weights_but_not_vectors():
@@ -159,7 +167,7 @@ def test_groups_decay_weights_but_not_vectors():
 
 def test_layer_decay_gives_each_stage_its_share_of_the_rate_above():
     model = make_model()
-    protocol = replace(PROTOCOLS["naive"], name="decayed", layer_decay=0.5)
+    protocol = Protocol("decayed", rates=Rates(1e-4, layer_decay=0.5))
     peak = {id(p): g["peak_lr"] for g in protocols.apply(model, protocol) for p in g["params"]}
     stages = {
         stage.name: {peak[id(p)] for p in stage.parameters} for stage in model.backbone.stages
@@ -174,7 +182,8 @@ def test_layer_decay_gives_each_stage_its_share_of_the_rate_above():
 
 def test_layer_decay_leaves_frozen_stages_out():
     model = make_model()
-    protocol = replace(PROTOCOLS["structured"], name="decayed", layer_decay=0.5)
+    rates = Rates(5e-5, layer_decay=0.5)
+    protocol = replace(PROTOCOLS["structured"], name="decayed", rates=rates)
     trained = {id(p) for g in protocols.apply(model, protocol) for p in g["params"]}
     assert trained == {id(p) for p in model.parameters() if p.requires_grad}
 
@@ -189,7 +198,17 @@ def test_learning_rate_warms_up_and_falls_to_the_floor():
 def test_bad_protocols_are_refused():
     with raises(ValueError, match="gradient_loss"):
         protocols.get("gradient")
-    with raises(ValueError, match=r"1\.5"):
-        Protocol("half", freeze_fraction=1.5)
+    with raises(ValueError, match=r"part: blocks must lie in \[0, 1\], got 1\.5"):
+        Part(1.5)
     with raises(ValueError, match="layer_decay"):
-        Protocol("growing", layer_decay=1.2)
+        Rates(layer_decay=1.2)
+    with raises(ValueError, match=r"phases must .* the shares \[0.5, 0.4\] add up to 0.9"):
+        Protocol("short", (Phase(0.5), Phase(0.4)))
+    with raises(ValueError, match="no l2_start where an adapter moves"):
+        Protocol("drawn", (Phase(part=Part(adapter=Adapter())),), Loss(l2_start=0.1))
+    with raises(ValueError, match="kind must be one of"):
+        Adapter("ia3")
+    with raises(ValueError, match="two different runs"):
+        Averaged("soup", ("one", "one"))
+    with raises(ValueError, match=r"phases of .*: 3 epochs give one of them none"):
+        protocols.starts(PROTOCOLS["gradual"], 3)

@@ -117,9 +117,7 @@ def test_a_mixed_run_measures_profiles_and_may_use_their_terms(root):
     assert np.isfinite(result.history["train_loss"]).all()
 
 
-@mark.parametrize(
-    ("protocol", "term"), [("structured", "lambda_pearson"), ("gradient_loss", "lambda_gradient")]
-)
+@mark.parametrize(("protocol", "term"), [("structured", "pearson"), ("gradient_loss", "gradient")])
 def test_terms_on_profiles_are_refused_without_profiles(root, protocol, term):
     with raises(ValueError, match=rf"'{protocol}' has .*{term}.*only quadrant means.*aggressive"):
         run(replace(RUN, protocol=protocol), silent)

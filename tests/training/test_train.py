@@ -99,7 +99,9 @@ def test_frozen_weights_are_not_written_again_and_again(data, tmp_path):
     assert same(model, again)
     other = {k: v for k, v in kept.items() if "block" not in k}
     with raises(ValueError, match="not of this model"):
-        state.restore(model, other)
+        state.restore(
+            model, torch.optim.SGD(p for p in model.parameters() if p.requires_grad), other
+        )
 
 
 def test_stops_early_and_keeps_the_best_weights(data, tmp_path, monkeypatch):

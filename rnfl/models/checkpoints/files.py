@@ -6,7 +6,7 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from rnfl.models.registry import BACKBONES, HUB_FILE, WEIGHTS, BackboneSpec, registered
+from rnfl.models.registry import BACKBONES, HUB_FILE, WEIGHTS, BackboneSpec, every, registered
 from rnfl.storage.paths import data_root
 
 COLUMNS = (
@@ -144,7 +144,7 @@ def markdown() -> str:
 def listing() -> str:
     """Return every registered backbone in a line of text, with where this machine has it."""
     lines = [f"{'name':26}{'M':>8}{'patch':>6}{'px':>5}  weights"]
-    for spec in BACKBONES.values():
+    for spec in every():
         name, millions, patch, size, *_ = _cells(spec)
         lines.append(f"{name.strip('`'):26}{millions:>8}{patch:>6}{size:>5}  {_place(spec)}")
     return "\n".join(lines) + "\n"

@@ -136,7 +136,9 @@ class Pretraining(loop.Training):
         self.remedy = f"Lower lr (now {settings['lr']:g}) and start again"
         self.device = images.device
         self.optimizer = torch.optim.AdamW(
-            decay_groups(task.parameters(), settings["weight_decay"]),
+            decay_groups(
+                [p for p in task.parameters() if p.requires_grad], settings["weight_decay"]
+            ),
             lr=settings["lr"],
             betas=(0.9, 0.95),
             fused=True,

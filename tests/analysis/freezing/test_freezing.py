@@ -27,6 +27,7 @@ from analysis.resampling import Resampling
 from analysis.resampling.bootstrap import mean_interval
 from rnfl.core import metrics, schema
 from rnfl.study import ablations
+from rnfl.training.protocols import settings
 
 X = np.repeat([0, 100 / 6, 100 / 3, 50, 100], 3)
 CURVES = {
@@ -290,7 +291,7 @@ def test_patient_interval_covers_planted_slopes_of_patients():
 def test_eyes_of_one_patient_do_not_count_twice():
     def error(protocol, backbone, seed, samples):
         number = samples.patient_id.str[1:].astype(int).to_numpy()
-        return 5 + (number % 7) * 0.005 * 100 * protocol.freeze_fraction
+        return 5 + (number % 7) * 0.005 * 100 * settings(protocol)["freeze_fraction"]
 
     predictions, _, runs = planted(ablations.freezing(SHARES), error, seeds=(42,))
     one_eye = predictions[predictions.eye_id.str.endswith("OD")]

@@ -17,6 +17,7 @@ from analysis.published import ablations as published_ablations
 from analysis.resampling import Resampling
 from rnfl.core import metrics
 from rnfl.study import ablations
+from rnfl.training.protocols import settings
 
 N = 300  # permutations: the smallest Holm p is the family's size over this
 BOOT = 60
@@ -116,7 +117,9 @@ def test_factorial_interval_is_that_of_patients():
     cost = dict(zip([f"p{i:03d}" for i in range(60)], rng.normal(0.3, 1, 60), strict=True))
 
     def error(protocol, backbone, seed, samples):
-        return 8 + samples.patient_id.map(cost).to_numpy() * (protocol.freeze_fraction > 0)
+        return 8 + samples.patient_id.map(cost).to_numpy() * (
+            settings(protocol)["freeze_fraction"] > 0
+        )
 
     protocols = [*ablations.freezing([0, 1 / 2]), *ablations.losses([10])]
     predictions, samples, runs = planted(protocols, error, seeds=(42,), n_patients=60)
