@@ -4,11 +4,13 @@
 
 Pieces, the most wanted first: full fine-tuning of ViT-L/16, B/16 and S/16 in bf16, compiled and
 not, against the plain loop in fp16, and as a fraction of the card's measured matrix products;
-feeding and waiting; epochs behind a frozen prefix; the micro-batch that is found by itself; a run
-stopped and resumed. A piece that the budget has no room for is skipped and says so, a piece that
-fails is written down and the others go on; then the exit status is 1. The result is
-``gpu-<card>.json``, written anew after every piece. ``--smoke`` runs all of it with the smallest
-sizes, also on a CPU, which proves the code and no number.
+strategies of adaptation of ViT-L/16 (all of it, its last half, LoRA, a probe): images per second,
+peak memory, and their own operations as a fraction of the same products; feeding and waiting;
+epochs behind a frozen prefix; the micro-batch that is found by itself; a run stopped and resumed. A
+piece that the budget has no room for is skipped and says so, a piece that fails is written down and
+the others go on; then the exit status is 1. The result is ``gpu-<card>.json``, written anew after
+every piece. ``--smoke`` runs all of it with the smallest sizes, also on a CPU, which proves the
+code and no number.
 """
 
 from __future__ import annotations
@@ -29,8 +31,12 @@ import reference_loop
 import synthetic
 import throughput
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
-from rnfl.training import devices, finetuning
+from rnfl.training import devices, finetuning, protocols
+from rnfl.training.config import RunConfig
+from rnfl.training.protocols import Part, Phase, Protocol
 
 BUDGET = 7.5  # minutes
 BOUNDS = {"ViT-L/16 of matmul": 0.5, "ViT-L/16 ratio": 5.0}
@@ -38,6 +44,7 @@ BOUNDS = {"ViT-L/16 of matmul": 0.5, "ViT-L/16 ratio": 5.0}
 EXPECTED = {
     "ViT-L/16 eager": 60,
     "ViT-L/16 compiled": 110,
+    "strategies": 60,
     "feed": 40,
     "prefix": 70,
     "micro-batch": 30,
@@ -90,6 +97,51 @@ def loops(
     row["peak GB"] = torch.cuda.max_memory_allocated() / 1e9 if on_cuda else None
     throughput.print_rows([row])
     return row
+
+
+STRATEGIES = {
+    "all": protocols.get("aggressive"),
+    "last half": Protocol("last_half", (Phase(part=Part(0.5, embedding=False)),)),
+    "LoRA": protocols.get("lora"),
+    "probe": protocols.get("probe"),
+}
+
+
+def strategies(sizes: Sizes, device: torch.device, rates: dict[str, float]) -> dict:
+    """Return what strategies of adaptation take of the largest model, eager, in turns of one."""
+    rows, name = [], sizes.backbone("ViT-L/16")
+    for label, protocol in STRATEGIES.items():
+        config = throughput.configured(
+            "noise", name, sizes.batch, protocol=protocol, compile=False, augment="intensity"
+        )
+        with synthetic.workspace():
+            model, data = throughput.ready(config, sizes.batch * (sizes.steps + sizes.skip), device)
+            flops = step_flops(model, config)
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+                torch.cuda.reset_peak_memory_stats()
+            seconds = throughput.ours(model, data, config, sizes.skip)
+        precision = devices.decide_precision("auto", device, model.backbone.embed_dim)["precision"]
+        row = {"strategy": label, "img/s": 1 / seconds, "GFLOP a step and image": flops / 1e9}
+        row["of matmul"] = flops / seconds / rates[precision]
+        row["trainable (M)"] = protocols.n_trainable(model, protocol)[1] / 1e6
+        on_cuda = device.type == "cuda"
+        row["peak GB"] = torch.cuda.max_memory_allocated() / 1e9 if on_cuda else None
+        rows.append(row)
+        del model, data
+    measure.show(rows, "Strategies of adaptation, ViT-L/16")
+    return {"rows": rows}
+
+
+def step_flops(model: torch.nn.Module, config: RunConfig) -> int:
+    """Return the operations of one image's forward and backward pass under a protocol."""
+    protocols.apply(model, config.protocol)
+    size, device = model.backbone.spec.input_size, next(model.parameters()).device
+    model.train()
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counted:
+        model(torch.zeros(1, 1, size, size, device=device)).sum().backward()
+    model.zero_grad(set_to_none=True)
+    return counted.get_total_flops()
 
 
 def micro_batch(sizes: Sizes, device: torch.device) -> dict:
@@ -151,6 +203,7 @@ def pieces(
             # Compiling on a CPU takes half a minute and is no part of what is smoked.
             given = label, compiling and not sizes.tiny, sizes, device, rates
             found[f"{label} {way}"] = lambda given=given: loops(*given)
+    found["strategies"] = lambda: strategies(sizes, device, rates)
     found["feed"] = lambda: feed.run(
         device, sizes.backbone("ViT-S/16"), sizes.feed_images, sizes.batch, sizes.feed_batches,
         sizes.feed_batches // 2, sizes.repeats, compile=False,

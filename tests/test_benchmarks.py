@@ -111,7 +111,7 @@ def test_gpu_script_runs_its_pieces_and_writes_down_what_fails(tmp_path, monkeyp
         raise RuntimeError("a card of clay")
 
     monkeypatch.setattr(gpu, "micro_batch", broken)
-    pieces = ["ViT-S/16 eager", "resume", "micro-batch"]
+    pieces = ["ViT-S/16 eager", "strategies", "resume", "micro-batch"]
     arguments = ["--smoke", "--output", str(tmp_path), "--pieces", *pieces]
     assert gpu.main(arguments) == 1
     (path,) = tmp_path.glob("gpu-*.json")
@@ -120,6 +120,9 @@ def test_gpu_script_runs_its_pieces_and_writes_down_what_fails(tmp_path, monkeyp
     assert record["failed"] == {"micro-batch": "RuntimeError: a card of clay"}
     assert_positive(record["ratios"])
     assert record["resume"]["to the bit"] is True
+    flops = [row["GFLOP a step and image"] for row in record["strategies"]["rows"]]
+    everything, half, adapters, probe = flops
+    assert probe < half < everything and probe < adapters < everything
 
 
 def test_gpu_script_says_so_without_a_gpu(monkeypatch, capsys):

@@ -95,6 +95,16 @@ def test_best_cell_template_and_floor(results, table1):
     assert f"with r {own['global_r']:.2f}" in results
 
 
+def test_verdicts_on_the_protocols(readme):
+    said = json.loads((RESULTS / "02_protocols" / "about.json").read_text(encoding="utf-8"))
+    (counts,) = re.findall(
+        r"(\d) of 9 differ, (\d) of 9 are eq.*, (\d) of 9", said["conclusions"][-1]
+    )
+    differ, equivalent, undecided = counts
+    words = f"nine comparisons with *naive*, {differ} differ, {equivalent} are equivalent within"
+    assert words in readme and f"±1 µm, {undecided} are undecided" in readme
+
+
 def freezing(span_, metric):
     """Return the slopes of freezing over patients and seeds, by backbone."""
     rows = read("03_freezing/regressions.csv")
@@ -304,7 +314,7 @@ def test_speed(readme):
     assert feed["waiting"][0]["waiting %"] < 0.1 and "under 0.1 % of a training step" in readme
 
 
-def test_auto_precision_is_as_fast_as_the_better_one(readme):
+def test_auto_precision_is_as_fast_as_the_better_one():
     record = measured("throughput-quick")
     assert "amx_bf16" not in record["machine"]["extensions"]
     fp32, auto = (
@@ -314,7 +324,9 @@ def test_auto_precision_is_as_fast_as_the_better_one(readme):
     best = [row["auto of best"] for row in record["rows"]]
     assert min(best) >= 0.95
     shown = " / ".join(f"{ratio:.2f}" for ratio in best)
-    assert f"{fp32} and {auto}; `auto` against the faster of fp32 and bf16: {shown}" in readme
+    assert f"{fp32} and {auto}; `auto` against the faster of fp32 and bf16: {shown}" in words(
+        "USAGE.md"
+    )
 
 
 def test_bootstrap_is_as_fast_as_said(readme):

@@ -7,7 +7,6 @@ permutation test, Holm's correction.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -15,11 +14,13 @@ import pandas as pd
 from analysis.collapse import DEFINITIONS
 from analysis.fairness import fairness_table
 from analysis.resampling import DEFAULT, PAIRED, Resampling
+from analysis.resampling.bootstrap import RunNoise, pooled
 from analysis.resampling.comparisons import compared_row, exchanges, holm
 from analysis.resampling.conditions import (
     BASELINES,
     BY,
     Condition,
+    Run,
     check_same_eyes,
     conditions,
     conditions_and_eyes,
@@ -89,6 +90,7 @@ def paired_comparisons(
     metrics: Sequence[str] = ("mae", "sigma_between"),
     by: Sequence[str] = BY,
     resampling: Resampling = PAIRED,
+    pool: bool = False,
 ) -> pd.DataFrame:
     """Compare each condition with another one on the same eyes.
 
@@ -97,7 +99,8 @@ def paired_comparisons(
     ``predictions``, ``runs`` and ``by`` are those of
     :func:`analysis.resampling.conditions.conditions`; runs are paired by seed, a single run with
     each. ``against`` are ``template`` or ``oracle`` (the baselines), or a protocol, compared within
-    its backbone.
+    its backbone. With ``pool`` all differences of a metric from the same ``against`` have one SD
+    over seeds (:func:`analysis.resampling.bootstrap.pooled`): few seeds know their own SD roughly.
 
     Returns
     -------
@@ -114,14 +117,49 @@ def paired_comparisons(
     baselines = {one.runs[0].run_id: one for one in table if one.is_baseline}
     trained = [one for one in table if not one.is_baseline]
     rows = []
-    for name, condition in product(against, trained):
-        other = baselines.get(name) if name in BASELINES else counterpart(condition, name, trained)
-        if other is not None:
-            key = {**condition.key, "against": name}
-            rows += [key | compare(condition, other, one, resampling) for one in metrics]
+    for name in against:
+        others = [
+            baselines.get(name) if name in BASELINES else counterpart(condition, name, trained)
+            for condition in trained
+        ]
+        pairs = [pair for pair in zip(trained, others, strict=True) if pair[1] is not None]
+        noise = dict.fromkeys(metrics)
+        if pool:
+            noise = {one: _noise(pairs, one) for one in metrics}
+        rows += [
+            {**a.key, "against": name} | compare(a, b, metric, resampling, noise[metric])
+            for a, b in pairs
+            for metric in metrics
+        ]
     columns = [*by, "against", "metric", "estimate", "low", "high", "p", "p_holm", "n", "n_seeds"]
     frame = pd.DataFrame(rows, columns=[*columns, "seed_sd"])
     return frame.assign(p_holm=frame.groupby("metric")["p"].transform(holm))
+
+
+def _pairs(a: Condition, b: Condition) -> list[tuple[Run, Run]]:
+    """Return the runs to compare; a single run, as a baseline has, is compared with every run."""
+    return [(run, b.runs[0]) for run in a.runs] if len(b.runs) == 1 else paired_runs(a, b)
+
+
+def _noise(pairs: Sequence[tuple[Condition, Condition]], metric: str) -> RunNoise | None:
+    """Return what seeds do to a metric's difference, from all conditions that are compared."""
+    groups: dict[tuple, list[np.ndarray]] = {}
+    for a, b in pairs:
+        members = groups.setdefault(tuple(v for k, v in a.key.items() if k != "protocol"), [])
+        # The other one of a group is one condition, and the first among them.
+        members += [_by_seed(one, metric) for one in ((a,) if members else (b, a))]
+    paired = len(pairs) > 0 and not pairs[0][1].is_baseline
+    found = []
+    for members in groups.values():
+        trained = members if paired else members[1:]
+        seeds = sorted(set.intersection(*(set(one) for one in trained)))
+        found.append(np.array([[one[seed] for seed in seeds] for one in trained]))
+    return pooled(found, paired)
+
+
+def _by_seed(condition: Condition, metric: str) -> dict[int | None, float]:
+    measure = DEFINITIONS[metric]
+    return {run.seed: measure(run.prediction, run.target) for run in condition.runs}
 
 
 class _Exchange(dict[str, np.ndarray]):
@@ -137,7 +175,11 @@ class _Exchange(dict[str, np.ndarray]):
 
 
 def compare(
-    a: Condition, b: Condition, metric: str, resampling: Resampling = PAIRED
+    a: Condition,
+    b: Condition,
+    metric: str,
+    resampling: Resampling = PAIRED,
+    noise: RunNoise | None = None,
 ) -> dict[str, object]:
     """Return the comparison of two conditions, a minus b, as a row of :func:`paired_comparisons`.
 
@@ -153,8 +195,7 @@ def compare(
         return replicates([metric], sums, weights)[metric]
 
     check_same_eyes([a, b])
-    # A single run, as a baseline has, is compared with every run.
-    pairs = [(run, b.runs[0]) for run in a.runs] if len(b.runs) == 1 else paired_runs(a, b)
+    pairs = _pairs(a, b)
     estimates, resampled, null = [], [], []
     for x, y in pairs:
         ends = [DEFINITIONS[metric](run.prediction, run.target) for run in (x, y)]
@@ -167,7 +208,7 @@ def compare(
         swapped = _Exchange(x.sums, y.sums), _Exchange(y.sums, x.sums)
         null.append(np.subtract(*(value(sums, weights) for sums in swapped)))
     found = np.array(estimates), np.array(resampled), np.mean(null, axis=0)
-    return compared_row({}, metric, *found, a.n, resampling)
+    return compared_row({}, metric, *found, a.n, resampling, noise=noise)
 
 
 def table1(

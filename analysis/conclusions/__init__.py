@@ -62,5 +62,6 @@ from analysis.conclusions.study import (
     longer_schedule,
     pretraining,
     sectors,
+    verdicts,
     zero_shot,
 )

@@ -115,6 +115,39 @@ def equivalent(row: Mapping[str, float]) -> bool:
     return bool(max(-row["low"], row["high"]) < MARGIN and row.get("n_seeds", 0) >= MIN_SEEDS)
 
 
+def verdict(row: Mapping[str, float]) -> str:
+    """Return 'differs', 'equivalent' (within the margin) or 'undecided' for a paired difference.
+
+    Examples
+    --------
+    >>> verdict({"estimate": 1.5, "low": 0.5, "high": 2.5, "p_holm": 0.01})
+    'differs'
+    >>> verdict({"estimate": 0.2, "low": -0.5, "high": 0.9, "p_holm": 0.6, "n_seeds": 10})
+    'equivalent'
+    >>> verdict({"estimate": 0.2, "low": -0.5, "high": 0.9, "p_holm": 0.6, "n_seeds": 3})
+    'undecided'
+    """
+    if row["p_holm"] < ALPHA:
+        return "differs"
+    return "equivalent" if equivalent(row) else "undecided"
+
+
+def tally(rows: pd.DataFrame, names: Sequence[str] = ()) -> str:
+    """Count the verdicts on differences and name them; equivalence needs :data:`MIN_SEEDS`."""
+    found = [verdict(row) for _, row in rows.iterrows()]
+    said = []
+    for word, verb in (
+        ("differs", "differ"),
+        ("equivalent", f"are equivalent within ±{MARGIN:g} µm"),
+        ("undecided", "are undecided"),
+    ):
+        of = [i for i, one in enumerate(found) if one == word]
+        said.append(f"{count(of, rows)} {verb}{named([names[i] for i in of] if names else [])}")
+    seeds = int(rows["n_seeds"].min()) if len(rows) else 0
+    few = f"; equivalence is not claimed below {MIN_SEEDS} seeds, here {seeds}"
+    return ", ".join(said) + (few if seeds < MIN_SEEDS else "")
+
+
 def listed(rows: pd.DataFrame, interval: bool = False) -> str:
     """Return the differences of rows by their index: ``a: higher, ...; b: lower, ...``."""
     names = (f"{name:g}" if isinstance(name, float) else str(name) for name in rows.index)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.conclusions.claims import level, listed, name_of, rows_of, trained
+from analysis.conclusions.claims import level, listed, name_of, rows_of, tally, trained
 from analysis.presentation.text import number, percent
 from rnfl.core.geometry import QUADRANTS
 
@@ -198,6 +198,12 @@ def differences(comparisons: pd.DataFrame, against: str = "naive") -> list[str]:
         f"{protocol} against {against}: {listed(group.set_index('backbone'))}."
         for protocol, group in rows.groupby("protocol", sort=False)
     ]
+
+
+def verdicts(comparisons: pd.DataFrame, against: str = "naive") -> str:
+    """Count which protocols differ from a reference, are equivalent to it, or undecided (MAE)."""
+    rows = comparisons[(comparisons["against"] == against) & (comparisons["metric"] == "mae")]
+    return f"Of comparisons with {against}, {tally(rows)}."
 
 
 def sectors(table: pd.DataFrame, reference: Sequence[str]) -> list[str]:

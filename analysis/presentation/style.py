@@ -78,6 +78,17 @@ LOOKS: dict[str, Look] = {
     "aggressive": Look("aggressive", "#c2477f", "s", "////", (0, (4, 1.2))),
     "gradient_loss": Look("gradient loss", "#1b9e77", "D", "....", (0, (1.2, 1))),
     "structured": Look("structured", "#e69f00", "^", "\\\\\\\\", (0, (5, 1, 1, 1))),
+    # strategies of adaptation: what moves, and when
+    "readout": Look("readout", "#5e3c99", "v"),
+    "probe": Look("probe", "#8c8c8c", "h"),
+    "last_quarter": Look("last quarter", "#7a4300", "<"),
+    "discriminative": Look("discriminative rates", "#e3c100", "d"),
+    "gradual": Look("gradual unfreezing", "#66a61e", ">"),
+    "lp_ft": Look("probe, then full", "#009e9e", "H"),
+    "lora": Look("LoRA", "#0b5fa5", "o"),
+    "dora": Look("DoRA", "#1b9e77", "D"),
+    "bitfit": Look("BitFit", "#d95f02", "p"),
+    "norms": Look("norms", "#a6761d", "*"),
     # references
     "target": Look("OCT label", INK, "P", ""),
     "template": Look("template", "#8c8c8c", "X", "xxxx", (0, (1, 1))),

@@ -55,6 +55,18 @@ def load(table: str | None = None, edition: str | None = None) -> pd.DataFrame:
     return rows if edition is None else rows[rows.edition == edition].reset_index(drop=True)
 
 
+def elsewhere(notebook: str) -> pd.DataFrame:
+    """Return what other publications print of a notebook's question, as text, to stand beside it.
+
+    Their data and measures are others, so nothing is compared by number. ``not read``: published,
+    but nobody here has seen the value; ``not stated``: nothing is said of it.
+    """
+    rows = pd.read_csv(FOLDER / "elsewhere" / "adaptation.csv", dtype=str, keep_default_na=False)
+    if notebook not in set(rows["notebook"]):
+        raise ValueError(f"notebook {notebook!r}: expected one of {sorted(set(rows['notebook']))}")
+    return rows[rows["notebook"] == notebook].drop(columns="notebook").reset_index(drop=True)
+
+
 def decimals(text: str) -> int:
     """Return how many decimals a printed number has.
 

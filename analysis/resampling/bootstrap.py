@@ -16,9 +16,10 @@ little. ``benchmarks/coverage.py`` measures the coverage of every metric;
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -172,7 +173,49 @@ def interval(replicates: np.ndarray, level: float = LEVEL) -> tuple[float, float
     return float(low), float(high)
 
 
-def seed_noise(estimates: Sequence[float], size: int, seed: int) -> np.ndarray:
+class RunNoise(NamedTuple):
+    """How far a difference of two runs varies from seed to seed, as many conditions tell."""
+
+    sd: float
+    degrees: int  # of freedom
+
+
+def pooled(groups: Iterable[np.ndarray], paired: bool = True) -> RunNoise | None:
+    """Return the SD over seeds of a difference, pooled over conditions; None where seeds are one.
+
+    Parameters
+    ----------
+    groups : iterable of ndarray (n_conditions, k)
+        A statistic by condition and seed, per group of conditions that are compared.
+    paired : bool
+        Whether two conditions are compared seed by seed: then what a seed does to all conditions
+        alike does not count, and the SD is that of the residuals of condition and seed (two-way
+        analysis of variance), times the root of 2. Else a condition is compared with a constant.
+
+    Notes
+    -----
+    The differences themselves must not be pooled: all share the condition that they are taken
+    from, so that they know less than their number says (in a simulation of 5 differences over 3
+    seeds, intervals of 95 % covered 90 %).
+
+    Examples
+    --------
+    >>> pooled([np.array([[1.0, 3.0], [2.0, 2.0]])])  # of two conditions: the SD of differences
+    RunNoise(sd=1.414213562373095, degrees=1)
+    """
+    squares, degrees = 0.0, 0
+    for group in groups:
+        residuals = group - group.mean(axis=1, keepdims=True)
+        if paired:
+            residuals = residuals - residuals.mean(axis=0)
+        squares += float((residuals**2).sum())
+        degrees += (len(group) - paired) * (group.shape[1] - 1)
+    return RunNoise(((1 + paired) * squares / degrees) ** 0.5, degrees) if degrees else None
+
+
+def seed_noise(
+    estimates: Sequence[float], size: int, seed: int, noise: RunNoise | None = None
+) -> np.ndarray:
     """Return draws (size,) of the error that a mean over few training seeds carries.
 
     Seeds are a random effect: a mean of k of them varies by seed_sd² / k, and as k runs know their
@@ -188,13 +231,16 @@ def seed_noise(estimates: Sequence[float], size: int, seed: int) -> np.ndarray:
         One per seed; of paired runs, their differences by seed.
     size : int
         Number of draws: evenly spaced quantiles in random order, so that their own error is small.
+    noise : RunNoise, optional
+        The SD that several conditions share (:func:`pooled`), where that of these few is too rough;
+        a single run has noise then, too.
     """
     k = len(estimates)
-    if k == 1:
+    if noise is None and k == 1:
         return np.zeros(size)
-    spread = np.std(estimates, ddof=1) / np.sqrt(k)
+    sd, degrees = noise or (np.std(estimates, ddof=1), k - 1)
     shares = (np.random.default_rng([seed, 3]).permutation(size) + 0.5) / size
-    return spread * stats.t.ppf(shares, k - 1)
+    return sd / np.sqrt(k) * stats.t.ppf(shares, degrees)
 
 
 def widening(n_patients: int | np.ndarray) -> float | np.ndarray:

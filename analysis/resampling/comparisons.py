@@ -12,7 +12,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from analysis.resampling.bootstrap import Resampling, patient_sums, seed_noise, weighted_totals
+from analysis.resampling.bootstrap import (
+    Resampling,
+    RunNoise,
+    patient_sums,
+    seed_noise,
+    weighted_totals,
+)
 from analysis.resampling.conditions import row
 from analysis.resampling.scales import calibrated
 from rnfl.core.nanstats import divide
@@ -53,13 +59,14 @@ def compared_row(
     n: int,
     resampling: Resampling,
     *place: str,
+    noise: RunNoise | None = None,
 ) -> dict[str, object]:
     """Return a row of :func:`analysis.resampling.conditions.row` with its p.
 
     ``estimates`` (k,) are differences by seed, ``null`` (n_perm,) their mean under exchanges.
     """
-    made = row(key, metric, estimates, replicates, n, resampling, *place)
-    effect, luck = abs(made["estimate"]), seed_noise(estimates, len(null), resampling.seed)
+    made = row(key, metric, estimates, replicates, n, resampling, *place, noise=noise)
+    effect, luck = abs(made["estimate"]), seed_noise(estimates, len(null), resampling.seed, noise)
     extreme = np.count_nonzero(np.abs(null + luck) >= effect * (1 - 1e-9))
     p = (extreme + 1) / (len(null) + 1) if np.isfinite(effect) else float("nan")
     return {**made, "p": p}

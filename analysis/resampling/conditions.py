@@ -13,7 +13,13 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from analysis.resampling.bootstrap import Resampling, interval, patient_codes, seed_noise
+from analysis.resampling.bootstrap import (
+    Resampling,
+    RunNoise,
+    interval,
+    patient_codes,
+    seed_noise,
+)
 from analysis.resampling.patient_sums import MetricFunction, PatientSums, replicates
 from analysis.resampling.scales import calibrated
 from rnfl.core import metrics, schema
@@ -186,11 +192,15 @@ def row(
     resampling: Resampling,
     attribute: str = "all",
     group: str = "all",
+    noise: RunNoise | None = None,
 ) -> dict[str, object]:
-    """Return a row of a long table from a condition's estimates (k,) and replicates (k, n_boot)."""
+    """Return a row of a long table from a condition's estimates (k,) and replicates (k, n_boot).
+
+    ``noise`` is that of :func:`analysis.resampling.bootstrap.seed_noise`.
+    """
     estimates = np.asarray(estimates, float)
     averaged = np.asarray(replicates, float).mean(axis=0)
-    low, high = interval(averaged + seed_noise(estimates, len(averaged), resampling.seed))
+    low, high = interval(averaged + seed_noise(estimates, len(averaged), resampling.seed, noise))
     return {
         **key,
         "metric": metric,

@@ -31,6 +31,7 @@ def train(
         str, typer.Option(help="images computed at once: a number, auto, or all of the batch")
     ] = "all",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16")] = "auto",
+    output_scale: Annotated[str, typer.Option(help="standardised or raw (µm)")] = "standardised",
     compile: Annotated[
         bool | None, typer.Option("--compile/--no-compile", help="default: on a GPU")
     ] = None,

@@ -40,7 +40,7 @@ def run_id(config: RunConfig, dataset_hash: str) -> str:
     Examples
     --------
     >>> run_id(RunConfig("phantom-slo-64", "phantom_scratch", "naive"), "0" * 64)
-    'phantom-slo-64-phantom_scratch-naive-s42-8d29667607'
+    'phantom-slo-64-phantom_scratch-naive-s42-095330a295'
     """
     return f"{config.slug}-{sha256_json(deciding(config, dataset_hash))[:10]}"
 

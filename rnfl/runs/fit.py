@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from rnfl.core import schema
 from rnfl.datasets import normative
 from rnfl.datasets.prepared import Prepared, check_unchanged, unchanged
+from rnfl.models import adapters
 from rnfl.runs import address, restore, results
 from rnfl.storage import errors, locks, provenance
 from rnfl.storage.paths import runs_root
@@ -180,7 +181,8 @@ def _publish(folder: Path, run_id: str, config: RunConfig, learnt: Learnt) -> No
     history.insert(0, "run_id", run_id)
     trained = isinstance(config.protocol, Protocol)
     moving = protocols.n_trainable(model, config.protocol) if trained else (0, 0)
-    stored = restore.to_store(model, config)  # from here on, adapters may be merged
+    stored = restore.to_store(model, config)
+    adapters.merge(model)
     spent = cost(model, progress, moving, stored.tensors)
     summary = {
         "best_epoch": progress.best_row["epoch"],

@@ -51,7 +51,7 @@ def learning_rates(
     Examples
     --------
     >>> [protocol.name for protocol in learning_rates([5e-5, 1e-4], [1, 0.75])]
-    ['aggressive', 'naive', 'lr_5e-05_decay_0.75', 'lr_0.0001_decay_0.75']
+    ['aggressive', 'naive', 'discriminative', 'lr_0.0001_decay_0.75']
     """
     suffixes = {decay: f"_decay_{decay:g}" if decay < 1 else "" for decay in layer_decays}
     return [

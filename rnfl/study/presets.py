@@ -19,8 +19,11 @@ class Preset:
     """Sizes of one edition of the study.
 
     ``folds`` and ``fold_seeds``, which divide anew, are those of the cross-validation by patient
-    where real eyes are few. ``longer`` says whether the reference protocol is also trained twice as
-    long, to show what the schedule leaves to be learnt.
+    where real eyes are few. ``strategies`` to ``lengths`` are of :mod:`rnfl.study.strategies`:
+    which protocols are compared, with which seeds, at which gaps between the cameras of pretraining
+    and those of the eyes, at which factors of ``lr_scale``; the adapters and their ranks; and the
+    epochs in which output scales are compared. ``longer`` says whether the reference protocol is
+    also trained twice as long, to show what the schedule leaves to be learnt.
     """
 
     name: str
@@ -33,6 +36,16 @@ class Preset:
     lambdas_gradient: tuple[float, ...] = (0, 0.05, 0.2, 1)
     encoder_rates: tuple[float, ...] = (1e-6, 1e-5, 5e-5, 1e-4, 1e-3)  # before lr_scale
     layer_decays: tuple[float, ...] = (1.0, 0.75)
+    strategies: tuple[str, ...] = (
+        *("readout", "probe", "last_quarter", "aggressive", "discriminative", "gradual", "lp_ft"),
+        *("lora", "dora", "bitfit"),
+    )
+    strategy_seeds: tuple[int, ...] = (42,)
+    strategy_gaps: tuple[float, ...] = (0.0,)
+    rate_factors: tuple[float, ...] = (1.0,)
+    adapters: tuple[str, ...] = ("lora",)
+    ranks: tuple[int, ...] = (2, 8)
+    lengths: tuple[int, ...] = (2, 8)
     seeds: tuple[int, ...] = (42,)
     epochs: int = 80
     warmup_epochs: int = 5
@@ -113,17 +126,18 @@ class Preset:
 
 _PHANTOM = Preset(
     "phantom",
-    slo="phantom-slo-2400",
-    cfp="phantom-cfp-2400",
+    slo="phantom-slo-1200",
+    cfp="phantom-cfp-1200",
     backbones=("phantom_cls", "phantom_depth", "phantom_mae"),
-    # Ours, for two cores: 8 epochs of small batches, and learning rates raised by how much
+    # Ours, for two cores: few epochs of small batches, and learning rates raised by how much
     # narrower these encoders are than the paper's ViT-L (1024 / 128).
     epochs=8,
     warmup_epochs=1,
-    batch_size=32,
+    batch_size=16,
     lr_scale=8.0,
     # Fewer rates than the reference, to stay within half an hour on two cores.
     encoder_rates=(1e-6, 5e-5, 1e-3),
+    strategies=("readout", "probe", "last_quarter", "aggressive", "lp_ft", "lora"),
 )
 
 PRESETS: dict[str, Preset] = {
@@ -133,8 +147,16 @@ PRESETS: dict[str, Preset] = {
         replace(
             _PHANTOM,
             name="reference",
+            epochs=16,
             seeds=(42, 43, 44),
             encoder_rates=(1e-6, 1e-5, 5e-5, 1e-4, 1e-3),
+            strategies=Preset.strategies,
+            strategy_seeds=(42, 43, 44, 45, 46),
+            strategy_gaps=(0.0, 0.5),
+            rate_factors=(0.5, 1.0, 2.0),
+            adapters=("lora", "dora"),
+            ranks=(1, 4, 8, 16),
+            lengths=(8, 24, 80),
             fold_seeds=(0, 1, 2, 3, 4, 5),
             longer=True,
             committed=True,
@@ -151,6 +173,8 @@ PRESETS: dict[str, Preset] = {
             lambdas_gradient=(0, 0.2),
             encoder_rates=(5e-5, 1e-4),
             layer_decays=(1.0, 0.75),
+            strategies=("readout", "probe", "aggressive", "lora"),
+            lengths=(1,),
             epochs=1,
             warmup_epochs=0,
             external=None,

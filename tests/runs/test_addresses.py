@@ -10,7 +10,7 @@ from rnfl.runs import address, results
 from rnfl.storage import provenance
 from rnfl.storage.paths import project_root
 from rnfl.training.config import RunConfig
-from rnfl.training.protocols import Rates
+from rnfl.training.protocols import Protocol, Rates
 
 RESULTS = project_root() / "data" / "results"
 ABOUTS = {path.parent.name: json.loads(path.read_text()) for path in RESULTS.glob(f"*/{ABOUT}")}
@@ -82,6 +82,9 @@ def test_a_changed_default_is_noticed(kind, monkeypatch):
     """A run that took a default then is no run that takes another default now."""
     name, other = {RunConfig: ("clip", 2.0), Rates: ("weight_decay", 0.1)}[kind]
     monkeypatch.setattr(kind.__dataclass_fields__[name], "default", other)
+    # Rates at their default are those of a protocol.
+    rates = replace(Rates(), **({name: other} if kind is Rates else {}))
+    monkeypatch.setattr(Protocol.__dataclass_fields__["rates"], "default", rates)
     about = ABOUTS["02_protocols"]
     assert not computed(about) & set(about["run_ids"])
 

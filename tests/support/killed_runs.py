@@ -32,7 +32,8 @@ PRELOADED = ["timm", "pyarrow.parquet", "rnfl.cli", "rnfl.runs.run", "rnfl.runs.
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 SERVER = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-BY_DESIGN = ("seconds",)  # what may differ between two runs of one configuration
+# What may differ between two runs of one configuration; a history has the first alone.
+BY_DESIGN = ("seconds", "seconds_per_epoch", "seconds_to_best")
 
 
 def _die(*args: object) -> None:
@@ -203,7 +204,7 @@ def content(folder: Path) -> dict[str, str]:
     for path in sorted(folder.iterdir()):
         if path.name == "history.csv":
             history = pd.read_csv(path, dtype=str)
-            said[path.name] = history.drop(columns=list(BY_DESIGN)).to_csv()
+            said[path.name] = history.drop(columns=BY_DESIGN[0]).to_csv()
         elif path.name == "summary.json":
             summary = json.loads(path.read_text())
             said[path.name] = str({k: v for k, v in summary.items() if k not in BY_DESIGN})

@@ -97,7 +97,7 @@ SAID = {
         conclusions.template_claim(t.collapse), *conclusions.rotation(t.collapse)],
     "02_protocols": lambda t: [
         conclusions.best_cell(t.table1), conclusions.difficulty(t.table1),
-        *conclusions.differences(t.comparisons)],
+        *conclusions.differences(t.comparisons), conclusions.verdicts(t.comparisons)],
     "03_freezing": lambda t: [
         *conclusions.freezing_costs(t.regressions, t.comparisons),
         *conclusions.freezing_claim(t.regressions, freezing_lines())],
@@ -185,8 +185,8 @@ WITHOUT_TABLES = {"convergence", "longer_schedule", "label_noise", "absent_domai
 #: What only intervals that leave no room for the opposite may say.
 ABSENCE = (
     r"no (collapse|cost|difference|effect|sign|gap|change|better|worse)\b|\b(does|do) not\b|"
-    r"converged|equivalent|is excluded|costs|arises|diverse(?! 0)|collapsed|nothing that|"
-    r"helps(?! a little| at 0)|(?<!not )clearly (?!\w+ (at )?0)\w+er\b|"
+    r"converged|(?<!0 of \d are )equivalent|is excluded|costs|arises|diverse(?! 0)|collapsed|"
+    r"nothing that|helps(?! a little| at 0)|(?<!not )clearly (?!\w+ (at )?0)\w+er\b|"
     r"(below|above|beats) (constant|template|PCA|aggressive|naive)"
 )
 
