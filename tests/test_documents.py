@@ -105,6 +105,41 @@ def test_verdicts_on_the_protocols(readme):
     assert words in readme and f"±1 µm, {undecided} are undecided" in readme
 
 
+def test_strategies_of_adaptation(results):
+    table = read("13_strategies/strategies.csv").query("metric == 'mae'").set_index("protocol")
+    for name in ("readout", "aggressive"):
+        row = table.loc[name]
+        assert (
+            f"{row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}]".replace("12.98 [", "12.98 µm [")
+            in results
+        )
+    assert f"the template {table.loc['template', 'estimate']:.2f}" in results
+    rows = read("13_strategies/comparisons.csv")
+    rows = rows[(rows["against"] == "aggressive") & (rows["metric"] == "mae")]
+    (shown,) = rows[rows["p_holm"] < 0.05].itertuples()
+    assert shown.protocol == "readout" and f"({signed(shown)} µm)" in results
+    assert len(rows) == 9 and "none is equivalent within ±1 µm, eight are undecided" in results
+    costs = read("13_strategies/costs.csv").set_index("protocol")
+    lora, full = costs.loc["lora"], costs.loc["aggressive"]
+    stored, memory = (lora[one] / full[one] for one in ("bytes_stored", "peak_bytes"))
+    assert f"LoRA learns {100 * lora.share_backbone:.1f} %" in results
+    assert f"stores {100 * stored:.0f} %" in results
+    assert f"{100 * memory:.0f} % of its memory: {table.loc['lora', 'estimate']:.2f}" in results
+
+
+def test_scale_of_the_output(results):
+    table = read("15_output_scale/scales.csv")
+    raw = table[table["scale"] == "raw"].pivot_table("estimate", ["epochs", "strategy"], "metric")
+    for epochs in (8, 24):
+        errors = " and ".join(f"{mae:.1f}" for mae in raw.loc[epochs, "mae"])
+        assert f"({errors} µm; " in results
+    assert (raw.loc[8, "sigma_ratio"] < 0.005).all()
+    spread = " and ".join(f"{ratio:.2f}" for ratio in raw.loc[24, "sigma_ratio"])
+    assert f"µm; {spread})" in results
+    said = json.loads((RESULTS / "15_output_scale" / "about.json").read_text(encoding="utf-8"))
+    assert said["conclusions"][-1].endswith("4 cells with a raw output, 0 with a standardised one.")
+
+
 def freezing(span_, metric):
     """Return the slopes of freezing over patients and seeds, by backbone."""
     rows = read("03_freezing/regressions.csv")

@@ -145,6 +145,7 @@ def tally(rows: pd.DataFrame, names: Sequence[str] = ()) -> str:
         said.append(f"{count(of, rows)} {verb}{named([names[i] for i in of] if names else [])}")
     seeds = int(rows["n_seeds"].min()) if len(rows) else 0
     few = f"; equivalence is not claimed below {MIN_SEEDS} seeds, here {seeds}"
+    few += ", and each difference includes the luck of one run" * (seeds == 1)
     return ", ".join(said) + (few if seeds < MIN_SEEDS else "")
 
 

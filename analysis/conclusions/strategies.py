@@ -54,7 +54,10 @@ def against_full(comparisons: pd.DataFrame) -> str:
 
 
 def price(costs: pd.DataFrame) -> str:
-    """Say what strategies spare of full fine-tuning's stored bytes, memory and time per epoch."""
+    """Say what strategies spare of full fine-tuning's stored bytes and memory.
+
+    Seconds are in the table alone: what else a machine did meanwhile is in them.
+    """
     at = costs.set_index("protocol")
     if "aggressive" not in at.index:
         return "full fine-tuning was not run, so no cost is compared with it."
@@ -63,7 +66,6 @@ def price(costs: pd.DataFrame) -> str:
         ratios = {
             "stored": row["bytes_stored"] / full["bytes_stored"],
             "memory": row["peak_bytes"] / full["peak_bytes"],
-            "time per epoch": row["seconds_per_epoch"] / full["seconds_per_epoch"],
         }
         known = [f"{name} {100 * value:.0f} %" for name, value in ratios.items() if value == value]
         parts.append(f"{look(protocol).label} {', '.join(known)}")
@@ -92,7 +94,7 @@ def few_parameters(
             f"difference {signed(least)} µm. Not shown is not equal."
         )
     else:
-        said.append("Every smaller part errs more than all of it.")
+        said.append("Every smaller part is shown to err more than all of it, in these runs.")
     return said
 
 
@@ -124,7 +126,7 @@ def output_scale(effects: pd.DataFrame, verdicts: pd.Series) -> list[str]:
     raw = [cell for cell in [*by[ONE], *by[REPEATS]] if ", raw, " in cell]
     other = [cell for cell in [*by[ONE], *by[REPEATS]] if ", raw, " not in cell]
     said.append(
-        f"Of cells that have collapsed, {len(raw)} have a raw output and {len(other)} a "
-        "standardised one."
+        f"Found to be one or a few templates: {len(raw)} cells with a raw output, {len(other)} "
+        "with a standardised one."
     )
     return said

@@ -28,11 +28,14 @@ from analysis.figures import (
     learning,
     learning_rate,
     loss_complexity,
+    output_scale,
     overfitting,
+    parameter_efficient,
     phantom,
     pretraining,
     protocols,
     quickstart,
+    strategies,
 )
 from analysis.presentation import style
 from analysis.tables import ABOUT, read_about, table_hashes
@@ -76,6 +79,10 @@ FIGURES: dict[str, FigureSpec] = {
          "points.csv agreement.csv thickness.csv thinning.csv"),
         ("12_learning_on_grape", "What can be learnt from a hundred real eyes?", learning,
          "quadrants.csv paired.csv external.csv"),
+        ("13_strategies", "Strategies of adaptation", strategies, "strategies.csv costs.csv"),
+        ("14_parameter_efficient", "How few parameters may learn?", parameter_efficient,
+         "parameters.csv comparisons.csv costs.csv"),
+        ("15_output_scale", "Scale of the output", output_scale, "scales.csv"),
     )
 }  # fmt: skip
 

@@ -31,10 +31,9 @@ def draw(table: pd.DataFrame, comparisons: pd.DataFrame, costs: pd.DataFrame) ->
     figure = style.new_figure(0.72 * style.PAGE, 3.0)
     axes = figure.add_subplot()
     full = rows.loc["aggressive"]
-    axes.axhspan(full["low"], full["high"], color=style.PALE, alpha=0.5, lw=0, zorder=0)
+    band = {"color": style.PALE, "alpha": 0.5, "lw": 0, "zorder": 0}
+    axes.axhspan(full["low"], full["high"], label="full fine-tuning", **band)
     axes.axhline(full["estimate"], color=style.GREY, lw=0.8, zorder=0)
-    beside(axes, "full fine-tuning", 0.99, full["estimate"], xycoords=("axes fraction", "data"),
-           xytext=(0, 3), va="baseline", ha="right", color=style.GREY)  # fmt: skip
     reference(axes, rows["estimate"].get("template"), "template", 0.01, fontsize=6)
     few = rows[rows["share_backbone"].between(0, 1, inclusive="right")].drop(index="aggressive")
     named = set()

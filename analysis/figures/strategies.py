@@ -69,7 +69,8 @@ def _pareto(axes: Axes, rows: pd.DataFrame, costs: pd.DataFrame) -> None:
         x = cost["peak_bytes"] / 1e9
         axes.plot([x, x], [y["low"], y["high"]], color=look.colour, lw=0.8, zorder=1)
         area = 160 * cost["seconds_per_epoch"] / longest
-        axes.scatter(x, y["estimate"], area, look.colour, look.marker, alpha=0.55, lw=0.5, zorder=2)
+        marker = {"marker": look.marker, "color": look.colour, "alpha": 0.55}
+        axes.scatter(x, y["estimate"], area, lw=0.5, zorder=2, **marker)
     axes.set_xscale("log")
     if len(known):
         gigabytes = known["peak_bytes"] / 1e9

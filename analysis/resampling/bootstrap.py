@@ -205,6 +205,8 @@ def pooled(groups: Iterable[np.ndarray], paired: bool = True) -> RunNoise | None
     """
     squares, degrees = 0.0, 0
     for group in groups:
+        if group.shape[1] < 2:  # they share no two seeds
+            continue
         residuals = group - group.mean(axis=1, keepdims=True)
         if paired:
             residuals = residuals - residuals.mean(axis=0)

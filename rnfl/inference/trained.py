@@ -1,7 +1,8 @@
 """Trained models, whatever kind they are: images in, profiles out, and a card that says what it is.
 
 Only this module knows that a run holds a neural network. Everything that uses a model asks
-:func:`load` for a :class:`Trained` and needs no dataset, only the run's folder.
+:func:`load` for a :class:`Trained` and needs no dataset, only the run's folder and, where that
+holds changes alone, the file of the backbone's weights.
 """
 
 from __future__ import annotations
@@ -95,7 +96,10 @@ def load(run: str | Path) -> Trained:
     Raises
     ------
     ValueError
-        If there is no such run, several, or one whose backbone has another definition by now.
+        If there is no such run, several, or one whose backbone has another definition or other
+        weights by now.
+    FileNotFoundError, ConnectionError
+        If the weights that a run changed are neither here nor to be had.
     """
     from rnfl.runs import restore
     from rnfl.training import devices

@@ -42,12 +42,14 @@ class LowRank(nn.Module):
             changed = weight + self.scale * (self.b @ self.a)
             if self.norm is None:
                 return changed
-            # The norm is a constant to the gradient, as in the paper (section 4.3).
-            return (self.norm / _row_norms(changed.detach())) * changed
+            # The norm is a constant to the gradient, as in the paper (section 4.3). A row of zeros
+            # stays one.
+            now = _row_norms(changed.detach()).clamp_min(torch.finfo(changed.dtype).tiny)
+            return (self.norm / now)[:, None] * changed
 
 
 def _row_norms(weight: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(weight, dim=1, keepdim=True)
+    return torch.linalg.vector_norm(weight, dim=1)
 
 
 def attach(backbone: Backbone, adapter, blocks: float, seed: int = 0) -> None:
@@ -69,7 +71,8 @@ def attach(backbone: Backbone, adapter, blocks: float, seed: int = 0) -> None:
     """
     random = torch.Generator().manual_seed(seed)
     stages = [stage for stage in backbone.stages if stage.name.startswith("block_")]
-    for stage in stages[round((1 - blocks) * len(stages)) :]:
+    first = round((1 - blocks) * len(stages))
+    for i, stage in enumerate(stages):
         layers = {
             name: layer
             for module in stage.modules
@@ -77,32 +80,41 @@ def attach(backbone: Backbone, adapter, blocks: float, seed: int = 0) -> None:
             if isinstance(layer, nn.Linear)
         }
         for target in adapter.targets:
-            for name in _named(target, layers, backbone, stage.name):
-                layer = layers[name]
-                if parametrize.is_parametrized(layer, "weight"):
-                    continue
-                if adapter.rank > min(layer.weight.shape):
-                    raise ValueError(
-                        f"{name} of {backbone.spec.name!r} has a weight of "
-                        f"{tuple(layer.weight.shape)}: an adapter of rank {adapter.rank} is none"
-                    )
-                low = LowRank(layer.weight, adapter.rank, adapter.alpha, adapter.kind == "dora")
-                start = torch.empty(low.a.shape)
+            names = _named(target, layers)
+            if i >= first and not names:
+                held = f"its linear layers are {sorted(layers)}" if layers else "nor any linear one"
+                raise ValueError(
+                    f"an adapter on {target!r} would train nothing: {stage.name} of backbone "
+                    f"{backbone.spec.name!r} has no such layer; {held}"
+                )
+            for name in names:
+                # Drawn for every block, so that a block's start does not depend on how many have
+                # an adapter, and no two blocks start alike when more get one later.
+                shape = tuple(layers[name].weight.shape)
+                start = torch.empty(adapter.rank, shape[1])
                 nn.init.kaiming_uniform_(start, a=5**0.5, generator=random)
-                low.a.data.copy_(start)
-                parametrize.register_parametrization(layer, "weight", low)
+                if i < first or parametrize.is_parametrized(layers[name], "weight"):
+                    continue
+                if adapter.rank > min(shape):
+                    raise ValueError(
+                        f"{name} of {backbone.spec.name!r} has a weight of {shape}: an adapter of "
+                        f"rank {adapter.rank} is none"
+                    )
+                _register(layers[name], adapter, start)
 
 
-def _named(target: str, layers: dict, backbone: Backbone, stage: str) -> tuple[str, ...]:
-    """Return the layers that a target names in a block."""
+def _register(layer: nn.Linear, adapter, start: Tensor) -> None:
+    low = LowRank(layer.weight, adapter.rank, adapter.alpha, adapter.kind == "dora")
+    low.a.data.copy_(start)
+    parametrize.register_parametrization(layer, "weight", low)
+
+
+def _named(target: str, layers: dict[str, nn.Linear]) -> tuple[str, ...]:
+    """Return the layers that a target names in a block; none where it has no such layer."""
     for names in ((target,), SEPARATE.get(target, ())):
         if names and all(name in layers for name in names):
             return names
-    held = f"; its linear layers are {sorted(layers)}" if layers else ", nor any linear layer"
-    raise ValueError(
-        f"an adapter on {target!r} would train nothing: {stage} of backbone "
-        f"{backbone.spec.name!r} has no such layer{held}"
-    )
+    return ()
 
 
 def of(modules: Iterable[nn.Module]) -> list[nn.Parameter]:

@@ -31,6 +31,7 @@ from rnfl.training import protocols
 from rnfl.training.config import RunConfig
 from rnfl.training.protocols import Averaged, Protocol, Solved
 
+RESAMPLED = ("pos_embed", "relative_position", "rel_pos")
 BASE = "base_sha256"  # metadata of a file that holds changes alone: the fingerprint of the rest
 
 
@@ -51,8 +52,14 @@ def backbones(config: RunConfig, prepared: Prepared) -> list[Backbone]:
 def _start(config: RunConfig, prepared: Prepared) -> RunResult:
     """Return the run to start from, unless it does not fit or knows patients to be tested on."""
     start = results.load_run(config.start)
+    if isinstance(start.config.protocol, Solved) and not isinstance(config.protocol, Solved):
+        raise ValueError(
+            f"{config.slug}: start {config.start} is a readout: its backbone is what it was "
+            "before, and no gradient goes on from its linear map. Leave the start out"
+        )
     unread = protocols.UNREAD[type(config.protocol)]
-    _refuse_other(start, config, [n for n in ("backbone", "radius_ratio") if n not in unread])
+    fields = ("backbone", "radius_ratio", "output_scale")
+    _refuse_other(start, config, [name for name in fields if name not in unread])
     _refuse_shared(start, config, prepared)
     return start
 
@@ -63,7 +70,7 @@ def _refuse_other(run: RunResult, config: RunConfig, names: list[str]) -> None:
         theirs, ours = getattr(run.config, name), getattr(config, name)
         if theirs != ours:
             raise ValueError(
-                f"{config.slug}: start {run.run_id} has {name} {theirs!r}, expected {ours!r}"
+                f"{config.slug}: run {run.run_id} has {name} {theirs!r}, expected {ours!r}"
             )
 
 
@@ -71,8 +78,8 @@ def _refuse_shared(run: RunResult, config: RunConfig, prepared: Prepared) -> Non
     seen = shared_patients(run, prepared, prepared.subset("test"))
     if seen:
         raise ValueError(
-            f"{config.slug}: start {run.run_id} has learnt from {len(seen)} patients that are "
-            f"to be tested on: choose a start that has not, or split 'all'"
+            f"{config.slug}: run {run.run_id} has learnt from {len(seen)} patients that are "
+            f"to be tested on: choose one that has not, or split 'all'"
         )
 
 
@@ -121,7 +128,15 @@ def _origins(run: RunResult) -> set[str]:
 
 
 def load_model(result: RunResult) -> nn.Module:
-    """Build the model of a finished run with its trained weights, in evaluation mode."""
+    """Build the model of a finished run with its trained weights, in evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        If the run holds changes of weights that are no longer those that it began with.
+    FileNotFoundError, ConnectionError
+        If these weights are neither here nor to be had.
+    """
     config = result.config
     with safe_open(result.model_path, "pt") as file:
         state, base = {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
@@ -177,6 +192,9 @@ def to_store(model: nn.Module, config: RunConfig) -> Stored:
         ever = {id(p) for phase in phases for stage in phase for p in stage}
         inside = model.backbone.named_parameters(prefix="backbone")
         still = {name for name, parameter in inside if id(parameter) not in ever}
+    # Positions of another grid are interpolated when they are loaded, in last digits by the
+    # processor: they are kept.
+    still = {name for name in still if not any(one in name for one in RESAMPLED)}
     if not still:
         adapters.merge(model)
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}

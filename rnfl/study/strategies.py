@@ -21,6 +21,29 @@ FULL = "aggressive"  # everything moves: what strategies are compared with
 SCALED = (FULL, "structured")  # protocols whose output scale is varied
 
 
+def shortened(
+    study: Preset,
+    n_seeds: int | None = None,
+    gaps: Sequence[float] | None = None,
+    lengths: Sequence[int] | None = None,
+) -> Preset:
+    """Return a preset with the first seeds alone, or other gaps or lengths; None: as it has them.
+
+    A ValueError refuses what the preset does not have.
+    """
+    if n_seeds is not None and not 1 <= n_seeds <= len(study.strategy_seeds):
+        raise ValueError(f"n_seeds {n_seeds}: preset {study.name!r} has {study.strategy_seeds}")
+    for name, asked in (("strategy_gaps", gaps), ("lengths", lengths)):
+        if unknown := set(asked or ()) - set(getattr(study, name)):
+            raise ValueError(f"{name} {unknown}: preset {study.name!r} has {getattr(study, name)}")
+    return replace(
+        study,
+        strategy_seeds=study.strategy_seeds[:n_seeds],
+        strategy_gaps=tuple(gaps or study.strategy_gaps),
+        lengths=tuple(lengths or study.lengths),
+    )
+
+
 def datasets(study: Preset) -> dict[float, str]:
     """Return the study's dataset at each gap between the cameras of pretraining and its own."""
     return {gap: study.slo + (f"-gap{gap:g}" if gap else "") for gap in study.strategy_gaps}

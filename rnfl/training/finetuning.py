@@ -97,6 +97,7 @@ class FineTuning(loop.Training):
 
     def begin(self, progress: Progress, folder: Path, stop: Stop) -> None:
         self.folder, self.stop = folder, stop
+        frozen_prefix.check(self.model.backbone, self.config, self.config.protocol.phases)
         if self.config.protocol.ema and not progress.average:
             start = learnt(self.model, self.optimizer)
             progress.average = {name: value.detach().clone() for name, value in start.items()}
@@ -108,7 +109,7 @@ class FineTuning(loop.Training):
         self.phase = bisect_right(self.starts, progress.epoch) - 1
         if progress.epoch == self.starts[self.phase] and not progress.step:
             progress.micro_batch = 0  # another part moves, and takes other memory
-        protocols.enter(self.model, phases[self.phase])
+        protocols.enter(self.model.backbone, phases[self.phase])
         self.views = self.behind = None  # what earlier phases kept gives its room back
         given = self.model.backbone, self.train, self.val, self.config, self.precision
         self.views, self.behind = frozen_prefix.behind(*given, self.folder, self.stop)
@@ -169,7 +170,9 @@ class FineTuning(loop.Training):
     def row(self, progress: Progress, loss: float) -> dict[str, Any]:
         clock = time.monotonic()
         with self._averaged(progress):
-            val_mae = validation_mae(self.take_step.compiled, self.behind, self.precision)
+            # What a prefix gave was computed with the weights themselves, not with their average.
+            val = self.val if progress.average else self.behind
+            val_mae = validation_mae(self.take_step.compiled, val, self.precision)
             if progress.best_row is None or val_mae < progress.best_row["val_mae"]:
                 now = learnt(self.model, self.optimizer)
                 progress.best = {name: value.detach().clone() for name, value in now.items()}

@@ -10,7 +10,7 @@ Tokens last as long as the process: a run that goes on from its checkpoint compu
 one that is asked to end (SIGTERM, SIGINT) while it computes them ends after the batch at hand.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,11 +19,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from rnfl.models.backbone import Backbone
-from rnfl.training import distributed, memory
+from rnfl.training import distributed, memory, protocols
 from rnfl.training.augmentation import augmented, seeded_generator
 from rnfl.training.batches import Batches
 from rnfl.training.config import RunConfig
 from rnfl.training.devices import autocast
+from rnfl.training.protocols import Phase
 from rnfl.training.signals import Stop
 
 BATCH_SIZE = 64
@@ -32,6 +33,20 @@ BATCH_SIZE = 64
 def applies(backbone: Backbone, config: RunConfig) -> bool:
     """Whether a run, with its stages frozen by now, can start its epochs behind a prefix."""
     return backbone.n_prefix > 0 and (config.augment is None or config.views is not None)
+
+
+def check(backbone: Backbone, config: RunConfig, phases: Iterable[Phase]) -> None:
+    """Refuse views where no phase of a protocol has a frozen prefix to keep them behind."""
+    for phase in phases if config.views else ():
+        protocols.enter(backbone, phase)
+        if backbone.n_prefix:
+            return
+    if config.views:
+        raise ValueError(
+            f"{config.slug}: views {config.views} are kept behind frozen blocks, and protocol "
+            f"{config.protocol.name!r} freezes none from the first on, or the architecture of "
+            f"{backbone.spec.name!r} cannot start behind them: leave views out"
+        )
 
 
 def behind(
@@ -62,17 +77,11 @@ def behind(
     Raises
     ------
     ValueError
-        If views are asked for, and there is no frozen prefix to keep them behind or no room.
+        If views are asked for, and there is no room to keep them.
     KeyboardInterrupt, SystemExit
         If the process is asked to end meanwhile, as :meth:`~rnfl.training.signals.Stop.leave`
         has it.
     """
-    if config.views and not backbone.n_prefix and len(config.protocol.phases) == 1:
-        raise ValueError(
-            f"{config.slug}: views {config.views} are kept behind frozen blocks, and protocol "
-            f"{config.protocol.name!r} freezes none from the first on, or the architecture of "
-            f"{backbone.spec.name!r} cannot start behind them: leave views out"
-        )
     if not applies(backbone, config):
         return [train], val
     count = (config.views or 1) if config.augment else 1

@@ -125,6 +125,11 @@ def combined(
         loss = loss + lambda_gradient * gradient_l1(prediction, target, counts.differences)
     for name, weight in terms:
         values = plugins.find("losses", name)(prediction, target)
+        if values.shape != prediction.shape[:1]:
+            raise ValueError(
+                f"term {name!r} of the loss returned {tuple(values.shape)} for "
+                f"{len(prediction)} eyes: expected a value per eye, ({len(prediction)},)"
+            )
         loss = loss + weight * _divided(values.sum(), counts.with_profile)
     return loss
 

@@ -56,11 +56,15 @@ def place(
 
 
 def saved_bytes(compute: Callable[[], Tensor]) -> int:
-    """Return the bytes that ``compute`` keeps for its backward pass, parameters aside."""
+    """Return the bytes that ``compute`` keeps for its backward pass, parameters aside.
+
+    And views of parameters, such as transposed weights.
+    """
     storages: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
-        if not (tensor.is_leaf and isinstance(tensor, nn.Parameter)):
+        owner = tensor if tensor._base is None else tensor._base
+        if not (owner.is_leaf and isinstance(owner, nn.Parameter)):
             storage = tensor.untyped_storage()
             storages[storage.data_ptr()] = storage.nbytes()
         return tensor
@@ -68,6 +72,17 @@ def saved_bytes(compute: Callable[[], Tensor]) -> int:
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         kept = compute()
     return sum(storages.values()) + 0 * kept.numel()
+
+
+def step_bytes(compute: Callable[[int], Tensor], n: int, weights: int, moving: int) -> int:
+    """Estimate the memory of a training step of ``n`` images, from one image and from two.
+
+    Weights, gradients and AdamW's two moments of those that move (bytes), and what the forward pass
+    keeps: a part that grows with the images, and one that does not, such as weights in bf16.
+    """
+    one, two = (saved_bytes(lambda k=k: compute(k)) for k in (1, 2))
+    per_image = max(two - one, 0)
+    return weights + 3 * moving + (one - per_image) + n * per_image
 
 
 def images_that_fit(

@@ -27,6 +27,11 @@ def _check(what: str, value: object, **fits: tuple[bool, str]) -> None:
             raise ValueError(f"{what}: {name} must {expected}, got {getattr(value, name)!r}")
 
 
+def _refuse_text(what: str, name: str, value: object) -> None:
+    if isinstance(value, str):
+        raise ValueError(f"{what}: {name} {value!r}: expected a tuple of names, ({value!r},)")
+
+
 @dataclass(frozen=True)
 class Adapter:
     """Low-rank changes of weight matrices, which themselves stay: see :mod:`rnfl.models.adapters`.
@@ -50,6 +55,7 @@ class Adapter:
     targets: tuple[str, ...] = ("attn.qkv",)
 
     def __post_init__(self):
+        _refuse_text("adapter", "targets", self.targets)
         object.__setattr__(self, "targets", tuple(self.targets))
         _check("adapter", self, kind=(self.kind in ADAPTERS, f"be one of {ADAPTERS}"))
         _check("adapter", self, rank=(self.rank >= 1, "be 1 or more"))
@@ -136,7 +142,11 @@ class Loss:
     l2_start: float = 0.0
 
     def __post_init__(self):
+        if not all(isinstance(term, tuple | list) and len(term) == 2 for term in self.terms):
+            raise ValueError(f"loss: terms {self.terms!r}: expected pairs of a name and a weight")
         object.__setattr__(self, "terms", tuple((name, weight) for name, weight in self.terms))
+        for name in ("pearson", "gradient", "l2_start"):
+            _check("loss", self, **{name: (getattr(self, name) >= 0, "be 0 or more")})
 
     @property
     def on_profiles(self) -> dict[str, Any]:
@@ -165,6 +175,8 @@ class Protocol:
     ema: float = 0.0
 
     def __post_init__(self):
+        if isinstance(self.phases, Phase):
+            raise ValueError(f"protocol {self.name!r}: phases are a tuple, such as (Phase(),)")
         object.__setattr__(self, "phases", tuple(self.phases))
         shares = [phase.share for phase in self.phases]
         whole = bool(shares) and min(shares) > 0 and math.isclose(sum(shares), 1)
@@ -218,8 +230,9 @@ class Averaged:
     weights: tuple[float, ...] | None = None
 
     def __post_init__(self):
-        object.__setattr__(self, "runs", tuple(self.runs))
         what = f"protocol {self.name!r}"
+        _refuse_text(what, "runs", self.runs)
+        object.__setattr__(self, "runs", tuple(self.runs))
         several = 2 <= len(self.runs) == len(set(self.runs))
         _check(what, self, runs=(several, "name two different runs or more"))
         if self.weights is not None:
@@ -239,11 +252,11 @@ AnyProtocol = Protocol | Solved | Averaged
 # The fields of a RunConfig that a kind of protocol does not read: they make no new run.
 _SCHEDULE = (
     *("epochs", "warmup_epochs", "patience", "batch_size", "micro_batch", "lr_scale", "clip"),
-    *("augment", "views", "compile", "checkpoint_seconds", "output_scale"),
+    *("augment", "views", "compile", "checkpoint_seconds"),
 )
 UNREAD: dict[type, tuple[str, ...]] = {
     Protocol: (),
-    Solved: (*_SCHEDULE, "precision", "radius_ratio"),
+    Solved: (*_SCHEDULE, "precision", "radius_ratio", "output_scale"),
     Averaged: (*_SCHEDULE, "seed", "start"),
 }
 
@@ -292,14 +305,20 @@ def get(protocol: str | AnyProtocol) -> AnyProtocol:
     Names are those of :data:`PROTOCOLS` and of installed packages' entry points
     (:mod:`rnfl.storage.plugins`).
     """
-    if not isinstance(protocol, str):
+    if isinstance(protocol, AnyProtocol):
         return protocol
+    if not isinstance(protocol, str):
+        raise ValueError(
+            f"protocol {protocol!r}: expected a name, a Protocol, a Solved or an Averaged"
+        )
     if protocol in PROTOCOLS:
         return PROTOCOLS[protocol]
     found = plugins.find("protocols", protocol, AnyProtocol)
     if found is None:
         names = sorted([*PROTOCOLS, *plugins.names("protocols")])
         raise ValueError(f"unknown protocol {protocol!r}; valid names are {names}")
+    if found.name != protocol:
+        raise ValueError(f"the protocol registered as {protocol!r} calls itself {found.name!r}")
     return found
 
 
@@ -513,13 +532,12 @@ def apply(
         chosen = [p for p in parameters if name == "head" or id(p) in ever]
         for group in decay_groups(chosen, rates.weight_decay):
             groups.append(group | {"name": name, "lr": rate * lr_scale, "peak_lr": rate * lr_scale})
-    enter(model, protocol.phases[0])
+    enter(backbone, protocol.phases[0])
     return [group for group in groups if group["params"]]
 
 
-def enter(model: "nn.Module", phase: Phase) -> None:
-    """Let a phase's part of the backbone move, and nothing else of it."""
-    backbone = model.backbone
+def enter(backbone: "Backbone", phase: Phase) -> None:
+    """Let a phase's part of a backbone move, and nothing else of it."""
     backbone.let_move(p for stage in moving(phase.part, backbone) for p in stage)
 
 

@@ -132,10 +132,14 @@ class Step:
         """Estimate the memory of a step: weights, gradients, AdamW's moments, what is kept."""
         moving = sum(p.nbytes for p in self.parameters if p.requires_grad)
         weights = sum(p.nbytes for p in self.model.parameters())
-        image = as_float(batch)[0][:1]
-        with autocast(image.device, self.precision):  # the loss keeps next to nothing
-            kept = memory.saved_bytes(lambda: self.model(image))
-        return weights + 3 * moving + kept * min(self.micro_batch, self.config.batch_size)
+        images = as_float(batch)[0][:1].expand(2, *batch[0].shape[1:])
+
+        def forward(n: int) -> Tensor:
+            with autocast(images.device, self.precision):  # the loss keeps next to nothing
+                return self.model(images[:n].clone())
+
+        at_once = min(self.micro_batch, self.config.batch_size)
+        return memory.step_bytes(forward, at_once, weights, moving)
 
     def _halved(self, too_many: int, at_once: int) -> None:
         said = f"{self.config.slug}: memory ran out at {too_many} images at once"

@@ -132,7 +132,8 @@ def test_a_lora_run_of_vit_l_takes_megabytes():
     assert moving == (24 * 8 * (1024 + 3 * 1024), 24 * 8 * 4096 + head)
     stored = restore.to_store(model, config)
     n_bytes = sum(value.nbytes for value in stored.tensors.values())
-    assert stored.base and n_bytes < 4 * (moving[1] + 10) < 7e6
+    positions = stored.tensors["backbone.encoder.pos_embed"].nbytes
+    assert stored.base and n_bytes < 4 * (moving[1] + 10) + positions < 8e6
 
 
 def test_the_cost_of_a_run_is_in_its_summary(runs):
@@ -188,8 +189,28 @@ def test_runs_without_a_common_start_are_refused(runs):
         rnfl.run(soup(runs["naive"], other))
     with raises(ValueError, match="is a readout"):
         rnfl.run(soup(runs["naive"], runs["readout"]))
-    with raises(ValueError, match=r"has radius_ratio 0.35, expected 0.3"):
+    with raises(ValueError, match=r"run .* has radius_ratio 0.35, expected 0.3"):
         rnfl.run(soup(runs["naive"], runs["lora"], radius_ratio=0.3))
+
+
+def test_raw_runs_are_averaged_as_raw_ones_and_start_raw_ones(runs):
+    raw = [
+        rnfl.run(replace(CONFIG, protocol=name, output_scale="raw"), silent)
+        for name in ("naive", "structured")
+    ]
+    assert float(rnfl.load_model(rnfl.run(soup(*raw, output_scale="raw"))).target_sd) == 1
+    with raises(ValueError, match="has output_scale 'raw', expected 'standardised'"):
+        rnfl.run(soup(*raw))
+    with raises(ValueError, match="has output_scale 'raw', expected 'standardised'"):
+        rnfl.run(replace(CONFIG, start=raw[0].run_id, split="all"), silent)
+    with raises(ValueError, match="is a readout"):
+        rnfl.run(replace(CONFIG, start=runs["readout"].run_id, split="all"), silent)
+
+
+def test_interpolated_positions_are_kept(root):
+    """Their last digits are the processor's: as part of the base they would refuse another one."""
+    run = rnfl.run(replace(CONFIG, backbone="phantom_mae@160", epochs=1, warmup_epochs=0), silent)
+    assert "backbone.encoder.pos_embed" in held(run)[0]
 
 
 def test_an_average_knows_whom_its_runs_have_seen(runs):

@@ -18,7 +18,7 @@ from rnfl import cli
 from rnfl.models.registry import registered
 from rnfl.storage import plugins
 from rnfl.storage.paths import project_root
-from rnfl.training import protocols
+from rnfl.training import losses, protocols
 from rnfl.training.config import RunConfig
 from rnfl.training.protocols import Loss, Protocol
 
@@ -102,6 +102,10 @@ def test_what_cannot_be_read_is_said(package):
         protocols.get("broken")
     with raises(ValueError, match="registered as 'wrong' calls itself 'another'"):
         registered("wrong")
+    with raises(ValueError, match="expected a value per eye"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(plugins, "find", lambda *_: lambda prediction, target: prediction.mean())
+            losses.combined(torch.ones(3, 360), torch.ones(3, 360), terms=(("mean", 1.0),))
     with raises(ValueError, match=r"unknown protocol 'early'; .*'late_lora'"):
         protocols.get("early")
     with raises(ValueError, match=r"terms \['huber'\] of the loss: .*\['asymmetric'\]"):

@@ -208,6 +208,17 @@ def test_bad_protocols_are_refused():
         Protocol("drawn", (Phase(part=Part(adapter=Adapter())),), Loss(l2_start=0.1))
     with raises(ValueError, match="kind must be one of"):
         Adapter("ia3")
+    for text in (lambda: Adapter(targets="attn.qkv"), lambda: Averaged("soup", "run1")):
+        with raises(ValueError, match="expected a tuple of names"):
+            text()
+    with raises(ValueError, match="pairs of a name and a weight"):
+        Loss(terms={"huber": 1})
+    with raises(ValueError, match="l2_start must be 0 or more"):
+        Loss(l2_start=-1)
+    with raises(ValueError, match="phases are a tuple"):
+        Protocol("one", Phase())
+    with raises(ValueError, match="expected a name"):
+        protocols.get(3)
     with raises(ValueError, match="two different runs"):
         Averaged("soup", ("one", "one"))
     with raises(ValueError, match=r"phases of .*: 3 epochs give one of them none"):

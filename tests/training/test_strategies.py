@@ -96,7 +96,7 @@ def stepped(model, protocol, batch, steps=2):
     config = RunConfig("eyes", "any", protocol, epochs=8, augment=None)
     learnt = set()
     for phase in protocol.phases:
-        protocols.enter(model, phase)
+        protocols.enter(model.backbone, phase)
         before = {name: p.detach().clone() for name, p in model.named_parameters()}
         take, model.training = Step(model, optimizer, config, "fp32"), True
         for number in range(steps):
@@ -199,6 +199,28 @@ def test_the_start_of_an_adapter_is_of_the_seed(batch):
         adapters.attach(model.backbone, Adapter(), 1.0, seed)
         parts.append(torch.cat([p.flatten() for p in adapters.of([model])]))
     assert torch.equal(parts[0], parts[1]) and not torch.equal(parts[0], parts[2])
+
+
+def test_blocks_that_get_an_adapter_later_start_unlike_those_that_have_one():
+    starts = {}
+    for shares in ((0.5, 1.0), (1.0,)):
+        model = make_model("ViT")
+        for share in shares:
+            adapters.attach(model.backbone, Adapter(), share, seed=3)
+        starts[shares] = [adapters.of([block])[0] for block in model.backbone.encoder.blocks]
+    assert all(torch.equal(*pair) for pair in zip(*starts.values(), strict=True))
+    assert len({float(a[0, 0]) for a in starts[1.0,]}) == 4
+
+
+def test_row_norms_do_not_decay_and_a_row_of_zeros_stays_one(batch):
+    model = make_model("ViT")
+    model.backbone.encoder.blocks[0].attn.qkv.weight.data[5] = 0
+    groups = protocols.apply(model, PROTOCOLS["dora"])
+    norms = {id(m.norm) for m in model.modules() if isinstance(m, adapters.LowRank)}
+    decayed = {id(p) for g in groups if g["weight_decay"] for p in g["params"]}
+    assert len(norms) == 4 and not norms & decayed
+    losses.combined(model(batch[0]), batch[1]).backward()
+    assert all(p.grad.isfinite().all() for g in groups for p in g["params"])
 
 
 def test_an_adapter_that_would_train_nothing_is_refused():

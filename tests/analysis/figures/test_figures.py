@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import planted_ablations
+import planted_strategies
 import pytest
 from matplotlib.image import imread
 from synthetic_tables import eyes, profiles, study
@@ -134,6 +135,7 @@ def results(tmp_path_factory):
     losses = losses.assign(val_metric=[np.nan, 0.5, 0.8], val_name="AUC")
     provenance.write_csv(root / "10_pretraining" / "losses.csv", losses)
     planted_ablations.write_tables(root)
+    planted_strategies.write_tables(root)
     fairness_tables(root / "07_fairness", predictions, samples, runs)
     audit_tables(root / "08_audit")
     agreement_tables(root / "11_agreement", predictions, runs)

@@ -8,7 +8,7 @@ import re
 import pandas as pd
 import pytest
 
-from analysis import conclusions, published, tables
+from analysis import collapse, conclusions, published, tables
 from analysis.published import ablations
 from rnfl.storage.paths import project_root
 
@@ -76,6 +76,17 @@ WIDE = {  # stem of a notebook: stem of a table: the table, from the long ones b
         "selection": lambda t: tables.selection_wide(t.quadrants, t.paired, t.chosen),
         "other_subjects": lambda t: tables.other_subjects_wide(t.external, t.quadrants, t.paired),
     },
+    "13_strategies": {
+        "strategies_table": lambda t: tables.strategies_wide(t.strategies, t.comparisons, t.costs),
+    },
+    "14_parameter_efficient": {
+        "parameters_table": lambda t: tables.strategies_wide(t.parameters, t.comparisons, t.costs),
+    },
+    "15_output_scale": {
+        "scales_table": lambda t: tables.scales_wide(
+            t.scales, t.effects, collapse.verdicts(t.scales)
+        ),
+    },
 }
 # The others show eyes of the phantom that about.json names.
 REAL = {"table2_beside", "audit", "learning", "selection", "other_subjects"}
@@ -133,6 +144,10 @@ SAID = {
         *conclusions.other_subjects(t.external, t.quadrants, t.paired),
         conclusions.phantom_start(t.gains), conclusions.pretrained_readouts(t.gains),
         conclusions.luck_of_folds(t.quadrants)],
+    "13_strategies": lambda t: conclusions.strategies(t.strategies, t.comparisons, t.costs),
+    "14_parameter_efficient": lambda t: conclusions.few_parameters(
+        t.parameters, t.comparisons, t.costs),
+    "15_output_scale": lambda t: conclusions.output_scale(t.effects, collapse.verdicts(t.scales)),
 }  # fmt: skip
 
 
