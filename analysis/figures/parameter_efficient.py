@@ -58,7 +58,7 @@ def draw(table: pd.DataFrame, comparisons: pd.DataFrame, costs: pd.DataFrame) ->
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.margins(x=0.2, y=0.15)
-    axes.legend(loc="upper right", bbox_to_anchor=(1, 0.93))
+    axes.legend(loc="upper right", bbox_to_anchor=(1, 0.84))
     style.panel_letter(
         axes, "", "Error over what learns", "share of the backbone that learns (%)", "MAE (µm)"
     )

@@ -200,8 +200,9 @@ def pooled(groups: Iterable[np.ndarray], paired: bool = True) -> RunNoise | None
 
     Examples
     --------
-    >>> pooled([np.array([[1.0, 3.0], [2.0, 2.0]])])  # of two conditions: the SD of differences
-    RunNoise(sd=1.414213562373095, degrees=1)
+    >>> noise = pooled([np.array([[1.0, 3.0], [2.0, 2.0]])])  # of two: the SD of differences
+    >>> round(noise.sd, 3), noise.degrees
+    (1.414, 1)
     """
     squares, degrees = 0.0, 0
     for group in groups:

@@ -17,7 +17,7 @@ from rnfl.datasets import phantom
 from rnfl.runs import results
 from rnfl.storage import provenance
 from rnfl.storage.paths import project_root, runs_root
-from rnfl.study import notebooks, presets, small_data
+from rnfl.study import notebooks, presets, small_data, strategies
 from rnfl.training.pretraining import recipes
 
 FOLDER = project_root() / "notebooks"
@@ -121,7 +121,10 @@ def test_reproduce_ends_with_where_things_are(printed, study):
 def test_reproduce_trains_each_run_once(printed, study):
     finished = [results.load_run(path.parent) for path in runs_root().glob("*/summary.json")]
     own = [one.config.dataset for one in finished if one.config.split == "own"]
-    assert own.count(study.slo) == len(study.configs_all())
+    chosen = [*study.strategies, *strategies.parameter_efficient(study)]
+    asked = {*study.configs_all(), *strategies.scales(study)}
+    asked |= {study.config(study.featured, one, study.strategy_seeds[0]) for one in chosen}
+    assert own.count(study.slo) == len(asked)
     assert own.count(study.cfp) == len(study.seeds)
     methods = small_data.configs(study, study.cfp, finished[0])
     folds = study.folds * len(study.fold_seeds)

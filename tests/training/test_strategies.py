@@ -209,7 +209,7 @@ def test_blocks_that_get_an_adapter_later_start_unlike_those_that_have_one():
             adapters.attach(model.backbone, Adapter(), share, seed=3)
         starts[shares] = [adapters.of([block])[0] for block in model.backbone.encoder.blocks]
     assert all(torch.equal(*pair) for pair in zip(*starts.values(), strict=True))
-    assert len({float(a[0, 0]) for a in starts[1.0,]}) == 4
+    assert len({a[0, 0].item() for a in starts[1.0,]}) == 4
 
 
 def test_row_norms_do_not_decay_and_a_row_of_zeros_stays_one(batch):
