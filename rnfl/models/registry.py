@@ -297,6 +297,8 @@ def registered(name: str) -> BackboneSpec | None:
     Registered here, or by an installed package (:mod:`rnfl.storage.plugins`).
     """
     base, sized, size = name.partition("@")
+    if base in BACKBONES:
+        plugins.refuse_taken("backbones", base)
     spec = BACKBONES.get(base) or plugins.find("backbones", base, BackboneSpec)
     if spec is None:
         return None

@@ -159,7 +159,7 @@ def _change(
     if isinstance(config.protocol, Protocol):
         protocols.apply(model, config.protocol)
     kept = {name: value for name, value in model.state_dict().items() if name not in state}
-    if fingerprint(kept) != base:
+    if digest_of(kept) != base:
         raise ValueError(
             f"{result.model_path} holds what training changed of {config.backbone!r}, and the "
             f"weights of that backbone are not those that it began with (then "
@@ -201,14 +201,14 @@ def to_store(model: nn.Module, config: RunConfig) -> Stored:
     if not still:
         return Stored(state, None)
     kept = {name: state.pop(name) for name in still}
-    return Stored(state, fingerprint(kept))
+    return Stored(state, digest_of(kept))
 
 
 def _has_weights(config: RunConfig) -> bool:
     return all(spec_of(name).weights is not None for name in config.backbones)
 
 
-def fingerprint(tensors: dict[str, Tensor]) -> str:
+def digest_of(tensors: dict[str, Tensor]) -> str:
     """Return the SHA-256 of tensors with their names; an adapted weight goes by its own."""
     digest = hashlib.sha256()
     named = {name.replace(".parametrizations.weight.original", ".weight"): t

@@ -33,6 +33,15 @@ def names(kind: str) -> list[str]:
     return sorted(_declared(kind))
 
 
+def refuse_taken(kind: str, name: str) -> None:
+    """Refuse a name of the project itself that an installed package gives to something else."""
+    if name in _declared(kind):
+        raise ValueError(
+            f"an installed package registers {_declared(kind)[name].value} under {name!r}, a name "
+            f"that one of the project's own {kind} has: give it another name"
+        )
+
+
 @cache
 def find(kind: str, name: str, expected: type | UnionType | None = None) -> Any:
     """Return what an installed package registers under a name, or None.

@@ -312,6 +312,7 @@ def get(protocol: str | AnyProtocol) -> AnyProtocol:
             f"protocol {protocol!r}: expected a name, a Protocol, a Solved or an Averaged"
         )
     if protocol in PROTOCOLS:
+        plugins.refuse_taken("protocols", protocol)
         return PROTOCOLS[protocol]
     found = plugins.find("protocols", protocol, AnyProtocol)
     if found is None:

@@ -114,6 +114,16 @@ def test_what_cannot_be_read_is_said(package):
         rnfl.prepare("disks")
 
 
+def test_a_name_of_the_projects_own_is_not_taken_in_silence(package):
+    points = "[rnfl.protocols]\nnaive = my_rnfl:late_lora\n"
+    installed(package, "other", points + "[rnfl.backbones]\nphantom_mae = my_rnfl:narrow\n")
+    with raises(ValueError, match=r"registers my_rnfl:late_lora under 'naive'.*another name"):
+        protocols.get("naive")
+    with raises(ValueError, match=r"registers my_rnfl:narrow under 'phantom_mae'"):
+        registered("phantom_mae@160")
+    assert protocols.get("aggressive").name == "aggressive"
+
+
 def test_two_packages_of_one_name_are_refused(package):
     installed(package, "other", "[rnfl.protocols]\nlate_lora = elsewhere:late_lora\n")
     with pytest.raises(ValueError, match="two installed packages call one of their protocols"):
