@@ -79,14 +79,15 @@ def statistics(
         The metrics :data:`SHOWN` of each condition, of the template and of the label-noise floor,
         long.
     comparisons : DataFrame
-        Each condition minus *aggressive* in its backbone, and minus the template, on the same eyes;
+        Each condition minus *aggressive* in its backbone, and minus the template, on the same eyes,
+        with one SD over seeds for all that are taken from one of the two;
         Holm's correction covers all comparisons of one metric with one of the two: whether the
         hyperparameter matters, and whether anything was learnt, are two families of questions.
     """
     shown = {name: DEFINITIONS[name] for name in SHOWN}
     table = performance_table(predictions, samples, runs, resampling, shown)
     families = [
-        paired_comparisons(predictions, runs, (one,), METRICS, resampling=resampling)
+        paired_comparisons(predictions, runs, (one,), METRICS, resampling=resampling, pool=True)
         for one in AGAINST
     ]
     compared = pd.concat([family for family in families if len(family)], ignore_index=True)

@@ -31,14 +31,14 @@ def shortened(
 
     A ValueError refuses what the preset does not have.
     """
-    if n_seeds is not None and not 1 <= n_seeds <= len(study.strategy_seeds):
-        raise ValueError(f"n_seeds {n_seeds}: preset {study.name!r} has {study.strategy_seeds}")
+    if n_seeds is not None and not 1 <= n_seeds <= len(study.ablation_seeds):
+        raise ValueError(f"n_seeds {n_seeds}: preset {study.name!r} has {study.ablation_seeds}")
     for name, asked in (("strategy_gaps", gaps), ("lengths", lengths)):
         if unknown := set(asked or ()) - set(getattr(study, name)):
             raise ValueError(f"{name} {unknown}: preset {study.name!r} has {getattr(study, name)}")
     return replace(
         study,
-        strategy_seeds=study.strategy_seeds[:n_seeds],
+        ablation_seeds=study.ablation_seeds[:n_seeds],
         strategy_gaps=tuple(gaps or study.strategy_gaps),
         lengths=tuple(lengths or study.lengths),
     )
@@ -96,7 +96,7 @@ def tried(
         protocol, factor (of the study's learning rates), best_val_mae (µm, first seed), chosen.
     """
     names = list(map(protocols.get, chosen))
-    first = study.strategy_seeds[0]
+    first = study.ablation_seeds[0]
 
     def config(protocol: Protocol, factor: float, seed: int) -> RunConfig:
         made = study.config(study.featured, protocol, seed)
@@ -116,7 +116,7 @@ def tried(
         best = min(at, key=at.get)
         rows += [{"protocol": one.name, "factor": factor, "best_val_mae": mae,
                   "chosen": factor == best} for factor, mae in at.items()]  # fmt: skip
-        kept += [config(one, best, seed) for seed in study.strategy_seeds]
+        kept += [config(one, best, seed) for seed in study.ablation_seeds]
     return run_grid(kept, engine), pd.DataFrame(rows)
 
 
@@ -132,7 +132,7 @@ def scales(study: Preset) -> list[RunConfig]:
         for scale in ("standardised", "raw")
         for epochs in study.lengths
         for protocol in SCALED
-        for seed in study.strategy_seeds
+        for seed in study.ablation_seeds
     ]
 
 

@@ -123,7 +123,7 @@ def test_reproduce_trains_each_run_once(printed, study):
     own = [one.config.dataset for one in finished if one.config.split == "own"]
     chosen = [*study.strategies, *strategies.parameter_efficient(study)]
     asked = {*study.configs_all(), *strategies.scales(study)}
-    asked |= {study.config(study.featured, one, study.strategy_seeds[0]) for one in chosen}
+    asked |= {study.config(study.featured, one, study.ablation_seeds[0]) for one in chosen}
     assert own.count(study.slo) == len(asked)
     assert own.count(study.cfp) == len(study.seeds)
     methods = small_data.configs(study, study.cfp, finished[0])

@@ -9,7 +9,7 @@ from rnfl.study import presets, strategies
 
 STUDY = replace(
     presets.get("phantom"),
-    strategy_seeds=(42, 43, 44),
+    ablation_seeds=(42, 43, 44),
     strategy_gaps=(0.0, 0.5),
     rate_factors=(0.5, 1.0, 2.0),
     lengths=(8, 24),
@@ -40,8 +40,8 @@ def test_each_strategy_takes_the_rate_that_validates_best_at_the_first_seed(aske
     first, kept = asked
     assert {c.seed for c in first} == {42} and len(first) == 6
     assert [(c.protocol.name, c.seed, c.lr_scale) for c in kept] == [
-        *(("aggressive", seed, 4.0) for seed in STUDY.strategy_seeds),
-        *(("lora", seed, 16.0) for seed in STUDY.strategy_seeds),
+        *(("aggressive", seed, 4.0) for seed in STUDY.ablation_seeds),
+        *(("lora", seed, 16.0) for seed in STUDY.ablation_seeds),
     ]
     assert len(runs) == 6
     chosen = rates[rates["chosen"]].set_index("protocol")["factor"]
@@ -74,7 +74,7 @@ def test_the_factorial_has_every_cell_once_and_no_early_stopping():
 
 def test_a_shorter_study_is_a_part_of_the_preset():
     short = strategies.shortened(STUDY, n_seeds=1, gaps=[0.5], lengths=[8])
-    assert (short.strategy_seeds, short.lengths) == ((42,), (8,))
+    assert (short.ablation_seeds, short.lengths) == ((42,), (8,))
     assert strategies.datasets(short) == {0.5: "phantom-slo-1200-gap0.5"}
     assert strategies.shortened(STUDY) == STUDY
     with pytest.raises(ValueError, match=r"lengths \{9\}: preset 'phantom' has \(8, 24\)"):
