@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from analysis.figures import (
     agreement,
     audit,
+    camera_shift,
     cross_modality,
     fairness,
     freezing,
@@ -83,6 +84,7 @@ FIGURES: dict[str, FigureSpec] = {
         ("14_parameter_efficient", "How few parameters may learn?", parameter_efficient,
          "parameters.csv comparisons.csv costs.csv"),
         ("15_output_scale", "Scale of the output", output_scale, "scales.csv"),
+        ("20_camera_shift", "From one camera to another", camera_shift, "ways.csv"),
     )
 }  # fmt: skip
 

@@ -31,6 +31,7 @@ PER_EYE: dict[str, MetricOfEyes] = {
     "gradient_mae": metrics.gradient_mae_per_eye,
     "pearson_per_eye": metrics.correlation_of_each_eye,
     "global_mae": metrics.global_error_per_eye,
+    "bias": metrics.bias_per_eye,
 }
 
 
@@ -171,6 +172,7 @@ VALUES: dict[str, Callable[[Totals], np.ndarray]] = {
     "sigma_template": partial(_template_sd, a="x"),
     "sigma_template_target": partial(_template_sd, a="y"),
     "global_mae": partial(_eye_mean, key="global_mae"),
+    "bias": partial(_eye_mean, key="bias"),
     "global_r": partial(_correlation, scope="mean"),
     "response_slope": partial(_slope, on="y"),
     "calibration_slope": partial(_slope, on="x"),

@@ -18,6 +18,7 @@ app = typer.Typer(
 for command in (  # in the order that --help shows
     prepare.prepare,
     train.train,
+    train.adapt,
     train.transfer,
     predict.predict,
     predict.export,

@@ -59,6 +59,42 @@ def train(
     typer.echo(f"{result.folder}: {said} ({_measured_on(result.summary)})")
 
 
+def adapt(
+    run: Annotated[str, typer.Argument(help="finished run: id or folder")],
+    to: Annotated[str, typer.Option(help="prepared dataset of the other camera")],
+    shots: Annotated[int, typer.Option(min=1, help="unlabelled pictures of it that are seen")] = 10,
+    way: Annotated[
+        str, typer.Option(help="none, histogram, statistics, fourier, parent, stage1, stage2, full")
+    ] = "fourier",
+    prior: Annotated[bool, typer.Option(help="move the level to the source's labels")] = True,
+    draw: Annotated[int, typer.Option(min=0, help="which draw of shots")] = 0,
+    epochs: Annotated[int | None, typer.Option(help="of an aligned run (stage2, full)")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="of an aligned run")] = None,
+    lr_scale: Annotated[float | None, typer.Option(help="of an aligned run")] = None,
+) -> None:
+    """Adapt a run to another camera, of which a few unlabelled pictures are at hand.
+
+    Fourier with prior matching takes seconds and is the way to beat; stage1 and full are MFM-DA.
+    """
+    from rnfl import datasets
+    from rnfl.adaptation import ways
+    from rnfl.runs.predictions import predict_with
+    from rnfl.training.predict import reported_error
+
+    prepared = datasets.prepare(to)
+    given = {"epochs": epochs, "batch_size": batch_size, "lr_scale": lr_scale}
+    changes = {name: value for name, value in given.items() if value is not None}
+    if "epochs" in changes:
+        changes["warmup_epochs"] = min(5, epochs // 4)
+    result = ways.adapt(_run_id(run), to, way + "+prior" * prior, shots, draw, **changes)
+    rows = prepared.subset("test")
+    error = (
+        reported_error(predict_with(result, to), prepared, rows)["test_mae"] if len(rows) else None
+    )
+    said = "no labels to test on" if error is None else f"{error:.2f} µm on {len(rows)} test eyes"
+    typer.echo(f"{result.folder}: {said} of {to}, adapted with {shots} shots ({way})")
+
+
 def transfer(
     models: Annotated[list[str], typer.Argument(help="finished runs: ids or folders")],
     on: Annotated[str, typer.Option(help="prepared dataset that the models have not seen")],

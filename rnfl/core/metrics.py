@@ -159,6 +159,23 @@ def global_error_per_eye(pred: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.abs(mean(pred, axis=1) - mean(target, axis=1))
 
 
+def bias_per_eye(pred: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Return by how much each eye's mean thickness is predicted too high (n,), µm."""
+    pred, target = pair(pred, target)
+    return mean(pred, axis=1) - mean(target, axis=1)
+
+
+def bias(pred: np.ndarray, target: np.ndarray) -> float:
+    """Return the mean over eyes of predicted minus true mean thickness, µm.
+
+    Examples
+    --------
+    >>> bias([[3.0, 5.0], [1.0, 1.0]], [[2.0, 2.0], [1.0, np.nan]])
+    1.0
+    """
+    return float(mean(bias_per_eye(pred, target)))
+
+
 def global_mae(pred: np.ndarray, target: np.ndarray) -> float:
     """Return the mean absolute error of the eyes' global mean thickness, µm."""
     return float(mean(global_error_per_eye(pred, target)))

@@ -18,12 +18,13 @@ from rnfl.core import schema
 from rnfl.datasets import normative
 from rnfl.datasets.prepared import Prepared, check_unchanged, unchanged
 from rnfl.models import adapters
+from rnfl.models.readout import Readout
 from rnfl.runs import address, restore, results
 from rnfl.storage import errors, locks, provenance
 from rnfl.storage.paths import runs_root
 from rnfl.training import batches, devices, distributed, finetuning, predict, protocols, readout
 from rnfl.training.config import RunConfig
-from rnfl.training.protocols import Averaged, Protocol, Solved
+from rnfl.training.protocols import Averaged, Matched, Protocol, Solved
 from rnfl.training.state import Progress
 
 Report = Callable[[dict], None] | None
@@ -71,8 +72,8 @@ def learn(config: RunConfig, prepared: Prepared, run_id: str, report: Report) ->
         model, progress, target = _by_ridge(config, prepared, rows, device)
         split = prepared.samples["split"].replace("val", "train")  # as a readout takes them
         prepared = replace(prepared, samples=prepared.samples.assign(split=split))
-    elif isinstance(config.protocol, Averaged):
-        model, progress, target = _by_averaging(config, prepared, rows, device)
+    elif isinstance(config.protocol, Averaged | Matched):
+        model, progress, target = _untrained(config, prepared, rows, device)
     else:
         folder = results.partial_folder(run_id)
         model, progress, target = _by_gradient(config, prepared, rows, device, folder, report)
@@ -125,17 +126,17 @@ def _by_ridge(config: RunConfig, prepared: Prepared, rows: Rows, device: torch.d
     return model, progress, data.target
 
 
-def _by_averaging(
-    config: RunConfig, prepared: Prepared, rows: Rows, device: torch.device
-) -> Fitted:
-    """Average the weights of finished runs."""
+def _untrained(config: RunConfig, prepared: Prepared, rows: Rows, device: torch.device) -> Fitted:
+    """Make a model of finished ones: their average, or one of another level."""
     if distributed.size() > 1:
-        raise ValueError(f"{config.slug}: runs are averaged by one process, not by torchrun")
+        raise ValueError(f"{config.slug}: nothing is trained here: start it without torchrun")
     clock = time.monotonic()
-    model = restore.averaged(config, prepared).to(device)
+    make = restore.averaged if isinstance(config.protocol, Averaged) else restore.matched
+    model = make(config, prepared).to(device)
     size, width = model.backbone.spec.input_size, model.backbone.embed_dim
     train, val = (batches.load(prepared, rows[s], size, device) for s in ("train", "val"))
-    decided = devices.decide_precision(config.precision, device, width)
+    asked = "fp32" if isinstance(model, Readout) else config.precision
+    decided = devices.decide_precision(asked, device, width)
     errors_ = [finetuning.validation_mae(model, s, decided["precision"]) for s in (train, val)]
     row = {"epoch": 0, "step": 0, "train_loss": errors_[0], "val_mae": errors_[1]}
     row |= {"lr_encoder": 0.0, "lr_head": 0.0, "seconds": time.monotonic() - clock}

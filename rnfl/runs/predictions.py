@@ -15,7 +15,6 @@ from rnfl.datasets.prepared import Prepared
 from rnfl.runs import results
 from rnfl.runs.results import RunResult
 from rnfl.storage import errors, locks, provenance
-from rnfl.training.protocols import Solved
 
 TURNS = (-20, -10, 0, 10, 20)  # degrees, positive as θ grows (ours)
 EYES = 200  # of the test eyes, the first ones: enough for ±0.03 of the response (ours)
@@ -129,14 +128,14 @@ def _kept(result: RunResult, name: str, compute: Callable[..., pd.DataFrame]) ->
     with locks.locked(results.partial_folder(result.run_id)):
         if path.exists():  # by whom this process waited for
             return path
+        from rnfl.models.readout import Readout
         from rnfl.runs import restore
         from rnfl.training import devices
 
         locks.clear_aside(path)
         device = devices.choose_device()
         model = restore.load_model(result).to(device)
-        solved = isinstance(result.config.protocol, Solved)
-        asked = "fp32" if solved else result.config.precision
+        asked = "fp32" if isinstance(model, Readout) else result.config.precision
         precision = devices.resolve_precision(asked, device, model.backbone.embed_dim)
         table = compute(model, device, precision)
         kept = f"the run itself is whole in {result.folder}"

@@ -27,9 +27,9 @@ from rnfl.models.readout import Readout
 from rnfl.models.regressor import RNFLRegressor
 from rnfl.runs import results
 from rnfl.runs.results import RunResult
-from rnfl.training import protocols
+from rnfl.training import batches, predict, protocols
 from rnfl.training.config import RunConfig
-from rnfl.training.protocols import Averaged, Protocol, Solved
+from rnfl.training.protocols import Averaged, Matched, Protocol, Solved
 
 RESAMPLED = ("pos_embed", "relative_position", "rel_pos")
 BASE = "base_sha256"  # metadata of a file that holds changes alone: the fingerprint of the rest
@@ -116,10 +116,35 @@ def averaged(config: RunConfig, prepared: Prepared) -> RNFLRegressor:
     return model
 
 
+def matched(config: RunConfig, prepared: Prepared) -> nn.Module:
+    """Return the model of a finished run, its output moved by one profile.
+
+    The mean output of the shots is then the mean label of the eyes that the run learnt from; where
+    these have no profile but quadrants, the mean over angles is.
+    """
+    run, shots = results.load_run(config.protocol.run), datasets.load(config.protocol.shots)
+    _refuse_other(run, config, ["dataset", "backbone", "split"])
+    model, rows = load_model(run), prepared.subset("train")
+    device = next(model.parameters()).device
+    seen = np.arange(len(shots)), model.backbone.spec.input_size, device
+    found = predict.predict(model, batches.load(shots, *seen)).cpu().mean(dim=0)
+    profiles = torch.from_numpy(np.array(prepared.profiles[rows], dtype=np.float32))
+    move = profiles.nanmean(dim=0) - found
+    if profiles.isnan().all():
+        quadrants = torch.from_numpy(batches.measured_quadrants(prepared, rows)).float()
+        move = (quadrants.nanmean() - found.mean()).expand_as(found)
+    with torch.no_grad():
+        if isinstance(model, Readout):
+            model.offset += move
+        else:
+            model.head[-1].bias += move / model.target_sd
+    return model
+
+
 def _origins(run: RunResult) -> set[str]:
     """Return what a run may share with another: itself, as a start, and what it started from."""
     config = run.config
-    if isinstance(config.protocol, Averaged):
+    if isinstance(config.protocol, Averaged | Matched):
         return {run.run_id}
     if config.start is not None:
         return {run.run_id, config.start}
@@ -141,7 +166,7 @@ def load_model(result: RunResult) -> nn.Module:
     with safe_open(result.model_path, "pt") as file:
         state, base = {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
     read = [build(name, pretrained=BASE in base) for name in config.backbones]
-    if isinstance(config.protocol, Solved):
+    if "decoder" in state:
         model = Readout(read, n_codes=len(state["level"]))
     else:
         model = RNFLRegressor(*read, config.radius_ratio)

@@ -44,6 +44,7 @@ STUDY = (
     "07_fairness",
     "08_audit",
     "11_agreement",
+    "20_camera_shift",
 )
 
 # Progress bars of libraries fall back to text, which is right here, and warn about it.

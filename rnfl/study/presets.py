@@ -23,7 +23,9 @@ class Preset:
     ``ablation_seeds`` those of everything that varies one thing. ``strategies`` to ``lengths`` are
     of :mod:`rnfl.study.strategies`: which protocols are compared, at which gaps between the cameras
     of pretraining and those of the eyes, at which factors of ``lr_scale``; the adapters and their
-    ranks; and the epochs in which output scales are compared. ``longer`` says whether the reference
+    ranks; and the epochs in which output scales are compared. ``shift_eyes`` to ``draws`` are of
+    :mod:`rnfl.study.camera_shift`: eyes of each camera, ways of adapting, numbers of shots with the
+    ways they are varied for, and draws of them. ``longer`` says whether the reference
     protocol is also trained twice as long, to show what the schedule leaves to be learnt.
     """
 
@@ -46,6 +48,14 @@ class Preset:
     adapters: tuple[str, ...] = ("lora",)
     ranks: tuple[int, ...] = (2, 8)
     lengths: tuple[int, ...] = (2, 8)
+    shift_eyes: int = 400
+    ways: tuple[str, ...] = (
+        *("none", "histogram", "statistics", "fourier", "parent", "stage1", "dynamic", "no_style"),
+        *("stage2", "full"),
+    )
+    shots: tuple[int, ...] = (1, 5, 10, 30)
+    shot_ways: tuple[str, ...] = ("none", "fourier")
+    draws: int = 1
     seeds: tuple[int, ...] = (42,)
     ablation_seeds: tuple[int, ...] = (42,)
     epochs: int = 80
@@ -142,6 +152,8 @@ _PHANTOM = Preset(
     # Fewer rates than the reference, to stay within half an hour on two cores.
     encoder_rates=(1e-6, 5e-5, 1e-3),
     strategies=("readout", "probe", "last_quarter", "aggressive", "lp_ft", "lora"),
+    # One network of diffusion is adapted, which takes a minute, and draws every picture anew.
+    ways=("none", "histogram", "statistics", "fourier", "stage1", "stage2", "full"),
 )
 
 PRESETS: dict[str, Preset] = {
@@ -161,6 +173,10 @@ PRESETS: dict[str, Preset] = {
             adapters=("lora", "dora"),
             ranks=(1, 4, 8, 16),
             lengths=(8, 24, 80),
+            shift_eyes=1200,
+            ways=Preset.ways,
+            shot_ways=("none", "fourier", "stage1"),
+            draws=3,
             fold_seeds=(0, 1, 2, 3, 4, 5),
             longer=True,
             committed=True,
@@ -179,6 +195,10 @@ PRESETS: dict[str, Preset] = {
             layer_decays=(1.0, 0.75),
             strategies=("readout", "probe", "aggressive", "lora"),
             lengths=(1,),
+            shift_eyes=64,
+            ways=("none", "fourier", "stage2"),
+            shots=(10,),
+            shot_ways=("none",),
             epochs=1,
             warmup_epochs=0,
             external=None,

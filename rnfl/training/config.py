@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rnfl.core import geometry, splits
 from rnfl.storage import plugins
 from rnfl.training import protocols
-from rnfl.training.protocols import AnyProtocol, Averaged, Protocol, Solved
+from rnfl.training.protocols import AnyProtocol, Averaged, Matched, Protocol, Solved
 
 # What a run's result does not depend on.
 INCIDENTAL = ("checkpoint_seconds", "compile", "eval_on")
@@ -23,7 +23,7 @@ class RunConfig:
     backbone : str
         A name of ``BACKBONES`` or ``timm:<name>``; ``@<px>`` behind it sets the input size. A
         readout takes several, joined by ``+``.
-    protocol : Protocol, Solved or Averaged
+    protocol : Protocol, Solved, Averaged or Matched
         A name of ``PROTOCOLS``, or one that an installed package registers, stands for its
         protocol. What its kind does not read (``protocols.UNREAD``) is set to the default,
         whatever was given.
@@ -95,6 +95,7 @@ class RunConfig:
             raise ValueError(f"micro_batch {self.micro_batch!r}: expected 1 or more, auto or None")
         splits.check(self.split)
         started = protocol.runs if isinstance(protocol, Averaged) else [self.start or "none"]
+        started = [protocol.run] if isinstance(protocol, Matched) else started
         for run in started:
             if not re.fullmatch(r"[\w-][\w.-]*", run):
                 raise ValueError(f"start {run!r}: expected the id of a finished run")
@@ -102,7 +103,8 @@ class RunConfig:
             raise ValueError(
                 f"views {self.views!r}: expected a number of augmented views, and an augmentation"
             )
-        if len(self.backbones) > 1 and (not isinstance(protocol, Solved) or self.start):
+        several = isinstance(protocol, Solved | Matched) and not self.start
+        if len(self.backbones) > 1 and not several:
             raise ValueError(
                 f"{len(self.backbones)} backbones {self.backbone!r}: only the protocol 'readout' "
                 "takes several, and then without a start"

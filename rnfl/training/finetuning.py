@@ -82,6 +82,12 @@ class FineTuning(loop.Training):
         seed = mixed_seed(config.seed, ADAPTERS)
         groups = protocols.apply(model, config.protocol, config.lr_scale, seed)
         self.optimizer = torch.optim.AdamW(groups, fused=True)
+        if config.protocol.loss.align and (len(self.train) % 2 or config.batch_size % 2):
+            raise ValueError(
+                f"{config.slug}: a loss that aligns pictures needs two of each eye, one behind the "
+                f"other, and an even batch_size; got {len(self.train)} to train on in batches of "
+                f"{config.batch_size}: make them with rnfl.adaptation.ways.translated"
+            )
         self.per_epoch = -(-len(self.train) // config.batch_size)
         self.n_steps = config.epochs * self.per_epoch
         self.starts = protocols.starts(config.protocol, config.epochs)
@@ -133,9 +139,15 @@ class FineTuning(loop.Training):
             self._enter(progress)
             self.model.train()
         view = self.views[progress.epoch % len(self.views)]
-        order = epoch_order(len(self.train), self.config.seed, progress.epoch)
+        order = self._order(progress.epoch)
         indices = order.split(self.config.batch_size)[progress.step :]
         return zip(map(len, indices), view.stream(map(distributed.share, indices)), strict=True)
+
+    def _order(self, epoch: int) -> Tensor:
+        if not self.config.protocol.loss.align:
+            return epoch_order(len(self.train), self.config.seed, epoch)
+        eyes = epoch_order(len(self.train) // 2, self.config.seed, epoch)
+        return torch.stack([2 * eyes, 2 * eyes + 1], dim=1).flatten()
 
     def step(self, batch: tuple[int, Batch], number: int, progress: Progress) -> Tensor:
         n, share = batch

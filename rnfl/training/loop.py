@@ -65,6 +65,30 @@ class Training(ABC):
         return f"epoch {progress.epoch}, step {progress.step}"
 
 
+class Steps(Training):
+    """A training of so many steps, of which an epoch, the way to a point of the curve, is a part.
+
+    ``every`` are the steps between two points.
+    """
+
+    watched = "loss"
+    every: int
+
+    def steps_before(self, epoch: int) -> int:
+        return min(epoch * self.every, self.n_steps)
+
+    def is_over(self, progress: Progress) -> bool:
+        return self.steps_before(progress.epoch) == self.n_steps
+
+    def place(self, progress: Progress) -> str:
+        return f"step {self.steps_before(progress.epoch) + progress.step}"
+
+    def left(self, progress: Progress) -> range:
+        """Return the numbers of the steps of the epoch that are left."""
+        first = self.steps_before(progress.epoch) + progress.step
+        return range(first, self.steps_before(progress.epoch + 1))
+
+
 def train(
     training: Training, folder: Path, report: Callable[[dict], None] | None = None
 ) -> Progress:

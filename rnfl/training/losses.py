@@ -5,11 +5,12 @@ part of a batch, be it a micro-batch or what one of several processes computes, 
 number: it is told by ``counts``, so that an angle weighs the same in whichever part it falls.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from rnfl.core.geometry import QUADRANTS
@@ -132,6 +133,27 @@ def combined(
             )
         loss = loss + weight * _divided(values.sum(), counts.with_profile)
     return loss
+
+
+def unaligned(tokens: Sequence[Tensor]) -> Tensor:
+    """1 - mean cosine over channels between the tokens of the two pictures of each eye.
+
+    Parameters
+    ----------
+    tokens : sequence of Tensor (2 B, T, D) or (2 B, D, rows, columns)
+        After several blocks; the pictures of an eye lie one behind the other.
+
+    Examples
+    --------
+    >>> float(unaligned([torch.tensor([[[1.0, 0.0]], [[2.0, 0.0]]])]))
+    0.0
+    """
+    found = []
+    for one in tokens:
+        first, second = one.float().unflatten(0, (-1, 2)).unbind(1)
+        channels = 1 if one.ndim == 4 else -1
+        found.append(F.cosine_similarity(first, second, dim=channels).mean())
+    return 1 - torch.stack(found).mean()
 
 
 def _divided(total: Tensor, n: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 A protocol is data, frozen and hashable, so that it is part of a run's address. :class:`Protocol`
 trains by gradient, :class:`Solved` solves for a linear map, :class:`Averaged` averages the weights
-of finished runs. **Ours**, but for the four protocols of the paper, which are among the presets.
+of finished runs, :class:`Matched` moves the level of one. **Ours**, but for the four protocols of
+the paper, which are among the presets.
 """
 
 import math
@@ -134,18 +135,23 @@ class Loss:
     l2_start : float
         L2-SP (Li et al., 2018): the backbone is drawn to where it started by the gradient of
         ``l2_start / 2`` times the squared distance.
+    align : float
+        Weight of 1 - the mean cosine between the tokens of the two pictures of an eye, after the
+        blocks at a third, a half and two thirds of the depth and after the last one: of a dataset
+        that holds each eye twice, one picture behind the other (:mod:`rnfl.adaptation.ways`).
     """
 
     pearson: float = 0.0
     gradient: float = 0.0
     terms: tuple[tuple[str, float], ...] = ()
     l2_start: float = 0.0
+    align: float = 0.0
 
     def __post_init__(self):
         if not all(isinstance(term, tuple | list) and len(term) == 2 for term in self.terms):
             raise ValueError(f"loss: terms {self.terms!r}: expected pairs of a name and a weight")
         object.__setattr__(self, "terms", tuple((name, weight) for name, weight in self.terms))
-        for name in ("pearson", "gradient", "l2_start"):
+        for name in ("pearson", "gradient", "l2_start", "align"):
             _check("loss", self, **{name: (getattr(self, name) >= 0, "be 0 or more")})
 
     @property
@@ -247,7 +253,27 @@ class Averaged:
         return tuple(weight / sum(weights) for weight in weights)
 
 
-AnyProtocol = Protocol | Solved | Averaged
+@dataclass(frozen=True)
+class Matched:
+    """A finished run whose predictions are moved by one profile; nothing is trained.
+
+    Prior matching: after it the mean prediction of the pictures of ``shots`` is the mean label that
+    the run learnt from (:func:`rnfl.runs.restore.matched`).
+
+    Attributes
+    ----------
+    run : str
+        Id of the finished run.
+    shots : str
+        A prepared dataset whose pictures are read; its labels are not.
+    """
+
+    name: str
+    run: str
+    shots: str
+
+
+AnyProtocol = Protocol | Solved | Averaged | Matched
 
 # The fields of a RunConfig that a kind of protocol does not read: they make no new run.
 _SCHEDULE = (
@@ -258,6 +284,7 @@ UNREAD: dict[type, tuple[str, ...]] = {
     Protocol: (),
     Solved: (*_SCHEDULE, "precision", "radius_ratio", "output_scale"),
     Averaged: (*_SCHEDULE, "seed", "start"),
+    Matched: _SCHEDULE,
 }
 
 
@@ -309,7 +336,7 @@ def get(protocol: str | AnyProtocol) -> AnyProtocol:
         return protocol
     if not isinstance(protocol, str):
         raise ValueError(
-            f"protocol {protocol!r}: expected a name, a Protocol, a Solved or an Averaged"
+            f"protocol {protocol!r}: expected a name, or a Protocol, Solved, Averaged or Matched"
         )
     if protocol in PROTOCOLS:
         plugins.refuse_taken("protocols", protocol)
@@ -336,6 +363,8 @@ def from_dict(recorded: dict[str, Any]) -> AnyProtocol:
             return Solved(recorded["name"], "ridge")
         if "runs" in recorded:
             return Averaged(**recorded)
+        if "shots" in recorded:
+            return Matched(**recorded)
         if "phases" in recorded:
             phases = tuple(Phase(one["share"], _part(one["part"])) for one in recorded["phases"])
             inner = {"loss": Loss(**recorded["loss"]), "rates": Rates(**recorded["rates"])}
@@ -375,6 +404,8 @@ def settings(protocol: AnyProtocol) -> dict[str, Any]:
     """
     if isinstance(protocol, Averaged):
         return {"protocol": protocol.name, "averaged": "+".join(protocol.runs)}
+    if isinstance(protocol, Matched):
+        return {"protocol": protocol.name, "matched": protocol.run, "shots": protocol.shots}
     frozen = {"freeze_patch_embed": True, "freeze_fraction": 1.0}
     if isinstance(protocol, Solved):
         still = {"lambda_pearson": 0.0, "lambda_gradient": 0.0, "lr_encoder": 0.0, "lr_head": 0.0}

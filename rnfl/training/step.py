@@ -1,6 +1,7 @@
 """One optimiser step on a batch, computed in as many parts as memory asks for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
@@ -9,11 +10,14 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from rnfl.models.backbone import Backbone
 from rnfl.training import distributed, losses, memory
 from rnfl.training.augmentation import augmented, mixed_seed
 from rnfl.training.batches import Batch, as_float
 from rnfl.training.config import RunConfig
 from rnfl.training.devices import autocast
+
+ALIGNED_AT = (1 / 3, 1 / 2, 2 / 3, 1.0)  # of the depth
 
 
 @dataclass(eq=False)
@@ -37,6 +41,7 @@ class Step:
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         on_gpu = next(self.model.parameters()).device.type == "cuda"
         compiling = on_gpu if self.config.compile is None else self.config.compile
+        compiling &= not self.config.protocol.loss.align  # which looks into the network
         self.compiled = torch.compile(self.model) if compiling else self.model
         self.network = distributed.wrap(self.compiled)
 
@@ -84,6 +89,8 @@ class Step:
         random = torch.manual_seed(mixed_seed(self.config.seed, number, 1, *place))
         counts = distributed.total(torch.stack(losses.count_valid(*batch[1:]))).double()
         total = torch.zeros((), device=batch[1].device)
+        if self.config.protocol.loss.align:  # the two pictures of an eye stay together
+            at_once = max(2, at_once // 2 * 2)
         parts = list(_split(batch, at_once))
         for part in parts[:-1]:
             with distributed.gradients_stay(self.network):
@@ -105,14 +112,18 @@ class Step:
         random: torch.Generator,
         counts: losses.Counts | None = None,
     ) -> Tensor:
+        loss, learnt = self.config.protocol.loss, self.model.backbone
         images, profiles, quadrants = as_float(part)
         if images.ndim == 4:  # tokens of a prefix are augmented already
             images = augmented(images, self.config.augment, random)
-        with autocast(images.device, self.precision):
+        with (
+            autocast(images.device, self.precision),
+            tokens_of(learnt, ALIGNED_AT if loss.align else ()) as tokens,
+        ):
             prediction = network(images)
-        loss = self.config.protocol.loss
         weights = loss.pearson, loss.gradient
-        return losses.supervised(prediction, profiles, quadrants, *weights, counts, loss.terms)
+        total = losses.supervised(prediction, profiles, quadrants, *weights, counts, loss.terms)
+        return total + loss.align * losses.unaligned(tokens) if loss.align else total
 
     def _first_size(self, batch: Batch) -> int:
         if self.config.micro_batch != "auto":
@@ -150,6 +161,24 @@ class Step:
             f"{said}; from here on {at_once}, "
             f"with the same effective batch of {self.config.batch_size}"
         )
+
+
+@contextmanager
+def tokens_of(backbone: Backbone, shares: Iterable[float]) -> Iterator[list[Tensor]]:
+    """Yield a list that a forward pass fills with the tokens after some blocks, by depth."""
+    numbers = sorted({max(1, round(share * backbone.depth)) - 1 for share in shares})
+    stages, found = {stage.name: stage for stage in backbone.stages}, []
+    hooks = [
+        stages[f"block_{i}"]
+        .modules[-1]
+        .register_forward_hook(lambda *given: found.append(given[-1]))
+        for i in numbers
+    ]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _split(batch: Batch, size: int) -> zip:

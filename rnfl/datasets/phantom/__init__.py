@@ -11,6 +11,7 @@ same 2,400 eyes. What follows the number of eyes changes one thing each, in any 
 ``-views2``            two photographs of each eye, a row each; label and patient are the same
 ``-visits5``           five dates of each eye, with a scan each; the planted rate is in the samples
 ``-linear``            with visits: the null, loss that neither spreads nor speeds up
+``-sick0.9``           the share of patients with glaucoma; 0.6 where nothing is said
 ``-lei``               a population calibrated without GRAPE
 =====================  =============================================================================
 
@@ -39,7 +40,7 @@ import pandas as pd
 from rnfl.core.geometry import FIELD_MM, to_right_eye
 from rnfl.core.splits import patient_split
 from rnfl.datasets.phantom.cameras import FACTORS
-from rnfl.datasets.phantom.eyes import POPULATIONS, Eye, population
+from rnfl.datasets.phantom.eyes import GLAUCOMA_SHARE, POPULATIONS, Eye, population
 from rnfl.datasets.phantom.render import members, render
 from rnfl.datasets.prepared import Prepared, Publication, publish
 from rnfl.storage import locks
@@ -49,7 +50,7 @@ SIZE = 224
 PRETRAINING_SEED = 1_000_001  # a population of its own, never met in an experiment
 #: Raise when eyes or images of the same seed change, so that prepared copies are made anew.
 VERSION = 2
-KEYS = ("s", "gap", "severity", "views", "visits", "linear", "lei", *FACTORS)
+KEYS = ("s", "gap", "severity", "views", "visits", "linear", "sick", "lei", *FACTORS)
 OPTION = re.compile(rf"-({'|'.join(KEYS)})(\d*\.?\d*)(?=-|$)")
 
 
@@ -65,12 +66,13 @@ class Recipe:
     views: int = 1
     visits: int = 1
     linear: bool = False
+    sick: float = GLAUCOMA_SHARE
     calibrated: str = "grape"
 
     def eyes(self) -> list[Eye]:
         """Return its eyes, one per visit."""
         p = POPULATIONS[self.calibrated]
-        return population(self.n_eyes, self.seed, p, self.visits, self.linear)
+        return population(self.n_eyes, self.seed, p, self.visits, self.linear, self.sick)
 
 
 def parse(name: str) -> Recipe:
@@ -80,7 +82,7 @@ def parse(name: str) -> Recipe:
     --------
     >>> parse("phantom-cfp-300-s1-gap0.5-blur0.8")
     Recipe(modality='cfp', n_eyes=300, seed=1, gap=0.5, severity={'blur': 0.8}, views=1, visits=1, \
-linear=False, calibrated='grape')
+linear=False, sick=0.6, calibrated='grape')
     """
     match = re.fullmatch(r"phantom-(slo|cfp)-([1-9]\d*)((?:-[a-z]+[\d.]*)*)", name)
     options = OPTION.findall(match[3]) if match else []
@@ -99,8 +101,8 @@ linear=False, calibrated='grape')
                 said["seed" if key == "s" else key] = int(value)
             elif not 0 <= float(value) <= 1:
                 raise ValueError(f"{key} {value} is not in [0, 1]")
-            elif key == "gap":
-                said["gap"] = float(value)
+            elif key in ("gap", "sick"):
+                said[key] = float(value)
             else:
                 factors = FACTORS if key == "severity" else (key,)
                 said["severity"] = said.get("severity", {}) | dict.fromkeys(factors, float(value))
@@ -112,8 +114,8 @@ linear=False, calibrated='grape')
         raise ValueError(
             f"no phantom dataset {name!r} ({error}): expected phantom-slo-N or phantom-cfp-N with "
             "N >= 1 eyes, optionally followed by -sSEED, -gapG, -severityS, "
-            f"{', '.join(f'-{factor}S' for factor in FACTORS)} (G and S from 0 to 1), -viewsK, "
-            "-visitsK, -linear and -lei, such as phantom-slo-2400-s1"
+            f"{', '.join(f'-{factor}S' for factor in FACTORS)}, -sickP (G, S, P from 0 to 1), "
+            "-viewsK, -visitsK, -linear and -lei, such as phantom-slo-2400-s1"
         ) from None
     return Recipe(match[1], int(match[2]), **said)
 
@@ -187,6 +189,8 @@ def settings(name: str, source: None = None) -> dict:
         raise ValueError(f"{name} is generated and takes no source, got {source}")
     said = asdict(parse(name))
     del said["modality"]
+    if said["sick"] == GLAUCOMA_SHARE:  # an option that came later renews no dataset
+        del said["sick"]
     return {**said, "size": SIZE, "version": VERSION}
 
 

@@ -182,7 +182,12 @@ def dates(rng: np.random.Generator, visits: int) -> np.ndarray:
 
 
 def patient(
-    index: int, seed: int, p: dict = POPULATIONS["grape"], visits: int = 1, linear: bool = False
+    index: int,
+    seed: int,
+    p: dict = POPULATIONS["grape"],
+    visits: int = 1,
+    linear: bool = False,
+    sick: float = GLAUCOMA_SHARE,
 ) -> list[Eye]:
     """Return the one or two eyes of patient `index`, a row per visit; `(seed, index)` decides.
 
@@ -192,13 +197,15 @@ def patient(
         Dates at which each eye was scanned; the first is the eye of a data set of one visit.
     linear : bool
         Null: loss grows by the same amount every year, neither spreading nor speeding up.
+    sick : float
+        Probability of glaucoma; whoever is healthy with another one looks the same.
     """
     rng = np.random.default_rng([seed, index])
     age = float(np.clip(rng.normal(61.0, 13.0), 20.0, 92.0))
     sex = "F" if rng.random() < 0.55 else "M"
     race = RACES[rng.choice(3, p=(0.18, 0.22, 0.60))]
     ethnicity = "Hispanic" if rng.random() < 0.12 else "Non-Hispanic"
-    glaucoma = rng.random() < GLAUCOMA_SHARE
+    glaucoma = rng.random() < sick
     shared, shared_damage = rng.standard_normal(20), rng.standard_normal()
     sides = ("OD", "OS") if rng.random() < 0.65 else (("OD",) if rng.random() < 0.5 else ("OS",))
     own, common = np.sqrt(1.0 - p["fellow"]), np.sqrt(p["fellow"])
@@ -258,6 +265,7 @@ def population(
     p: dict = POPULATIONS["grape"],
     visits: int = 1,
     linear: bool = False,
+    sick: float = GLAUCOMA_SHARE,
 ) -> list[Eye]:
     """Return the first `n_eyes` phantom eyes of a seed, a row per visit.
 
@@ -266,6 +274,6 @@ def population(
     eyes: list[Eye] = []
     index = 0
     while len(eyes) < n_eyes * visits:
-        eyes.extend(patient(index, seed, p, visits, linear))
+        eyes.extend(patient(index, seed, p, visits, linear, sick))
         index += 1
     return eyes[: n_eyes * visits]

@@ -124,10 +124,8 @@ def pretrain(
     return record
 
 
-class Pretraining(loop.Training):
+class Pretraining(loop.Steps):
     """A recipe: see :func:`pretrain`. An epoch ends with a point of the curve."""
-
-    watched = "loss"
 
     def __init__(self, task: Task, images: Tensor, settings: dict, checkpoint_seconds: float):
         self.model, self.images, self.settings = task, images, settings
@@ -147,21 +145,11 @@ class Pretraining(loop.Training):
         self.every = max(1, self.n_steps // 40)
         self.n_train = len(images) - max(1, min(1024, len(images) // 20))
 
-    def steps_before(self, epoch: int) -> int:
-        return min(epoch * self.every, self.n_steps)
-
-    def is_over(self, progress: Progress) -> bool:
-        return self.steps_before(progress.epoch) == self.n_steps
-
-    def place(self, progress: Progress) -> str:
-        return f"step {self.steps_before(progress.epoch) + progress.step}"
-
     def batches(self, progress: Progress) -> Iterator[Tensor]:
         """Yield the rows of each batch; the last images of a pass that fill none are left out."""
         size, seed = self.settings["batch_size"], self.settings["seed"]
         per_pass = max(1, self.n_train // size)
-        first = self.steps_before(progress.epoch) + progress.step
-        for number in range(first, self.steps_before(progress.epoch + 1)):
+        for number in self.left(progress):
             turn, within = divmod(number, per_pass)
             order = epoch_order(self.n_train, seed, turn)
             yield order[within * size : (within + 1) * size].to(self.device)

@@ -1,0 +1,66 @@
+"""Conclusions on adapting to another camera: what a dear way gains over a cheap one."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.accuracy.camera_shift import CHEAP
+from analysis.conclusions.claims import level, rows_of, signed, verdict
+from analysis.presentation.style import look
+from analysis.presentation.text import number
+
+DEAR = ("parent", "stage1", "dynamic", "no_style", "stage2", "full")
+
+
+def camera_shift(table: pd.DataFrame, comparisons: pd.DataFrame, shots: int = 10) -> list[str]:
+    """Say what the camera costs, how much of that is a level, and which dear way beats the cheap.
+
+    Tables are those of :func:`analysis.accuracy.camera_shift.statistics`.
+    """
+    rows = table[(table["shots"] == shots) & (table["attribute"] == "all")]
+    mae = rows_of(rows, "mae").droplevel("backbone")
+    bias = rows_of(rows, "bias").droplevel("backbone")
+    said = []
+    if {"none", "none+prior"} <= set(mae.index):
+        said.append(
+            f"Untouched, the reader errs by {level(mae.loc['none'])} on the other camera, with a "
+            f"bias of {signed(bias.loc['none'], unit=' µm')}; its level matched on {shots} shots, "
+            f"by {level(mae.loc['none+prior'])}."
+        )
+    bounds = [
+        f"{look(one).label} {number(mae.loc[one, 'estimate'])}"
+        for one in ("oracle", "labels", "template", "oracle floor")
+        if one in mae.index
+    ]
+    if CHEAP in mae.index:
+        said.append(f"Fourier with matching: {level(mae.loc[CHEAP])} ({', '.join(bounds)} µm).")
+    pairs = comparisons[(comparisons["against"] == CHEAP) & (comparisons["shots"] == shots)]
+    pairs = pairs[pairs["metric"] == "mae"].set_index("protocol")
+    for way in DEAR:
+        if (name := f"{way}+prior") in pairs.index:
+            row = pairs.loc[name]
+            lower = "beats it" if row["estimate"] < 0 else "loses to it"
+            word = {"differs": lower, "equivalent": "equals it"}.get(verdict(row), "is undecided")
+            said.append(f"{look(way).label} with matching {word}: {signed(row)} µm.")
+    return said
+
+
+def label_shift(plain: pd.DataFrame, sick: pd.DataFrame, shots: int = 10) -> str:
+    """Say what prior matching does where the target's patients are sicker than the source's.
+
+    Parameters
+    ----------
+    plain, sick : DataFrame
+        Tables of the target and of the same camera's sicker patients.
+    """
+    parts = []
+    for name, table in (("as many sick as in the source", plain), ("90 % glaucoma", sick)):
+        rows = table[(table["shots"] == shots) & (table["attribute"] == "all")]
+        bias = rows_of(rows, "bias").droplevel("backbone")
+        mae = rows_of(rows, "mae").droplevel("backbone")
+        parts.append(
+            f"{name}: Fourier {number(mae.loc['fourier', 'estimate'])} µm, matched "
+            f"{number(mae.loc[CHEAP, 'estimate'])} (bias "
+            f"{signed(bias.loc[CHEAP], unit=' µm')})"
+        )
+    return f"Prior matching supposes equal patients. {'; '.join(parts)}."

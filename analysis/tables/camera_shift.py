@@ -1,0 +1,56 @@
+"""Ways of adapting to another camera, formatted wide: those that cost nothing stand first."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.accuracy.camera_shift import CHEAP
+from analysis.presentation.style import look
+from analysis.presentation.text import BRACKETS, captioned, found, p_value, with_interval
+from analysis.tables.cells import cells
+
+#: In the order of what they cost; a way that is not here stands behind them.
+ORDER = (
+    *("none", "histogram", "statistics", "fourier"),
+    *("lora", "stage2", "parent", "stage1", "dynamic", "no_style", "full", "oracle", "labels"),
+)
+
+
+def camera_shift_wide(table: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per number of shots and way, as it is beside prior matching.
+
+    Tables are those of :func:`analysis.accuracy.camera_shift.statistics`.
+    """
+    pairs = comparisons[(comparisons["against"] == CHEAP) & (comparisons["metric"] == "mae")]
+    pairs, wide = pairs.set_index(["shots", "protocol"]), []
+    for shots, rows in table.groupby("shots"):
+        named = {key[1]: cell for key, _, cell in cells(rows)}
+        ranked = {way: i for i, way in enumerate(ORDER)}
+        ways = {way.removesuffix("+prior") for way in named}
+        for way in sorted(ways, key=lambda one: (ranked.get(one, len(ORDER)), one)):
+            cell, level = named[way], named.get(f"{way}+prior")
+            of = level or cell
+            other = found(pairs, (shots, f"{way}+prior" if level else way))
+            wide.append(
+                {
+                    "Shots": str(shots),
+                    "Way": look(way).label,
+                    "MAE (µm)": cell.error,
+                    "Bias (µm)": cell.level("bias"),
+                    "R between eyes": cell.level("pearson_between_eyes"),
+                    "σ ratio": cell.level("sigma_ratio"),
+                    "MAE, level matched (µm)": level.error if level else "—",
+                    "Minus Fourier, matched (µm)": with_interval(other),
+                    "p (Holm)": p_value(other["p_holm"]),
+                    "Eyes": of.size["Eyes"],
+                    "Draws": of.size["Seeds"],
+                }
+            )
+    return captioned(
+        wide,
+        "From one camera to another, by ways in the order of what they cost. Level matched: "
+        "predictions are moved so that their mean over the shots is that of the source's labels. "
+        "Minus Fourier: the matched error (of bounds the error) minus that of Fourier domain "
+        f"adaptation with matching, on the same eyes. {BRACKETS}; a seed is a draw of shots; ± SD "
+        "over draws.",
+    )

@@ -1,0 +1,166 @@
+"""From one camera to another: which way reads the other camera's pictures, from how many shots.
+
+A reader learns from SLO pictures and is to read colour photographs of other patients, of whom a few
+without labels are at hand. The backbone has never met a photograph. Everybody is read but those who
+gave shots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from rnfl import datasets
+from rnfl.adaptation import ways
+from rnfl.runs.predictions import predict_with
+from rnfl.runs.results import RunResult
+from rnfl.runs.run import run as train
+from rnfl.storage.progress import progress
+from rnfl.study.presets import Preset
+from rnfl.training.config import RunConfig
+
+BACKBONE = "phantom_mae_slo"  # the others have met both cameras
+SICK = "-sick0.9"  # label shift: 90 % of the target's patients have glaucoma, not 60 %
+ORACLE, LABELS = "oracle", "labels"  # upper bounds, no ways
+SHOTS = 10
+#: Settings of networks that are trained by gradient.
+TRAINED = ("epochs", "warmup_epochs", "batch_size", "lr_scale")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A reader of the target: the way it was made, from how many shots, which draw, its run."""
+
+    way: str
+    reader: str
+    shots: int
+    draw: int
+    target: str
+    run: RunResult
+
+    @property
+    def run_id(self) -> str:
+        """Id of what it predicts; a run that no shot has changed is one per draw."""
+        return f"{self.run.run_id}@{self.target}-{self.shots}-{self.draw}"
+
+
+def names(study: Preset) -> dict[str, str]:
+    """Return the datasets: source, its true photographs, the target, other eyes of the target's
+    camera, and the target under label shift."""
+    n = study.shift_eyes
+    target = f"phantom-cfp-{n}-s1"
+    return {
+        "source": f"phantom-slo-{n}",
+        ORACLE: f"phantom-cfp-{n}",
+        "target": target,
+        LABELS: f"phantom-cfp-{n}-s2",
+        "sick": target + SICK,
+    }
+
+
+def source(study: Preset, reader: str, seed: int) -> RunConfig:
+    """Return the run that is adapted: of a protocol on SLO pictures."""
+    return replace(study.config(BACKBONE, reader, seed), dataset=names(study)["source"])
+
+
+def cells(study: Preset) -> list[Cell]:
+    """Train and adapt readers, by every way, number of shots, draw and seed of the preset.
+
+    Ways with alignment end in one kind of network, whichever reader they come from; they stand
+    beside the reader ``lora``, the same kind without alignment. Fewer or more than ``SHOTS`` are
+    tried with readouts, by ``study.shot_ways``.
+    """
+    of, made = names(study), []
+    for name in of.values():
+        datasets.prepare(name)
+    for seed in study.ablation_seeds[: study.draws]:
+        for reader in ("readout", "lora"):
+            base = train(source(study, reader, seed))
+            bounds = {ORACLE: of[ORACLE], LABELS: of[LABELS]} if reader == "readout" else {}
+            draw = seed - study.ablation_seeds[0]
+            for name, dataset in bounds.items():
+                found = train(replace(base.config, dataset=dataset))
+                made.append(Cell(name, reader, SHOTS, draw, of["target"], found))
+            asked = [(way, SHOTS, of["target"]) for way in _ways(study, reader)]
+            if reader == "readout":
+                asked += [
+                    (way, n, of["target"])
+                    for n in study.shots if n != SHOTS for way in study.shot_ways
+                ]  # fmt: skip
+                asked += [(way, SHOTS, of["sick"]) for way in study.shot_ways]
+            for way, n, target in progress(asked, f"{reader}, seed {seed}", len(asked), unit="way"):
+                made += _adapted(study, base, way, n, draw, target)
+    return made
+
+
+def _ways(study: Preset, reader: str) -> list[str]:
+    if reader == "readout":
+        return [way for way in study.ways if way not in ways.ALIGNED]
+    return ["none", *(way for way in study.ways if way in ways.ALIGNED)]
+
+
+def _adapted(
+    study: Preset, base: RunResult, way: str, n: int, draw: int, target: str
+) -> list[Cell]:
+    """Adapt by a way, then match the level too."""
+    aligned = way in ways.ALIGNED
+    changes = {name: getattr(study, name) for name in TRAINED} if aligned else {}
+    reader, made = base.config.protocol.name, []
+    for level in ("", f"+{ways.PRIOR}"):
+        found = ways.adapt(base, target, way + level, n, draw, **changes)
+        made.append(Cell(way + level, reader, n, draw, target, found))
+    return made
+
+
+def predictions(made: Sequence[Cell]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return what the cells predict of patients who gave no shot, and their runs table.
+
+    Returns
+    -------
+    predictions : DataFrame
+        Of every eye of a cell's target, but for patients who gave a shot in any draw.
+    runs : DataFrame
+        run_id, backbone, protocol (the way; of networks without alignment with 'lora' for 'none'),
+        seed (the draw), shots, target.
+    """
+    gave = {
+        target: set().union(*(
+            ways.take_shots(target, one.shots, one.draw).samples["patient_id"]
+            for one in made if one.target == target
+        ))
+        for target in {one.target for one in made}
+    }  # fmt: skip
+    tables, rows = [], []
+    for one in made:
+        table = predict_with(one.run, one.target, None)
+        table = table[~table["patient_id"].isin(gave[one.target])]
+        tables.append(table.assign(run_id=one.run_id))
+        way = one.way.replace("none", "lora") if one.reader == "lora" else one.way
+        rows.append(
+            {"run_id": one.run_id, "backbone": BACKBONE, "protocol": way, "seed": one.draw,
+             "shots": one.shots, "target": one.target}
+        )  # fmt: skip
+    return pd.concat(tables, ignore_index=True), pd.DataFrame(rows)
+
+
+def curves(study: Preset, made: Sequence[Cell]) -> pd.DataFrame:
+    """Return how the diffusion models of cells were adapted.
+
+    Returns
+    -------
+    DataFrame
+        way, shots, draw, step, loss, gate, cosine_with_static, direction_loss.
+    """
+    columns = ["way", "shots", "draw", "step", "loss", "gate", "cosine_with_static"]
+    asked = {(one.way, one.shots, one.draw, one.target) for one in made}
+    rows = []
+    for way, shots, draw, target in sorted(asked):
+        if way in ways.DIFFUSIONS and target == names(study)["target"]:
+            from rnfl.adaptation import diffusion
+
+            given = datasets.load(names(study)["source"]), ways.take_shots(target, shots, draw)
+            learnt = diffusion.adapted(*given, ways.recipe_of(way, draw))
+            rows += [{"way": way, "shots": shots, "draw": draw, **row} for row in learnt.curve]
+    return pd.DataFrame(rows, columns=[*columns, "direction_loss"])
