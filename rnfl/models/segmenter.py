@@ -7,27 +7,34 @@ from torch import Tensor, nn
 from rnfl.core import masks
 from rnfl.models.backbone import Backbone
 
+CELLS = 4  # of each token, to either side
 SHAPE = (masks.CLASSES, masks.SIDE, masks.SIDE)
 
 
 class Segmenter(nn.Module):
     """Predict masks of optic disc and cup from images of right-eye orientation.
 
-    The tokens of the backbone are brought to twice and four times their grid, bilinearly, with a
-    convolution before each and a linear map at the end. ``width`` are the channels of the first.
+    Each token says what lies in 4 × 4 cells of its own, as a token knows more than its middle
+    (:data:`CELLS`); convolutions see across tokens, and their map is brought to the masks' size
+    bilinearly. ``width`` are its channels.
 
     Crops are centred on the disc, so that one mask for all eyes is already good: the output is
     ``prior + head``, where the buffer ``prior`` are the logarithms of how often each pixel of the
     training masks is background, rim and cup. The head starts at zero and learns the rest (ours).
     """
 
-    def __init__(self, backbone: Backbone, width: int = 128):
+    def __init__(self, backbone: Backbone, width: int = 64):
         super().__init__()
         self.backbone = backbone
         self.head = nn.Sequential(
-            *_block(backbone.embed_dim, width),
-            *_block(width, width // 2),
-            nn.Conv2d(width // 2, masks.CLASSES, 1),
+            nn.Conv2d(backbone.embed_dim, width * CELLS**2, 1),
+            nn.PixelShuffle(CELLS),
+            nn.GroupNorm(1, width),
+            nn.GELU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.GroupNorm(1, width),
+            nn.GELU(),
+            nn.Conv2d(width, masks.CLASSES, 1),
         )
         nn.init.zeros_(self.head[-1].weight)
         nn.init.zeros_(self.head[-1].bias)
@@ -45,8 +52,3 @@ class Segmenter(nn.Module):
         """Images (B, 1 or 3, H, W) in [0, 1] → logits (B, 3, 112, 112)."""
         logits = self.head(self.backbone(images)).float()
         return self.prior + F.interpolate(logits, SHAPE[1:], mode="bilinear")
-
-
-def _block(width_in: int, width_out: int) -> tuple[nn.Module, ...]:
-    convolution = nn.Conv2d(width_in, width_out, 3, padding=1)
-    return convolution, nn.GroupNorm(1, width_out), nn.GELU(), nn.Upsample(None, 2, "bilinear")
