@@ -57,11 +57,6 @@ TABLES: dict[str, dict[str, Column]] = {
         "prediction": Column("profile", "µm"),
         "target": Column("profile", "µm, NaN where missing"),
     },
-    "segmentation": {
-        **dict.fromkeys(("run_id", "eye_id", "patient_id"), Column("str")),
-        **dict.fromkeys(("dice_disc", "dice_cup"), Column("float", need="column")),
-        **dict.fromkeys(("cdr", "cdr_true", "cdr_error"), Column("float", need="column")),
-    },
     "history": {
         "run_id": Column("str"),
         **dict.fromkeys(("epoch", "step"), Column("int")),
@@ -71,6 +66,11 @@ TABLES: dict[str, dict[str, Column]] = {
         "lr_encoder": Column("float", need="column"),
         "lr_head": Column("float"),
         "seconds": Column("float", "s"),
+    },
+    "segmentation": {
+        **dict.fromkeys(("run_id", "eye_id", "patient_id"), Column("str")),
+        **dict.fromkeys(("dice_disc", "dice_cup"), Column("float", need="column")),
+        **dict.fromkeys(("cdr", "cdr_true", "cdr_error"), Column("float", need="column")),
     },
     "runs": {
         **dict.fromkeys(("run_id", "dataset", "backbone", "protocol"), Column("str")),

@@ -157,8 +157,8 @@ def _by_averaging(
     watched = finetuning.WATCHED[config.task]
     row = {"epoch": 0, "step": 0, "train_loss": errors_[0], watched: errors_[1]}
     row |= {"lr_encoder": 0.0, "lr_head": 0.0, "seconds": time.monotonic() - clock}
-    progress = Progress(1, seconds=row["seconds"], history=[row], precision=decided)
-    progress.watched = watched
+    how = {"seconds": row["seconds"], "precision": decided, "watched": watched}
+    progress = Progress(epoch=1, history=[row], **how)
     return model, progress, val.target
 
 
