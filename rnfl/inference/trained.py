@@ -132,7 +132,8 @@ def at_hand() -> str:
     Real eyes go before phantoms, photographs before SLO images, many training eyes before few,
     and at last a small test error before a large one.
     """
-    folders = _finished()
+    # Those that predict masks of disc and cup read no photograph here.
+    folders = [f for f in _finished() if _json(f / "summary.json").get("target") != "masks"]
     if not folders:
         return f"There are no finished runs in {runs_root()}: make one with 'rnfl train'"
     return f"Finished runs in {runs_root()}:\n{_listing(folders)}"
