@@ -23,6 +23,7 @@ _HOMES = {
     "RunResult": "rnfl.runs.results",
     "run": "rnfl.runs.run",
     "predict_with": "rnfl.runs.predictions",
+    "segment_with": "rnfl.runs.predictions",
     "load_run": "rnfl.runs.results",
     "find_run": "rnfl.runs.results",
     "load_model": "rnfl.runs.restore",

@@ -120,8 +120,7 @@ def translated(prepared: Prepared, shots: Prepared, way: str, draw: int = 0) -> 
     else:
         raise ValueError(f"way {way!r}: expected one of {', '.join(WAYS[1:])}")
     samples = prepared.samples.assign(modality=shots.samples["modality"].iloc[0])
-    masks = getattr(prepared, "masks", None)
-    extra = {} if masks is None else {"masks.npy": np.asarray(masks)}
+    extra = {} if prepared.masks is None else {"masks.npy": np.asarray(prepared.masks)}
     arrays = {"profiles": prepared.profiles, "profiles_true": prepared.profiles_true, **extra}
     if way in ALIGNED:
         samples = samples.loc[samples.index.repeat(2)].reset_index(drop=True)

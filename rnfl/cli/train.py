@@ -32,6 +32,7 @@ def train(
     ] = "all",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16")] = "auto",
     output_scale: Annotated[str, typer.Option(help="standardised or raw (µm)")] = "standardised",
+    task: Annotated[str, typer.Option(help="profile, or masks of disc and cup")] = "profile",
     compile: Annotated[
         bool | None, typer.Option("--compile/--no-compile", help="default: on a GPU")
     ] = None,
@@ -54,9 +55,7 @@ def train(
         result = run(config)
         if not first:
             return
-    error = result.summary["test_mae"]
-    said = "no test split" if error is None else f"test MAE {error:.2f} µm"
-    typer.echo(f"{result.folder}: {said} ({_measured_on(result.summary)})")
+    typer.echo(f"{result.folder}: {_tested(result.summary)} ({_measured_on(result.summary)})")
 
 
 def adapt(
@@ -222,12 +221,25 @@ def _run_id(run: str) -> str:
     return folder.name
 
 
+def _tested(summary: dict) -> str:
+    """Return the errors of a run on its test split, in words."""
+    names = {"test_mae": "MAE", "test_dice_disc": "Dice disc", "test_dice_cup": "Dice cup",
+             "test_cdr_error": "error of the cup-to-disc ratio"}  # fmt: skip
+    unit = {"test_mae": " µm"}
+    found = {name: summary[name] for name in names if summary.get(name) is not None}
+    said = (f"{names[name]} {value:.2f}{unit.get(name, '')}" for name, value in found.items())
+    return f"test {', '.join(said)}" if found else "no test split"
+
+
 def _measured_on(summary: dict) -> str:
     """Return how many eyes a run learnt from and what its errors are measured on, in words."""
-    target = {"profile": "profiles", "quadrants": "quadrant means"}[summary["val_target"]]
     counts = f"{summary['n_train']} eyes train, {summary['n_val']} validate"
     how = "validation" if summary["n_val"] else "inner cross-validation"
     labels = "labels" if summary["n_val"] else "complete labels"  # which only a readout needs
     unused = f", {summary['n_unlabelled']} lack {labels}" if summary["n_unlabelled"] else ""
-    validation = f"{how} MAE on {target} {summary['best_val_mae']:.2f} µm"
+    if summary["val_target"] == "masks":
+        validation = f"{how} Dice, mean of disc and cup, {1 - summary['best_val_dice_error']:.2f}"
+    else:
+        target = {"profile": "profiles", "quadrants": "quadrant means"}[summary["val_target"]]
+        validation = f"{how} MAE on {target} {summary['best_val_mae']:.2f} µm"
     return f"{counts}, {summary['n_test']} test{unused}; {validation}"

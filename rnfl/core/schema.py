@@ -1,8 +1,9 @@
 """Columns, types and units of the project's tables, and the one way to join them: by eye.
 
-``samples`` has one row per image, ``predictions`` one row per run and eye, ``history`` one per run
-and epoch, ``runs`` one per run, and a ``statistic`` one per estimate. Attributes of an eye (age,
-sex, race, ...) live in ``samples`` only and reach predictions by key, never by row order.
+``samples`` has one row per image, ``predictions`` and ``segmentation`` one row per run and eye,
+``history`` one per run and epoch, ``runs`` one per run, and a ``statistic`` one per estimate.
+Attributes of an eye (age, sex, race, ...) live in ``samples`` only and reach predictions by key,
+never by row order.
 """
 
 from __future__ import annotations
@@ -60,16 +61,23 @@ TABLES: dict[str, dict[str, Column]] = {
         "run_id": Column("str"),
         **dict.fromkeys(("epoch", "step"), Column("int")),
         "train_loss": Column("float"),
-        "val_mae": Column("float", "µm", need="column"),
+        "val_mae": Column("float", "µm", need="optional"),  # of profiles
+        "val_dice_error": Column("float", need="optional"),  # of masks: 1 - mean Dice
         "lr_encoder": Column("float", need="column"),
         "lr_head": Column("float"),
         "seconds": Column("float", "s"),
+    },
+    "segmentation": {
+        **dict.fromkeys(("run_id", "eye_id", "patient_id"), Column("str")),
+        **dict.fromkeys(("dice_disc", "dice_cup"), Column("float", need="column")),
+        **dict.fromkeys(("cdr", "cdr_true", "cdr_error"), Column("float", need="column")),
     },
     "runs": {
         **dict.fromkeys(("run_id", "dataset", "backbone", "protocol"), Column("str")),
         "seed": Column("int"),
         **dict.fromkeys(("best_epoch", "n_epochs"), Column("int", need="optional")),
         "best_val_mae": Column("float", "µm", need="optional"),
+        "best_val_dice_error": Column("float", need="optional"),
         "stopped_early": Column("bool", need="optional"),
     },
     "statistic": {
@@ -80,7 +88,12 @@ TABLES: dict[str, dict[str, Column]] = {
     },
 }
 
-KEYS = {"samples": ["eye_id"], "predictions": ["run_id", "eye_id"], "runs": ["run_id"]}
+KEYS = {
+    "samples": ["eye_id"],
+    "predictions": ["run_id", "eye_id"],
+    "segmentation": ["run_id", "eye_id"],
+    "runs": ["run_id"],
+}
 
 
 def validate(frame: pd.DataFrame, table: str, source: str = "") -> pd.DataFrame:
@@ -89,7 +102,8 @@ def validate(frame: pd.DataFrame, table: str, source: str = "") -> pd.DataFrame:
     Parameters
     ----------
     frame : DataFrame
-    table : {'samples', 'predictions', 'history', 'runs', 'statistic'}
+    table : str
+        One of :data:`TABLES`.
     source : str
         File or step the table came from, named in errors.
 

@@ -20,11 +20,11 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin, 
 import numpy as np
 import pandas as pd
 
-from rnfl.core import identity, labels, orientation
+from rnfl.core import identity, labels, masks, orientation
 from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import FIELD_MM
 from rnfl.core.splits import patient_split
-from rnfl.datasets.prepared import Prepared, manifest_of, write
+from rnfl.datasets.prepared import MASKS, Prepared, manifest_of, write
 from rnfl.datasets.reading import WORKERS, Eye, KeptEye, read_eyes
 from rnfl.imaging.inspection import WIDTHS_MM
 from rnfl.storage.paths import data_root
@@ -85,6 +85,14 @@ def _wanted(name: str, kind: Any, value: Any) -> str | None:
     if kind is bool and type(value) is not bool:
         return "true or false"
     return "a whole number" if name.endswith("_seed") and type(value) is not int else None
+
+
+def _masks(eyes: Sequence[KeptEye]) -> dict[str, np.ndarray]:
+    """Return the file of the eyes' masks, none where no eye has one."""
+    if all(eye.mask is None for eye in eyes):
+        return {}
+    none = np.full((masks.SIDE, masks.SIDE), masks.UNKNOWN, np.uint8)
+    return {MASKS: np.stack([none if eye.mask is None else eye.mask for eye in eyes])}
 
 
 class RawDataset(ABC):
@@ -308,7 +316,8 @@ class RawDataset(ABC):
             "counts": {"excluded": self.reasons, **about["counts"]},
         }
         images = (eye.image for eye in eyes)
-        return write(self.name, images, profiles, samples, fields, extra=self.extra())
+        extra = {**self.extra(), **_masks(eyes)}
+        return write(self.name, images, profiles, samples, fields, extra=extra)
 
     def _read(self, item: Any) -> Eye:
         """Read one eye with what was found of it, which an exclusion has as well."""
@@ -318,7 +327,7 @@ class RawDataset(ABC):
         except Excluded as left_out:
             left_out.facts["found"] = found
             raise
-        return Eye(eye.image, eye.profile, {**eye.row, "found": found})
+        return replace(eye, row={**eye.row, "found": found})
 
     def split_by_patient(self, samples: pd.DataFrame) -> pd.Series:
         """Return the split 70/15/15 by the seed of the options, for tables that have none."""

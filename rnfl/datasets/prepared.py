@@ -2,9 +2,10 @@
 
 ``data/prepared/<name>/`` holds ``images.npy`` uint8 (N, H, W) or (N, H, W, 3), disc-centred and in
 right-eye orientation; ``profiles.npy`` float32 (N, 360) µm, NaN where missing; for phantoms
-``profiles_true.npy``, the profile before measurement noise; ``samples.parquet``, one row per image
-in the same order; and ``manifest.json``, which says what is there and how it was made. For people
-there are ``contact_sheet.png``, ``summary.csv`` and ``summary.md``; nothing is computed from them.
+``profiles_true.npy``, the profile before measurement noise; where there are any, ``masks.npy`` of
+disc and cup (:mod:`rnfl.core.masks`); ``samples.parquet``, one row per image in the same order; and
+``manifest.json``, which says what is there and how it was made. For people there are
+``contact_sheet.png``, ``summary.csv`` and ``summary.md``; nothing is computed from them.
 
 A dataset is written whole or not at all: tables are checked first, then images go to their file as
 they come, one at a time, so that memory does not limit how many there are.
@@ -27,6 +28,7 @@ import pandas as pd
 
 from rnfl.core import schema
 from rnfl.core.geometry import FIELD_MM, N_ANGLES
+from rnfl.core.masks import SIDE
 from rnfl.datasets import contact_sheet, registry, summary
 from rnfl.datasets.reading import forget, kept_folders
 from rnfl.imaging import disc
@@ -36,7 +38,7 @@ from rnfl.storage.paths import prepared_root
 
 REQUIRED = ("dataset", "modality", "phantom", "settings")
 FOR_PEOPLE = (contact_sheet.FILE, summary.CSV, summary.MARKDOWN)
-IMAGES = "images.npy"
+IMAGES, MASKS = "images.npy", "masks.npy"
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,14 @@ class Prepared:
         if path.name not in self.manifest["files"]:
             return None
         return _open(path, "float32", (len(self), N_ANGLES), (2,))
+
+    @cached_property
+    def masks(self) -> np.ndarray | None:
+        """Masks of disc and cup uint8 (N, 112, 112), as :mod:`rnfl.core.masks`; None without."""
+        path = self.folder / MASKS
+        if path.name not in self.manifest["files"]:
+            return None
+        return _open(path, "uint8", (len(self), SIDE, SIDE), (3,))
 
     def subset(self, split: str) -> np.ndarray:
         """Return the row indices of a split ('train', 'val' or 'test'), in order."""
@@ -131,7 +141,7 @@ def load(name_or_path: str | Path, verify: bool = False) -> Prepared:
     if len(samples) != manifest["n"]:
         raise ValueError(f"{folder}: {len(samples)} samples, the manifest says {manifest['n']}")
     prepared = Prepared(manifest["name"], folder, manifest, samples)
-    for array in ("images", "profiles", "profiles_true"):
+    for array in ("images", "profiles", "profiles_true", "masks"):
         getattr(prepared, array)  # opening one checks its type and shape
     return prepared
 

@@ -46,6 +46,7 @@ class Eye:
     image: np.ndarray  # uint8 (S, S) or (S, S, 3), disc-centred, in right-eye orientation
     profile: np.ndarray  # float32 (360,), µm, NaN where missing
     row: dict[str, Any]  # of samples, with eye_id, in JSON's types
+    mask: np.ndarray | None = None  # uint8 (112, 112), of disc and cup, cropped as the image is
 
     def __post_init__(self) -> None:
         image, profile = np.asarray(self.image), np.asarray(self.profile, dtype=np.float32)
@@ -74,6 +75,7 @@ class KeptEye:
     member: str
     profile: np.ndarray
     row: dict[str, Any]
+    mask: np.ndarray | None = None
 
     @property
     def image(self) -> np.ndarray:
@@ -203,8 +205,10 @@ def keep(
         kept[item_key] = result
         if isinstance(result, Eye):
             arrays |= {f"image_{i}": result.image, f"profile_{i}": result.profile}
+            arrays |= {} if result.mask is None else {f"mask_{i}": result.mask}
             record["row"] = result.row
-            kept[item_key] = KeptEye(path, f"image_{i}", result.profile, result.row)
+            known = result.profile, result.row, result.mask
+            kept[item_key] = KeptEye(path, f"image_{i}", *known)
         else:
             record["excluded"] = [result.reason, result.detail, result.facts]
         records.append(record)
@@ -234,7 +238,8 @@ def recall(folder: Path) -> Iterator[tuple[tuple[str, str], KeptEye | Excluded]]
             continue
         for i, record in enumerate(records):
             if "row" in record:
-                result = KeptEye(path, f"image_{i}", arrays[f"profile_{i}"], record["row"])
+                known = arrays[f"profile_{i}"], record["row"], arrays.get(f"mask_{i}")
+                result = KeptEye(path, f"image_{i}", *known)
             else:
                 reason, detail, facts = record["excluded"]
                 result = Excluded(reason, detail, **facts)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from rnfl.core import masks
 from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import FIELD_MM, to_right_eye
 from rnfl.core.geometry import centre as middle
@@ -35,6 +36,7 @@ SMALLEST_CROP = SIZE // 4  # px (ours)
 UNREADABLE = "unreadable photograph"
 TOO_SMALL = "photograph too small or too narrow"
 NOT_SQUARE = "crop that is not square"
+OTHER_MASK = "mask that is not one of its photograph's disc and cup"
 
 
 def read(path: Path, data: bytes | None = None) -> np.ndarray:
@@ -89,8 +91,66 @@ def crop(photo: np.ndarray, x: float, y: float, width_mm: float = PHOTOGRAPH_MM)
     width_mm : float
         Width of retina on the photograph (mm).
     """
-    side = round(FIELD_MM / width_mm * photo.shape[1])
-    return pixels.cut(photo, x, y, side, pixels.REPEATED)
+    return pixels.cut(photo, x, y, _side(photo, width_mm), pixels.REPEATED)
+
+
+def _side(photo: np.ndarray, width_mm: float) -> int:
+    return round(FIELD_MM / width_mm * photo.shape[1])
+
+
+def crop_mask(mask: np.ndarray, made: Crop, laterality: str) -> np.ndarray:
+    """Return a mask of disc and cup as its photograph was cropped and mirrored.
+
+    Parameters
+    ----------
+    mask : ndarray (H, W), uint8
+        Of the photograph, in the numbers of :mod:`rnfl.core.masks`.
+    made : Crop
+        Of the photograph, by :func:`prepare` or :func:`prepare_crop`.
+    laterality : {'OD', 'OS'}
+        As it was told to them.
+
+    Returns
+    -------
+    ndarray (112, 112), uint8
+    """
+    place = made.disc.x, made.disc.y, _side(mask, made.width_mm)
+    return to_right_eye(pixels.cut_labels(mask, *place, masks.SIDE), laterality)
+
+
+def read_mask(path: Path, data: bytes, shape: tuple[int, ...]) -> tuple[np.ndarray, str]:
+    """Return the mask of disc and cup of a photograph, and what its values were taken for.
+
+    Parameters
+    ----------
+    path, data
+        Its file, and what that holds.
+    shape : tuple of int
+        Of the photograph: (H, W, 3).
+
+    Returns
+    -------
+    mask : ndarray (H, W), uint8
+        In the numbers of :mod:`rnfl.core.masks`.
+    convention : str
+        One of :data:`rnfl.core.masks.CONVENTIONS`.
+
+    Raises
+    ------
+    Excluded
+        For a file that is no image of grey levels, of another size than the photograph, or of
+        other values than those that are known.
+    """
+    picture = read(path, data)
+    if picture.shape != shape:
+        sizes = (f"{one[1]}x{one[0]} px" for one in (picture.shape, shape))
+        raise Excluded(OTHER_MASK, "{}: {}, its photograph {}".format(path.name, *sizes))
+    if (picture != picture[..., :1]).any():
+        raise Excluded(OTHER_MASK, f"{path.name} is coloured: expected grey levels")
+    try:
+        return masks.from_levels(picture[..., 0])
+    except ValueError as error:
+        raise Excluded(OTHER_MASK, f"{path.name}: {error}") from error
 
 
 @dataclass(frozen=True)

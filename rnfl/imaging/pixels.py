@@ -37,9 +37,21 @@ def cut(image: np.ndarray, x: float, y: float, side: int, enlarging: int) -> np.
         Always a full square: black beyond the border, never clipped, so that the scan circle stays
         a circle.
     """
+    return _to_size(_square(image, x, y, side), enlarging)
+
+
+def cut_labels(labels: np.ndarray, x: float, y: float, side: int, size: int) -> np.ndarray:
+    """Return the square that :func:`cut` takes, of labels (H, W), uint8, at another size (px).
+
+    Of each pixel it has the nearest label, and 0 beyond the border.
+    """
+    square = _square(labels, x, y, side).resize((size, size), Image.Resampling.NEAREST)
+    return np.asarray(square)
+
+
+def _square(image: np.ndarray, x: float, y: float, side: int) -> Image.Image:
     left, top = round(x + 0.5 - side / 2), round(y + 0.5 - side / 2)
-    square = Image.fromarray(image).crop((left, top, left + side, top + side))
-    return _to_size(square, enlarging)
+    return Image.fromarray(image).crop((left, top, left + side, top + side))
 
 
 def cut_exactly(image: np.ndarray, x: float, y: float, side: float) -> np.ndarray:

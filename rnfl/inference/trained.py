@@ -96,8 +96,8 @@ def load(run: str | Path) -> Trained:
     Raises
     ------
     ValueError
-        If there is no such run, several, or one whose backbone has another definition or other
-        weights by now.
+        If there is no such run, several, one that predicts masks, or one whose backbone has
+        another definition or other weights by now.
     FileNotFoundError, ConnectionError
         If the weights that a run changed are neither here nor to be had.
     """
@@ -105,6 +105,7 @@ def load(run: str | Path) -> Trained:
     from rnfl.training import devices
 
     finished = results.load_run(find(run))
+    finished.expect("profile", "its masks of a prepared dataset come from rnfl.segment_with")
     _refuse_changed_backbones(finished)
     module = restore.load_model(finished).float().to(devices.choose_device())
     facts, band = _training_set(finished)
@@ -131,7 +132,8 @@ def at_hand() -> str:
     Real eyes go before phantoms, photographs before SLO images, many training eyes before few,
     and at last a small test error before a large one.
     """
-    folders = _finished()
+    # Those that predict masks of disc and cup read no photograph here.
+    folders = [f for f in _finished() if _json(f / "summary.json").get("target") != "masks"]
     if not folders:
         return f"There are no finished runs in {runs_root()}: make one with 'rnfl train'"
     return f"Finished runs in {runs_root()}:\n{_listing(folders)}"

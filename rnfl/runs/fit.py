@@ -22,7 +22,16 @@ from rnfl.models.readout import Readout
 from rnfl.runs import address, restore, results
 from rnfl.storage import errors, locks, provenance
 from rnfl.storage.paths import runs_root
-from rnfl.training import batches, devices, distributed, finetuning, predict, protocols, readout
+from rnfl.training import (
+    batches,
+    devices,
+    distributed,
+    finetuning,
+    predict,
+    protocols,
+    readout,
+    segmentation,
+)
 from rnfl.training.config import RunConfig
 from rnfl.training.protocols import Averaged, Matched, Protocol, Solved
 from rnfl.training.state import Progress
@@ -39,7 +48,7 @@ class Learnt:
     model: nn.Module
     progress: Progress
     prepared: Prepared
-    predictions: pd.DataFrame
+    table: pd.DataFrame  # of the test split
     outcome: dict
 
 
@@ -65,7 +74,8 @@ def compute(config: RunConfig, prepared: Prepared, run_id: str, report: Report) 
 def learn(config: RunConfig, prepared: Prepared, run_id: str, report: Report) -> Learnt:
     """Fit a model and predict the test split."""
     prepared = results.divided(prepared, config.split)
-    rows = batches.rows_by_split(prepared, () if config.split == "all" else ("test",))
+    needed = () if config.split == "all" else ("test",)
+    rows = batches.rows_by_split(prepared, needed, config.task)
     device = devices.choose_device()
     if isinstance(config.protocol, Solved):
         rows = readout.learning_rows(prepared, rows)
@@ -77,12 +87,17 @@ def learn(config: RunConfig, prepared: Prepared, run_id: str, report: Report) ->
     else:
         folder = results.partial_folder(run_id)
         model, progress, target = _by_gradient(config, prepared, rows, device, folder, report)
-    table = predict.predictions_table(
-        model, prepared, rows["test"], run_id, device, progress.precision["precision"]
-    )
+    how = device, progress.precision["precision"]
+    if config.task == "masks":
+        found = segmentation.predicted(model, prepared, rows["test"], *how)
+        table = segmentation.table(found, prepared, rows["test"], run_id)
+        reported = segmentation.reported(table)
+    else:
+        table = predict.predictions_table(model, prepared, rows["test"], run_id, *how)
+        reported = predict.reported_error(table, prepared, rows["test"])
     outcome = {
         "val_target": target,
-        **predict.reported_error(table, prepared, rows["test"]),
+        **reported,
         **{f"n_{split}": len(rows[split]) for split in schema.SPLITS},
         "n_unlabelled": len(prepared) - sum(map(len, rows.values())),
     }
@@ -102,7 +117,8 @@ def _by_gradient(
         torch.manual_seed(config.seed)
         model = restore.untrained(config, prepared).to(device)
     size = model.backbone.spec.input_size
-    train, val = (batches.load(prepared, rows[s], size, device) for s in ("train", "val"))
+    given = size, device, config.task
+    train, val = (batches.load(prepared, rows[s], *given) for s in ("train", "val"))
     if config.output_scale == "standardised":
         learn_scale = model.set_targets if config.start is None else model.set_level
         learn_scale(train.labels)
@@ -134,13 +150,16 @@ def _untrained(config: RunConfig, prepared: Prepared, rows: Rows, device: torch.
     make = restore.averaged if isinstance(config.protocol, Averaged) else restore.matched
     model = make(config, prepared).to(device)
     size, width = model.backbone.spec.input_size, model.backbone.embed_dim
-    train, val = (batches.load(prepared, rows[s], size, device) for s in ("train", "val"))
+    given = size, device, config.task
+    train, val = (batches.load(prepared, rows[s], *given) for s in ("train", "val"))
     asked = "fp32" if isinstance(model, Readout) else config.precision
     decided = devices.decide_precision(asked, device, width)
-    errors_ = [finetuning.validation_mae(model, s, decided["precision"]) for s in (train, val)]
-    row = {"epoch": 0, "step": 0, "train_loss": errors_[0], "val_mae": errors_[1]}
+    errors_ = [finetuning.validation_error(model, s, decided["precision"]) for s in (train, val)]
+    watched = finetuning.WATCHED[config.task]
+    row = {"epoch": 0, "step": 0, "train_loss": errors_[0], watched: errors_[1]}
     row |= {"lr_encoder": 0.0, "lr_head": 0.0, "seconds": time.monotonic() - clock}
-    progress = Progress(epoch=1, seconds=row["seconds"], history=[row], precision=decided)
+    how = {"seconds": row["seconds"], "precision": decided, "watched": watched}
+    progress = Progress(epoch=1, history=[row], **how)
     return model, progress, val.target
 
 
@@ -187,7 +206,7 @@ def _publish(folder: Path, run_id: str, config: RunConfig, learnt: Learnt) -> No
     spent = cost(model, progress, moving, stored.tensors)
     summary = {
         "best_epoch": progress.best_row["epoch"],
-        "best_val_mae": progress.best_row["val_mae"],
+        f"best_{progress.watched}": progress.best_row[progress.watched],
         "n_epochs": len(history),
         "stopped_early": trained and len(history) < config.epochs,
         **learnt.outcome,
@@ -208,7 +227,7 @@ def _publish(folder: Path, run_id: str, config: RunConfig, learnt: Learnt) -> No
         provenance.write_json(aside / "config.json", address.resolved(config, prepared.hash))
         provenance.write_json(aside / "provenance.json", record)
         provenance.write_csv(aside / "history.csv", schema.validate(history, "history"))
-        provenance.write_parquet(aside / "predictions.parquet", learnt.predictions)
+        provenance.write_parquet(aside / results.TABLES[config.task], learnt.table)
         base = {restore.BASE: stored.base} if stored.base else None
         (aside / "model.safetensors").write_bytes(serialise(stored.tensors, base))
         provenance.write_json(aside / "training_set.json", normative.facts(prepared))

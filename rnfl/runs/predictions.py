@@ -33,6 +33,7 @@ def predict_with(result: RunResult, dataset: str, split: str | None = "test") ->
     DataFrame
         Predictions; targets are NaN where the dataset has no profiles.
     """
+    result.expect("profile", "measure its masks with rnfl.segment_with")
     prepared = datasets.load(dataset)
 
     def compute(model, device, precision):
@@ -46,6 +47,57 @@ def predict_with(result: RunResult, dataset: str, split: str | None = "test") ->
     return schema.validate(pd.read_parquet(path), "predictions", str(path))
 
 
+def segment_with(result: RunResult, dataset: str, split: str | None = "test") -> pd.DataFrame:
+    """Return how well a run's masks of disc and cup agree with those of a prepared dataset.
+
+    Parameters
+    ----------
+    split : {'train', 'val', 'test', None}
+        None takes all images.
+
+    Returns
+    -------
+    DataFrame
+        A segmentation table, see :func:`rnfl.training.segmentation.table`.
+
+    Raises
+    ------
+    ValueError
+        If the run predicts profiles, or the dataset has no masks to compare with.
+    """
+    result.expect("masks", "predict profiles with rnfl.predict_with")
+    prepared = datasets.load(dataset)
+    if prepared.masks is None:
+        raise ValueError(
+            f"dataset {dataset!r} has no masks to compare with; predicted ones are returned by "
+            "rnfl.runs.predictions.predicted_masks"
+        )
+
+    def compute(model, device, precision):
+        from rnfl.training import segmentation
+
+        rows = _rows(prepared, split)
+        found = segmentation.predicted(model, prepared, rows, device, precision)
+        return segmentation.table(found, prepared, rows, result.run_id)
+
+    name = f"segmentation-{prepared.name}-{split or 'all'}-{prepared.hash[:10]}.parquet"
+    path = _kept(result, name, compute)
+    return schema.validate(pd.read_parquet(path), "segmentation", str(path))
+
+
+def predicted_masks(result: RunResult, dataset: str, rows: np.ndarray) -> np.ndarray:
+    """Return the masks that a run predicts of rows of a prepared dataset, uint8 (n, 112, 112).
+
+    The dataset may have no masks of its own; 0 is background, 1 rim, 2 cup. A ValueError says where
+    the run predicts profiles.
+    """
+    result.expect("masks", "predict profiles with rnfl.predict_with")
+    from rnfl.training import segmentation
+
+    model, *how = _ready(result)
+    return segmentation.predicted(model, datasets.load(dataset), np.asarray(rows), *how)
+
+
 def turned_predictions(result: RunResult) -> pd.DataFrame:
     """Return what a run predicts of test images turned about the disc by each of :data:`TURNS`.
 
@@ -56,6 +108,7 @@ def turned_predictions(result: RunResult) -> pd.DataFrame:
         a row per run, eye and turn. Targets are not turned. At 0° too the corners are filled
         (:func:`rnfl.imaging.pixels.turn`).
     """
+    result.expect("profile", "masks have no response to turning here")
     prepared = results.divided(datasets.load(result.config.dataset), result.config.split)
 
     def compute(model, device, precision):
@@ -128,17 +181,21 @@ def _kept(result: RunResult, name: str, compute: Callable[..., pd.DataFrame]) ->
     with locks.locked(results.partial_folder(result.run_id)):
         if path.exists():  # by whom this process waited for
             return path
-        from rnfl.models.readout import Readout
-        from rnfl.runs import restore
-        from rnfl.training import devices
-
         locks.clear_aside(path)
-        device = devices.choose_device()
-        model = restore.load_model(result).to(device)
-        asked = "fp32" if isinstance(model, Readout) else result.config.precision
-        precision = devices.resolve_precision(asked, device, model.backbone.embed_dim)
-        table = compute(model, device, precision)
+        table = compute(*_ready(result))
         kept = f"the run itself is whole in {result.folder}"
         with errors.writing(path.name, path.parent, kept):
             provenance.write_parquet(path, table)
     return path
+
+
+def _ready(result: RunResult) -> tuple:
+    """Return a run's model, the device it is on, and the precision to predict in."""
+    from rnfl.models.readout import Readout
+    from rnfl.runs import restore
+    from rnfl.training import devices
+
+    device = devices.choose_device()
+    model = restore.load_model(result).to(device)
+    asked = "fp32" if isinstance(model, Readout) else result.config.precision
+    return model, device, devices.resolve_precision(asked, device, model.backbone.embed_dim)

@@ -25,6 +25,7 @@ from rnfl.models.backbone import Backbone, build
 from rnfl.models.encoder import spec_of
 from rnfl.models.readout import Readout
 from rnfl.models.regressor import RNFLRegressor
+from rnfl.models.segmenter import Segmenter
 from rnfl.runs import results
 from rnfl.runs.results import RunResult
 from rnfl.training import batches, predict, protocols
@@ -35,11 +36,18 @@ RESAMPLED = ("pos_embed", "relative_position", "rel_pos")
 BASE = "base_sha256"  # metadata of a file that holds changes alone: the fingerprint of the rest
 
 
-def untrained(config: RunConfig, prepared: Prepared) -> RNFLRegressor:
-    """Return the regressor that training begins with: new, or that of the run to start from."""
+def untrained(config: RunConfig, prepared: Prepared) -> RNFLRegressor | Segmenter:
+    """Return the model that training begins with: new, or that of the run to start from."""
     if config.start is None:
-        return RNFLRegressor(build(config.backbone, config.pretrained), config.radius_ratio)
+        return _around(build(config.backbone, config.pretrained), config)
     return load_model(_start(config, prepared))
+
+
+def _around(backbone: Backbone, config: RunConfig) -> RNFLRegressor | Segmenter:
+    """Return the model of a run's task on a backbone."""
+    if config.task == "masks":
+        return Segmenter(backbone)
+    return RNFLRegressor(backbone, config.radius_ratio)
 
 
 def backbones(config: RunConfig, prepared: Prepared) -> list[Backbone]:
@@ -58,7 +66,7 @@ def _start(config: RunConfig, prepared: Prepared) -> RunResult:
             "before, and no gradient goes on from its linear map. Leave the start out"
         )
     unread = protocols.UNREAD[type(config.protocol)]
-    fields = ("backbone", "radius_ratio", "output_scale")
+    fields = ("task", "backbone", "radius_ratio", "output_scale")
     _refuse_other(start, config, [name for name in fields if name not in unread])
     _refuse_shared(start, config, prepared)
     return start
@@ -83,7 +91,7 @@ def _refuse_shared(run: RunResult, config: RunConfig, prepared: Prepared) -> Non
         )
 
 
-def averaged(config: RunConfig, prepared: Prepared) -> RNFLRegressor:
+def averaged(config: RunConfig, prepared: Prepared) -> RNFLRegressor | Segmenter:
     """Return the weighted average of the models of finished runs.
 
     Raises
@@ -97,7 +105,8 @@ def averaged(config: RunConfig, prepared: Prepared) -> RNFLRegressor:
     for run in runs:
         if isinstance(run.config.protocol, Solved):
             raise ValueError(f"{config.slug}: {run.run_id} is a readout, whose weights are solved")
-        _refuse_other(run, config, ["backbone", "radius_ratio", "pretrained", "output_scale"])
+        fields = ["task", "backbone", "radius_ratio", "pretrained", "output_scale"]
+        _refuse_other(run, config, fields)
         _refuse_shared(run, config, prepared)
     origins = [_origins(run) for run in runs]
     if not set.intersection(*origins):
@@ -123,6 +132,7 @@ def matched(config: RunConfig, prepared: Prepared) -> nn.Module:
     these have no profile but quadrants, the mean over angles is.
     """
     run, shots = results.load_run(config.protocol.run), datasets.load(config.protocol.shots)
+    run.expect("profile", "masks have no level to be moved")
     _refuse_other(run, config, ["dataset", "backbone", "split"])
     model, rows = load_model(run), prepared.subset("train")
     device = next(model.parameters()).device
@@ -169,7 +179,7 @@ def load_model(result: RunResult) -> nn.Module:
     if "decoder" in state:
         model = Readout(read, n_codes=len(state["level"]))
     else:
-        model = RNFLRegressor(*read, config.radius_ratio)
+        model = _around(*read, config)
     if BASE in base:
         _change(model, config, state, base[BASE], result)
     else:

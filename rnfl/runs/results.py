@@ -17,6 +17,8 @@ from rnfl.storage.provenance import sha256_json
 from rnfl.training import protocols
 from rnfl.training.config import INCIDENTAL, RunConfig
 
+# The file of what a run predicts of the test split, by task.
+TABLES = {"profile": "predictions.parquet", "masks": "segmentation.parquet"}
 # What makes runs of one condition several.
 OWN = ("seed", "split")
 
@@ -41,12 +43,28 @@ class RunResult:
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """Predictions of the test split."""
-        return schema.validate(pd.read_parquet(self.folder / "predictions.parquet"), "predictions")
+        """Predictions of the test split, of a run on profiles."""
+        self.expect("profile", "it has 'segmentation' in place of 'predictions'")
+        return schema.validate(pd.read_parquet(self.folder / TABLES["profile"]), "predictions")
+
+    @cached_property
+    def segmentation(self) -> pd.DataFrame:
+        """How well its masks of the test split agree with the true ones, of a run on masks."""
+        self.expect("masks", "it has 'predictions' in place of 'segmentation'")
+        return schema.validate(pd.read_parquet(self.folder / TABLES["masks"]), "segmentation")
+
+    def expect(self, task: str, instead: str) -> None:
+        """Raise a ValueError that ends with what to do ``instead`` where it is of another task."""
+        if self.config.task != task:
+            words = {"profile": "profiles", "masks": "masks of disc and cup"}
+            raise ValueError(
+                f"run {self.run_id} predicts {words[self.config.task]}, expected one that predicts "
+                f"{words[task]}: {instead}"
+            )
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """Loss, validation MAE (µm) and learning rates of each epoch."""
+        """Loss, validation error (MAE in µm; of masks 1 - mean Dice) and rates of each epoch."""
         return pd.read_csv(self.folder / "history.csv")
 
     @cached_property

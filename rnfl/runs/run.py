@@ -10,7 +10,7 @@ from collections.abc import Callable
 from rnfl import datasets
 from rnfl.datasets.prepared import Prepared
 from rnfl.runs import address, results
-from rnfl.runs.predictions import predict_with
+from rnfl.runs.predictions import predict_with, segment_with
 from rnfl.runs.results import RunResult
 from rnfl.storage import locks
 from rnfl.training.config import RunConfig
@@ -27,8 +27,8 @@ def run(config: RunConfig, report: Callable[[dict], None] | None = None) -> RunR
     Returns
     -------
     RunResult
-        Folder with config.json, provenance.json, history.csv, predictions.parquet,
-        model.safetensors and summary.json; it appears only when complete.
+        Folder with config.json, provenance.json, history.csv, predictions.parquet (of masks
+        segmentation.parquet), model.safetensors and summary.json; it appears only when complete.
 
     Raises
     ------
@@ -49,8 +49,9 @@ def run(config: RunConfig, report: Callable[[dict], None] | None = None) -> RunR
         _compute_once(config, prepared, run_id, report)
     locks.remove_remains(results.partial_folder(run_id))
     result = results.finished(run_id, config)
+    measure = segment_with if config.task == "masks" else predict_with
     for dataset in config.eval_on:
-        predict_with(result, dataset)
+        measure(result, dataset)
     return result
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from rnfl.core import masks
 from rnfl.core.geometry import QUADRANTS
 from rnfl.core.schema import SPLITS
 from rnfl.datasets.prepared import Prepared
@@ -34,8 +35,9 @@ class Batches:
 
     ``images`` are uint8 (M, 1 or 3, S, S), on the device where they fit, else mapped from disk.
     Behind a frozen prefix (:mod:`rnfl.training.frozen_prefix`) its tokens (M, T, D), floating
-    point, stand in their place. ``quadrants`` are measured means S, N, I, T of eyes that have no
-    profile, NaN for others, and None where no eye needs them.
+    point, stand in their place; under the task 'masks', masks of disc and cup, uint8
+    (N, 112, 112), stand in that of ``profiles``. ``quadrants`` are measured means S, N, I, T of
+    eyes that have no profile, NaN for others, and None where no eye needs them.
     """
 
     images: Tensor
@@ -49,13 +51,15 @@ class Batches:
 
     @property
     def target(self) -> str:
-        """What errors are measured on: 'profile', or 'quadrants' where no eye has a profile."""
+        """What errors are measured on: 'profile', 'quadrants' where no eye has one, or 'masks'."""
+        if self.profiles.ndim == 3:
+            return "masks"
         only_quadrants = self.quadrants is not None and bool(self.profiles.isnan().all())
         return "quadrants" if only_quadrants else "profile"
 
     @property
     def labels(self) -> Tensor:
-        """The labels that ``target`` names: (N, 360) or (N, 4), µm, NaN = missing."""
+        """The labels that ``target`` names: (N, 360) or (N, 4), µm, NaN = missing; or masks."""
         return self.quadrants if self.target == "quadrants" else self.profiles
 
     def select(self, index: Tensor) -> "Batches":
@@ -115,7 +119,13 @@ def as_float(batch: Batch) -> Batch:
     return values.div_(255) if images.dtype == torch.uint8 else values, profiles, quadrants
 
 
-def load(prepared: Prepared, rows: np.ndarray, size: int, device: torch.device) -> Batches:
+def load(
+    prepared: Prepared,
+    rows: np.ndarray,
+    size: int,
+    device: torch.device,
+    task: str = "profile",
+) -> Batches:
     """Put rows of a prepared dataset on a device, resized once to the model's input size.
 
     Images stay mapped from disk, and are read as they are asked for, unless they fit into half of
@@ -127,18 +137,41 @@ def load(prepared: Prepared, rows: np.ndarray, size: int, device: torch.device) 
         Rows of the dataset, e.g. ``prepared.subset("train")``.
     size : int
         Side of the images the model takes (px).
+    task : {'profile', 'masks'}
+        Which labels come with them.
     """
-    quadrants = measured_quadrants(prepared, rows)
+    if task == "masks":
+        labels, quadrants = torch.from_numpy(masks_of(prepared, rows)), None
+    else:
+        labels = torch.from_numpy(np.array(prepared.profiles, dtype=np.float32)[rows])
+        quadrants = measured_quadrants(prepared, rows)
     rows = torch.as_tensor(np.asarray(rows))
     # Nothing writes to the file.
     images = channels_first(np.load(_resized(prepared, size), mmap_mode="c", allow_pickle=False))
     kept: Tensor | None = rows
     if device.type == "cuda" and fits(len(rows) * images[:1].nbytes, device):
         images, kept = images[rows].to(device), None
-    profiles = torch.from_numpy(np.array(prepared.profiles, dtype=np.float32))[rows]
     if quadrants is not None:
         quadrants = torch.from_numpy(quadrants.astype(np.float32)).to(device)
-    return Batches(images, profiles.to(device), device, quadrants, kept)
+    return Batches(images, labels.to(device), device, quadrants, kept)
+
+
+def masks_of(prepared: Prepared, rows: np.ndarray) -> np.ndarray:
+    """Return the masks of rows, uint8 (n, 112, 112), 255 where an eye has none.
+
+    A ValueError names eyes whose masks hold anything but 0, 1 and 2.
+    """
+    if prepared.masks is None:
+        return np.full((len(rows), masks.SIDE, masks.SIDE), masks.UNKNOWN, np.uint8)
+    found = np.array(prepared.masks[rows])
+    odd = (found >= masks.CLASSES).any(axis=(1, 2)) & (found != masks.UNKNOWN).any(axis=(1, 2))
+    if odd.any():
+        eyes = prepared.samples["eye_id"].iloc[np.asarray(rows)[odd]]
+        raise ValueError(
+            f"{prepared.folder}: masks of {odd.sum()} eyes, such as {eyes.iloc[0]}, have other "
+            "values than 0 (background), 1 (rim) and 2 (cup); an eye without a mask has 255 alone"
+        )
+    return found
 
 
 def measured_quadrants(prepared: Prepared, rows: np.ndarray) -> np.ndarray | None:
@@ -154,7 +187,9 @@ def measured_quadrants(prepared: Prepared, rows: np.ndarray) -> np.ndarray | Non
     return quadrants if np.isfinite(quadrants).any() else None
 
 
-def rows_by_split(prepared: Prepared, needed: Sequence[str] = ("test",)) -> dict[str, np.ndarray]:
+def rows_by_split(
+    prepared: Prepared, needed: Sequence[str] = ("test",), task: str = "profile"
+) -> dict[str, np.ndarray]:
     """Return the rows of 'train', 'val' and 'test'; eyes without labels only are in the last.
 
     Parameters
@@ -168,12 +203,19 @@ def rows_by_split(prepared: Prepared, needed: Sequence[str] = ("test",)) -> dict
         If a needed split is empty, or no eye has anything to learn from.
     """
     rows = {name: prepared.subset(name) for name in SPLITS}
-    if not len(_labelled(prepared, np.arange(len(prepared)))):
+    everyone = np.arange(len(prepared))
+    if task == "masks" and not len(_labelled(prepared, everyone, task)):
+        raise ValueError(
+            f"dataset {prepared.name!r}: none of its {len(prepared)} eyes has a mask of disc and "
+            "cup to learn from: phantoms have, and folders of photographs whose CSV has a column "
+            "mask; without --task masks profiles are learnt"
+        )
+    if not len(_labelled(prepared, everyone, task)):
         raise ValueError(
             f"dataset {prepared.name!r}: none of its {len(prepared)} eyes has a profile or a "
             "quadrant to learn from; finished runs can predict it (rnfl predict)"
         )
-    rows |= {name: _labelled(prepared, rows[name]) for name in ("train", "val")}
+    rows |= {name: _labelled(prepared, rows[name], task) for name in ("train", "val")}
     for name in ("train", "val", *needed):
         if not len(rows[name]):
             raise ValueError(
@@ -184,8 +226,10 @@ def rows_by_split(prepared: Prepared, needed: Sequence[str] = ("test",)) -> dict
     return rows
 
 
-def _labelled(prepared: Prepared, rows: np.ndarray) -> np.ndarray:
-    """Return the rows whose eyes have something to learn from: a profile or a quadrant."""
+def _labelled(prepared: Prepared, rows: np.ndarray, task: str) -> np.ndarray:
+    """Return the rows whose eyes have something to learn from: a profile or quadrant, or a mask."""
+    if task == "masks":
+        return rows[masks.known(masks_of(prepared, rows))]
     has_label = np.isfinite(np.asarray(prepared.profiles)[rows]).any(axis=1)
     if (quadrants := measured_quadrants(prepared, rows)) is not None:
         has_label |= np.isfinite(quadrants).any(axis=1)

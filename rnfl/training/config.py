@@ -12,6 +12,7 @@ from rnfl.training.protocols import AnyProtocol, Averaged, Matched, Protocol, So
 INCIDENTAL = ("checkpoint_seconds", "compile", "eval_on")
 AUGMENTATIONS = ("intensity", None)
 OUTPUT_SCALES = ("standardised", "raw")
+TASKS = ("profile", "masks")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,9 @@ class RunConfig:
     start : str or None
         Id of a finished run with the same backbone, whose whole model is the start: backbone,
         projection and head.
+    task : {'profile', 'masks'}
+        What is predicted: the profile, or masks of optic disc and cup
+        (:mod:`rnfl.training.segmentation`).
     output_scale : {'standardised', 'raw'}
         Whether the head's output is in SDs about the mean of the training labels (ours), or in µm
         as it is.
@@ -65,6 +69,7 @@ class RunConfig:
     split: str = "own"
     start: str | None = None
     output_scale: str = "standardised"
+    task: str = "profile"
     eval_on: tuple[str, ...] = ()  # further prepared datasets whose test split is predicted
     checkpoint_seconds: float = 60.0  # between checkpoints within an epoch
 
@@ -91,6 +96,10 @@ class RunConfig:
             raise ValueError(f"augment {self.augment!r}: expected one of {AUGMENTATIONS}")
         if self.output_scale not in OUTPUT_SCALES:
             raise ValueError(f"output_scale {self.output_scale!r}: expected one of {OUTPUT_SCALES}")
+        if self.task not in TASKS:
+            raise ValueError(f"task {self.task!r}: expected one of {TASKS}")
+        if self.task == "masks":
+            self._refuse_of_profiles()
         if self.micro_batch not in (None, "auto") and not _is_count(self.micro_batch):
             raise ValueError(f"micro_batch {self.micro_batch!r}: expected 1 or more, auto or None")
         splits.check(self.split)
@@ -110,6 +119,24 @@ class RunConfig:
                 "takes several, and then without a start"
             )
 
+    def _refuse_of_profiles(self) -> None:
+        """Refuse what only profiles have, rather than leave it unread."""
+        protocol, refused = self.protocol, {}
+        if isinstance(protocol, Solved):
+            refused["a readout"] = "it solves for profiles: choose a protocol by gradient"
+        elif isinstance(protocol, Matched):
+            refused["prior matching"] = "masks have no level: leave it out"
+        elif isinstance(protocol, Protocol) and protocol.loss.on_profiles:
+            refused[f"terms {protocol.loss.on_profiles} of the loss"] = (
+                "they compare profiles: choose a protocol without them, such as 'naive'"
+            )
+        for name in ("output_scale", "radius_ratio"):
+            if getattr(self, name) != getattr(RunConfig, name):
+                refused[f"{name} {getattr(self, name)!r}"] = "it is of profiles: leave it out"
+        if refused:
+            said = "; ".join(f"{what}: {why}" for what, why in refused.items())
+            raise ValueError(f"task 'masks' with protocol {protocol.name!r} cannot have {said}")
+
     @property
     def backbones(self) -> list[str]:
         """The names that ``backbone`` joins, mostly one."""
@@ -117,8 +144,10 @@ class RunConfig:
 
     @property
     def slug(self) -> str:
-        """A readable name: dataset, backbone, protocol and seed; split and start if unusual."""
+        """A readable name: dataset, backbone, protocol, seed; task, split, start if unusual."""
         text = f"{self.dataset}-{self.backbone}-{self.protocol.name}-s{self.seed}"
+        if self.task != "profile":
+            text += f"-{self.task}"
         if self.split != "own":
             text += f"-{self.split}"
         if self.start is not None:

@@ -1,4 +1,4 @@
-"""Fine-tune a regressor by gradient, with early stopping."""
+"""Fine-tune a model by gradient, with early stopping."""
 
 import time
 from bisect import bisect_right
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,12 +16,13 @@ from rnfl.training.augmentation import epoch_order, mixed_seed
 from rnfl.training.batches import Batch, Batches
 from rnfl.training.config import RunConfig
 from rnfl.training.devices import decide_precision
-from rnfl.training.predict import mean_error, predict
+from rnfl.training.predict import is_whole, mean_error, predict
 from rnfl.training.signals import Stop
 from rnfl.training.state import Progress, learnt, restore
 from rnfl.training.step import Step
 
 ADAPTERS = 2**32 + 1
+WATCHED = {"profile": "val_mae", "masks": "val_dice_error"}  # what early stopping looks at, by task
 
 
 def fit(
@@ -42,8 +42,8 @@ def fit(
 
     Parameters
     ----------
-    model : RNFLRegressor
-        With its targets' mean and SD set.
+    model : RNFLRegressor or Segmenter
+        A regressor with its targets' mean and SD set.
     folder, report
         See :func:`rnfl.training.loop.train`, whose errors are passed on.
     check : callable, optional
@@ -71,11 +71,10 @@ class FineTuning(loop.Training):
     config: RunConfig
     check: Callable[[], None] | None
 
-    watched = "val_mae"
-
     def __post_init__(self):
         config, model = self.config, self.model
         self.checkpoint_seconds, self.device = config.checkpoint_seconds, self.train.device
+        self.watched = WATCHED[config.task]
         self.remedy = f"Lower lr_scale (now {config.lr_scale:g}) or look for bad labels"
         self.decided = decide_precision(config.precision, self.device, model.backbone.embed_dim)
         # A number beyond those of epochs and steps, so that nothing else is drawn from this seed.
@@ -184,8 +183,8 @@ class FineTuning(loop.Training):
         with self._averaged(progress):
             # What a prefix gave was computed with the weights themselves, not with their average.
             val = self.val if progress.average else self.behind
-            val_mae = validation_mae(self.take_step.compiled, val, self.precision)
-            if progress.best_row is None or val_mae < progress.best_row["val_mae"]:
+            error = validation_error(self.take_step.compiled, val, self.precision)
+            if progress.best_row is None or error < progress.best_row[self.watched]:
                 now = learnt(self.model, self.optimizer)
                 progress.best = {name: value.detach().clone() for name, value in now.items()}
         if self.device.type == "cuda":
@@ -196,7 +195,7 @@ class FineTuning(loop.Training):
             "epoch": progress.epoch,
             "step": self.steps_before(progress.epoch + 1),
             "train_loss": loss / len(self.train),
-            "val_mae": val_mae,
+            self.watched: error,
             "lr_encoder": rates.get("encoder", 0.0) if self._encoder_moves() else 0.0,
             "lr_head": rates["head"],
             "seconds": progress.seconds + time.monotonic() - clock,
@@ -220,13 +219,14 @@ class FineTuning(loop.Training):
             restore(self.model, self.optimizer, own)
 
 
-def validation_mae(model: nn.Module, val: Batches, precision: str) -> float:
-    """Mean absolute error (µm) on the validation split; NaN if a prediction is not finite.
+def validation_error(model: nn.Module, val: Batches, precision: str) -> float:
+    """Error on the validation split; NaN if a prediction is not finite.
 
-    Of profiles, or of quadrant means where no eye has a profile.
+    Of profiles the mean absolute error (µm), or of quadrant means where no eye has a profile; of
+    masks 1 - mean Dice.
     """
     own = val if distributed.size() == 1 else val.select(distributed.share(torch.arange(len(val))))
     prediction = distributed.gathered(predict(model, own, precision), len(val)).cpu().numpy()
-    if not np.isfinite(prediction).all():
+    if not is_whole(prediction):
         return float("nan")
     return mean_error(prediction, val.labels.cpu().numpy())

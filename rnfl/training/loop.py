@@ -33,7 +33,7 @@ class Training(ABC):
     precision: str  # in which it goes on, 'fp32' or 'bf16': set by the loop, before begin()
     n_steps: int  # in all, unless training stops early
     checkpoint_seconds: float  # between checkpoints within an epoch
-    watched: str  # the column of the history that diverges with the loss
+    watched: str  # the column of the history that is validated, and diverges with the loss
     remedy: str  # what to do where it diverges
 
     # Not abstract: pretraining has nothing to begin with.
@@ -121,6 +121,7 @@ def train(
         # It ends in the precision it began in, and that is the same in all processes.
         progress.precision = progress.precision or distributed.agreed(training.decided)
         training.precision = progress.precision["precision"]
+        progress.watched = training.watched
         run = _Run(training, progress, checkpoints, stop)
         if not training.is_over(progress):
             training.begin(progress, folder, stop)

@@ -1,11 +1,11 @@
-"""Model and images to profiles and the predictions table."""
+"""Model and images to profiles or masks, and the predictions table."""
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from rnfl.core import metrics, schema
+from rnfl.core import masks, metrics, schema
 from rnfl.core.geometry import N_ANGLES, QUADRANTS, quadrant_means
 from rnfl.datasets.prepared import Prepared
 from rnfl.training import batches
@@ -19,18 +19,33 @@ BATCH_SIZE = 256
 def predict(model: nn.Module, data: Batches, precision: str = "fp32") -> Tensor:
     """Predict profiles (N, 360) in µm of all images, in their order, in evaluation mode.
 
-    Where memory runs out, fewer images are computed at once.
+    Of a segmenter they are masks uint8 (N, 112, 112), 255 where its output is not finite. Where
+    memory runs out, fewer images are computed at once.
     """
     was_training = model.training
     model.eval()
 
     def at_most(size: int) -> Tensor:
         with torch.inference_mode(), autocast(data.device, precision):
-            return torch.cat([model(images) for images, *_ in data.in_order(size)])
+            return torch.cat([_decided(model(images)) for images, *_ in data.in_order(size)])
 
     profiles, _ = halve_until_it_fits(at_most, BATCH_SIZE, len(data), lambda *sizes: None)
     model.train(was_training)
     return profiles
+
+
+def _decided(output: Tensor) -> Tensor:
+    """Return profiles as they are; of logits (B, 3, S, S) the likeliest class of each pixel."""
+    if output.ndim < 4:
+        return output
+    likeliest = output.argmax(1).to(torch.uint8)
+    return likeliest.masked_fill_(~output.isfinite().all(1), masks.UNKNOWN)
+
+
+def is_whole(prediction: np.ndarray) -> bool:
+    """Whether every profile, or mask, that was predicted is finite."""
+    known = masks.known(prediction) if prediction.ndim == 3 else np.isfinite(prediction)
+    return bool(known.all())
 
 
 def predictions_table(
@@ -70,9 +85,12 @@ def mean_error(prediction: np.ndarray, labels: np.ndarray) -> float:
     Parameters
     ----------
     prediction : ndarray (n, 360), µm
+        Or masks (n, 112, 112), whose error is 1 - mean Dice.
     labels : ndarray (n, 360) or (n, 4), µm, NaN where missing
-        Profiles, or quadrant means S, N, I, T.
+        Profiles, or quadrant means S, N, I, T; or masks.
     """
+    if labels.ndim == 3:
+        return masks.dice_error(prediction, labels)
     if labels.shape[1] == len(QUADRANTS):
         errors, axis = metrics.quadrant_mae(quadrant_means(prediction), labels), 0
     else:

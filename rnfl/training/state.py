@@ -17,9 +17,10 @@ class Progress:
     one of (seed, epoch) and (seed, step), and early stopping one of the history: none has a state
     of its own. There is no loss scaler, since bf16 needs none.
 
-    ``best`` are the weights of the epoch with the lowest validation MAE, without those that never
-    move, and ``average`` their exponential average, where a protocol asks for one; ``precision`` is
-    the one it began in and why (:func:`~rnfl.training.devices.decide_precision`).
+    ``watched`` is the column of the history whose lowest value is the best epoch, and ``best`` are
+    the weights of that one, without those that never move; ``average`` is their exponential
+    average, where a protocol asks for one; ``precision`` is the one it began in and why
+    (:func:`~rnfl.training.devices.decide_precision`).
     """
 
     epoch: int = 0  # epochs finished
@@ -31,12 +32,13 @@ class Progress:
     micro_batch: int = 0  # images computed at once; 0 before the first step
     precision: dict = field(default_factory=dict)
     average: dict[str, Tensor] = field(default_factory=dict)
+    watched: str = "val_mae"
     peak_bytes: int = 0  # of memory: measured on a GPU, else estimated (Step.estimated_bytes)
 
     @property
     def best_row(self) -> dict | None:
-        """The epoch with the lowest validation MAE; the first of equals."""
-        return min(self.history, key=lambda row: row["val_mae"], default=None)
+        """The epoch with the lowest validation error; the first of equals."""
+        return min(self.history, key=lambda row: row[self.watched], default=None)
 
     def is_over(self, epochs: int, patience: int, since: int = 0) -> bool:
         """Whether ``epochs`` are done, or ``patience`` of them have passed without a better one.

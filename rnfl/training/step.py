@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from rnfl.models.backbone import Backbone
-from rnfl.training import distributed, losses, memory
+from rnfl.training import distributed, losses, memory, segmentation
 from rnfl.training.augmentation import augmented, mixed_seed
 from rnfl.training.batches import Batch, as_float
 from rnfl.training.config import RunConfig
@@ -87,7 +87,9 @@ class Step:
         # Dropout draws from the global state, so that is what a step must set.
         place = (distributed.rank(),) if distributed.rank() else ()
         random = torch.manual_seed(mixed_seed(self.config.seed, number, 1, *place))
-        counts = distributed.total(torch.stack(losses.count_valid(*batch[1:]))).double()
+        counts = None  # every eye has a whole mask: a mean over eyes is one over pixels
+        if self.config.task == "profile":
+            counts = distributed.total(torch.stack(losses.count_valid(*batch[1:]))).double()
         total = torch.zeros((), device=batch[1].device)
         if self.config.protocol.loss.align:  # the two pictures of an eye stay together
             at_once = max(2, at_once // 2 * 2)
@@ -97,10 +99,12 @@ class Step:
                 total += self._part(part, n, random, counts)
         return total + self._part(parts[-1], n, random, counts)
 
-    def _part(self, part: Batch, n: int, random: torch.Generator, counts: Tensor) -> Tensor:
+    def _part(self, part: Batch, n: int, random: torch.Generator, counts: Tensor | None) -> Tensor:
         # Sums over the part are divided by its even share of the batch's counts, then weighted by
         # that share: together once by the counts, to the last bit as a mean where none is missing.
-        share = losses.Counts(*(counts * len(part[1]) / n).float())
+        share = None
+        if counts is not None:
+            share = losses.Counts(*(counts * len(part[1]) / n).float())
         loss = len(part[1]) * self._mean_loss(self.network, part, random, share)
         (loss * distributed.size() / n).backward()
         return loss.detach()
@@ -122,7 +126,10 @@ class Step:
         ):
             prediction = network(images)
         weights = loss.pearson, loss.gradient
-        total = losses.supervised(prediction, profiles, quadrants, *weights, counts, loss.terms)
+        if self.config.task == "masks":
+            total = segmentation.loss(prediction, profiles)
+        else:
+            total = losses.supervised(prediction, profiles, quadrants, *weights, counts, loss.terms)
         return total + loss.align * losses.unaligned(tokens) if loss.align else total
 
     def _first_size(self, batch: Batch) -> int:

@@ -90,7 +90,8 @@ def test_an_option_that_is_not_read_is_refused_before_anything_is_done(
     said = str(CliRunner().invoke(cli.app, [*command, "--seed", "3"]).exception)
     assert said.startswith("protocol 'readout' does not read --")
     assert option[0] in said.partition(": it reads ")[0]
-    assert ": it reads dataset, backbone, --protocol, --seed, --split, --start. Leave out" in said
+    read = "dataset, backbone, --protocol, --seed, --split, --start, --task"
+    assert f": it reads {read}. Leave out" in said
     assert (
         "or choose --protocol aggressive or naive or structured or gradient_loss or probe or"
         in said

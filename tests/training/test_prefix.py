@@ -159,7 +159,7 @@ def test_views_take_turns(data, tmp_path, monkeypatch):
             return super().stream(indices)
 
     monkeypatch.setattr(frozen_prefix, "Batches", Seen)
-    monkeypatch.setattr(finetuning, "validation_mae", lambda *args: 1.0)
+    monkeypatch.setattr(finetuning, "validation_error", lambda *args: 1.0)
     fit(data, tmp_path / "run", replace(CONFIG, augment="intensity", views=3), EVERYTHING)
     assert len(set(seen)) == 3 and seen[3] == seen[0]
 

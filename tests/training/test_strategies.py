@@ -348,13 +348,13 @@ def test_phases_move_in_turn_and_the_best_epoch_may_be_of_any(tmp_path, monkeypa
     make_dataset(n=24)
     maes, seen = iter([9.0, 5.0, 7.0, 8.0]), []
 
-    def validation_mae(model, val, precision):
+    def validation_error(model, val, precision):
         moving = {n.split(".")[2] + n.split(".")[3] for n, p in model.named_parameters()
                   if p.requires_grad and "blocks" in n}  # fmt: skip
         seen.append((moving, {k: v.clone() for k, v in model.state_dict().items()}))
         return next(maes)
 
-    monkeypatch.setattr(finetuning, "validation_mae", validation_mae)
+    monkeypatch.setattr(finetuning, "validation_error", validation_error)
     config = RunConfig("tiny-slo", "phantom_scratch", "gradual", patience=1, **QUICK)
     run = rnfl.run(config, silent)
     assert [len(moving) for moving, _ in seen] == [0, 2, 4, 6]

@@ -108,11 +108,11 @@ def test_stops_early_and_keeps_the_best_weights(data, tmp_path, monkeypatch):
     maes = iter([9.0, 5.0, 7.0, 6.0, 5.0, 1.0])
     seen = []
 
-    def validation_mae(model, val, precision):
+    def validation_error(model, val, precision):
         seen.append({key: value.clone() for key, value in model.state_dict().items()})
         return next(maes)
 
-    monkeypatch.setattr(finetuning, "validation_mae", validation_mae)
+    monkeypatch.setattr(finetuning, "validation_error", validation_error)
     model, progress = fit(data, tmp_path, replace(CONFIG, epochs=10))
     assert len(progress.history) == 5 and progress.best_row["epoch"] == 1
     assert all(torch.equal(value, seen[1][key]) for key, value in model.state_dict().items())

@@ -83,6 +83,11 @@ def read_predictions(path: str | Path, do_resample: bool = False) -> Imported:
     path = Path(path)
     text = ("sample_id", "model", "patient_id", "laterality")
     frame = read_table(path, SAME, text, LAYOUTS, needed=("sample_id",))
+    if "dice_disc" in frame:
+        raise ValueError(
+            f"{path} compares masks of disc and cup; evaluated here are RNFL profiles in µm. Means "
+            "with intervals of masks: analysis.accuracy.segmentation.segmentation_table"
+        )
     wide, long = any(map(NUMBERED.fullmatch, frame)), "angle" in frame
     lists = path.suffix == ".parquet" and "prediction" in frame and not long
     needed = {"sample_id", "prediction", "ground_truth"} if long or lists else {"sample_id"}

@@ -2,8 +2,9 @@
 
 The CSV names photographs (``image``) and eyes (``eye``, OD or OS), and may give patients, disc
 centres, scale, split, demographics and RNFL labels in µm: a profile in the columns 0 ... 359, or
-the means S, N, I, T. Without labels the dataset serves prediction. What the owner may say of all
-of them stands in ``folder.toml``, see :class:`rnfl.datasets.folder.table.Options`.
+the means S, N, I, T; or masks of disc and cup. Without labels the dataset serves prediction. What
+the owner may say of all of them stands in ``folder.toml``, see
+:class:`rnfl.datasets.folder.table.Options`.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ class Folder(RawDataset):
 
     def fingerprint(self, known: Mapping[str, str]) -> dict[str, Any]:
         """Return the hashes; photographs that no row names decide nothing."""
-        paths = [row.path for row in self.table.rows if row.fault is None]
+        rows = [row for row in self.table.rows if row.fault is None]
+        paths = [path for row in rows for path in (row.path, row.mask) if path]
         files = {self._label(path): partial(sha256_file, path) for path in paths}
         return {**self.tables(), "photographs": sha256_json(self.hashes(files, known))}
 
@@ -82,7 +84,7 @@ class Folder(RawDataset):
         return item.eye_id
 
     def stamp(self, item: Row) -> str:
-        return "" if item.fault else file_stamp(item.path)
+        return "" if item.fault else file_stamp(*filter(None, (item.path, item.mask)))
 
     def read(self, item: Row, found: dict[str, Any]) -> Eye:
         """Return the eye of one row, whose file is read once."""
@@ -94,11 +96,19 @@ class Folder(RawDataset):
         photo = crops.read(item.path, data)
         modality = item.columns.get("modality") or "CFP"
         lies = item.eye if options.left_eyes == "as taken" else "OD"
+        mask, centre = None, item.centre
+        if item.mask:
+            data = item.mask.read_bytes()
+            found["hashes"][self._label(item.mask)] = sha256_bytes(data)
+            mask, found["mask"] = crops.read_mask(item.mask, data, photo.shape)
+            # Rows and columns of the disc, whose mean is its centre (y, x).
+            centre = centre or tuple(np.argwhere(mask).mean(axis=0)[::-1].tolist())
         if options.images == "crops":
             crop, how, scale = crops.prepare_crop(photo, lies, modality), "crop", {}
         else:
-            place = item.centre, item.width_mm, options.framing
-            crop, how = crops.prepare(photo, lies, *place, modality), "located"
+            place = centre, item.width_mm, options.framing
+            how = "stated" if item.centre else "mask" if item.mask else "located"
+            crop = crops.prepare(photo, lies, *place, modality)
             scale = {"width_mm": crop.width_mm, "field_share": crop.field_share}
         found["doubts"] = crop.doubts
         columns: dict[str, Any] = {
@@ -111,13 +121,14 @@ class Folder(RawDataset):
             "disc_x": crop.disc.x,
             "disc_y": crop.disc.y,
             "disc_confidence": crop.disc.confidence,
-            "disc_source": "stated" if item.centre and how == "located" else how,
+            "disc_source": how,
             "doubts": "; ".join(crop.doubts),
             **scale,
             "width_px": photo.shape[1],
             "height_px": photo.shape[0],
         }
-        return Eye(crop.image, profile, columns)
+        mask = None if mask is None else crops.crop_mask(mask, crop, lies)
+        return Eye(crop.image, profile, columns, mask)
 
     def _labels(self, item: Row) -> tuple[np.ndarray, dict[str, float]]:
         """Return the profile (360,), and quadrants and mean by column."""
@@ -125,7 +136,7 @@ class Folder(RawDataset):
         if self.table.labels == "none":
             return profile, {}
         means = {name: item.columns[name] for name in RNFL_COLUMNS if name in item.columns}
-        if not np.isfinite([*means.values(), *profile]).any():
+        if item.mask is None and not np.isfinite([*means.values(), *profile]).any():
             where = "put photographs without labels into a folder or CSV of their own"
             raise Excluded(NO_LABEL, where)
         check_label(means)
@@ -140,7 +151,7 @@ class Folder(RawDataset):
         first, kept = {}, []
         for eye in eyes:
             key = eye.row["eye_id"]
-            (digest,) = self.found[key]["hashes"].values()
+            digest, *_ = self.found[key]["hashes"].values()  # of its photograph; then of its mask
             if first.setdefault(digest, key) == key:
                 kept.append(eye)
             else:
@@ -161,23 +172,33 @@ class Folder(RawDataset):
         if "split" in self.table.columns:
             return rows
         few = rows["patient_id"].nunique() < FEWEST_PATIENTS
-        all_test = self.table.labels == "none" or few
+        all_test = self._unlabelled or few
         return rows.assign(split="test" if all_test else self.split_by_patient(rows))
 
     def about(self, samples: pd.DataFrame) -> dict[str, Any]:
         strangers = self._strangers()
+        found = (self.found[eye].get("mask") for eye in samples["eye_id"])
+        masks = Counter(filter(None, found))
         counts = {
             "rows": len(self.table.rows),
             "labels": self.table.labels,
+            "masks": sum(masks.values()),
             "disc": Counter(samples["disc_source"]),
             "not_in_table": len(strangers),
         }
         findings = self._findings(set(samples["split"]), strangers)
+        findings |= {f"Masks of {n} eyes: {said}.": True for said, n in masks.items()}
+        without = len(samples) - sum(masks.values())
+        findings[f"{without} eyes have no mask."] = masks and without
         return {"counts": counts, "not_in_table": strangers, "findings": findings}
+
+    @property
+    def _unlabelled(self) -> bool:
+        return self.table.labels == "none" and not any(row.mask for row in self.table.rows)
 
     def _strangers(self) -> list[str]:
         """Return the photographs that no row names, relative to the folder."""
-        named = {row.path for row in self.table.rows}
+        named = {path for row in self.table.rows for path in (row.path, row.mask)}
         found = (at for at in self.place.parent.rglob("*") if at.suffix.lower() in PICTURES)
         return sorted(self._label(path) for path in found if path not in named)
 
@@ -198,7 +219,7 @@ class Folder(RawDataset):
                 whole and not scales
             ),
             f"Crops: {listed(unused)} of the CSV are not used.": unused and not whole,
-            "No labels: for prediction only.": table.labels == "none",
+            "No labels: for prediction only.": self._unlabelled,
             f"Profiles were resampled to 360 angles from {table.resampled}.": table.resampled,
             "rnfl_mean is the mean of S, N, I and T.": (
                 "rnfl_S" in columns and "rnfl_mean" not in columns

@@ -53,7 +53,8 @@ RANGES = {
 EXPECTED = (
     "Expected a CSV with the columns image (file) and eye (OD or OS), and optionally patient_id, "
     "disc_x and disc_y (px), width_mm or field_degrees, split, age, sex, race, ethnicity, "
-    "severity, modality, eye_id, and labels in µm: 0 ... 359, or S, N, I, T (and mean)"
+    "severity, modality, eye_id, mask (file of disc and cup), and labels in µm: 0 ... 359, or "
+    "S, N, I, T (and mean)"
 )
 
 NO_NAME = "no photograph named"
@@ -93,6 +94,7 @@ class Row:
     columns: dict[str, Any]
     profile: np.ndarray
     fault: tuple[str, str] | None
+    mask: Path | None = None  # of disc and cup
 
 
 @dataclass(frozen=True)
@@ -141,11 +143,11 @@ def read_rows(path: Path, options: Options) -> Table:
         raise ValueError(f"{path}: {fault}; found {listed(frame, 12)}. {EXPECTED}")
     frame = _name_labels(frame, path)
     points = find_points(frame, str(path), options.resample)
-    known = {"image", "eye", "eye_id", "patient_id", "disc_x", "disc_y", *WORDS, *RANGES}
+    known = {"image", "eye", "eye_id", "patient_id", "disc_x", "disc_y", "mask", *WORDS, *RANGES}
     known |= {*RNFL_COLUMNS, *points.names}
     ignored = unused(frame, known, path, {*"snit", "mean"})
     frame = frame.drop(columns=ignored)
-    for name in set(frame) - {"image", "eye", *WORDS, "eye_id", "patient_id"}:
+    for name in set(frame) - {"image", "eye", *WORDS, "eye_id", "patient_id", "mask"}:
         frame[name] = _within(frame[name], name, path)
     if {"width_mm", "field_degrees"} <= set(frame):
         raise ValueError(f"{path}: columns width_mm and field_degrees: keep one of them")
@@ -174,7 +176,9 @@ def read_rows(path: Path, options: Options) -> Table:
             fault = HALF_A_DISC, str(centre)
         width = float(mm.iloc[i]) if np.isfinite(mm.iloc[i]) else options.width_mm
         where = centre if known_centre else None
-        rows.append(Row(ids[i], place, eyes.iloc[i], width, where, columns, profiles[i], fault))
+        mask, lost = _mask(frame["mask"].iloc[i] if "mask" in frame else None, path.parent)
+        told = ids[i], place, eyes.iloc[i], width, where, columns, profiles[i]
+        rows.append(Row(*told, fault or lost, mask))
     which = {(True, True): "both", (True, False): "profiles", (False, True): "quadrants"}
     labels = which.get((bool(points.names), RNFL_COLUMNS[1] in frame), "none")
     return Table(rows, frozenset(frame), labels, points.said, ignored)
@@ -253,13 +257,28 @@ def _refuse_repeated(values: list[str], path: Path, hint: str = "") -> None:
         raise ValueError(f"{path}: repeated: {each}{hint}; keep one row of each photograph")
 
 
+def _mask(name: Any, folder: Path) -> tuple[Path | None, tuple[str, str] | None]:
+    """Return the file of a mask, None for an eye without one, and why it cannot be used, if so."""
+    if pd.isna(name) or not _tidy(name):
+        return None, None
+    place = named_file(Path(os.path.normpath(folder / _tidy(name))))
+    fault = _misplaced(_tidy(name), place, folder)
+    return place, fault and (f"mask: {fault[0]}", fault[1])
+
+
 def _fault(name: str, place: Path, folder: Path, eye: str | None) -> tuple[str, str] | None:
     """Return why a row cannot be used whatever its photograph shows: reason and detail."""
     if not name:
         return NO_NAME, ""
+    unknown = (NO_EYE, "expected OD or OS") if eye is None else None
+    return _misplaced(name, place, folder) or unknown
+
+
+def _misplaced(name: str, place: Path, folder: Path) -> tuple[str, str] | None:
+    """Return why a file that a row names cannot be read: reason and detail."""
     if not place.is_relative_to(os.path.normpath(folder)):
         return OUTSIDE, name
     if not os.path.isfile(place):
         near = near_names(place)
         return NO_FILE, name + (f"; the folder has {listed(near)}" if near else "")
-    return (NO_EYE, "expected OD or OS") if eye is None else None
+    return None

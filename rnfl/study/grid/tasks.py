@@ -73,7 +73,10 @@ def work(run_id: str, config: RunConfig, check: Callable[[], None] = lambda: Non
 
 def state(config: RunConfig, row: dict) -> str:
     """Say how far a run has come, from a row of its history."""
-    return f"{config.slug} {row['epoch'] + 1}/{config.epochs} val {row['val_mae']:.2f} µm"
+    said = f"val {row['val_mae']:.2f} µm"
+    if config.task == "masks":
+        said = f"val Dice {1 - row['val_dice_error']:.2f}"
+    return f"{config.slug} {row['epoch'] + 1}/{config.epochs} {said}"
 
 
 def states(run_ids: Iterable[str]) -> str:
