@@ -13,7 +13,7 @@ HEAVY = {"torch", "torchvision", "timm"}
 # From the ground up: a package imports those before it, and none after it.
 LAYERS = (
     *("storage", "core", "imaging", "datasets", "models", "training"),
-    *("runs", "inference", "study", "cli"),
+    *("runs", "adaptation", "inference", "study", "cli"),
 )
 # What the analysis may read of the package: nothing that trains, finds or uses a model.
 READABLE = {"storage", "core", "imaging", "datasets"}

@@ -1,7 +1,7 @@
 """One optimiser step on a batch, computed in as many parts as memory asks for."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
@@ -116,13 +116,13 @@ class Step:
         random: torch.Generator,
         counts: losses.Counts | None = None,
     ) -> Tensor:
-        loss, learnt = self.config.protocol.loss, self.model.backbone
+        loss = self.config.protocol.loss
         images, profiles, quadrants = as_float(part)
         if images.ndim == 4:  # tokens of a prefix are augmented already
             images = augmented(images, self.config.augment, random)
         with (
             autocast(images.device, self.precision),
-            tokens_of(learnt, ALIGNED_AT if loss.align else ()) as tokens,
+            tokens_of(self.model.backbone, ALIGNED_AT) if loss.align else nullcontext() as tokens,
         ):
             prediction = network(images)
         weights = loss.pearson, loss.gradient
