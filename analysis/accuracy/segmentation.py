@@ -36,3 +36,12 @@ def segmentation_table(found: pd.DataFrame, resampling: Resampling = DEFAULT) ->
         rows.append({"metric": metric, "attribute": None, "group": None} | estimates)
         rows[-1]["n"] = int(values.notna().sum())
     return schema.validate(pd.DataFrame(rows), "statistic")
+
+
+def by_way(found: pd.DataFrame, resampling: Resampling = DEFAULT) -> pd.DataFrame:
+    """Return :func:`segmentation_table` of each ``way`` of a table, with that column first."""
+    tables = [
+        segmentation_table(rows, resampling).assign(way=way)
+        for way, rows in found.groupby("way", sort=False)
+    ]
+    return pd.concat(tables, ignore_index=True)

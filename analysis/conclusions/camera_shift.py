@@ -64,3 +64,21 @@ def label_shift(plain: pd.DataFrame, sick: pd.DataFrame, shots: int = 10) -> str
             f"{signed(bias.loc[CHEAP], unit=' µm')})"
         )
     return f"Prior matching supposes equal patients. {'; '.join(parts)}."
+
+
+def discs_and_cups(table: pd.DataFrame) -> str:
+    """Say which way segments the cup best, beside one mask for every eye and the true photographs.
+
+    Of :func:`analysis.accuracy.segmentation.by_way`.
+    """
+    cup = table[table["metric"] == "dice_cup"].set_index("way")
+    ways = cup.drop(index=["oracle", "template"], errors="ignore")
+    best = ways["estimate"].idxmax()
+    named = {"untouched": "none", "one mask for every eye": "template",
+             "trained on true photographs": "oracle"}  # fmt: skip
+    others = [f"{name} {level(cup.loc[way], '', 3)}"
+              for name, way in named.items() if way in cup.index]  # fmt: skip
+    return (
+        f"Dice of the cup on the other camera: highest {look(best).label} "
+        f"{level(cup.loc[best], '', 3)}, picked on these eyes; {', '.join(others)}."
+    )

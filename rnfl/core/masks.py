@@ -53,6 +53,18 @@ def from_levels(levels: np.ndarray) -> tuple[np.ndarray, str]:
     raise ValueError(f"values {some}: expected {expected}; the rim must be among them")
 
 
+def commonest(masks: np.ndarray) -> np.ndarray:
+    """Return the one mask (S, S) that says of each pixel what most of masks (n, S, S) say.
+
+    Examples
+    --------
+    >>> commonest(np.array([[[1, 2, 0]], [[0, 2, 0]], [[1, 1, 0]]])).tolist()
+    [[1, 2, 0]]
+    """
+    whole = masks[known(masks)]
+    return sum((whole >= least).mean(axis=0) > 0.5 for least in (RIM, CUP)).astype(np.uint8)
+
+
 def known(masks: np.ndarray) -> np.ndarray:
     """Return which of masks (n, S, S) are masks at all, (n,)."""
     return (masks != UNKNOWN).all(axis=(1, 2))

@@ -10,15 +10,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 
 from rnfl import datasets
 from rnfl.adaptation import ways
-from rnfl.runs.predictions import predict_with
+from rnfl.core import masks
+from rnfl.runs.predictions import predict_with, segment_with
 from rnfl.runs.results import RunResult
 from rnfl.runs.run import run as train
 from rnfl.storage.progress import progress
 from rnfl.study.presets import Preset
+from rnfl.training import segmentation
 from rnfl.training.config import RunConfig
 
 BACKBONE = "phantom_mae_slo"  # the others have met both cameras
@@ -164,3 +167,33 @@ def curves(study: Preset, made: Sequence[Cell]) -> pd.DataFrame:
             learnt = diffusion.adapted(*given, ways.recipe_of(way, draw))
             rows += [{"way": way, "shots": shots, "draw": draw, **row} for row in learnt.curve]
     return pd.DataFrame(rows, columns=[*columns, "direction_loss"])
+
+
+def segmented(study: Preset) -> tuple[pd.DataFrame, list[RunResult]]:
+    """Segment disc and cup on the target, trained on the source and adapted by every way.
+
+    Returns
+    -------
+    found : DataFrame
+        The segmentation tables (:func:`rnfl.runs.predictions.segment_with`) of ``study.ways``, of
+        the true photographs (``oracle``) and of one mask for every eye (``template``: per pixel
+        what most source eyes have), with ``way``; patients who gave shots are left out.
+    runs : list of RunResult
+    """
+    of, seed = names(study), study.ablation_seeds[0]
+    learnt = datasets.prepare(of["source"])
+    datasets.prepare(of["target"])
+    base = train(replace(source(study, "naive", seed), task="masks"))
+    runs = {}
+    for way in progress(study.ways, "disc and cup", len(study.ways), unit="way"):
+        runs[way] = ways.adapt(base, of["target"], way, SHOTS)
+    runs[ORACLE] = train(replace(base.config, dataset=of[ORACLE]))
+    target = datasets.load(of["target"])
+    gave = set(ways.take_shots(of["target"], SHOTS).samples["patient_id"])
+    rows = np.flatnonzero(~target.samples["patient_id"].isin(gave))
+    tables = {way: segment_with(run, of["target"], None).iloc[rows] for way, run in runs.items()}
+    usual = masks.commonest(np.asarray(learnt.masks)[learnt.subset("train")])
+    same = np.broadcast_to(usual, (len(rows), *usual.shape))
+    tables["template"] = segmentation.table(same, target, rows, "template")
+    found = [one.assign(way=way) for way, one in tables.items()]
+    return pd.concat(found, ignore_index=True), list(runs.values())
