@@ -28,6 +28,7 @@ from analysis.figures import (
     learning,
     learning_rate,
     loss_complexity,
+    mild_to_severe,
     output_scale,
     overfitting,
     parameter_efficient,
@@ -83,6 +84,8 @@ FIGURES: dict[str, FigureSpec] = {
         ("14_parameter_efficient", "How few parameters may learn?", parameter_efficient,
          "parameters.csv comparisons.csv costs.csv"),
         ("15_output_scale", "Scale of the output", output_scale, "scales.csv"),
+        ("21_mild_to_severe", "Training from mild to severe", mild_to_severe,
+         "robustness.csv eyes.npz"),
     )
 }  # fmt: skip
 

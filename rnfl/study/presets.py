@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rnfl.storage.paths import data_root, project_root
 from rnfl.study import ablations
-from rnfl.training.config import RunConfig
+from rnfl.training.config import GRADED, RunConfig
 from rnfl.training.protocols import Protocol
 
 REFERENCE = "naive"  # the reference protocol: what the others are compared with
@@ -23,7 +23,9 @@ class Preset:
     ``ablation_seeds`` those of everything that varies one thing. ``strategies`` to ``lengths`` are
     of :mod:`rnfl.study.strategies`: which protocols are compared, at which gaps between the cameras
     of pretraining and those of the eyes, at which factors of ``lr_scale``; the adapters and their
-    ranks; and the epochs in which output scales are compared. ``longer`` says whether the reference
+    ranks; and the epochs in which output scales are compared. ``spoilt_slo`` to ``arms`` are of
+    :mod:`rnfl.study.robustness`: a phantom whose pictures are spoilt, how, and which augmentations
+    are to withstand that. ``longer`` says whether the reference
     protocol is also trained twice as long, to show what the schedule leaves to be learnt.
     """
 
@@ -46,6 +48,14 @@ class Preset:
     adapters: tuple[str, ...] = ("lora",)
     ranks: tuple[int, ...] = (2, 8)
     lengths: tuple[int, ...] = (2, 8)
+    spoilt_slo: str = "phantom-slo-1200"
+    spoilt_epochs: int | None = None  # None: as elsewhere
+    spoilt: tuple[str, ...] = (
+        *("severity0.2", "severity0.4", "severity0.6", "severity0.8", "severity1"),
+        *("exposure0.8", "tilt0.8", "noise0.8", "blur0.8", "resolution0.8", "gain0.8", "haze0.8"),
+        *("jpeg0.8", "decentring0.8"),
+    )
+    arms: tuple[str, ...] = ("none", "intensity", *GRADED)
     seeds: tuple[int, ...] = (42,)
     ablation_seeds: tuple[int, ...] = (42,)
     epochs: int = 80
@@ -142,6 +152,11 @@ _PHANTOM = Preset(
     # Fewer rates than the reference, to stay within half an hour on two cores.
     encoder_rates=(1e-6, 5e-5, 1e-3),
     strategies=("readout", "probe", "last_quarter", "aggressive", "lp_ft", "lora"),
+    # A third of the eyes for three times the epochs: the steps are those of the other notebooks.
+    spoilt_slo="phantom-slo-400",
+    spoilt_epochs=24,
+    spoilt=("severity0.4", "severity0.8", "blur0.8", "jpeg0.8"),
+    arms=("intensity", "severe", "mild_to_severe"),
 )
 
 PRESETS: dict[str, Preset] = {
@@ -161,6 +176,10 @@ PRESETS: dict[str, Preset] = {
             adapters=("lora", "dora"),
             ranks=(1, 4, 8, 16),
             lengths=(8, 24, 80),
+            spoilt_slo=Preset.spoilt_slo,
+            spoilt_epochs=None,
+            spoilt=Preset.spoilt,
+            arms=Preset.arms,
             fold_seeds=(0, 1, 2, 3, 4, 5),
             longer=True,
             committed=True,
@@ -179,6 +198,9 @@ PRESETS: dict[str, Preset] = {
             layer_decays=(1.0, 0.75),
             strategies=("readout", "probe", "aggressive", "lora"),
             lengths=(1,),
+            spoilt_slo="phantom-slo-64",
+            spoilt_epochs=None,
+            spoilt=("severity0.8", "jpeg0.8"),
             epochs=1,
             warmup_epochs=0,
             external=None,

@@ -11,6 +11,17 @@ from rnfl.training.protocols import AnyProtocol, Averaged, Protocol, Solved
 # What a run's result does not depend on.
 INCIDENTAL = ("checkpoint_seconds", "compile", "eval_on")
 AUGMENTATIONS = ("intensity", None)
+#: Augmentations that show an eye in graded views, side by side in a batch: how bad each view is.
+#: Two mild and two severe are BrainFM's (arXiv 2509.00549); the other three are ours.
+GRADED = {
+    "mild": ("mild",) * 4,
+    "severe": ("severe",) * 4,
+    "mild_to_severe": ("mild", "mild", "severe", "severe"),
+    "mild_to_severe_mix": ("mild", "mild", "severe", "severe"),
+}
+#: What spoils them (:mod:`rnfl.training.degradation`); JPEG is never among it, and is so held out.
+DEGRADATIONS = ("exposure", "tilt", "noise", "blur", "resolution", "gain", "haze")
+WITHOUT = "-without-"  # between a graded augmentation and the one of these that it leaves out
 OUTPUT_SCALES = ("standardised", "raw")
 
 
@@ -30,6 +41,11 @@ class RunConfig:
     micro_batch : int, 'auto' or None
         How much of a batch is computed at once: None = all of it, 'auto' = what fits into the
         memory that is free at the first step. Where memory runs out it is halved.
+    augment : str or None
+        'intensity', a name of :data:`GRADED`, such as 'mild_to_severe', or one with a family of
+        :data:`DEGRADATIONS` held out, such as 'mild_to_severe-without-blur'. With graded views
+        ``batch_size`` stays the number of pictures and an epoch that of its steps: it shows a
+        quarter of the eyes, so that runs cost the same (ours).
     views : int or None
         Under a protocol that freezes the first blocks, this many augmented views of each image
         are drawn once and what the blocks make of them is kept (ours, see
@@ -56,7 +72,7 @@ class RunConfig:
     patience: int = 15  # epochs without a better validation MAE before training stops
     lr_scale: float = 1.0  # multiplies the protocol's learning rates (ours)
     clip: float = 1.0  # largest norm of the gradient
-    augment: str | None = "intensity"  # or None
+    augment: str | None = "intensity"
     views: int | None = None
     compile: bool | None = None  # None = on a GPU; it moves last digits alone
     precision: str = "auto"  # or fp32, bf16
@@ -87,8 +103,7 @@ class RunConfig:
             known = plugins.names("losses")
             if unknown := [name for name, _ in protocol.loss.terms if name not in known]:
                 raise ValueError(f"terms {unknown} of the loss: installed packages have {known}")
-        if self.augment not in AUGMENTATIONS:
-            raise ValueError(f"augment {self.augment!r}: expected one of {AUGMENTATIONS}")
+        self._check_augmentation()
         if self.output_scale not in OUTPUT_SCALES:
             raise ValueError(f"output_scale {self.output_scale!r}: expected one of {OUTPUT_SCALES}")
         if self.micro_batch not in (None, "auto") and not _is_count(self.micro_batch):
@@ -107,6 +122,29 @@ class RunConfig:
                 f"{len(self.backbones)} backbones {self.backbone!r}: only the protocol 'readout' "
                 "takes several, and then without a start"
             )
+
+    def _check_augmentation(self) -> None:
+        name, without, left_out = (self.augment or "").partition(WITHOUT)
+        if name not in GRADED and self.augment not in AUGMENTATIONS:
+            known = (*AUGMENTATIONS, *GRADED)
+            raise ValueError(f"augment {self.augment!r}: expected one of {known}")
+        if without and left_out not in DEGRADATIONS:
+            raise ValueError(f"augment {self.augment!r}: {name} can do without {DEGRADATIONS}")
+        if self.batch_size % self.copies:
+            raise ValueError(
+                f"batch_size {self.batch_size}: augment {self.augment!r} shows {self.copies} views "
+                f"of each eye, so expected a multiple of {self.copies}"
+            )
+        if self.copies > 1 and self.views:
+            raise ValueError(
+                f"views {self.views}: augment {self.augment!r} draws new views in every epoch, and "
+                "none is kept behind frozen blocks: leave views out"
+            )
+
+    @property
+    def copies(self) -> int:
+        """How often a batch shows an eye: once, or in so many graded views."""
+        return len(GRADED.get((self.augment or "").partition(WITHOUT)[0], "1"))
 
     @property
     def backbones(self) -> list[str]:

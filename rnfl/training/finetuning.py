@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rnfl.training import distributed, frozen_prefix, loop, protocols
-from rnfl.training.augmentation import epoch_order, mixed_seed
+from rnfl.training.augmentation import mixed_seed, shown_rows
 from rnfl.training.batches import Batch, Batches
 from rnfl.training.config import RunConfig
 from rnfl.training.devices import decide_precision
@@ -133,8 +133,9 @@ class FineTuning(loop.Training):
             self._enter(progress)
             self.model.train()
         view = self.views[progress.epoch % len(self.views)]
-        order = epoch_order(len(self.train), self.config.seed, progress.epoch)
-        indices = order.split(self.config.batch_size)[progress.step :]
+        config = self.config
+        order = shown_rows(len(self.train), config.seed, progress.epoch, config.copies)
+        indices = order.split(config.batch_size)[progress.step :]
         return zip(map(len, indices), view.stream(map(distributed.share, indices)), strict=True)
 
     def step(self, batch: tuple[int, Batch], number: int, progress: Progress) -> Tensor:

@@ -84,17 +84,20 @@ class Step:
         random = torch.manual_seed(mixed_seed(self.config.seed, number, 1, *place))
         counts = distributed.total(torch.stack(losses.count_valid(*batch[1:]))).double()
         total = torch.zeros((), device=batch[1].device)
-        parts = list(_split(batch, at_once))
-        for part in parts[:-1]:
+        places = distributed.share(torch.arange(n)).split(at_once)
+        parts = list(zip(_split(batch, at_once), places, strict=True))
+        for part, where in parts[:-1]:
             with distributed.gradients_stay(self.network):
-                total += self._part(part, n, random, counts)
-        return total + self._part(parts[-1], n, random, counts)
+                total += self._part(part, n, random, counts, where)
+        return total + self._part(parts[-1][0], n, random, counts, parts[-1][1])
 
-    def _part(self, part: Batch, n: int, random: torch.Generator, counts: Tensor) -> Tensor:
+    def _part(
+        self, part: Batch, n: int, random: torch.Generator, counts: Tensor, places: Tensor
+    ) -> Tensor:
         # Sums over the part are divided by its even share of the batch's counts, then weighted by
         # that share: together once by the counts, to the last bit as a mean where none is missing.
         share = losses.Counts(*(counts * len(part[1]) / n).float())
-        loss = len(part[1]) * self._mean_loss(self.network, part, random, share)
+        loss = len(part[1]) * self._mean_loss(self.network, part, random, share, places)
         (loss * distributed.size() / n).backward()
         return loss.detach()
 
@@ -104,10 +107,11 @@ class Step:
         part: Batch,
         random: torch.Generator,
         counts: losses.Counts | None = None,
+        places: Tensor | None = None,
     ) -> Tensor:
         images, profiles, quadrants = as_float(part)
         if images.ndim == 4:  # tokens of a prefix are augmented already
-            images = augmented(images, self.config.augment, random)
+            images = augmented(images, self.config.augment, random, places)
         with autocast(images.device, self.precision):
             prediction = network(images)
         loss = self.config.protocol.loss
