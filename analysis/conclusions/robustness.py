@@ -28,8 +28,7 @@ def robustness(table: pd.DataFrame, comparisons: pd.DataFrame) -> list[str]:
         if len(own):
             said.append(f"{what}, against {USUAL}: {listed(own)}.")
     every = arms[arms["condition"] != MEAN]
-    names = [f"{name} on {on}" for name, on in zip(every.index, every["condition"], strict=True)]
-    said.append(f"Of all kinds of picture, against {USUAL} {tally(every, names)}.")
+    said.append(f"Of all kinds of picture, against {USUAL} {tally(every)}.")
     worst = [one for one in table["condition"].unique() if one == "severity0.8"]
     said += [
         f"Severity 0.8: {_levels(table, one)}; the specialist is trained there." for one in worst

@@ -44,7 +44,10 @@ def draw(table: pd.DataFrame, eyes: Mapping[str, np.ndarray]) -> Figure:
         axes = figure.add_subplot(cell)
         axes.imshow(eyes["images"][i])
         axes.set_axis_off()
-        axes.set_title(str(eyes["title"][i]).replace(" ", "\n", 1), fontsize=6, loc="center")
+        title = str(eyes["title"][i]).replace(" ", "\n", 1)
+        axes.set_title(title, fontsize=6, loc="center", pad=2)
+        if not i:
+            axes.set_title(r"$\bf{a}$", loc="left", pad=2)
     others = [one for one in mae["condition"].unique() if severity(one) is None and one != MEAN]
     below = grid[1].subgridspec(1, 2, width_ratios=(1, max(1.0, len(others) / 4)))
     left = figure.add_subplot(below[0])
@@ -56,7 +59,7 @@ def draw(table: pd.DataFrame, eyes: Mapping[str, np.ndarray]) -> Figure:
         if name in levels:
             dotted = style.look("template").line if name == "template" else "-"
             right.axhline(levels[name], color=style.GREY, lw=0.8, ls=dotted, zorder=0)
-    left.legend(loc="upper left", bbox_to_anchor=(0, 0.9), fontsize=6, handlelength=2.8)
+    left.legend(loc="lower right", bbox_to_anchor=(1, 0.1), fontsize=6, handlelength=2.8)
     style.panel_letter(left, "b", "All at once", "severity", "MAE (µm)")
     style.panel_letter(right, "c", "One thing alone")
     return figure
@@ -67,8 +70,13 @@ def _curves(axes: Axes, mae: pd.DataFrame) -> None:
     for i, (arm, look) in enumerate(LOOKS.items()):
         rows = at[at["protocol"] == arm].sort_values("severity")
         if len(rows):
-            bars(axes, rows["severity"] + 0.012 * (i - 3), rows, look, label=look.label)
+            x = rows["severity"] + 0.012 * (i - 3)
+            bars(axes, x, rows, look, label=look.label, ms=_size(look))
     axes.set_xticks(sorted(at["severity"].unique()))
+
+
+def _size(look: style.Look) -> float:
+    return 7 if look.marker == "*" else 3.8  # a star fills little of its square
 
 
 def _kinds(axes: Axes, mae: pd.DataFrame, conditions: list[str]) -> None:
@@ -78,7 +86,7 @@ def _kinds(axes: Axes, mae: pd.DataFrame, conditions: list[str]) -> None:
             if (condition, arm) in at.index:
                 row, place = at.loc[(condition, arm)], x + 0.11 * (i - 3)
                 axes.vlines(place, row["low"], row["high"], color=look.colour, lw=0.9)
-                symbol(axes, place, row["estimate"], look)
+                symbol(axes, place, row["estimate"], look, _size(look))
     names = [one.replace("0.8", "\n0.8").replace("other ", "other\n") for one in conditions]
     axes.set_xticks(range(len(conditions)), names)
     axes.set_xlim(-0.6, len(conditions) - 0.4)

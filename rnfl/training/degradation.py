@@ -80,13 +80,13 @@ def degraded(images: Tensor, strengths: Mapping[str, Tensor], random: torch.Gene
     exponent = (2 * exponent - 1) * GAMMA / WORST["exposure"] * bad["exposure"]
     across, up = (bad["tilt"] * turn(2 * torch.pi * angle) for turn in (torch.cos, torch.sin))
     sigma, wide = bad["blur"] * side / FIELD_MM, 1 / (1 - bad["resolution"])
-    given = bad["haze"], sigma, across, up, bad["gain"][:, None] * tints + brighter[:, None]
-    veil, sigma, across, up, gains, exponent, noise, wide = _on(
-        images, *given, exponent, bad["noise"], wide
+    veiling = torch.tensor(VEILING["cfp" if channels == 3 else "slo"]).expand(n, -1)
+    given = veiling, bad["haze"], sigma, across, up, exponent, bad["noise"], wide
+    veiling, veil, sigma, across, up, exponent, noise, wide, gains = _on(
+        images, *given, bad["gain"][:, None] * tints + brighter[:, None]
     )
 
-    colour = VEILING["cfp" if channels == 3 else "slo"]
-    views = images.lerp(torch.tensor(colour, device=images.device)[:, None, None], veil)
+    views = images.lerp(veiling, veil)
     views = _along_both(_blurring(sigma[:, 0], side), views)
     at = (torch.arange(side, device=images.device) + 0.5) / side - 0.5
     views = _toned(views, gains + across * at - up * at[:, None], exponent)
@@ -121,12 +121,12 @@ def _blurring(sigma: Tensor, side: int) -> Tensor:
 
 def _fewer_pixels(wide: Tensor, side: int) -> Tensor:
     """Means over cells ``wide`` (B, 1, 1) px across, then lines between them: (B, S, S)."""
-    edge, cell = torch.arange(side, device=wide.device), torch.arange(side, device=wide.device)
-    start = cell[:, None] * wide
-    shared = (torch.minimum(edge + 1, start + wide) - torch.maximum(edge, start)).clamp(min=0)
+    at = torch.arange(side, device=wide.device)
+    start = at[:, None] * wide  # of each cell, px
+    shared = (torch.minimum(at + 1, start + wide) - torch.maximum(at, start)).clamp(min=0)
     # The last cell may reach over the border; those beyond it cover nothing and are never asked.
     mean = shared / shared.sum(dim=-1, keepdim=True).clamp(min=1e-6)
     last = ((side - 0.5) / wide).floor()
-    centre = ((edge[:, None] + 0.5) / wide - 0.5).clamp(min=0).minimum(last)
-    between = (1 - (centre - cell).abs()).clamp(min=0)
+    centre = ((at[:, None] + 0.5) / wide - 0.5).clamp(min=0).minimum(last)
+    between = (1 - (centre - at).abs()).clamp(min=0)
     return between @ mean
