@@ -7,7 +7,7 @@ import pandas as pd
 from analysis.accuracy.robustness import CLEAN, MEAN, USUAL, severity
 from analysis.conclusions.claims import FLOOR, TEMPLATE, level, listed, rows_of, tally
 
-JPEG, OTHER = "jpeg", "other camera"
+JPEG, OTHER, TAUGHT = "jpeg", "other camera", "severity0.8"
 
 
 def robustness(table: pd.DataFrame, comparisons: pd.DataFrame) -> list[str]:
@@ -29,10 +29,7 @@ def robustness(table: pd.DataFrame, comparisons: pd.DataFrame) -> list[str]:
             said.append(f"{what}, against {USUAL}: {listed(own)}.")
     every = arms[arms["condition"] != MEAN]
     said.append(f"Of all kinds of picture, against {USUAL} {tally(every)}.")
-    worst = [one for one in table["condition"].unique() if one == "severity0.8"]
-    said += [
-        f"Severity 0.8: {_levels(table, one)}; the specialist is trained there." for one in worst
-    ]
+    said.append(f"Severity 0.8: {_levels(table, TAUGHT)}; the specialist is trained there.")
     return said
 
 
