@@ -144,7 +144,7 @@ class RunConfig:
     @property
     def copies(self) -> int:
         """How often a batch shows an eye: once, or in so many graded views."""
-        return len(GRADED.get((self.augment or "").partition(WITHOUT)[0], "1"))
+        return len(GRADED.get((self.augment or "").partition(WITHOUT)[0], ("as it is",)))
 
     @property
     def backbones(self) -> list[str]:
