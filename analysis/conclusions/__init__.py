@@ -49,6 +49,7 @@ from analysis.conclusions.overfitting import (
     rotation,
     template_claim,
 )
+from analysis.conclusions.robustness import robustness
 from analysis.conclusions.strategies import few_parameters, output_scale, strategies
 from analysis.conclusions.study import (
     absent_domain,

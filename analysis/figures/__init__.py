@@ -29,6 +29,7 @@ from analysis.figures import (
     learning,
     learning_rate,
     loss_complexity,
+    mild_to_severe,
     output_scale,
     overfitting,
     parameter_efficient,
@@ -85,6 +86,8 @@ FIGURES: dict[str, FigureSpec] = {
          "parameters.csv comparisons.csv costs.csv"),
         ("15_output_scale", "Scale of the output", output_scale, "scales.csv"),
         ("20_camera_shift", "From one camera to another", camera_shift, "ways.csv"),
+        ("21_mild_to_severe", "Training from mild to severe", mild_to_severe,
+         "robustness.csv eyes.npz"),
     )
 }  # fmt: skip
 

@@ -38,5 +38,6 @@ from analysis.tables.published_and_ours import (
     beside_loss,
     beside_table1,
 )
+from analysis.tables.robustness import robustness_wide
 from analysis.tables.strategies import scales_wide, strategies_wide
 from analysis.tables.study import comparisons_wide, table1_wide, table2_wide

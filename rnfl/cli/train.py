@@ -23,7 +23,9 @@ def train(
     lr_scale: float = 1.0,
     split: Annotated[str, typer.Option(help="own, all or fold-<i>-of-<k>-s<seed>")] = "own",
     start: Annotated[str, typer.Option(help="finished run to start from: id or folder")] = "",
-    augment: Annotated[str, typer.Option(help="intensity or none")] = "intensity",
+    augment: Annotated[
+        str, typer.Option(help="intensity, none, mild_to_severe ... (USAGE.md)")
+    ] = "intensity",
     views: Annotated[
         int | None, typer.Option(help="augmented views kept of each image behind frozen blocks")
     ] = None,
@@ -205,9 +207,9 @@ def _micro_batch(text: str) -> int | str | None:
 
 
 def _augment(text: str) -> str | None:
-    if text in ("intensity", "none"):
-        return None if text == "none" else text
-    raise ValueError(f"--augment {text!r}: expected 'intensity', or 'none' in small letters")
+    if text == "None":
+        raise ValueError("--augment 'None': expected 'intensity', or 'none' in small letters")
+    return None if text == "none" else text  # other names are the configuration's to refuse
 
 
 def _run_id(run: str) -> str:

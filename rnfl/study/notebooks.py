@@ -39,6 +39,7 @@ STUDY = (
     "13_strategies",
     "14_parameter_efficient",
     "15_output_scale",
+    "21_mild_to_severe",
     "06_cross_modality",
     "12_learning_on_grape",
     "07_fairness",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rnfl.storage.paths import data_root, project_root
 from rnfl.study import ablations
-from rnfl.training.config import RunConfig
+from rnfl.training.config import GRADED, RunConfig
 from rnfl.training.protocols import Protocol
 
 REFERENCE = "naive"  # the reference protocol: what the others are compared with
@@ -25,7 +25,9 @@ class Preset:
     of pretraining and those of the eyes, at which factors of ``lr_scale``; the adapters and their
     ranks; and the epochs in which output scales are compared. ``shift_eyes`` to ``draws`` are of
     :mod:`rnfl.study.camera_shift`: eyes of each camera, ways of adapting, numbers of shots with the
-    ways they are varied for, and draws of them. ``longer`` says whether the reference
+    ways they are varied for, and draws of them. ``spoilt_slo`` to ``arms`` are of
+    :mod:`rnfl.study.robustness`: a phantom whose pictures are spoilt, how, and which augmentations
+    are to withstand that. ``longer`` says whether the reference
     protocol is also trained twice as long, to show what the schedule leaves to be learnt.
     """
 
@@ -56,6 +58,14 @@ class Preset:
     shots: tuple[int, ...] = (1, 5, 10, 30)
     shot_ways: tuple[str, ...] = ("none", "fourier")
     draws: int = 1
+    spoilt_slo: str = "phantom-slo-1200"
+    spoilt_epochs: int | None = None  # None: as elsewhere
+    spoilt: tuple[str, ...] = (
+        *("severity0.2", "severity0.4", "severity0.6", "severity0.8", "severity1"),
+        *("exposure0.8", "tilt0.8", "noise0.8", "blur0.8", "resolution0.8", "gain0.8", "haze0.8"),
+        *("jpeg0.8", "decentring0.8"),
+    )
+    arms: tuple[str, ...] = ("none", "intensity", *GRADED)
     seeds: tuple[int, ...] = (42,)
     ablation_seeds: tuple[int, ...] = (42,)
     epochs: int = 80
@@ -154,6 +164,11 @@ _PHANTOM = Preset(
     strategies=("readout", "probe", "last_quarter", "aggressive", "lp_ft", "lora"),
     # One network of diffusion is adapted, which takes a minute, and draws every picture anew.
     ways=("none", "histogram", "statistics", "fourier", "stage1", "stage2", "full"),
+    # A third of the eyes for three times the epochs: the steps are those of the other notebooks.
+    spoilt_slo="phantom-slo-400",
+    spoilt_epochs=24,
+    spoilt=("severity0.4", "severity0.8", "blur0.8", "jpeg0.8"),
+    arms=("intensity", "severe", "mild_to_severe"),
 )
 
 PRESETS: dict[str, Preset] = {
@@ -177,6 +192,10 @@ PRESETS: dict[str, Preset] = {
             ways=Preset.ways,
             shot_ways=("none", "fourier", "stage1"),
             draws=3,
+            spoilt_slo=Preset.spoilt_slo,
+            spoilt_epochs=None,
+            spoilt=Preset.spoilt,
+            arms=Preset.arms,
             fold_seeds=(0, 1, 2, 3, 4, 5),
             longer=True,
             committed=True,
@@ -199,6 +218,9 @@ PRESETS: dict[str, Preset] = {
             ways=("none", "fourier", "stage2"),
             shots=(10,),
             shot_ways=("none",),
+            spoilt_slo="phantom-slo-64",
+            spoilt_epochs=None,
+            spoilt=("severity0.8", "jpeg0.8"),
             epochs=1,
             warmup_epochs=0,
             external=None,

@@ -4,10 +4,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnfl.training import degradation
 
-def augmented(images: Tensor, name: str | None, random: torch.Generator) -> Tensor:
-    """Change float images (B, C, H, W) as the named augmentation does, in place."""
-    return jitter(images, random) if name == "intensity" else images
+
+def augmented(
+    images: Tensor, name: str | None, random: torch.Generator, places: Tensor | None = None
+) -> Tensor:
+    """Return float images (B, C, H, W) as ``RunConfig.augment`` has them, maybe changed in place.
+
+    ``places`` (B,), in host memory, are those of the images in the whole batch, which say how
+    graded views are graded; by default the images are the whole batch.
+    """
+    if name is None:
+        return images
+    if name == "intensity":
+        return jitter(images, random)
+    places = torch.arange(len(images)) if places is None else places
+    return degradation.graded_views(images, name, random, places)
 
 
 def seeded_generator(*numbers: int) -> torch.Generator:
@@ -23,6 +36,21 @@ def mixed_seed(*numbers: int) -> int:
 def epoch_order(n: int, seed: int, epoch: int) -> Tensor:
     """The order of ``n`` rows in an epoch: a permutation that depends on (seed, epoch) alone."""
     return torch.randperm(n, generator=seeded_generator(seed, epoch))
+
+
+def shown_rows(n: int, seed: int, epoch: int, copies: int) -> Tensor:
+    """The rows an epoch shows, each ``copies`` times running: one in ``copies``, and all in turn.
+
+    Examples
+    --------
+    >>> [len(shown_rows(10, 0, epoch, 4).unique()) for epoch in range(4)]
+    [3, 3, 3, 3]
+    >>> len(torch.cat([shown_rows(10, 0, epoch, 4) for epoch in range(4)]).unique())
+    10
+    """
+    shown = -(-n // copies)
+    order = epoch_order(n, seed, epoch // copies).roll(-(epoch % copies) * shown)
+    return order[:shown].repeat_interleave(copies)
 
 
 def jitter(images: Tensor, random: torch.Generator, strength: float = 0.2) -> Tensor:

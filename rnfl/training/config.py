@@ -11,6 +11,17 @@ from rnfl.training.protocols import AnyProtocol, Averaged, Matched, Protocol, So
 # What a run's result does not depend on.
 INCIDENTAL = ("checkpoint_seconds", "compile", "eval_on")
 AUGMENTATIONS = ("intensity", None)
+#: Augmentations that show an eye in graded views, side by side in a batch: how bad each view is.
+#: Two mild and two severe are BrainFM's (arXiv 2509.00549); the other three are ours.
+GRADED = {
+    "mild": ("mild",) * 4,
+    "severe": ("severe",) * 4,
+    "mild_to_severe": ("mild", "mild", "severe", "severe"),
+    "mild_to_severe_mix": ("mild", "mild", "severe", "severe"),
+}
+#: What spoils them (:mod:`rnfl.training.degradation`); JPEG is never among it, and is so held out.
+DEGRADATIONS = ("exposure", "tilt", "noise", "blur", "resolution", "gain", "haze")
+WITHOUT = "-without-"  # between a graded augmentation and the one of these that it leaves out
 OUTPUT_SCALES = ("standardised", "raw")
 TASKS = ("profile", "masks")
 
@@ -31,6 +42,11 @@ class RunConfig:
     micro_batch : int, 'auto' or None
         How much of a batch is computed at once: None = all of it, 'auto' = what fits into the
         memory that is free at the first step. Where memory runs out it is halved.
+    augment : str or None
+        'intensity', a name of :data:`GRADED`, such as 'mild_to_severe', or one with a family of
+        :data:`DEGRADATIONS` held out, such as 'mild_to_severe-without-blur'. With graded views
+        ``batch_size`` stays the number of pictures and an epoch that of its steps: it shows a
+        quarter of the eyes, so that runs cost the same (ours).
     views : int or None
         Under a protocol that freezes the first blocks, this many augmented views of each image
         are drawn once and what the blocks make of them is kept (ours, see
@@ -60,7 +76,7 @@ class RunConfig:
     patience: int = 15  # epochs without a better validation MAE before training stops
     lr_scale: float = 1.0  # multiplies the protocol's learning rates (ours)
     clip: float = 1.0  # largest norm of the gradient
-    augment: str | None = "intensity"  # or None
+    augment: str | None = "intensity"
     views: int | None = None
     compile: bool | None = None  # None = on a GPU; it moves last digits alone
     precision: str = "auto"  # or fp32, bf16
@@ -92,8 +108,7 @@ class RunConfig:
             known = plugins.names("losses")
             if unknown := [name for name, _ in protocol.loss.terms if name not in known]:
                 raise ValueError(f"terms {unknown} of the loss: installed packages have {known}")
-        if self.augment not in AUGMENTATIONS:
-            raise ValueError(f"augment {self.augment!r}: expected one of {AUGMENTATIONS}")
+        self._check_augmentation()
         if self.output_scale not in OUTPUT_SCALES:
             raise ValueError(f"output_scale {self.output_scale!r}: expected one of {OUTPUT_SCALES}")
         if self.task not in TASKS:
@@ -136,6 +151,35 @@ class RunConfig:
         if refused:
             said = "; ".join(f"{what}: {why}" for what, why in refused.items())
             raise ValueError(f"task 'masks' with protocol {protocol.name!r} cannot have {said}")
+
+    def _check_augmentation(self) -> None:
+        name, without, left_out = (self.augment or "").partition(WITHOUT)
+        if name not in GRADED and self.augment not in AUGMENTATIONS:
+            known = (*AUGMENTATIONS, *GRADED)
+            raise ValueError(f"augment {self.augment!r}: expected one of {known}")
+        if without and left_out not in DEGRADATIONS:
+            raise ValueError(f"augment {self.augment!r}: {name} can do without {DEGRADATIONS}")
+        aligned = isinstance(self.protocol, Protocol) and self.protocol.loss.align
+        if aligned and self.copies > 1:
+            raise ValueError(
+                f"augment {self.augment!r}: a loss that aligns two pictures of an eye has them "
+                "side by side in a batch: choose 'intensity' or none"
+            )
+        if self.batch_size % self.copies:
+            raise ValueError(
+                f"batch_size {self.batch_size}: augment {self.augment!r} shows {self.copies} views "
+                f"of each eye, so expected a multiple of {self.copies}"
+            )
+        if self.copies > 1 and self.views:
+            raise ValueError(
+                f"views {self.views}: augment {self.augment!r} draws new views in every epoch, and "
+                "none is kept behind frozen blocks: leave views out"
+            )
+
+    @property
+    def copies(self) -> int:
+        """How often a batch shows an eye: once, or in so many graded views."""
+        return len(GRADED.get((self.augment or "").partition(WITHOUT)[0], ("as it is",)))
 
     @property
     def backbones(self) -> list[str]:

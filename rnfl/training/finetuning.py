@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rnfl.training import distributed, frozen_prefix, loop, protocols
-from rnfl.training.augmentation import epoch_order, mixed_seed
+from rnfl.training.augmentation import epoch_order, mixed_seed, shown_rows
 from rnfl.training.batches import Batch, Batches
 from rnfl.training.config import RunConfig
 from rnfl.training.devices import decide_precision
@@ -138,14 +138,14 @@ class FineTuning(loop.Training):
             self._enter(progress)
             self.model.train()
         view = self.views[progress.epoch % len(self.views)]
-        order = self._order(progress.epoch)
-        indices = order.split(self.config.batch_size)[progress.step :]
+        indices = self._order(progress.epoch).split(self.config.batch_size)[progress.step :]
         return zip(map(len, indices), view.stream(map(distributed.share, indices)), strict=True)
 
     def _order(self, epoch: int) -> Tensor:
+        seed = self.config.seed
         if not self.config.protocol.loss.align:
-            return epoch_order(len(self.train), self.config.seed, epoch)
-        eyes = epoch_order(len(self.train) // 2, self.config.seed, epoch)
+            return shown_rows(len(self.train), seed, epoch, self.config.copies)
+        eyes = epoch_order(len(self.train) // 2, seed, epoch)
         return torch.stack([2 * eyes, 2 * eyes + 1], dim=1).flatten()
 
     def step(self, batch: tuple[int, Batch], number: int, progress: Progress) -> Tensor:

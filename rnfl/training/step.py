@@ -93,19 +93,27 @@ class Step:
         total = torch.zeros((), device=batch[1].device)
         if self.config.protocol.loss.align:  # the two pictures of an eye stay together
             at_once = max(2, at_once // 2 * 2)
-        parts = list(_split(batch, at_once))
-        for part in parts[:-1]:
+        places = distributed.share(torch.arange(n)).split(at_once)
+        parts = list(zip(_split(batch, at_once), places, strict=True))
+        for part, where in parts[:-1]:
             with distributed.gradients_stay(self.network):
-                total += self._part(part, n, random, counts)
-        return total + self._part(parts[-1], n, random, counts)
+                total += self._part(part, n, random, counts, where)
+        return total + self._part(parts[-1][0], n, random, counts, parts[-1][1])
 
-    def _part(self, part: Batch, n: int, random: torch.Generator, counts: Tensor | None) -> Tensor:
+    def _part(
+        self,
+        part: Batch,
+        n: int,
+        random: torch.Generator,
+        counts: Tensor | None,
+        places: Tensor,
+    ) -> Tensor:
         # Sums over the part are divided by its even share of the batch's counts, then weighted by
         # that share: together once by the counts, to the last bit as a mean where none is missing.
         share = None
         if counts is not None:
             share = losses.Counts(*(counts * len(part[1]) / n).float())
-        loss = len(part[1]) * self._mean_loss(self.network, part, random, share)
+        loss = len(part[1]) * self._mean_loss(self.network, part, random, share, places)
         (loss * distributed.size() / n).backward()
         return loss.detach()
 
@@ -115,11 +123,12 @@ class Step:
         part: Batch,
         random: torch.Generator,
         counts: losses.Counts | None = None,
+        places: Tensor | None = None,
     ) -> Tensor:
         loss = self.config.protocol.loss
         images, profiles, quadrants = as_float(part)
         if images.ndim == 4:  # tokens of a prefix are augmented already
-            images = augmented(images, self.config.augment, random)
+            images = augmented(images, self.config.augment, random, places)
         with (
             autocast(images.device, self.precision),
             tokens_of(self.model.backbone, ALIGNED_AT) if loss.align else nullcontext() as tokens,

@@ -17,7 +17,7 @@ from rnfl.datasets import phantom
 from rnfl.runs import results
 from rnfl.storage import provenance
 from rnfl.storage.paths import project_root, runs_root
-from rnfl.study import notebooks, presets, small_data, strategies
+from rnfl.study import notebooks, presets, robustness, small_data, strategies
 from rnfl.training.pretraining import recipes
 
 FOLDER = project_root() / "notebooks"
@@ -124,6 +124,7 @@ def test_reproduce_trains_each_run_once(printed, study):
     chosen = [*study.strategies, *strategies.parameter_efficient(study)]
     asked = {*study.configs_all(), *strategies.scales(study)}
     asked |= {study.config(study.featured, one, study.ablation_seeds[0]) for one in chosen}
+    asked |= {c for c in robustness.configs(study).values() if c.dataset == study.slo}
     assert own.count(study.slo) == len(asked)
     assert own.count(study.cfp) == len(study.seeds)
     methods = small_data.configs(study, study.cfp, finished[0])

@@ -139,7 +139,10 @@ def test_who_asks_second_waits_is_told_and_takes_over(undisturbed, killed, tmp_p
     assert files(root) == undisturbed.files
 
 
-def test_continues_exactly_within_an_epoch(tmp_path, monkeypatch: MonkeyPatch):
+@mark.parametrize("augment, batch_size, n", [("intensity", 2, 16), ("mild_to_severe_mix", 4, 32)])
+def test_continues_exactly_within_an_epoch(
+    tmp_path, monkeypatch: MonkeyPatch, augment, batch_size, n
+):
     supervised, calls = losses.supervised, iter(range(1000))
 
     def fail_at_step_6(*args):
@@ -148,11 +151,12 @@ def test_continues_exactly_within_an_epoch(tmp_path, monkeypatch: MonkeyPatch):
         return supervised(*args)
 
     threads, config = torch.get_num_threads(), replace(CONFIG, eval_on=())
+    config = replace(config, augment=augment, batch_size=batch_size)
     torch.set_num_threads(1)
     results = []
     for name, fails in (("undisturbed", False), ("interrupted", True)):
         monkeypatch.setenv("RNFL_DATA", str(tmp_path / name))
-        make_dataset(n=16)
+        make_dataset(n=n)
         if fails:
             with monkeypatch.context() as patch, raises(ZeroDivisionError):
                 patch.setattr(losses, "supervised", fail_at_step_6)

@@ -31,6 +31,9 @@ WORST = {
     "decentring": 0.45,  # mm by which the disc lies off the middle
 }
 FACTORS = tuple(WORST)
+#: Light that haze veils a picture with: of a colour photograph, of an SLO image.
+VEILING = {"cfp": (0.60, 0.32, 0.20), "slo": (0.42,)}
+BRIGHTER = 0.6  # an exposure that is too bright is off by this share of one that is too dark
 
 
 @dataclass(frozen=True)
@@ -139,12 +142,12 @@ def take(
     log_light = fall + slope + np.float32(0.045) * uneven
     image = 0.4 + np.float32(camera.contrast) * (image - 0.4)
     veil = np.float32(min(0.9, camera.haze * haze + bad["haze"]))
-    veiling = np.array([0.60, 0.32, 0.20] if colour else 0.42, np.float32)
+    veiling = np.array(VEILING["cfp"] if colour else VEILING["slo"][0], np.float32)
     image = image + veil * (veiling - image)
     sigma = np.hypot(camera.blur * (1.0 + 0.25 * abs(lean[1])) + 0.01 * veil, bad["blur"])
     sigma = sigma * size / FIELD_MM
     image = gaussian_filter(image, (sigma, sigma, 0.0)[: image.ndim], truncate=3.0)
-    lit = _exp(log_light + np.float32(bright * bad["exposure"] * (1.0 if bright < 0 else 0.6)))
+    lit = _exp(log_light + np.float32(bright * bad["exposure"] * (1.0 if bright < 0 else BRIGHTER)))
     image = image * (lit[..., None] if colour else lit)
     gains = np.array([camera.red, camera.green, camera.blue]) + bad["gain"] * tint
     image = image * np.exp(gains if colour else gains[1]).astype(np.float32)

@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import planted_ablations
+import planted_robustness
 import planted_strategies
 import pytest
 from matplotlib.image import imread
@@ -136,6 +137,7 @@ def results(tmp_path_factory):
     provenance.write_csv(root / "10_pretraining" / "losses.csv", losses)
     planted_ablations.write_tables(root)
     planted_strategies.write_tables(root)
+    planted_robustness.write_tables(root)
     fairness_tables(root / "07_fairness", predictions, samples, runs)
     audit_tables(root / "08_audit")
     agreement_tables(root / "11_agreement", predictions, runs)

@@ -87,6 +87,9 @@ WIDE = {  # stem of a notebook: stem of a table: the table, from the long ones b
             t.scales, t.effects, collapse.verdicts(t.scales)
         ),
     },
+    "21_mild_to_severe": {
+        "robustness_table": lambda t: tables.robustness_wide(t.robustness, t.comparisons),
+    },
 }
 # The others show eyes of the phantom that about.json names.
 REAL = {"table2_beside", "audit", "learning", "selection", "other_subjects"}
@@ -148,6 +151,7 @@ SAID = {
     "14_parameter_efficient": lambda t: conclusions.few_parameters(
         t.parameters, t.comparisons, t.costs),
     "15_output_scale": lambda t: conclusions.output_scale(t.effects, collapse.verdicts(t.scales)),
+    "21_mild_to_severe": lambda t: conclusions.robustness(t.robustness, t.comparisons),
 }  # fmt: skip
 
 
