@@ -116,7 +116,7 @@ def _execute(study, inputs: dict) -> Path:
     from rnfl.study import notebooks
 
     folder = runs_root() / "notebooks" / study.name
-    for stem in notebooks.STUDY:
+    for stem in (one for one in notebooks.STUDY if one not in study.left_out):
         products = [study.results_dir / stem / "about.json", study.figures_dir / f"{stem}.png"]
         parameters = _parameters(study.name, stem)
         notebooks.refresh(_source(stem), folder / f"{stem}.ipynb", parameters, inputs, products)
