@@ -87,6 +87,10 @@ WIDE = {  # stem of a notebook: stem of a table: the table, from the long ones b
             t.scales, t.effects, collapse.verdicts(t.scales)
         ),
     },
+    "20_camera_shift": {
+        "ways_table": lambda t: tables.camera_shift_wide(t.ways, t.comparisons),
+        "discs_table": lambda t: tables.segmentation_wide(t.discs_and_cups),
+    },
     "21_mild_to_severe": {
         "robustness_table": lambda t: tables.robustness_wide(t.robustness, t.comparisons),
     },
@@ -151,6 +155,9 @@ SAID = {
     "14_parameter_efficient": lambda t: conclusions.few_parameters(
         t.parameters, t.comparisons, t.costs),
     "15_output_scale": lambda t: conclusions.output_scale(t.effects, collapse.verdicts(t.scales)),
+    "20_camera_shift": lambda t: [
+        *conclusions.camera_shift(t.ways, t.comparisons),
+        conclusions.discs_and_cups(t.discs_and_cups), conclusions.label_shift(t.ways, t.sick)],
     "21_mild_to_severe": lambda t: conclusions.robustness(t.robustness, t.comparisons),
 }  # fmt: skip
 

@@ -1,0 +1,83 @@
+"""Ways of adapting to another camera: planted levels and responses come back as such."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_tables import eyes, frame, profiles
+
+from analysis import conclusions, tables
+from analysis.accuracy import camera_shift
+from analysis.resampling import Resampling
+
+#: By way: level (µm) and share of the differences between eyes that is kept.
+PLANTED = {
+    "none": (-30.0, 0.5), "none+prior": (0.0, 0.5), "fourier": (-20.0, 0.6),
+    "fourier+prior": (0.0, 0.6), "full": (-8.0, 0.9), "full+prior": (0.0, 0.9),
+    "stage1": (-8.0, 0.2), "stage1+prior": (0.0, 0.2), "oracle": (0.0, 0.95),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def found():
+    samples, rows = eyes(40), []
+    truth, label = profiles(samples)
+    mean = label.mean(axis=0)
+    made = [
+        frame("template", samples, np.tile(mean, (len(samples), 1)), label),
+        frame("oracle", samples, truth, label),
+    ]
+    for way, (level, kept) in PLANTED.items():
+        for shots in (10, 30):
+            for draw in (0, 1, 2):
+                luck = np.random.default_rng([draw, len(way), shots]).normal(0, 0.1)
+                run_id = f"{way}-{shots}-{draw}"
+                made.append(
+                    frame(run_id, samples, mean + level + luck + kept * (label - mean), label)
+                )
+                rows.append({"run_id": run_id, "backbone": "small", "protocol": way,
+                             "seed": draw, "shots": shots})  # fmt: skip
+    given = pd.concat(made, ignore_index=True), samples, pd.DataFrame(rows)
+    return camera_shift.statistics(*given, Resampling(300, 300))
+
+
+def test_a_level_is_bias_and_a_response_is_spread(found):
+    table, _ = found
+    at = table[(table["shots"] == 10) & (table["attribute"] == "all")]
+    at = at.set_index(["protocol", "metric"])["estimate"]
+    for way, (level, kept) in PLANTED.items():
+        assert at[way, "bias"] == pytest.approx(level, abs=0.3)
+        assert at[way, "sigma_ratio"] == pytest.approx(kept, abs=0.01)
+    assert at["none", "mae"] > 20 > at["none+prior", "mae"] > at["full+prior", "mae"]
+
+
+def test_a_dear_way_is_compared_with_the_cheap_one_at_its_own_shots(found):
+    _, comparisons = found
+    pairs = comparisons[comparisons["against"] == camera_shift.CHEAP]
+    assert set(pairs["shots"]) == {10, 30}
+    at = pairs[pairs["shots"] == 30].set_index("protocol")
+    assert at.loc["full+prior", "high"] < 0 < at.loc["stage1+prior", "low"]
+    assert at.loc["full+prior", "p_holm"] < 0.05
+
+
+def test_the_table_begins_with_what_costs_nothing(found):
+    wide = tables.camera_shift_wide(*found)
+    ways = wide[wide["Shots"] == "10"]["Way"].tolist()
+    assert ways[:2] == ["untouched", "Fourier (FDA)"]
+    assert ways.index("MFM-DA, full") < ways.index("true photographs, labelled")
+    assert wide.loc[0, "MAE, level matched (µm)"] != "—"
+
+
+def test_sentences_say_who_beats_the_cheap_way(found):
+    said = " ".join(conclusions.camera_shift(*found))
+    assert "MFM-DA, full with matching beats it: −" in said
+    assert "MFM-DA, stage 1 with matching loses to it: +" in said
+    assert "with a bias of −30" in said
+
+
+def test_matching_that_is_wrong_is_said_with_its_bias(found):
+    table, _ = found
+    sick = table.copy()
+    off = (sick["protocol"] == "fourier+prior") & (sick["metric"] == "bias")
+    sick.loc[off, ["estimate", "low", "high"]] = [12.0, 11.0, 13.0]
+    said = conclusions.label_shift(table, sick)
+    assert "90 % glaucoma" in said and "(bias +12.00 µm [+11.00, +13.00])" in said
