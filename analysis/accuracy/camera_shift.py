@@ -52,7 +52,8 @@ def statistics(
         tables.append(own_table.assign(shots=shots))
         for one in AGAINST:
             given = own, group, (one,), ("mae",)
-            pairs = paired_comparisons(*given, resampling=resampling, pool=True)
+            # Each pair by its own SD: a draw changes some ways a lot and others not at all.
+            pairs = paired_comparisons(*given, resampling=resampling)
             compared.append(pairs.assign(shots=shots))
     compared = [one for one in compared if len(one)]
     return pd.concat(tables, ignore_index=True), pd.concat(compared, ignore_index=True)

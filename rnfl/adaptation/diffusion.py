@@ -358,7 +358,7 @@ def draw_like(pictures: Tensor, random: torch.Generator) -> Tensor:
 
 def make_source(
     prepared: Prepared,
-    name: str = PACKAGED,
+    name: str,
     *,
     unet_steps: int = 5000,
     content_steps: int = 500,
@@ -366,13 +366,14 @@ def make_source(
     unet_lr: float = 5e-4,
     content_lr: float = 1e-4,
     seed: int = 0,
-    out_dir: str | Path = WEIGHTS,
+    out_dir: str | Path,
 ) -> dict:
     """Train the DDPM of a dataset's pictures and its fusion of content, and publish both.
 
     Writes ``<name>.safetensors``, packed as :mod:`rnfl.models.checkpoints.packing` says, and
     ``<name>.json``: recipe, hash of the pictures, curve. A finished recipe returns at once, an
-    interrupted one goes on exactly where it stopped. Every eye of the dataset is used, so choose
+    interrupted one goes on exactly where it stopped. The packaged one is of ``phantom-slo-1200-s9``
+    with 2,400 and 300 steps. Every eye of the dataset is used, so choose
     one whose eyes are in no experiment.
 
     Returns
@@ -388,6 +389,8 @@ def make_source(
     file, record = Path(out_dir) / f"{name}.safetensors", Path(out_dir) / f"{name}.json"
     if record.exists() and (found := json.loads(record.read_text()))["settings"] == settings:
         return found
+    if file.exists():
+        raise ValueError(f"{file} is of another recipe: give this one another name or out_dir")
     unfinished = runs_root() / ".partial" / f"ddpm-{provenance.sha256_json(settings)[:10]}"
     with locks.locked(unfinished):
         model, device = _seeded(Denoiser, seed), devices.choose_device()
@@ -432,7 +435,8 @@ def _file(name: str | Path) -> Path:
     file = Path(name) if Path(name).suffix else WEIGHTS / f"{name}.safetensors"
     if not file.is_file():
         raise FileNotFoundError(
-            f"{file} is missing: make it with rnfl.adaptation.diffusion.make_source"
+            f"{file} is missing: make one with rnfl.adaptation.diffusion.make_source, or restore "
+            "the packaged one with 'git checkout rnfl/models/weights'"
         )
     return file
 
@@ -487,7 +491,11 @@ def adapted(
         k.removeprefix("denoiser."): v for k, v in state.items() if k.startswith("denoiser.")
     }
     model.load_state_dict(of_model)
-    return Adapted(model.eval(), json.loads((folder / "curve.json").read_text()), digest)
+    return Adapted(
+        model.to(devices.choose_device()).eval(),
+        json.loads((folder / "curve.json").read_text()),
+        digest,
+    )
 
 
 def fingerprint(start: str | Path = PACKAGED) -> str:

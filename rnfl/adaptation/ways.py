@@ -26,7 +26,17 @@ from rnfl.storage import locks, provenance
 from rnfl.storage.paths import prepared_root
 from rnfl.storage.progress import progress
 from rnfl.training.augmentation import mixed_seed
-from rnfl.training.protocols import UNREAD, Adapter, Loss, Matched, Part, Phase, Protocol, Rates
+from rnfl.training.protocols import (
+    UNREAD,
+    Adapter,
+    Averaged,
+    Loss,
+    Matched,
+    Part,
+    Phase,
+    Protocol,
+    Rates,
+)
 
 #: By diffusion: the changes of its recipe.
 DIFFUSIONS: dict[str, dict[str, Any]] = {
@@ -39,6 +49,7 @@ DIFFUSIONS: dict[str, dict[str, Any]] = {
 #: that alignment is seen without diffusion (ours).
 ALIGNED = {"stage2": "fourier", "full": "stage1"}
 WAYS = ("none", *RECOLOURINGS, *DIFFUSIONS, *ALIGNED)
+SLO_MODEL = "phantom_slo_ddpm"  # packaged
 PRIOR = "prior"  # behind a way, as in 'fourier+prior'
 AT_ONCE = 64  # pictures translated between two places to go on from
 
@@ -57,8 +68,8 @@ def take_shots(dataset: str, n: int = 10, draw: int = 0) -> Prepared:
     Parameters
     ----------
     dataset : str
-        Prepared. Shots are of different patients, none of whom is in its test split where it has
-        another one.
+        Prepared. Shots are of different patients of its training split; where it has none, of any
+        but the test split; where it has that alone, of any.
     n : int
         How many.
     draw : int
@@ -71,8 +82,8 @@ def take_shots(dataset: str, n: int = 10, draw: int = 0) -> Prepared:
     """
     prepared = datasets.load(dataset)
     samples = prepared.samples.reset_index(drop=True)
-    known = samples[samples["split"] == "train"]
-    known = known if len(known) else samples
+    choices = (samples["split"] == "train", samples["split"] != "test", samples["split"].notna())
+    known = next(samples[one] for one in choices if one.any())
     random = np.random.default_rng([draw, 5])
     mixed = known.iloc[random.permutation(len(known))].drop_duplicates("patient_id")
     if not 1 <= n <= len(mixed):
@@ -80,7 +91,7 @@ def take_shots(dataset: str, n: int = 10, draw: int = 0) -> Prepared:
             f"{n} shots of {dataset}: {len(mixed)} patients can give one each, expected 1 to that"
         )
     rows = np.sort(mixed.index[:n])
-    name = f"{dataset}-shots{n}-d{draw}-{prepared.hash[:6]}"
+    name = f"{prepared.name}-shots{n}-d{draw}-{prepared.hash[:6]}"
     seen = samples.loc[rows, ["eye_id", "patient_id", "laterality", "modality"]]
     settings = {"shots_of": prepared.hash, "n": n, "draw": draw}
     return _made(
@@ -89,7 +100,9 @@ def take_shots(dataset: str, n: int = 10, draw: int = 0) -> Prepared:
     )  # fmt: skip
 
 
-def translated(prepared: Prepared, shots: Prepared, way: str, draw: int = 0) -> Prepared:
+def translated(
+    prepared: Prepared, shots: Prepared, way: str, draw: int = 0, start: str = SLO_MODEL
+) -> Prepared:
     """Return a source as the target's camera might have seen it, with the labels it had.
 
     Each picture is translated by a shot of its own, or by a model that has learnt from all.
@@ -101,6 +114,9 @@ def translated(prepared: Prepared, shots: Prepared, way: str, draw: int = 0) -> 
         and translated.
     draw : int
         Seed of what is random.
+    start : str
+        The source's DDPM: a file of :func:`rnfl.adaptation.diffusion.make_source`, or the packaged
+        one, which is of phantom SLO pictures and no other source's.
     """
     by = ALIGNED.get(way, way)
     settings = {"source": prepared.hash, "shots": shots.hash, "way": way, "draw": draw}
@@ -112,11 +128,17 @@ def translated(prepared: Prepared, shots: Prepared, way: str, draw: int = 0) -> 
     elif by in DIFFUSIONS:
         from rnfl.adaptation import diffusion
 
+        if start == SLO_MODEL and not (prepared.phantom and prepared.manifest["modality"] == "SLO"):
+            raise ValueError(
+                f"way {way!r} of {prepared.name}: the packaged DDPM is of phantom SLO pictures. "
+                "Train one of these pictures with rnfl.adaptation.diffusion.make_source, and give "
+                "its file as start (rnfl adapt --source-model)"
+            )
         recipe = recipe_of(by, draw)
-        settings |= {"recipe": asdict(recipe), "start": diffusion.fingerprint()}
+        settings |= {"recipe": asdict(recipe), "start": diffusion.fingerprint(start)}
 
         def pictures():
-            return _redrawn(prepared, shots, recipe, draw)
+            return _redrawn(prepared, shots, recipe, draw, start)
     else:
         raise ValueError(f"way {way!r}: expected one of {', '.join(WAYS[1:])}")
     samples = prepared.samples.assign(modality=shots.samples["modality"].iloc[0])
@@ -148,7 +170,7 @@ def recipe_of(way: str, draw: int = 0) -> Any:
 
 def adapt(
     run: RunResult | str, to: str, way: str = "none", shots: int = 10, draw: int = 0,
-    **changes: Any,
+    start: str = SLO_MODEL, **changes: Any,
 ) -> RunResult:  # fmt: skip
     """Adapt a finished run to a camera of which a few unlabelled pictures are at hand.
 
@@ -164,6 +186,8 @@ def adapt(
         same patients, and wrong where the target's are sicker.
     shots, draw : int
         How many, and which draw of them.
+    start : str
+        See :func:`translated`.
     **changes
         Fields of the :class:`~rnfl.training.config.RunConfig` to be trained that are to be others
         than the run's, such as ``epochs`` where a readout is aligned.
@@ -180,16 +204,24 @@ def adapt(
             f"way {way + '+' * bool(level) + level!r}: expected one of {', '.join(WAYS)}, "
             f"or such a one and '+{PRIOR}'"
         )
+    if level:
+        found.expect("profile", "masks have no level to be moved, leave '+prior' out")
     protocol = ALIGNMENT if way in ALIGNED else found.config.protocol
+    if way != "none" and isinstance(protocol, Averaged | Matched):
+        raise ValueError(
+            f"way {way!r} of {found.run_id}: nothing would be trained, its weights are made of "
+            "other runs. Adapt one of those"
+        )
     unread = [name for name in changes if way == "none" or name in UNREAD[type(protocol)]]
     if unread:
         raise ValueError(f"way {way!r} of {found.run_id} does not read {', '.join(unread)}")
     seen = take_shots(to, shots, draw)
     if way != "none":
-        made = translated(datasets.load(found.config.dataset), seen, way, draw)
-        # At once: what a protocol does not read, a configuration does not keep.
-        changes |= {"dataset": made.name, "protocol": protocol, "eval_on": ()}
-        found = train(replace(found.config, **changes))
+        # All at once, for what a protocol does not read a configuration does not keep; and first of
+        # all, for what makes no sense is refused before pictures are translated.
+        config = replace(found.config, **changes, protocol=protocol, eval_on=())
+        made = translated(datasets.load(config.dataset), seen, way, draw, start)
+        found = train(replace(config, dataset=made.name))
     if level:
         matching = Matched(f"{found.config.protocol.name}_{PRIOR}", found.run_id, seen.name)
         found = train(replace(found.config, protocol=matching))
@@ -211,11 +243,13 @@ def _recoloured(prepared: Prepared, shots: Prepared, by: str, draw: int) -> Iter
         yield made if colour else made[..., 0]
 
 
-def _redrawn(prepared: Prepared, shots: Prepared, recipe: Any, draw: int) -> Iterator[np.ndarray]:
+def _redrawn(
+    prepared: Prepared, shots: Prepared, recipe: Any, draw: int, start: str
+) -> Iterator[np.ndarray]:
     """Translate by diffusion; what is done is kept until all is, so that nothing is done twice."""
     from rnfl.adaptation import diffusion
 
-    learnt = diffusion.adapted(prepared, shots, recipe)
+    learnt = diffusion.adapted(prepared, shots, recipe, start)
     colour = np.asarray(shots.images).ndim == 4
     starts = range(0, len(prepared), AT_ONCE)
     for first in progress(starts, f"{prepared.name}, redrawn", len(starts), unit="batch"):

@@ -65,35 +65,69 @@ def adapt(
     to: Annotated[str, typer.Option(help="prepared dataset of the other camera")],
     shots: Annotated[int, typer.Option(min=1, help="unlabelled pictures of it that are seen")] = 10,
     way: Annotated[
-        str, typer.Option(help="none, histogram, statistics, fourier, parent, stage1, stage2, full")
+        str,
+        typer.Option(
+            help="none, histogram, statistics, fourier; parent, stage1, dynamic, no_style (by "
+            "diffusion); stage2, full (with alignment)"
+        ),
     ] = "fourier",
-    prior: Annotated[bool, typer.Option(help="move the level to the source's labels")] = True,
+    prior: Annotated[
+        bool | None,
+        typer.Option(help="move the level to the source's labels; default: of profiles"),
+    ] = None,
     draw: Annotated[int, typer.Option(min=0, help="which draw of shots")] = 0,
+    source_model: Annotated[
+        str, typer.Option(help="DDPM of the source: a file, or that of phantom SLO pictures")
+    ] = "phantom_slo_ddpm",
     epochs: Annotated[int | None, typer.Option(help="of an aligned run (stage2, full)")] = None,
     batch_size: Annotated[int | None, typer.Option(help="of an aligned run")] = None,
     lr_scale: Annotated[float | None, typer.Option(help="of an aligned run")] = None,
 ) -> None:
     """Adapt a run to another camera, of which a few unlabelled pictures are at hand.
 
-    Fourier with prior matching takes seconds and is the way to beat; stage1 and full are MFM-DA.
+    Fourier with prior matching is the way to beat: pictures take milliseconds, and the run is
+    trained once more. stage1 and full are MFM-DA.
     """
     from rnfl import datasets
     from rnfl.adaptation import ways
-    from rnfl.runs.predictions import predict_with
-    from rnfl.training.predict import reported_error
+    from rnfl.runs import results
 
     prepared = datasets.prepare(to)
     given = {"epochs": epochs, "batch_size": batch_size, "lr_scale": lr_scale}
     changes = {name: value for name, value in given.items() if value is not None}
     if "epochs" in changes:
         changes["warmup_epochs"] = min(5, epochs // 4)
-    result = ways.adapt(_run_id(run), to, way + "+prior" * prior, shots, draw, **changes)
+    found = results.load_run(_run_id(run))
+    prior = found.config.task == "profile" if prior is None else prior
+    given = found, to, way + "+prior" * prior, shots, draw, source_model
+    result = ways.adapt(*given, **changes)
+    seen = ways.take_shots(to, shots, draw)
+    typer.echo(f"{result.folder}: adapted with {shots} shots of {to} ({given[2]})")
+    typer.echo(_on_the_target(result, prepared, set(seen.samples["patient_id"])))
+
+
+def _on_the_target(result, prepared, gave: set[str]) -> str:
+    """Say how an adapted run reads test eyes whose patients neither taught it nor gave a shot."""
+    from rnfl.runs import restore
+    from rnfl.runs.predictions import predict_with, segment_with
+    from rnfl.training.predict import reported_error
+
     rows = prepared.subset("test")
-    error = (
-        reported_error(predict_with(result, to), prepared, rows)["test_mae"] if len(rows) else None
-    )
-    said = "no labels to test on" if error is None else f"{error:.2f} µm on {len(rows)} test eyes"
-    typer.echo(f"{result.folder}: {said} of {to}, adapted with {shots} shots ({way})")
+    known = gave | restore.shared_patients(result, prepared, rows)
+    mine = ~prepared.samples["patient_id"].iloc[rows].isin(known).to_numpy()
+    left_out = f"; {(~mine).sum()} of patients it knows are left out" * bool((~mine).any())
+    rows = rows[mine]
+    if not len(rows):
+        return f"No test eyes of {prepared.name} to measure it on{left_out}"
+    if result.config.task == "masks":
+        means = segment_with(result, prepared.name)[mine][["dice_disc", "dice_cup"]].mean()
+        said = f"Dice of disc {means['dice_disc']:.3f}, of cup {means['dice_cup']:.3f}"
+    else:
+        error = reported_error(predict_with(result, prepared.name)[mine], prepared, rows)
+        if error["test_mae"] is None:
+            return f"No labels of {prepared.name} to measure it on{left_out}"
+        said = f"test MAE {error['test_mae']:.2f} µm"
+    return f"{said} on {len(rows)} eyes of {prepared.name}{left_out}"
 
 
 def transfer(

@@ -20,13 +20,15 @@ CLASSES = 3  # background, rim and cup
 CONVENTIONS = {
     "0 = background, 1 = rim, 2 = cup": (0, 1, 2),
     "255 = background, 128 = rim, 0 = cup (as in REFUGE)": (255, 128, 0),
+    "0 = background, 128 = rim, 255 = cup": (0, 128, 255),
 }
 
 
 def from_levels(levels: np.ndarray) -> tuple[np.ndarray, str]:
     """Return a mask image of one of the :data:`CONVENTIONS` in our numbers, and which one it is.
 
-    The rim must be there: 0 and 255 alone could be cup and background, or background and disc.
+    The rim must be there: 0 and 255 alone could be cup and background, or background and disc. Most
+    of the border must be background, which tells REFUGE's numbers from their inverse.
 
     Parameters
     ----------
@@ -39,18 +41,24 @@ def from_levels(levels: np.ndarray) -> tuple[np.ndarray, str]:
 
     Examples
     --------
-    >>> from_levels(np.array([[255, 128, 0]], np.uint8))[0].tolist()
-    [[0, 1, 2]]
+    >>> mask = np.full((3, 4), 255, np.uint8)
+    >>> mask[1, 1:3] = 128, 0
+    >>> from_levels(mask)[0].tolist()
+    [[0, 0, 0, 0], [0, 1, 2, 0], [0, 0, 0, 0]]
     """
     found = np.unique(levels).tolist()
     for said, values in CONVENTIONS.items():
-        if set(found) <= set(values) and values[RIM] in found:
+        border = np.concatenate([levels[[0, -1]].ravel(), levels[:, [0, -1]].ravel()])
+        outside = (border == values[0]).mean() > 0.5
+        if set(found) <= set(values) and values[RIM] in found and outside:
             ours = np.zeros(256, np.uint8)
             ours[list(values)] = range(CLASSES)
             return ours[levels], said
     some = ", ".join(map(str, found[:8])) + (" ..." if len(found) > 8 else "")
     expected = ", or ".join(CONVENTIONS)
-    raise ValueError(f"values {some}: expected {expected}; the rim must be among them")
+    raise ValueError(
+        f"values {some}: expected {expected}; with rim, and mostly background at the border"
+    )
 
 
 def commonest(masks: np.ndarray) -> np.ndarray:

@@ -116,6 +116,8 @@ def _by_gradient(
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         model = restore.untrained(config, prepared).to(device)
+    if config.protocol.loss.align:
+        _check_pairs(config, prepared, rows)
     size = model.backbone.spec.input_size
     given = size, device, config.task
     train, val = (batches.load(prepared, rows[s], *given) for s in ("train", "val"))
@@ -124,6 +126,19 @@ def _by_gradient(
         learn_scale(train.labels)
     check = partial(check_unchanged, prepared, f"what is trained so far is kept in {folder}")
     return model, finetuning.fit(model, train, val, config, folder, report, check), val.target
+
+
+def _check_pairs(config: RunConfig, prepared: Prepared, rows: Rows) -> None:
+    """Refuse to align pictures that are not the two views of an eye, one behind the other."""
+    views = prepared.samples.reindex(columns=["patient_id", "laterality", "view"])
+    for split in ("train", "val"):
+        first, second = (views.iloc[rows[split][start::2]].to_numpy() for start in (0, 1))
+        same = len(first) == len(second) and (first[:, :2] == second[:, :2]).all()
+        if not (same and (first[:, 2] == 1).all() and (second[:, 2] == 2).all()):
+            raise ValueError(
+                f"{config.slug}: a loss that aligns pictures needs two of each eye, one behind the "
+                "other: make them with rnfl.adaptation.ways.translated"
+            )
 
 
 def _by_ridge(config: RunConfig, prepared: Prepared, rows: Rows, device: torch.device) -> Fitted:

@@ -128,8 +128,9 @@ def averaged(config: RunConfig, prepared: Prepared) -> RNFLRegressor | Segmenter
 def matched(config: RunConfig, prepared: Prepared) -> nn.Module:
     """Return the model of a finished run, its output moved by one profile.
 
-    The mean output of the shots is then the mean label of the eyes that the run learnt from; where
-    these have no profile but quadrants, the mean over angles is.
+    The mean output of the shots is then the mean label of the run's training split; where that has
+    no profile but quadrants, the mean over angles is. An angle that no eye there has moves by what
+    the others move on average.
     """
     run, shots = results.load_run(config.protocol.run), datasets.load(config.protocol.shots)
     run.expect("profile", "masks have no level to be moved")
@@ -140,6 +141,7 @@ def matched(config: RunConfig, prepared: Prepared) -> nn.Module:
     found = predict.predict(model, batches.load(shots, *seen)).cpu().mean(dim=0)
     profiles = torch.from_numpy(np.array(prepared.profiles[rows], dtype=np.float32))
     move = profiles.nanmean(dim=0) - found
+    move = torch.where(move.isnan(), move.nanmean(), move)
     if profiles.isnan().all():
         quadrants = torch.from_numpy(batches.measured_quadrants(prepared, rows)).float()
         move = (quadrants.nanmean() - found.mean()).expand_as(found)
@@ -291,7 +293,8 @@ def learnt_from(result: RunResult) -> Iterator[tuple[Prepared, np.ndarray]]:
             )
         split = results.divided(learnt, run.config.split).samples["split"]
         yield learnt, np.flatnonzero(split != "test")
-        if isinstance(run.config.protocol, Averaged):
-            for one in run.config.protocol.runs:
-                yield from learnt_from(results.load_run(one))
+        protocol = run.config.protocol
+        made_of = [protocol.run] if isinstance(protocol, Matched) else getattr(protocol, "runs", ())
+        for one in made_of:
+            yield from learnt_from(results.load_run(one))
         run = results.load_run(run.config.start) if run.config.start is not None else None

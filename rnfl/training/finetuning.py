@@ -81,6 +81,8 @@ class FineTuning(loop.Training):
         seed = mixed_seed(config.seed, ADAPTERS)
         groups = protocols.apply(model, config.protocol, config.lr_scale, seed)
         self.optimizer = torch.optim.AdamW(groups, fused=True)
+        if config.protocol.loss.align and distributed.size() > 1:
+            raise ValueError(f"{config.slug}: a loss that aligns pictures is of one process")
         if config.protocol.loss.align and (len(self.train) % 2 or config.batch_size % 2):
             raise ValueError(
                 f"{config.slug}: a loss that aligns pictures needs two of each eye, one behind the "
@@ -194,7 +196,7 @@ class FineTuning(loop.Training):
         return {
             "epoch": progress.epoch,
             "step": self.steps_before(progress.epoch + 1),
-            "train_loss": loss / len(self.train),
+            "train_loss": loss / len(self._order(progress.epoch)),
             self.watched: error,
             "lr_encoder": rates.get("encoder", 0.0) if self._encoder_moves() else 0.0,
             "lr_head": rates["head"],

@@ -257,8 +257,8 @@ class Averaged:
 class Matched:
     """A finished run whose predictions are moved by one profile; nothing is trained.
 
-    Prior matching: after it the mean prediction of the pictures of ``shots`` is the mean label that
-    the run learnt from (:func:`rnfl.runs.restore.matched`).
+    Prior matching: after it the mean prediction of the pictures of ``shots`` is the mean label of
+    the run's training split (:func:`rnfl.runs.restore.matched`).
 
     Attributes
     ----------

@@ -147,11 +147,15 @@ class Step:
         device = batch[0].device
         n_bytes = sum(p.nbytes for p in self.parameters if p.requires_grad)
 
+        # Where the pictures of an eye are aligned, they come in pairs.
+        unit = 2 if self.config.protocol.loss.align else 1
+
         def forward(n: int) -> Tensor:
-            some = tuple(part if part is None else part[:n] for part in batch)
+            some = tuple(part if part is None else part[: n * unit] for part in batch)
             return self._mean_loss(self.model, some, torch.Generator())
 
-        size = memory.images_that_fit(forward, n_bytes, self.config.batch_size, device)
+        most = self.config.batch_size // unit
+        size = unit * memory.images_that_fit(forward, n_bytes, most, device)
         tqdm.write(f"{self.config.slug}: {size} of {self.config.batch_size} images at once")
         return size
 

@@ -173,12 +173,82 @@ def test_what_makes_no_sense_is_refused_by_name(world):
         ways.adapt(base, "large", "fourier", shots=2)
 
 
-def test_the_command_adapts_and_says_the_error(world, capsys, monkeypatch):
+def command(monkeypatch, capsys, *words):
     from rnfl import cli
 
-    monkeypatch.setattr("sys.argv", ["rnfl", "adapt", readout().run_id, "--to", "target",
-                                     "--shots", "4"])  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["rnfl", "adapt", *map(str, words)])
     with pytest.raises(SystemExit) as end:
         cli.main()
-    assert end.value.code in (0, None)
-    assert "µm on 6 test eyes of target, adapted with 4 shots (fourier)" in capsys.readouterr().out
+    return end.value.code, capsys.readouterr().out
+
+
+def test_the_command_adapts_and_says_the_error(world, capsys, monkeypatch):
+    given = readout().run_id, "--to", "target", "--shots", 4
+    code, said = command(monkeypatch, capsys, *given)
+    assert code in (0, None)
+    assert "adapted with 4 shots of target (fourier+prior)" in said
+    assert " µm on 6 eyes of target" in said and "left out" not in said
+
+
+def test_an_error_is_of_eyes_whose_patients_neither_taught_nor_gave_a_shot(
+    world, capsys, monkeypatch
+):
+    source, target, _ = world
+    fields = {k: target.manifest[k] for k in ("dataset", "modality", "phantom", "settings")}
+    # Everybody to be tested on, two of them patients of the source's training split.
+    samples = target.samples.assign(split="test")
+    samples.loc[:1, "patient_id"] = source.samples["patient_id"][:2].to_numpy()
+    datasets.write("tested", target.images, target.profiles, samples, fields)
+    given = readout().run_id, "--to", "tested", "--shots", 4, "--way", "none"
+    code, said = command(monkeypatch, capsys, *given)
+    shots = ways.take_shots("tested", 4)
+    gave = set(shots.samples["patient_id"]) | set(samples["patient_id"][:2])
+    assert code in (0, None)
+    assert f"on {24 - len(gave)} eyes of tested; {len(gave)} of patients it knows" in said
+
+
+def test_a_run_that_segments_is_adapted_without_a_level(world, capsys, monkeypatch):
+    source, target, _ = world
+    fields = {k: source.manifest[k] for k in ("dataset", "modality", "phantom", "settings")}
+    drawn = np.zeros((24, 112, 112), np.uint8)
+    drawn[:, 30:80, 30:80], drawn[:, 45:65, 45:65] = 1, 2
+    extra = {"masks.npy": drawn}
+    for name, of in (("seen", source), ("asked", target)):
+        datasets.write(name, of.images, of.profiles, of.samples, fields, extra=extra)
+    config = RunConfig("seen", "phantom_scratch@32", "naive", task="masks", **SIZES)
+    base = run(config, silent)
+    given = base.run_id, "--to", "asked", "--shots", 3, "--way", "statistics"
+    code, said = command(monkeypatch, capsys, *given)
+    assert code in (0, None) and "(statistics)" in said and "Dice of disc" in said
+    made = datasets.load(results.load_run(said.split(":")[0].rpartition("/")[2]).config.dataset)
+    assert (np.asarray(made.masks) == drawn).all()
+    with pytest.raises(ValueError, match="masks have no level"):
+        ways.adapt(base, "asked", "statistics+prior", shots=3)
+
+
+def test_what_is_made_of_other_runs_is_not_adapted_in_name_alone(world):
+    level = ways.adapt(readout(), "target", "none+prior", shots=4)
+    with pytest.raises(ValueError, match="nothing would be trained"):
+        ways.adapt(level, "target", "fourier", shots=4)
+
+
+def test_a_model_of_phantom_slo_pictures_redraws_no_others(world):
+    with pytest.raises(ValueError, match="the packaged DDPM is of phantom SLO"):
+        ways.translated(datasets.load("target"), ways.take_shots("target", 3), "stage1")
+
+
+def test_nothing_is_translated_for_a_run_that_is_refused(world, monkeypatch):
+    monkeypatch.setattr(ways, "translated", None)
+    with pytest.raises(ValueError, match="seed must be a whole number"):
+        ways.adapt(trained(), "target", "fourier", shots=4, seed=-1)
+
+
+def test_pictures_that_are_no_pairs_are_not_aligned(world):
+    with pytest.raises(ValueError, match="needs two of each eye"):
+        run(RunConfig("source", "phantom_scratch@32", ways.ALIGNMENT, **SIZES))
+
+
+def test_memory_for_pairs_is_measured_in_pairs(world):
+    given = SIZES | {"micro_batch": "auto"}
+    found = ways.adapt(readout(), "target", "stage2", shots=3, draw=1, **given)
+    assert found.summary["micro_batch"] % 2 == 0

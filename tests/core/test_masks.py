@@ -42,3 +42,18 @@ def test_each_convention_gives_the_same_mask_and_others_are_refused():
     for values in ((0, 127, 255), (0, 0, 255), (2, 2, 2), (0, 0, 0)):
         with pytest.raises(ValueError, match=r"values .*: expected 0 = background, 1 = rim"):
             masks.from_levels(np.array(values, np.uint8)[ours])
+
+
+@pytest.mark.parametrize("values", [(0, 1, 2), (255, 128, 0), (0, 128, 255)])
+def test_the_border_tells_a_convention_from_its_inverse(values):
+    drawn = np.zeros((20, 20), np.uint8)
+    drawn[5:15, 5:15], drawn[8:12, 8:12] = 1, 2
+    found, _ = masks.from_levels(np.uint8(values)[drawn])
+    assert (found == drawn).all()
+
+
+def test_a_mask_without_background_at_its_border_is_refused():
+    drawn = np.full((9, 9), 128, np.uint8)
+    drawn[4, 4] = 0
+    with pytest.raises(ValueError, match="mostly background at the border"):
+        masks.from_levels(drawn)
