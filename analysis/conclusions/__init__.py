@@ -20,7 +20,12 @@ from analysis.conclusions.agreement import (
     thinning,
 )
 from analysis.conclusions.audit import audit_findings
-from analysis.conclusions.camera_shift import camera_shift, discs_and_cups, label_shift
+from analysis.conclusions.camera_shift import (
+    camera_shift,
+    discs_and_cups,
+    label_shift,
+    real_cameras,
+)
 from analysis.conclusions.claims import seeds_note
 from analysis.conclusions.fairness import (
     gap_claims,

@@ -82,3 +82,26 @@ def discs_and_cups(table: pd.DataFrame) -> str:
         f"Dice of the cup on the other camera: highest {look(best).label} "
         f"{level(cup.loc[best], '', 3)}, picked on these eyes; {', '.join(others)}."
     )
+
+
+def real_cameras(quadrants: pd.DataFrame) -> list[str]:
+    """Say by direction what a real change of camera costs, and what the cheap ways make of it.
+
+    Of :func:`analysis.accuracy.quadrants.quadrant_table`, the direction as ``domain``.
+    """
+    said = []
+    for domain, rows in quadrants.groupby("domain", sort=False):
+        rows = rows[rows["group"] == "mean"].set_index(["metric", "method"])
+        mae, bias = rows.loc["mae"], rows.loc["bias"]
+        parts = [
+            f"{name} {level(mae.loc[way])}"
+            for name, way in (
+                ("untouched", "none"), ("matched", "none+prior"),
+                ("Fourier and matched", CHEAP), ("the source's mean", "constant"),
+            )
+        ]  # fmt: skip
+        said.append(
+            f"GRAPE, {domain}, {int(mae.loc['none', 'n'])} eyes: {', '.join(parts)}; bias "
+            f"untouched {signed(bias.loc['none'], unit=' µm')}."
+        )
+    return said

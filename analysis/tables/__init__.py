@@ -17,7 +17,7 @@ from analysis.tables.agreement import (
     thickness_wide,
 )
 from analysis.tables.audit import audit_wide
-from analysis.tables.camera_shift import camera_shift_wide, segmentation_wide
+from analysis.tables.camera_shift import camera_shift_wide, real_cameras_wide, segmentation_wide
 from analysis.tables.fairness import (
     effects_wide,
     equity_wide,

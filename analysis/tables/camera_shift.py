@@ -7,7 +7,7 @@ import pandas as pd
 from analysis.accuracy.camera_shift import CHEAP
 from analysis.presentation.style import look
 from analysis.presentation.text import BRACKETS, captioned, found, p_value, with_interval
-from analysis.tables.cells import cells
+from analysis.tables.cells import Cell, cells
 
 #: In the order of what they cost; a way that is not here stands behind them.
 ORDER = (
@@ -38,6 +38,34 @@ def segmentation_wide(table: pd.DataFrame) -> pd.DataFrame:
         "Pictures are centred on the disc, so that one mask for every eye is hard to beat for the "
         "disc. Error: of the vertical cup-to-disc ratio, absolute. Square brackets: 95 % "
         "intervals, patients resampled; one training each.",
+    )
+
+
+def real_cameras_wide(quadrants: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per direction and way, of :func:`analysis.accuracy.quadrants.quadrant_table`.
+
+    ``domain`` is the direction, ``method`` the way.
+    """
+    wide = []
+    for (domain, method), rows in quadrants.groupby(["domain", "method"], sort=False):
+        way, _, level = method.partition("+")
+        cell = Cell(rows)
+        wide.append(
+            {
+                "Cameras": domain,
+                "Way": look(way).label + (", matched" if level else ""),
+                **{f"{name} (µm)": cell.level("mae", 1, "quadrant", name) for name in "SNIT"},
+                "Mean (µm)": cell.level("mae", 1, "quadrant", "mean"),
+                "Bias (µm)": cell.level("bias", 1, "quadrant", "global"),
+                "R global": cell.level("r", 2, "quadrant", "global"),
+                "Eyes": str(int(cell.row("mae", "quadrant", "global").get("n", 0))),
+            }
+        )
+    return captioned(
+        wide,
+        "From one of GRAPE's cameras to the other: readouts of real eyes, errors of quadrant "
+        "means of patients whom only the other camera saw and who gave no shot. Constant: the mean "
+        "of the source's eyes. Square brackets: 95 % intervals, patients resampled; one draw of shots.",
     )
 
 

@@ -100,6 +100,30 @@ def take_shots(dataset: str, n: int = 10, draw: int = 0) -> Prepared:
     )  # fmt: skip
 
 
+def part(dataset: str, label: str, rows: np.ndarray) -> Prepared:
+    """Return some rows of a dataset as one of their own, such as the eyes of one camera.
+
+    Parameters
+    ----------
+    label : str
+        What its name ends with: small letters and digits.
+    rows : int array
+    """
+    prepared, rows = datasets.load(dataset), np.asarray(rows)
+    settings = {
+        "part_of": prepared.hash,
+        "label": label,
+        "rows": provenance.sha256_json(rows.tolist()),
+    }
+    extra = {} if prepared.masks is None else {"masks.npy": np.asarray(prepared.masks)[rows]}
+    truth = None if prepared.profiles_true is None else prepared.profiles_true[rows]
+    samples = prepared.samples.iloc[rows].reset_index(drop=True)
+    return _made(
+        f"{prepared.name}-{label}", prepared, settings, samples, prepared.profiles[rows],
+        lambda: (prepared.images[row] for row in rows), {"profiles_true": truth, **extra},
+    )  # fmt: skip
+
+
 def translated(
     prepared: Prepared, shots: Prepared, way: str, draw: int = 0, start: str = SLO_MODEL
 ) -> Prepared:

@@ -15,7 +15,8 @@ import pandas as pd
 
 from rnfl import datasets
 from rnfl.adaptation import ways
-from rnfl.core import masks
+from rnfl.core import masks, schema
+from rnfl.core.geometry import QUADRANTS
 from rnfl.runs.predictions import predict_with, segment_with
 from rnfl.runs.results import RunResult
 from rnfl.runs.run import run as train
@@ -28,6 +29,9 @@ BACKBONE = "phantom_mae_slo"  # the others have met both cameras
 SICK = "-sick0.9"  # label shift: 90 % of the target's patients have glaucoma, not 60 %
 ORACLE, LABELS = "oracle", "labels"  # upper bounds, no ways
 SHOTS = 10
+#: GRAPE's two cameras, by what their names hold.
+CAMERAS = {"Topcon": "TOPCON", "Canon": "CANON"}
+REAL_WAYS = ("none", "histogram", "statistics", "fourier")  # of a few dozen eyes
 #: Settings of networks that are trained by gradient.
 TRAINED = ("epochs", "warmup_epochs", "batch_size", "lr_scale")
 
@@ -197,3 +201,39 @@ def segmented(study: Preset) -> tuple[pd.DataFrame, list[RunResult]]:
     tables["template"] = segmentation.table(same, target, rows, "template")
     found = [one.assign(way=way) for way, one in tables.items()]
     return pd.concat(found, ignore_index=True), list(runs.values())
+
+
+def on_grape(dataset: str = "grape") -> tuple[dict[str, dict[str, pd.DataFrame]], list[RunResult]]:
+    """Train readouts on one of GRAPE's cameras, adapt them to the other, and the other way round.
+
+    Patients seen by both cameras, and those who gave shots, are not read. The readout is of the
+    backbone that has met no photograph.
+
+    Returns
+    -------
+    frames : dict
+        Quadrant frames by direction, such as 'Topcon to Canon', and way; 'constant' is the mean of
+        the source's eyes.
+    runs : list of RunResult
+    """
+    samples, frames, runs = datasets.prepare(dataset).samples, {}, []
+    rows = {name: np.flatnonzero(samples["device"].str.contains(word))
+            for name, word in CAMERAS.items()}  # fmt: skip
+    for name, other in (tuple(CAMERAS), tuple(CAMERAS)[::-1]):
+        learnt = ways.part(dataset, name.lower(), rows[name])
+        known = samples["patient_id"].iloc[rows[other]].isin(learnt.samples["patient_id"])
+        target = ways.part(dataset, f"{other.lower()}-only", rows[other][~known])
+        base = train(RunConfig(learnt.name, BACKBONE, "readout", split="all"))
+        gave = ways.take_shots(target.name, SHOTS).samples["patient_id"]
+        here = frames.setdefault(f"{name} to {other}", {})
+        for way in REAL_WAYS:
+            for level in ("", f"+{ways.PRIOR}"):
+                found = ways.adapt(base, target.name, way + level, SHOTS)
+                table = predict_with(found, target.name, None)
+                table = table[~table["patient_id"].isin(gave)]
+                here[way + level] = schema.quadrant_frame(table, target.samples)
+                runs.append(found)
+        mean = learnt.samples[[f"rnfl_{quadrant}" for quadrant in QUADRANTS]].mean()
+        same = dict(zip((f"pred_{quadrant}" for quadrant in QUADRANTS), mean, strict=True))
+        here["constant"] = here["none"].assign(**same, run_id="constant")
+    return frames, runs

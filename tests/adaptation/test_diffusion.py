@@ -84,7 +84,9 @@ def test_a_packaged_source_is_its_recipe_and_is_not_made_twice(world, tmp_path):
     before = file.stat().st_mtime_ns
     diffusion.make_source(source, "tiny", out_dir=file.parent, **FEW)
     assert file.stat().st_mtime_ns == before
-    with pytest.raises(FileNotFoundError, match="make it with"):
+    with pytest.raises(ValueError, match="of another recipe"):
+        diffusion.make_source(source, "tiny", out_dir=file.parent, **FEW | {"unet_steps": 5})
+    with pytest.raises(FileNotFoundError, match="make one with"):
         diffusion.source(tmp_path / "none.safetensors")
 
 

@@ -90,13 +90,14 @@ WIDE = {  # stem of a notebook: stem of a table: the table, from the long ones b
     "20_camera_shift": {
         "ways_table": lambda t: tables.camera_shift_wide(t.ways, t.comparisons),
         "discs_table": lambda t: tables.segmentation_wide(t.discs_and_cups),
+        "grape_table": lambda t: tables.real_cameras_wide(t.grape),
     },
     "21_mild_to_severe": {
         "robustness_table": lambda t: tables.robustness_wide(t.robustness, t.comparisons),
     },
 }
 # The others show eyes of the phantom that about.json names.
-REAL = {"table2_beside", "audit", "learning", "selection", "other_subjects"}
+REAL = {"table2_beside", "audit", "learning", "selection", "other_subjects", "grape_table"}
 
 
 def freezing_lines():
@@ -157,7 +158,8 @@ SAID = {
     "15_output_scale": lambda t: conclusions.output_scale(t.effects, collapse.verdicts(t.scales)),
     "20_camera_shift": lambda t: [
         *conclusions.camera_shift(t.ways, t.comparisons),
-        conclusions.discs_and_cups(t.discs_and_cups), conclusions.label_shift(t.ways, t.sick)],
+        conclusions.discs_and_cups(t.discs_and_cups), conclusions.label_shift(t.ways, t.sick),
+        *conclusions.real_cameras(t.grape)],
     "21_mild_to_severe": lambda t: conclusions.robustness(t.robustness, t.comparisons),
 }  # fmt: skip
 
