@@ -65,7 +65,8 @@ def real_cameras_wide(quadrants: pd.DataFrame) -> pd.DataFrame:
         wide,
         "From one of GRAPE's cameras to the other: readouts of real eyes, errors of quadrant "
         "means of patients whom only the other camera saw and who gave no shot. Constant: the mean "
-        "of the source's eyes. Square brackets: 95 % intervals, patients resampled; one draw of shots.",
+        "of the source's eyes. Square brackets: 95 % intervals, patients resampled; one draw of "
+        "shots.",
     )
 
 

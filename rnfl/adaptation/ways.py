@@ -110,11 +110,8 @@ def part(dataset: str, label: str, rows: np.ndarray) -> Prepared:
     rows : int array
     """
     prepared, rows = datasets.load(dataset), np.asarray(rows)
-    settings = {
-        "part_of": prepared.hash,
-        "label": label,
-        "rows": provenance.sha256_json(rows.tolist()),
-    }
+    which = provenance.sha256_json(rows.tolist())
+    settings = {"part_of": prepared.hash, "label": label, "rows": which}
     extra = {} if prepared.masks is None else {"masks.npy": np.asarray(prepared.masks)[rows]}
     truth = None if prepared.profiles_true is None else prepared.profiles_true[rows]
     samples = prepared.samples.iloc[rows].reset_index(drop=True)
