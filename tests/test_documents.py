@@ -140,6 +140,53 @@ def test_scale_of_the_output(results):
     assert said["conclusions"][-1].endswith("4 cells with a raw output, 0 with a standardised one.")
 
 
+def test_from_one_camera_to_another(results):
+    table = read("20_camera_shift/ways.csv").query("shots == 10 and attribute == 'all'")
+    at = table.set_index(["protocol", "metric"])["estimate"]
+    assert f"by {at['none', 'mae']:.2f} µm, of which {-at['none', 'bias']:.2f} are bias" in results
+    ends = at["template", "mae"], at["oracle", "mae"]
+    said = "(template {:.2f}, the same reader taught on true photographs {:.2f})".format(*ends)
+    assert f"it errs by {at['none+prior', 'mae']:.2f} {said}" in results
+    pairs = read("20_camera_shift/comparisons.csv").query("shots == 10 and metric == 'mae'")
+    pairs = pairs[pairs["against"] == "fourier+prior"].set_index("protocol")
+    stage1, full = pairs.loc["stage1+prior"], pairs.loc["full+prior"]
+    both = f"{at['fourier+prior', 'mae']:.2f}, MFM-DA's stage 1 with matching"
+    assert f"{both} {at['stage1+prior', 'mae']:.2f} (undecided, {signed(stage1)} µm)" in results
+    assert stage1.p_holm > 0.05 > full.p_holm
+    assert f"lose by {full.estimate:.2f} µm" in results
+    assert f"{pairs.loc['stage2+prior'].estimate:.2f}" == f"{full.estimate:.2f}"
+    assert max(at["full", "sigma_ratio"], at["stage2", "sigma_ratio"]) < 0.005
+    sick = read("20_camera_shift/sick.csv").query("attribute == 'all'")
+    sick = sick.set_index(["protocol", "metric"])["estimate"]
+    biases = sick["fourier+prior", "bias"], at["fourier+prior", "bias"]
+    assert (
+        "wrong by {:+.2f} µm on average, not by {:+.2f}".format(*biases).replace("-", "−")
+        in results
+    )
+    assert sick["fourier+prior", "mae"] < sick["fourier", "mae"]
+    cup = read("20_camera_shift/discs_and_cups.csv").query("metric == 'dice_cup'").set_index("way")
+    cup = cup["estimate"].round(3)
+    assert f"a Dice of {cup['full']} for the cup" in results
+    said = f"every eye ({cup['template']}); the same network taught on true photographs"
+    assert f"{said} {cup['oracle']}" in results
+    grape = read("20_camera_shift/grape.csv").query("metric == 'mae' and group == 'mean'")
+    grape = grape.set_index(["domain", "method"])
+    for _, rows in grape.groupby(level=0):
+        assert (rows["high"] > rows["low"].max()).all()  # every interval has all the others'
+
+
+def test_training_from_mild_to_severe(results):
+    mae = read("21_mild_to_severe/robustness.csv").query("metric == 'mae'")
+    mae = mae.set_index(["condition", "protocol"])["estimate"].round(2)
+    clean, spoilt = (mae.loc[one] for one in ("clean", "severity0.8"))
+    assert f"{clean['mild_to_severe']:.2f} µm on clean pictures, where the usual" in results
+    assert (
+        f"errs by {clean['intensity']:.2f}, and {spoilt['mild_to_severe']:.2f} on spoilt" in results
+    )
+    assert f"errs by {spoilt['intensity']:.2f}. The specialist" in results
+    assert f"either ({spoilt['specialist']:.2f})" in results
+
+
 def freezing(span_, metric):
     """Return the slopes of freezing over patients and seeds, by backbone."""
     rows = read("03_freezing/regressions.csv")

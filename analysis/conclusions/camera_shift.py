@@ -9,6 +9,7 @@ from analysis.conclusions.claims import level, rows_of, signed, verdict
 from analysis.presentation.style import look
 from analysis.presentation.text import number
 
+KEPT = 0.1  # of the spread between eyes, below which a way predicts one profile (ours)
 DEAR = ("parent", "stage1", "dynamic", "no_style", "stage2", "full")
 
 
@@ -34,6 +35,14 @@ def camera_shift(table: pd.DataFrame, comparisons: pd.DataFrame, shots: int = 10
     ]
     if CHEAP in mae.index:
         said.append(f"Fourier with matching: {level(mae.loc[CHEAP])} ({', '.join(bounds)} µm).")
+    spread = rows_of(rows, "sigma_ratio").droplevel("backbone")
+    flat = [look(way).label for way in spread.index[spread["high"] < KEPT] if way != "template"
+            and not way.endswith("+prior")]  # fmt: skip
+    if flat:
+        said.append(
+            f"Of the spread between eyes less than {100 * KEPT:.0f} % is left by "
+            f"{', '.join(flat)}: one profile for everybody, whatever the camera."
+        )
     pairs = comparisons[(comparisons["against"] == CHEAP) & (comparisons["shots"] == shots)]
     pairs = pairs[pairs["metric"] == "mae"].set_index("protocol")
     for way in DEAR:
@@ -63,7 +72,7 @@ def label_shift(plain: pd.DataFrame, sick: pd.DataFrame, shots: int = 10) -> str
             f"{number(mae.loc[CHEAP, 'estimate'])} (bias "
             f"{signed(bias.loc[CHEAP], unit=' µm')})"
         )
-    return f"Prior matching supposes equal patients. {'; '.join(parts)}."
+    return f"Prior matching supposes equal patients: {'; '.join(parts)}."
 
 
 def discs_and_cups(table: pd.DataFrame) -> str:

@@ -213,7 +213,8 @@ WITHOUT_TABLES = {"convergence", "longer_schedule", "label_noise", "absent_domai
 #: What only intervals that leave no room for the opposite may say.
 ABSENCE = (
     r"no (collapse|cost|difference|effect|sign|gap|change|better|worse)\b|\b(does|do) not\b|"
-    r"converged|(?<!0 of \d are )equivalent|is excluded|costs|arises|diverse(?! 0)|collapsed|"
+    r"converged|(?<!0 of \d are )(?<!0 of \d\d are )equivalent|is excluded|costs|arises|"
+    r"diverse(?! 0)|collapsed|"
     r"nothing that|helps(?! a little| at 0)|(?<!not )clearly (?!\w+ (at )?0)\w+er\b|"
     r"(below|above|beats) (constant|template|PCA|aggressive|naive)"
 )
