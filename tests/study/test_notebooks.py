@@ -57,6 +57,9 @@ def test_notebook_says_what_it_asks_takes_and_makes(path):
 
 def test_reproduce_executes_every_notebook_but_pretraining():
     assert sorted([*notebooks.STUDY, PRETRAINING]) == STEMS
+    left_out = {name: preset.left_out for name, preset in presets.PRESETS.items()}
+    assert {one for stems in left_out.values() for one in stems} <= set(notebooks.STUDY)
+    assert not left_out["reference"] and not left_out["smoke"]  # all is tried, and committed
 
 
 def test_smoke_parameters_are_defined_and_its_stand_in_is_no_eye_of_the_start():
