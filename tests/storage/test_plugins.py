@@ -24,7 +24,8 @@ from rnfl.training.protocols import Loss, Protocol
 
 SIZES = {"epochs": 1, "warmup_epochs": 0, "batch_size": 4}
 USAGE = (project_root() / "USAGE.md").read_text(encoding="utf-8")
-OWN, MODULE = re.findall(r"```python\n(.*?)```", USAGE, re.DOTALL)[:2]
+STRATEGIES = USAGE.partition("## Strategies of adaptation")[2]
+OWN, MODULE = re.findall(r"```python\n(.*?)```", STRATEGIES, re.DOTALL)[:2]
 (POINTS,) = re.findall(r"```toml\n(.*?)```", USAGE, re.DOTALL)
 BROKEN = """
 other_name = BackboneSpec("another", "vit_tiny_patch16_224", None)

@@ -1,43 +1,15 @@
 """Ways of adapting to another camera: planted levels and responses come back as such."""
 
-import numpy as np
-import pandas as pd
 import pytest
-from synthetic_tables import eyes, frame, profiles
+from planted_cameras import PLANTED, statistics
 
 from analysis import conclusions, tables
 from analysis.accuracy import camera_shift
-from analysis.resampling import Resampling
-
-#: By way: level (µm) and share of the differences between eyes that is kept.
-PLANTED = {
-    "none": (-30.0, 0.5), "none+prior": (0.0, 0.5), "fourier": (-20.0, 0.6),
-    "fourier+prior": (0.0, 0.6), "full": (-8.0, 0.9), "full+prior": (0.0, 0.9),
-    "stage1": (-8.0, 0.2), "stage1+prior": (0.0, 0.2), "oracle": (0.0, 0.95),
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def found():
-    samples, rows = eyes(40), []
-    truth, label = profiles(samples)
-    mean = label.mean(axis=0)
-    made = [
-        frame("template", samples, np.tile(mean, (len(samples), 1)), label),
-        frame("oracle", samples, truth, label),
-    ]
-    for way, (level, kept) in PLANTED.items():
-        for shots in (10, 30):
-            for draw in (0, 1, 2):
-                luck = np.random.default_rng([draw, len(way), shots]).normal(0, 0.1)
-                run_id = f"{way}-{shots}-{draw}"
-                made.append(
-                    frame(run_id, samples, mean + level + luck + kept * (label - mean), label)
-                )
-                rows.append({"run_id": run_id, "backbone": "small", "protocol": way,
-                             "seed": draw, "shots": shots})  # fmt: skip
-    given = pd.concat(made, ignore_index=True), samples, pd.DataFrame(rows)
-    return camera_shift.statistics(*given, Resampling(300, 300))
+    return statistics()
 
 
 def test_a_level_is_bias_and_a_response_is_spread(found):

@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import planted_ablations
+import planted_cameras
 import planted_robustness
 import planted_strategies
 import pytest
@@ -137,6 +138,7 @@ def results(tmp_path_factory):
     provenance.write_csv(root / "10_pretraining" / "losses.csv", losses)
     planted_ablations.write_tables(root)
     planted_strategies.write_tables(root)
+    planted_cameras.write_tables(root)
     planted_robustness.write_tables(root)
     fairness_tables(root / "07_fairness", predictions, samples, runs)
     audit_tables(root / "08_audit")

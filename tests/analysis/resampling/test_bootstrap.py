@@ -8,6 +8,9 @@ from synthetic_tables import eyes, profiles
 from analysis.collapse import DEFINITIONS
 from analysis.resampling import Resampling, bootstrap
 from analysis.resampling.patient_sums import VALUES, PatientSums, Totals, replicates
+from rnfl.core import metrics
+
+RESTATED = DEFINITIONS | {"bias": metrics.bias}  # of Table 1, and of changes of camera
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +24,7 @@ def run():
 
 
 def test_every_metric_has_a_restatement_for_totals():
-    assert set(VALUES) == set(DEFINITIONS)
+    assert set(VALUES) == set(RESTATED)
 
 
 @pytest.mark.parametrize("name", sorted(VALUES))
@@ -32,7 +35,7 @@ def test_totals_give_the_metric_on_the_data_and_on_resampled_eyes(run, name):
     values = VALUES[name](Totals(counts, PatientSums(prediction, label, codes)))
     for weights, value in zip(counts, values, strict=True):
         drawn = np.repeat(np.arange(len(codes)), weights[codes].astype(int))
-        expected = DEFINITIONS[name](prediction[drawn], label[drawn])
+        expected = RESTATED[name](prediction[drawn], label[drawn])
         assert value == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 

@@ -81,7 +81,7 @@ def test_the_committed_coverages_are_of_all_metrics_and_in_range():
 def test_the_simulated_truth_is_that_of_the_metrics_themselves():
     codes, target, predictions = simulated.draw_eyes(20_000, np.random.default_rng(7))
     for (model, metric), value in simulated.population().items():
-        if model != "a-b":
+        if model != "a-b" and metric in DEFINITIONS:
             found = DEFINITIONS[metric](predictions[model], target)
             assert found == pytest.approx(value, rel=0.03)
     two = np.bincount(codes) == 2
