@@ -85,7 +85,8 @@ FIGURES: dict[str, FigureSpec] = {
         ("14_parameter_efficient", "How few parameters may learn?", parameter_efficient,
          "parameters.csv comparisons.csv costs.csv"),
         ("15_output_scale", "Scale of the output", output_scale, "scales.csv"),
-        ("20_camera_shift", "From one camera to another", camera_shift, "ways.csv"),
+        ("20_camera_shift", "From one camera to another", camera_shift,
+         "ways.csv pictures.npz"),
         ("21_mild_to_severe", "Training from mild to severe", mild_to_severe,
          "robustness.csv eyes.npz"),
     )

@@ -99,6 +99,7 @@ LOOKS: dict[str, Look] = {
     "stage1": Look("MFM-DA, stage 1", "#c2477f", "D"),
     "dynamic": Look("dynamic direction alone", "#c2477f", "<"),
     "no_style": Look("without the style loss", "#c2477f", ">"),
+    "detached": Look("direction as a target alone", "#c2477f", "p"),
     "full": Look("MFM-DA, full", "#c2477f", "^"),
     "oracle": Look("true photographs, labelled", INK, "*"),
     "labels": Look("others, target's camera, labelled", INK, "p"),

@@ -12,7 +12,18 @@ from analysis.tables.cells import Cell, cells
 #: In the order of what they cost; a way that is not here stands behind them.
 ORDER = (
     *("none", "histogram", "statistics", "fourier"),
-    *("lora", "stage2", "parent", "stage1", "dynamic", "no_style", "full", "oracle", "labels"),
+    *(
+        "lora",
+        "stage2",
+        "parent",
+        "stage1",
+        "dynamic",
+        "no_style",
+        "detached",
+        "full",
+        "oracle",
+        "labels",
+    ),
 )
 
 

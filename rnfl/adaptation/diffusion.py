@@ -25,10 +25,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
+from rnfl.adaptation import SLO_MODEL
 from rnfl.datasets.prepared import Prepared
 from rnfl.models import backbone
 from rnfl.models.checkpoints import packing
@@ -37,12 +39,12 @@ from rnfl.storage import locks, provenance
 from rnfl.storage.paths import cache_root, runs_root
 from rnfl.training import batches, devices, loop
 from rnfl.training.augmentation import epoch_order, seeded_generator
+from rnfl.training.pretraining import publish, published
 from rnfl.training.state import Progress
 
 SIZE, FOLD = 64, 2  # px; each FOLD x FOLD of them become channels
 WIDTHS = (32, 64, 96)
 TIMES = 1000
-PACKAGED = "phantom_slo_ddpm"
 JUDGE = "leaves_mae"  # frozen encoder f: it has met no eye, no camera and no reader
 EMA = 0.995
 POINTS, CHECKPOINT_SECONDS = 20, 60.0  # of a curve
@@ -386,11 +388,14 @@ def make_source(
         "unet_lr": unet_lr, "content_lr": content_lr, "seed": seed, "size": SIZE,
         "widths": list(WIDTHS), "pictures": prepared.hash, "n_pictures": len(prepared),
     }  # fmt: skip
-    file, record = Path(out_dir) / f"{name}.safetensors", Path(out_dir) / f"{name}.json"
-    if record.exists() and (found := json.loads(record.read_text()))["settings"] == settings:
+    out_dir = Path(out_dir)
+    if found := published(out_dir, name, settings):
         return found
-    if file.exists():
-        raise ValueError(f"{file} is of another recipe: give this one another name or out_dir")
+    if (file := out_dir / f"{name}.safetensors").exists():
+        raise ValueError(
+            f"{file} is of another recipe, or damaged: give this one another name or out_dir, or "
+            "move that file away"
+        )
     unfinished = runs_root() / ".partial" / f"ddpm-{provenance.sha256_json(settings)[:10]}"
     with locks.locked(unfinished):
         model, device = _seeded(Denoiser, seed), devices.choose_device()
@@ -403,32 +408,42 @@ def make_source(
                 model.unet.load_state_dict(done.average)
             curve += [{"part": part, **row} for row in done.history]
             seconds += done.seconds
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with provenance.publish_file(file) as aside:
-            packed = packing.pack(model.state_dict())
-            aside.write_bytes(serialise(packed, {packing.KEY: packing.PACKING}))
         made = {
             "name": name, "settings": settings, "dataset": prepared.name, "curve": curve,
             "seconds": round(seconds, 1), "device": devices.describe(device),
             "versions": provenance.versions(("torch", "diffusers", "numpy")),
-            "weights": {"sha256": provenance.sha256_file(file), "packing": packing.PACKING},
         }  # fmt: skip
-        provenance.write_json(record, made)
+        publish(model, made, out_dir, name)
         shutil.rmtree(unfinished)
     return made
 
 
-def source(name: str | Path = PACKAGED) -> Denoiser:
+def source(name: str | Path = SLO_MODEL) -> Denoiser:
     """Return a source DDPM: a packaged one by name, or one of :func:`make_source` by its file.
 
     Raises
     ------
     FileNotFoundError
         If the file is absent, with how to make it.
+    ValueError
+        If it is damaged, or of another network.
     """
-    file, model = _file(name), Denoiser()
-    model.load_state_dict({key: v.float() for key, v in packing.unpack(load_file(file)).items()})
+    model = Denoiser()
+    _fill(model, _file(name), "make it again, or restore it")
     return model
+
+
+def _fill(model: Denoiser, file: Path, remedy: str, prefix: str = "") -> None:
+    """Load the tensors of a file whose names begin with a prefix."""
+    try:
+        held = packing.unpack(load_file(file)).items()
+        own = {key.removeprefix(prefix): v.float() for key, v in held if key.startswith(prefix)}
+        model.load_state_dict(own)
+    except (SafetensorError, RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"{file} is damaged or holds no DDPM of {SIZE} px and widths {WIDTHS}: {remedy} "
+            f"({str(error).splitlines()[0]})"
+        ) from error
 
 
 def _file(name: str | Path) -> Path:
@@ -451,7 +466,7 @@ class Adapted:
 
 
 def adapted(
-    prepared: Prepared, shots: Prepared, recipe: Recipe = Recipe(), start: str | Path = PACKAGED
+    prepared: Prepared, shots: Prepared, recipe: Recipe = Recipe(), start: str | Path = SLO_MODEL
 ) -> Adapted:
     """Adapt a source DDPM to shots, or return what was adapted so before.
 
@@ -485,12 +500,8 @@ def adapted(
                 (aside / "model.safetensors").write_bytes(serialise(state))
                 provenance.write_json(aside / "settings.json", settings)
                 provenance.write_json(aside / "curve.json", done.history)
-            shutil.rmtree(unfinished)
-    state = load_file(folder / "model.safetensors")
-    of_model = {
-        k.removeprefix("denoiser."): v for k, v in state.items() if k.startswith("denoiser.")
-    }
-    model.load_state_dict(of_model)
+        shutil.rmtree(unfinished, ignore_errors=True)  # also of a call that ended before this line
+    _fill(model, folder / "model.safetensors", f"delete {folder} and ask again", "denoiser.")
     return Adapted(
         model.to(devices.choose_device()).eval(),
         json.loads((folder / "curve.json").read_text()),
@@ -498,7 +509,7 @@ def adapted(
     )
 
 
-def fingerprint(start: str | Path = PACKAGED) -> str:
+def fingerprint(start: str | Path = SLO_MODEL) -> str:
     """Return the SHA-256 of a source DDPM's file."""
     return provenance.sha256_file(_file(start))
 

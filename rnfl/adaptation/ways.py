@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from rnfl import datasets
+from rnfl.adaptation import SLO_MODEL
 from rnfl.adaptation.recolouring import RECOLOURINGS
 from rnfl.core.geometry import FIELD_MM, N_ANGLES
-from rnfl.datasets.prepared import Prepared, manifest_of
+from rnfl.datasets.prepared import MADE_OF_ANOTHER, Prepared, manifest_of
 from rnfl.runs import results
 from rnfl.runs.results import RunResult
 from rnfl.runs.run import run as train
@@ -44,12 +45,12 @@ DIFFUSIONS: dict[str, dict[str, Any]] = {
     "stage1": {},
     "dynamic": {"direction": "dynamic"},
     "no_style": {"style": 0.0},
+    "detached": {"detached": True},
 }
 #: With alignment: the translation that pictures are aligned with. That of stage 2 costs nothing, so
 #: that alignment is seen without diffusion (ours).
 ALIGNED = {"stage2": "fourier", "full": "stage1"}
 WAYS = ("none", *RECOLOURINGS, *DIFFUSIONS, *ALIGNED)
-SLO_MODEL = "phantom_slo_ddpm"  # packaged
 PRIOR = "prior"  # behind a way, as in 'fourier+prior'
 AT_ONCE = 64  # pictures translated between two places to go on from
 
@@ -296,8 +297,13 @@ def _made(
     """Return a dataset that is made of another one, made once."""
     settings = {**settings, "version": of.manifest["settings"].get("version", 1)}
     with locks.locked(prepared_root() / ".locks" / name):
-        if manifest_of(name).get("settings") == settings:
+        if (there := manifest_of(name)) and there["settings"] == settings:
             return datasets.load(name)
+        if there and not MADE_OF_ANOTHER & set(there["settings"]):
+            raise ValueError(
+                f"{prepared_root() / name} is a dataset of your own, and stays: what is to be made "
+                f"of {of.name} would have its name. Prepare yours under another one"
+            )
         about = {key: of.manifest[key] for key in ("dataset", "phantom")}
         about |= {"modality": samples["modality"].iloc[0], "settings": settings}
         about |= {"field_mm": of.manifest.get("field_mm", FIELD_MM)}

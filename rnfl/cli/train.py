@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from rnfl.adaptation import SLO_MODEL
+
 
 def train(
     context: typer.Context,
@@ -67,8 +69,8 @@ def adapt(
     way: Annotated[
         str,
         typer.Option(
-            help="none, histogram, statistics, fourier; parent, stage1, dynamic, no_style (by "
-            "diffusion); stage2, full (with alignment)"
+            help="none, histogram, statistics, fourier; parent, stage1, dynamic, no_style, "
+            "detached (by diffusion); stage2, full (with alignment)"
         ),
     ] = "fourier",
     prior: Annotated[
@@ -78,14 +80,14 @@ def adapt(
     draw: Annotated[int, typer.Option(min=0, help="which draw of shots")] = 0,
     source_model: Annotated[
         str, typer.Option(help="DDPM of the source: a file, or that of phantom SLO pictures")
-    ] = "phantom_slo_ddpm",
+    ] = SLO_MODEL,
     epochs: Annotated[int | None, typer.Option(help="of an aligned run (stage2, full)")] = None,
     batch_size: Annotated[int | None, typer.Option(help="of an aligned run")] = None,
     lr_scale: Annotated[float | None, typer.Option(help="of an aligned run")] = None,
 ) -> None:
     """Adapt a run to another camera, of which a few unlabelled pictures are at hand.
 
-    Fourier with prior matching is the way to beat: pictures take milliseconds, and the run is
+    Fourier with prior matching is the way to beat: pictures cost next to nothing, and the run is
     trained once more. stage1 and full are MFM-DA.
     """
     from rnfl import datasets

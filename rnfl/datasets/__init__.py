@@ -61,7 +61,9 @@ def _made(name: str, source: str | Path | None, resample: bool) -> Prepared | No
     if Path(name).name != name or not (prepared_root() / name / "manifest.json").is_file():
         return None
     prepared = load(name)  # before raw files are looked at: a damaged one has to be made anew
-    if source is None and not registry.is_registered(name):
+    if prepared.made_of_another and source is not None:
+        raise ValueError(f"{prepared.folder} was made of another dataset: give yours another name")
+    if source is None and (prepared.made_of_another or not registry.is_registered(name)):
         return prepared
     settings = registry.find(name).settings(name, source=source, **_more(name, resample))
     return prepared if prepared.manifest["settings"] == provenance.plain(settings) else None

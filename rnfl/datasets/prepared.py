@@ -36,6 +36,8 @@ from rnfl.storage import provenance
 from rnfl.storage.errors import writing
 from rnfl.storage.paths import prepared_root
 
+#: Settings that only a dataset has that was made of another prepared one, not of raw files.
+MADE_OF_ANOTHER = {"part_of", "shots_of", "way"}
 REQUIRED = ("dataset", "modality", "phantom", "settings")
 FOR_PEOPLE = (contact_sheet.FILE, summary.CSV, summary.MARKDOWN)
 IMAGES, MASKS = "images.npy", "masks.npy"
@@ -88,6 +90,11 @@ class Prepared:
         if path.name not in self.manifest["files"]:
             return None
         return _open(path, "uint8", (len(self), SIDE, SIDE), (3,))
+
+    @property
+    def made_of_another(self) -> bool:
+        """Whether it was made of another prepared dataset (:mod:`rnfl.adaptation.ways`)."""
+        return bool(MADE_OF_ANOTHER & set(self.manifest["settings"]))
 
     def subset(self, split: str) -> np.ndarray:
         """Return the row indices of a split ('train', 'val' or 'test'), in order."""

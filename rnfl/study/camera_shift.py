@@ -15,17 +15,22 @@ import pandas as pd
 
 from rnfl import datasets
 from rnfl.adaptation import ways
+from rnfl.adaptation.recolouring import RECOLOURINGS
 from rnfl.core import masks, schema
 from rnfl.core.geometry import QUADRANTS
-from rnfl.runs.predictions import predict_with, segment_with
+from rnfl.runs.predictions import (
+    oracle_predictions,
+    predict_with,
+    segment_with,
+    template_predictions,
+)
 from rnfl.runs.results import RunResult
 from rnfl.runs.run import run as train
 from rnfl.storage.progress import progress
-from rnfl.study.presets import Preset
-from rnfl.training import segmentation
+from rnfl.study.presets import SLO_BACKBONE, Preset
+from rnfl.training import batches, segmentation
 from rnfl.training.config import RunConfig
 
-BACKBONE = "phantom_mae_slo"  # the others have met both cameras
 SICK = "-sick0.9"  # label shift: 90 % of the target's patients have glaucoma, not 60 %
 ORACLE, LABELS = "oracle", "labels"  # upper bounds, no ways
 SHOTS = 10
@@ -69,7 +74,7 @@ def names(study: Preset) -> dict[str, str]:
 
 def source(study: Preset, reader: str, seed: int) -> RunConfig:
     """Return the run that is adapted: of a protocol on SLO pictures."""
-    return replace(study.config(BACKBONE, reader, seed), dataset=names(study)["source"])
+    return replace(study.config(SLO_BACKBONE, reader, seed), dataset=names(study)["source"])
 
 
 def cells(study: Preset) -> list[Cell]:
@@ -121,35 +126,57 @@ def _adapted(
     return made
 
 
-def predictions(made: Sequence[Cell]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return what the cells predict of patients who gave no shot, and their runs table.
+def evaluated(made: Sequence[Cell], target: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return what cells predict of a target's patients who gave no shot in any draw.
 
     Returns
     -------
     predictions : DataFrame
-        Of every eye of a cell's target, but for patients who gave a shot in any draw.
+        Template and label-noise floor of the same eyes among them.
+    samples : DataFrame
+        Of the target.
     runs : DataFrame
         run_id, backbone, protocol (the way; of networks without alignment with 'lora' for 'none'),
-        seed (the draw), shots, target.
+        seed (the draw), shots.
     """
-    gave = {
-        target: set().union(*(
-            ways.take_shots(target, one.shots, one.draw).samples["patient_id"]
-            for one in made if one.target == target
-        ))
-        for target in {one.target for one in made}
-    }  # fmt: skip
-    tables, rows = [], []
-    for one in made:
-        table = predict_with(one.run, one.target, None)
-        table = table[~table["patient_id"].isin(gave[one.target])]
-        tables.append(table.assign(run_id=one.run_id))
-        way = one.way.replace("none", "lora") if one.reader == "lora" else one.way
-        rows.append(
-            {"run_id": one.run_id, "backbone": BACKBONE, "protocol": way, "seed": one.draw,
-             "shots": one.shots, "target": one.target}
-        )  # fmt: skip
-    return pd.concat(tables, ignore_index=True), pd.DataFrame(rows)
+    made = [one for one in made if one.target == target]
+    gave = set().union(
+        *(ways.take_shots(target, one.shots, one.draw).samples["patient_id"] for one in made)
+    )
+    tables = [template_predictions(target, None), oracle_predictions(target, None)]
+    tables += [predict_with(one.run, target, None).assign(run_id=one.run_id) for one in made]
+    table = pd.concat(tables, ignore_index=True)
+    runs = pd.DataFrame(
+        {
+            "run_id": one.run_id,
+            "backbone": SLO_BACKBONE,
+            "protocol": one.way.replace("none", "lora") if one.reader == "lora" else one.way,
+            "seed": one.draw,
+            "shots": one.shots,
+        }
+        for one in made
+    )
+    return table[~table["patient_id"].isin(gave)], datasets.load(target).samples, runs
+
+
+def pictures(study: Preset) -> dict[str, np.ndarray]:
+    """Return two source eyes as they are, translated, and as the target's camera truly sees them.
+
+    Returns
+    -------
+    dict of str to ndarray
+        ``images`` uint8 (2, k, 112, 112, 3), ``title`` str (k,).
+    """
+    of, rows = names(study), [0, 1]
+    shots, before = ways.take_shots(of["target"], SHOTS), datasets.load(of["source"])
+    shown = {"source": before}
+    for way in study.ways:
+        if way in (*RECOLOURINGS, *ways.DIFFUSIONS):
+            shown[way] = ways.translated(before, shots, way)
+    shown["true photograph"] = datasets.load(of[ORACLE])
+    small = [batches.at_size(np.array(one.images[rows]), 112) for one in shown.values()]
+    colour = [one if one.ndim == 4 else np.repeat(one[..., None], 3, axis=3) for one in small]
+    return {"images": np.stack(colour, axis=1), "title": np.array(list(shown))}
 
 
 def curves(study: Preset, made: Sequence[Cell]) -> pd.DataFrame:
@@ -223,7 +250,7 @@ def on_grape(dataset: str = "grape") -> tuple[dict[str, dict[str, pd.DataFrame]]
         learnt = ways.part(dataset, name.lower(), rows[name])
         known = samples["patient_id"].iloc[rows[other]].isin(learnt.samples["patient_id"])
         target = ways.part(dataset, f"{other.lower()}-only", rows[other][~known])
-        base = train(RunConfig(learnt.name, BACKBONE, "readout", split="all"))
+        base = train(RunConfig(learnt.name, SLO_BACKBONE, "readout", split="all"))
         gave = ways.take_shots(target.name, SHOTS).samples["patient_id"]
         here = frames.setdefault(f"{name} to {other}", {})
         for way in REAL_WAYS:

@@ -9,6 +9,7 @@ from rnfl.study import ablations
 from rnfl.training.config import GRADED, RunConfig
 from rnfl.training.protocols import Protocol
 
+SLO_BACKBONE = "phantom_mae_slo"  # has met SLO images alone; to the others no camera is new
 REFERENCE = "naive"  # the reference protocol: what the others are compared with
 # What a preset hands on to its runs.
 SIZES = ("epochs", "warmup_epochs", "patience", "batch_size", "micro_batch", "lr_scale")
@@ -54,7 +55,7 @@ class Preset:
     shift_eyes: int = 400
     ways: tuple[str, ...] = (
         *("none", "histogram", "statistics", "fourier", "parent", "stage1", "dynamic", "no_style"),
-        *("stage2", "full"),
+        *("detached", "stage2", "full"),
     )
     shots: tuple[int, ...] = (1, 5, 10, 30)
     shot_ways: tuple[str, ...] = ("none", "fourier")

@@ -16,11 +16,9 @@ import pandas as pd
 from rnfl import datasets
 from rnfl.runs.predictions import oracle_predictions, predict_with, template_predictions
 from rnfl.runs.results import RunResult
-from rnfl.study.presets import REFERENCE, Preset
+from rnfl.study.presets import REFERENCE, SLO_BACKBONE, Preset
 from rnfl.training.config import RunConfig
 
-#: Pretrained on SLO images alone. The others have met both cameras, and none would be unseen.
-BACKBONE = "phantom_mae_slo"
 TAUGHT = "severity0.8"  # what spoils the pictures that the specialist learns from
 CLEAN, OTHER = "clean", "other camera"
 SIDE = 112  # px, of pictures to look at
@@ -54,14 +52,14 @@ def configs(study: Preset) -> dict[tuple[str, int], RunConfig]:
         if arm != "specialist":
             changes["augment"] = None if arm == "none" else arm
         for seed in study.ablation_seeds:
-            found[arm, seed] = replace(study.config(BACKBONE, REFERENCE, seed), **changes)
+            found[arm, seed] = replace(study.config(SLO_BACKBONE, REFERENCE, seed), **changes)
     return found
 
 
 def arms_table(results: Sequence[RunResult], study: Preset) -> pd.DataFrame:
     """Return what sets runs of :func:`configs` apart, in their order: the arm is the protocol."""
     return pd.DataFrame(
-        {"run_id": run.run_id, "backbone": BACKBONE, "protocol": arm, "seed": seed}
+        {"run_id": run.run_id, "backbone": SLO_BACKBONE, "protocol": arm, "seed": seed}
         for run, (arm, seed) in zip(results, configs(study), strict=True)
     )
 

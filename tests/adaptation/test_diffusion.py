@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from training_data import make_dataset
 
 pytest.importorskip("diffusers", reason="the extra 'generative' is not installed")
@@ -165,3 +165,33 @@ def test_recipes_that_make_no_sense_are_refused():
         diffusion.Recipe(direction="up")
     with pytest.raises(ValueError, match="expected 1 or more"):
         diffusion.Recipe(steps=0)
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "another network", "empty"])
+def test_a_damaged_model_is_named_with_what_to_do(world, tmp_path, damage):
+    bad = tmp_path / "bad.safetensors"
+    whole = world[2].read_bytes()
+    bad.write_bytes({"cut": whole[: len(whole) // 2], "text": b"not weights", "empty": b"",
+                     "another network": save({"a": torch.zeros(2)})}[damage])  # fmt: skip
+    with pytest.raises(ValueError, match=r"bad\.safetensors is damaged or holds no DDPM"):
+        diffusion.source(bad)
+
+
+def test_a_damaged_adaptation_is_named_with_what_to_do(world):
+    source, shots, file = world
+    recipe = diffusion.Recipe(steps=1, batch_size=1)
+    learnt = diffusion.adapted(source, shots, recipe, file)
+    kept = diffusion.cache_root() / f"adapted-{learnt.digest}" / "model.safetensors"
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:-9])
+    with pytest.raises(ValueError, match=f"delete .*adapted-{learnt.digest} and ask again"):
+        diffusion.adapted(source, shots, recipe, file)
+    kept.write_bytes(whole)
+
+
+def test_a_source_whose_file_was_damaged_is_not_taken_for_finished(world, tmp_path):
+    source, _, _ = world
+    diffusion.make_source(source, "small", out_dir=tmp_path, **FEW)
+    (tmp_path / "small.safetensors").write_bytes(b"half")
+    with pytest.raises(ValueError, match="of another recipe, or damaged"):
+        diffusion.make_source(source, "small", out_dir=tmp_path, **FEW)

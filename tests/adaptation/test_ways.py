@@ -252,3 +252,27 @@ def test_memory_for_pairs_is_measured_in_pairs(world):
     given = SIZES | {"micro_batch": "auto"}
     found = ways.adapt(readout(), "target", "stage2", shots=3, draw=1, **given)
     assert found.summary["micro_batch"] % 2 == 0
+
+
+def test_a_dataset_of_ones_own_keeps_its_name(world):
+    source, _, _ = world
+    name = ways.part("source", "some", np.arange(4)).name
+    assert datasets.prepare(name).hash == datasets.load(name).hash
+    fields = {k: source.manifest[k] for k in ("dataset", "modality", "phantom", "settings")}
+    given = source.images, source.profiles, source.samples, fields
+    mine = datasets.write("source-mine", *given)
+    with pytest.raises(ValueError, match="a dataset of your own, and stays"):
+        ways.part("source", "mine", np.arange(4))
+    assert datasets.load("source-mine").hash == mine.hash
+
+
+@pytest.mark.parametrize("name", ["grape-topcon", "folder-mine-as-fourier-7ab106a2",
+                                  "phantom-cfp-9-shots4-d0"])  # fmt: skip
+def test_preparing_what_was_made_of_another_dataset_makes_nothing_anew(world, name):
+    source, _, _ = world
+    fields = {k: source.manifest[k] for k in ("dataset", "modality", "phantom")}
+    fields["settings"] = {"way": "fourier"}
+    made = datasets.write(name, source.images, source.profiles, source.samples, fields)
+    assert datasets.prepare(name).hash == made.hash
+    with pytest.raises(ValueError, match="made of another dataset"):
+        datasets.prepare(name, source=".")

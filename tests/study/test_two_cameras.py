@@ -13,7 +13,7 @@ from rnfl.study import camera_shift
 def two_cameras(tmp_path, monkeypatch):
     """Forty eyes with quadrants alone; the first patient of the second camera was seen by both."""
     monkeypatch.setenv("RNFL_DATA", str(tmp_path))
-    monkeypatch.setattr(camera_shift, "BACKBONE", "phantom_scratch@32")
+    monkeypatch.setattr(camera_shift, "SLO_BACKBONE", "phantom_scratch@32")
     made = make_dataset("drawn", n=40, size=32, colour=True, quadrants=range(40))
     device = np.repeat(["TRC (TOPCON, Japan)", "CR-2 (CANON, Japan)"], [22, 18])
     samples = made.samples.assign(device=device, split="test")

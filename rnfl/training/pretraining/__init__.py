@@ -102,10 +102,10 @@ def pretrain(
     out_dir = Path(out_dir)
     address = f"pretraining-{name}-{provenance.sha256_json(settings)[:10]}"
     unfinished = runs_root() / ".partial" / address
-    if record := _published(out_dir, name, settings):
+    if record := published(out_dir, name, settings):
         return record
     with locks.locked(unfinished):
-        if record := _published(out_dir, name, settings):  # by whom this process waited for
+        if record := published(out_dir, name, settings):  # by whom this process waited for
             return record
         training = Pretraining(task.to(device), images.to(device), settings, checkpoint_seconds)
         progress = loop.train(training, unfinished)
@@ -119,7 +119,7 @@ def pretrain(
             "versions": provenance.versions(("torch", "timm", "numpy")),
             "notes": dict(notes or {}),
         }
-        _publish(task.backbone.encoder, record, out_dir, name)
+        publish(task.backbone.encoder, record, out_dir, name)
         shutil.rmtree(unfinished)
     return record
 
@@ -187,7 +187,7 @@ class Pretraining(loop.Steps):
         }
 
 
-def _published(out_dir: Path, name: str, settings: dict) -> dict | None:
+def published(out_dir: Path, name: str, settings: dict) -> dict | None:
     """Return the record of these settings where it is published with the very file it names."""
     record, file = out_dir / f"{name}.json", out_dir / f"{name}.safetensors"
     if not (record.exists() and file.exists()):
@@ -197,11 +197,12 @@ def _published(out_dir: Path, name: str, settings: dict) -> dict | None:
     return found if whole and found["settings"] == settings else None
 
 
-def _publish(encoder: torch.nn.Module, record: dict, out_dir: Path, name: str) -> None:
+def publish(model: torch.nn.Module, record: dict, out_dir: Path, name: str) -> None:
+    """Write a model's weights, packed, and the record that then names their SHA-256."""
     out_dir.mkdir(parents=True, exist_ok=True)
     file = out_dir / f"{name}.safetensors"
     metadata = {packing.KEY: packing.PACKING}  # alone: two entries are written in any order
     with provenance.publish_file(file) as aside:
-        aside.write_bytes(serialise(packing.pack(encoder.state_dict()), metadata))
+        aside.write_bytes(serialise(packing.pack(model.state_dict()), metadata))
     record["weights"] = {"sha256": provenance.sha256_file(file), "packing": packing.PACKING}
     provenance.write_json(out_dir / f"{name}.json", record)

@@ -159,7 +159,7 @@ SAID = {
     "20_camera_shift": lambda t: [
         *conclusions.camera_shift(t.ways, t.comparisons),
         conclusions.discs_and_cups(t.discs_and_cups), conclusions.label_shift(t.ways, t.sick),
-        *conclusions.real_cameras(t.grape)],
+        *conclusions.real_cameras(t.grape, t.grape_paired)],
     "21_mild_to_severe": lambda t: conclusions.robustness(t.robustness, t.comparisons),
 }  # fmt: skip
 
