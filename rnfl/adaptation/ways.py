@@ -123,7 +123,7 @@ def part(dataset: str, label: str, rows: np.ndarray) -> Prepared:
 
 
 def translated(
-    prepared: Prepared, shots: Prepared, way: str, draw: int = 0, start: str = SLO_MODEL
+    prepared: Prepared, shots: Prepared, way: str, draw: int = 0, source_model: str = SLO_MODEL
 ) -> Prepared:
     """Return a source as the target's camera might have seen it, with the labels it had.
 
@@ -136,7 +136,7 @@ def translated(
         and translated.
     draw : int
         Seed of what is random.
-    start : str
+    source_model : str
         The source's DDPM: a file of :func:`rnfl.adaptation.diffusion.make_source`, or the packaged
         one, which is of phantom SLO pictures and no other source's.
     """
@@ -150,17 +150,19 @@ def translated(
     elif by in DIFFUSIONS:
         from rnfl.adaptation import diffusion
 
-        if start == SLO_MODEL and not (prepared.phantom and prepared.manifest["modality"] == "SLO"):
+        if source_model == SLO_MODEL and not (
+            prepared.phantom and prepared.manifest["modality"] == "SLO"
+        ):
             raise ValueError(
                 f"way {way!r} of {prepared.name}: the packaged DDPM is of phantom SLO pictures. "
                 "Train one of these pictures with rnfl.adaptation.diffusion.make_source, and give "
-                "its file as start (rnfl adapt --source-model)"
+                "its file as source_model (rnfl adapt --source-model)"
             )
         recipe = recipe_of(by, draw)
-        settings |= {"recipe": asdict(recipe), "start": diffusion.fingerprint(start)}
+        settings |= {"recipe": asdict(recipe), "start": diffusion.fingerprint(source_model)}
 
         def pictures():
-            return _redrawn(prepared, shots, recipe, draw, start)
+            return _redrawn(prepared, shots, recipe, draw, source_model)
     else:
         raise ValueError(f"way {way!r}: expected one of {', '.join(WAYS[1:])}")
     samples = prepared.samples.assign(modality=shots.samples["modality"].iloc[0])
@@ -192,7 +194,7 @@ def recipe_of(way: str, draw: int = 0) -> Any:
 
 def adapt(
     run: RunResult | str, to: str, way: str = "none", shots: int = 10, draw: int = 0,
-    start: str = SLO_MODEL, **changes: Any,
+    source_model: str = SLO_MODEL, **changes: Any,
 ) -> RunResult:  # fmt: skip
     """Adapt a finished run to a camera of which a few unlabelled pictures are at hand.
 
@@ -208,7 +210,7 @@ def adapt(
         same patients, and wrong where the target's are sicker.
     shots, draw : int
         How many, and which draw of them.
-    start : str
+    source_model : str
         See :func:`translated`.
     **changes
         Fields of the :class:`~rnfl.training.config.RunConfig` to be trained that are to be others
@@ -242,7 +244,7 @@ def adapt(
         # All at once, for what a protocol does not read a configuration does not keep; and first of
         # all, for what makes no sense is refused before pictures are translated.
         config = replace(found.config, **changes, protocol=protocol, eval_on=())
-        made = translated(datasets.load(config.dataset), seen, way, draw, start)
+        made = translated(datasets.load(config.dataset), seen, way, draw, source_model)
         found = train(replace(config, dataset=made.name))
     if level:
         matching = Matched(f"{found.config.protocol.name}_{PRIOR}", found.run_id, seen.name)
@@ -266,12 +268,12 @@ def _recoloured(prepared: Prepared, shots: Prepared, by: str, draw: int) -> Iter
 
 
 def _redrawn(
-    prepared: Prepared, shots: Prepared, recipe: Any, draw: int, start: str
+    prepared: Prepared, shots: Prepared, recipe: Any, draw: int, source_model: str
 ) -> Iterator[np.ndarray]:
     """Translate by diffusion; what is done is kept until all is, so that nothing is done twice."""
     from rnfl.adaptation import diffusion
 
-    learnt = diffusion.adapted(prepared, shots, recipe, start)
+    learnt = diffusion.adapted(prepared, shots, recipe, source_model)
     colour = np.asarray(shots.images).ndim == 4
     starts = range(0, len(prepared), AT_ONCE)
     for first in progress(starts, f"{prepared.name}, redrawn", len(starts), unit="batch"):

@@ -276,3 +276,9 @@ def test_preparing_what_was_made_of_another_dataset_makes_nothing_anew(world, na
     assert datasets.prepare(name).hash == made.hash
     with pytest.raises(ValueError, match="made of another dataset"):
         datasets.prepare(name, source=".")
+
+
+def test_a_start_is_that_of_the_run(world):
+    base = trained()
+    found = ways.adapt(base, "target", "fourier", shots=4, start=base.run_id)
+    assert found.config.start == base.run_id
