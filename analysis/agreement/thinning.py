@@ -31,6 +31,7 @@ from rnfl.core import labels
 from rnfl.core.geometry import N_ANGLES, sector_means
 from rnfl.core.nanstats import divide
 from rnfl.core.points import find_points
+from rnfl.storage.readers import read_csv
 from rnfl.storage.tables import numbers
 
 SPECIFICITY = 0.95
@@ -76,7 +77,7 @@ def read_reference(path: str | Path, do_resample: bool = False) -> np.ndarray | 
     ValueError
         When it is neither, or a value cannot be a thickness in µm.
     """
-    table = pd.read_csv(path, dtype={"kind": str, "name": str, "population": str})
+    table = read_csv(path, dtype={"kind": str, "name": str, "population": str})
     if {"kind", "name", "population", "n", "p5"} <= set(table):
         return table
     points = find_points(table, str(path), do_resample)

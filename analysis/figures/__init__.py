@@ -9,7 +9,6 @@ command line, ``python -m analysis.figures`` redraws every figure whose tables a
 from __future__ import annotations
 
 import ast
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +40,7 @@ from analysis.figures import (
 )
 from analysis.presentation import style
 from analysis.tables import ABOUT, read_about, table_hashes
-from rnfl.storage import provenance
+from rnfl.storage import provenance, readers
 
 
 class FigureSpec(NamedTuple):
@@ -96,11 +95,10 @@ FIGURES: dict[str, FigureSpec] = {
 def read(path: Path) -> Any:
     """Return a table (CSV, parquet) as a DataFrame, or arrays (npz) as a dict."""
     if path.suffix == ".csv":
-        return pd.read_csv(path)
+        return readers.read_csv(path)
     if path.suffix == ".parquet":
-        return pd.read_parquet(path)
-    with np.load(path) as arrays:
-        return dict(arrays)
+        return readers.read_parquet(path)
+    return readers.read_arrays(path)
 
 
 def make(stem: str, results_dir: str | Path, figures_dir: str | Path) -> dict[str, Path]:
@@ -191,7 +189,7 @@ def _stale_figure(stem: str, results_dir: Path, figures_dir: Path) -> list[str]:
     files = [figures_dir / f"{stem}.{kind}" for kind in ("png", "pdf", "json")]
     if absent := [path.name for path in files if not path.is_file()]:
         return [f"{', '.join(absent)} missing"]
-    sidecar = json.loads(files[2].read_text(encoding="utf-8"))
+    sidecar = readers.read_json(files[2])
     problems = []
     for name, digest in sidecar["inputs"].items():
         table = results_dir / name

@@ -6,13 +6,12 @@ and the conclusions that were drawn from them. A figure's own sidecar then names
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from rnfl.storage import provenance
+from rnfl.storage import provenance, readers
 
 ABOUT = "about.json"
 
@@ -120,5 +119,7 @@ def read_about(folder: Path) -> dict:
     path = Path(folder) / ABOUT
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: write it with analysis.tables.write_about")
-    about = json.loads(path.read_text(encoding="utf-8"))
+    about = readers.read_json(path, "write it with analysis.tables.write_about")
+    if not isinstance(about, dict) or "phantom" not in about:
+        raise ValueError(f"{path} does not say whether its data are phantom: make it again")
     return about | {"phantom": 1} if about["phantom"] is True else about

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.presentation.sidecar import said_first
-from rnfl.storage import provenance
+from rnfl.storage import escaping, provenance
 
 MISSING = "—"
 
@@ -127,7 +127,7 @@ def write(
 def markdown(wide: pd.DataFrame, caption: str) -> str:
     """Return a table as GitHub Markdown under its caption."""
     lines = [wide.columns, ["---"] * len(wide.columns), *wide.astype(str).to_numpy()]
-    cells = ([str(text).replace("|", r"\|").replace("\n", " ") for text in line] for line in lines)
+    cells = (map(escaping.markdown, line) for line in lines)
     body = "\n".join(f"| {' | '.join(line)} |" for line in cells)
     return f"{caption}\n\n{body}\n"
 

@@ -8,7 +8,6 @@ beside this module, a template that escapes every text it is given.
 from __future__ import annotations
 
 import base64
-import json
 import os
 import re
 from pathlib import Path
@@ -20,7 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from analysis.figures import FIGURES
 from analysis.presentation.sidecar import said_first
 from analysis.tables import ABOUT, read_about
-from rnfl.storage import provenance
+from rnfl.storage import provenance, readers
 
 LONG = 40  # letters above which a cell's text is wrapped
 
@@ -107,7 +106,7 @@ def _section(stem: str, results: Path, figures: Path) -> dict[str, Any]:
 def _table(path: Path) -> dict[str, Any]:
     """Return a formatted table: anchor, caption, columns with their class, and rows of text."""
     name = path.name.removesuffix("_wide.csv")
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    frame = readers.read_csv(path, dtype=str, keep_default_na=False)
     text = path.with_name(f"{name}.md")  # begins with the table's caption
     caption = text.read_text("utf-8").split("\n\n")[0] if text.is_file() else path.stem
     return {
@@ -127,7 +126,7 @@ def _kind(column: pd.Series) -> str:
 
 
 def _json(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return readers.read_json(path) if path.is_file() else {}
 
 
 def _link(stem: str, path: Path, notebooks: Path) -> str:

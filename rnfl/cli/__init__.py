@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from rnfl.cli import evaluate, predict, prepare, reproduce, train
+from rnfl.cli import evaluate, predict, prepare, reproduce, train, verify
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,6 +29,7 @@ for command in (  # in the order that --help shows
     reproduce.figures,
     reproduce.notebook,
     reproduce.reproduce,
+    verify.verify,
 ):
     app.command()(command)
 

@@ -24,11 +24,19 @@ from rnfl.core import identity, labels, masks, orientation
 from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import FIELD_MM
 from rnfl.core.splits import patient_split
-from rnfl.datasets.prepared import MASKS, Prepared, manifest_of, write
+from rnfl.datasets.prepared import (
+    MASKS,
+    Prepared,
+    keep_source,
+    manifest_of,
+    source_of,
+    write,
+)
 from rnfl.datasets.reading import WORKERS, Eye, KeptEye, read_eyes
 from rnfl.imaging.inspection import WIDTHS_MM
 from rnfl.storage.paths import data_root
 from rnfl.storage.progress import progress
+from rnfl.storage.readers import read_bytes, readable
 from rnfl.storage.tables import listed
 
 FRACTIONS = {"train": 0.70, "val": 0.15, "test": 0.15}  # of a dataset that brings no split
@@ -61,10 +69,8 @@ def read_options(source: Path, options: type[Chosen]) -> Chosen:
     path = (source if source.is_dir() else source.parent) / options.FILE
     if not path.is_file():
         return options()
-    try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read as TOML: {error}") from error
+    with readable(path, "TOML", "write it as data/README.md shows"):
+        given = tomllib.loads(read_bytes(path).decode("utf-8"))
     kinds = {name: kind for name, kind in get_type_hints(options).items() if name != "FILE"}
     for name, value in given.items():
         if name not in kinds:
@@ -215,12 +221,12 @@ class RawDataset(ABC):
         """
         name = name or cls.dataset
         variable = cls.variable if name == cls.dataset else None
-        before = manifest_of(name).get("source")
+        before = source_of(name)
         told = os.environ.get(variable) if variable else None
         if source or (told and not before):
             places = [Path(source or told).expanduser()]
         else:
-            places = [*([Path(before)] if before else []), *cls.places(name)]
+            places = [*([before] if before else []), *cls.places(name)]
         for place in places:
             if cls.holds(place):
                 return place.absolute()
@@ -257,7 +263,8 @@ class RawDataset(ABC):
         Without a source, a dataset that was prepared before answers for files that are gone.
         """
         made = manifest_of(name or cls.dataset)
-        gone = not cls.hashed_again or not made.get("source") or not cls.holds(Path(made["source"]))
+        before = source_of(name or cls.dataset)
+        gone = not cls.hashed_again or not before or not cls.holds(before)
         if not source and "settings" in made and gone:
             options = cls.Options(**made["settings"].get("options", {}))
             return {**made["settings"], **cls.method(options)}
@@ -308,7 +315,6 @@ class RawDataset(ABC):
             "phantom": False,
             "field_mm": FIELD_MM,
             "settings": {**method, **self.fingerprint(known)},
-            "source": str(self.place),
             "exclusions": self.exclusions,
             "doubts": {eye: of["doubts"] for eye, of in self.found.items() if of.get("doubts")},
             **about,
@@ -317,7 +323,9 @@ class RawDataset(ABC):
         }
         images = (eye.image for eye in eyes)
         extra = {**self.extra(), **_masks(eyes)}
-        return write(self.name, images, profiles, samples, fields, extra=extra)
+        made = write(self.name, images, profiles, samples, fields, extra=extra)
+        keep_source(self.name, self.place)
+        return made
 
     def _read(self, item: Any) -> Eye:
         """Read one eye with what was found of it, which an exclusion has as well."""

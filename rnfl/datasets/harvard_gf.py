@@ -21,7 +21,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import FIELD_MM, N_ANGLES, to_right_eye
@@ -31,8 +30,9 @@ from rnfl.datasets.npz import MAP, NpzDataset, arrays_of, find_image, grey, labe
 from rnfl.datasets.npz.files import Entry
 from rnfl.datasets.npz.tables import NAMES
 from rnfl.datasets.reading import Eye, KeptEye, file_stamp
-from rnfl.imaging import pixels, thickness_map
+from rnfl.imaging import crops, pixels, thickness_map
 from rnfl.storage.provenance import sha256_array, sha256_bytes, sha256_file, sha256_json
+from rnfl.storage.readers import open_image
 
 VERSION = 1  # of this preparation; raise it when the same files would give other output
 PREFIX = "harvard_gf-"  # of eye and patient ids
@@ -265,13 +265,13 @@ def _label(photo: Path) -> str:
 
 def _read_photo(path: Path, hashes: dict[str, str]) -> np.ndarray:
     """Return an image beside the npz files in grey, its file read once for the hash as well."""
-    data = path.read_bytes()
+    data = crops.read_bytes(path)
     hashes[_label(path)] = sha256_bytes(data)
     source = io.BytesIO(data)
     try:
-        with Image.open(source) as file:
+        with open_image(source, crops.FORMATS) as file:
             picture = np.asarray(file if file.mode in ("L", "RGB") else file.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # over damaged bytes, a decoder may end in any of them
         said = str(error).replace(repr(source), repr(str(path)))
         raise Excluded(UNREADABLE, f"{path.name}: {said}") from error
     return grey(picture)

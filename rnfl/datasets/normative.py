@@ -16,6 +16,7 @@ import pandas as pd
 from rnfl.core.geometry import ANGLES, CLOCK_HOURS, N_ANGLES, QUADRANTS, SECTORS, sector_means
 from rnfl.core.schema import RNFL_COLUMNS
 from rnfl.imaging.inspection import summarise
+from rnfl.storage.readers import read_csv
 
 if TYPE_CHECKING:
     from rnfl.datasets.prepared import Prepared
@@ -142,7 +143,7 @@ def position(value: float, row: Mapping[str, Any] | None) -> str | None:
 
 def read(path) -> pd.DataFrame:
     """Read a band from the ``reference.csv`` of a run; a ValueError names columns that it lacks."""
-    frame = pd.read_csv(path, dtype={"kind": str, "name": str, "population": str})
+    frame = read_csv(path, dtype={"kind": str, "name": str, "population": str})
     absent = [name for name in COLUMNS if name not in frame]
     if absent:
         raise ValueError(f"{path}: columns {absent} are missing from the reference band")

@@ -4,7 +4,7 @@
 right-eye orientation; ``profiles.npy`` float32 (N, 360) µm, NaN where missing; for phantoms
 ``profiles_true.npy``, the profile before measurement noise; where there are any, ``masks.npy`` of
 disc and cup (:mod:`rnfl.core.masks`); ``samples.parquet``, one row per image in the same order; and
-``manifest.json``, which says what is there and how it was made. For people there are
+``manifest.json``, which says what is there and how it was made, sealed. For people there are
 ``contact_sheet.png``, ``summary.csv`` and ``summary.md``; nothing is computed from them.
 
 A dataset is written whole or not at all: tables are checked first, then images go to their file as
@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,16 +29,17 @@ from rnfl.core import schema
 from rnfl.core.geometry import FIELD_MM, N_ANGLES
 from rnfl.core.masks import SIDE
 from rnfl.datasets import contact_sheet, registry, summary
-from rnfl.datasets.reading import forget, kept_folders
+from rnfl.datasets.reading import file_stamp, forget, kept_folders
 from rnfl.imaging import disc
-from rnfl.storage import provenance
+from rnfl.storage import provenance, readers
 from rnfl.storage.errors import writing
-from rnfl.storage.paths import prepared_root
+from rnfl.storage.paths import cache_root, prepared_root
 
 #: Settings that only a dataset has that was made of another prepared one, not of raw files.
 MADE_OF_ANOTHER = {"part_of", "shots_of", "way"}
 REQUIRED = ("dataset", "modality", "phantom", "settings")
 FOR_PEOPLE = (contact_sheet.FILE, summary.CSV, summary.MARKDOWN)
+SOURCES = ".sources"  # folder beside the datasets
 IMAGES, MASKS = "images.npy", "masks.npy"
 
 
@@ -105,10 +105,7 @@ class Prepared:
 
 def _open(path: Path, dtype: str, leading: tuple[int, ...], ndims: tuple[int, ...]) -> np.ndarray:
     """Map an array and check its type and shape, or raise a ValueError naming the file."""
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path}: {error}") from error
+    array = readers.open_array(path, _remedy(path.parent))
     check_array(array, dtype, leading, ndims, str(path))
     return array
 
@@ -132,7 +129,8 @@ def load(name_or_path: str | Path, verify: bool = False) -> Prepared:
     ----------
     name_or_path : str or Path
     verify : bool
-        Also compare hashes with the manifest, of all but the files for people.
+        Hash all files again, but those for people; else those that have another size or time of
+        change than when they were last hashed here.
 
     Raises
     ------
@@ -144,7 +142,8 @@ def load(name_or_path: str | Path, verify: bool = False) -> Prepared:
         folder = prepared_root() / folder
     manifest = _whole(folder, verify)
     table = folder / "samples.parquet"
-    samples = schema.validate(pd.read_parquet(table), "samples", str(table))
+    read = readers.read_parquet(table, _remedy(folder))
+    samples = schema.validate(read, "samples", str(table))
     if len(samples) != manifest["n"]:
         raise ValueError(f"{folder}: {len(samples)} samples, the manifest says {manifest['n']}")
     prepared = Prepared(manifest["name"], folder, manifest, samples)
@@ -161,31 +160,85 @@ def manifest_of(name: str) -> dict[str, Any]:
         return {}
 
 
+def source_of(name: str) -> Path | None:
+    """Return where the raw files of a prepared dataset were; None where that is not known.
+
+    It stands beside the datasets and not in one, which may be given to others.
+    """
+    note = prepared_root() / SOURCES / f"{name}.json"
+    # Datasets prepared before then have it in their manifest.
+    before = manifest_of(name)
+    if not before:
+        return None
+    place = readers.read_json(note) if note.exists() else before
+    found = place.get("source") if isinstance(place, dict) else None
+    return Path(found) if found else None
+
+
+def keep_source(name: str, place: Path) -> None:
+    """Note where the raw files of a dataset are."""
+    provenance.write_json(prepared_root() / SOURCES / f"{name}.json", {"source": place})
+
+
 def _whole(folder: Path, verify: bool = False) -> dict[str, Any]:
-    """Return the manifest of a dataset whose files are all there, or raise a ValueError."""
+    """Return the manifest of a dataset whose files are all as written, or raise a ValueError."""
     manifest = _read_manifest(folder)
+    stamps = {} if verify else _stamps(folder)
+    known = dict(stamps)
     for file, size in manifest["bytes"].items():
-        path = folder / file
-        found = path.stat().st_size if path.is_file() else None
-        if found != size or (verify and provenance.sha256_file(path) != manifest["files"][file]):
-            what = "is missing" if found is None else f"is damaged ({found} bytes, wrote {size})"
-            raise ValueError(f"{path} {what}: delete {folder} and prepare it again")
+        path, expected = folder / file, manifest["files"][file]
+        if path.is_file() and (found := path.stat().st_size) != size:
+            said = f"{path} is damaged ({found} bytes, wrote {size})"
+            raise ValueError(f"{said}: {_remedy(folder)}")
+        if not path.is_file() or known.get(file) != _stamp(path, expected):
+            provenance.refuse_damaged(path, expected, _remedy(folder), anew=True)
+            known[file] = _stamp(path, expected)
+    if known != stamps:
+        _keep_stamps(folder, known)
     return manifest
+
+
+def _remedy(folder: Path) -> str:
+    return f"delete {folder} and prepare it again"
+
+
+def _stamp_file(folder: Path) -> Path:
+    """Return where is kept which files of a dataset were hashed, and as what; it may be deleted."""
+    where = provenance.sha256_bytes(str(folder.resolve()).encode())[:16]
+    return cache_root() / "hashed" / f"{folder.name}-{where}.json"
+
+
+def _stamp(path: Path, hashed: str) -> str:
+    return f"{file_stamp(path)} {hashed}"
+
+
+def _stamps(folder: Path) -> dict[str, str]:
+    """Return size, time of change and SHA-256 of files when they were hashed; none if unknown."""
+    try:
+        return dict(readers.read_json(_stamp_file(folder)))
+    except (ValueError, TypeError):
+        return {}
+
+
+def _keep_stamps(folder: Path, stamps: Mapping[str, str]) -> None:
+    with suppress(OSError):  # they are hashed again
+        provenance.write_json(_stamp_file(folder), provenance.sealed(stamps))
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     """Return what the manifest of a dataset says, or raise a ValueError with what to do."""
     path, wanted = folder / "manifest.json", (*REQUIRED, "name", "n", "files", "bytes", "hash")
-    remedy = f"delete {folder} and prepare it again; finished runs know it again by its hash"
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        absent = [key for key in wanted if key not in manifest]
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise ValueError(_say_absent(folder)) from error
-    except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error}): {remedy}") from error
-    if not isinstance(manifest, dict) or absent:
+    if not path.exists():
+        raise ValueError(_say_absent(folder))
+    remedy = f"{_remedy(folder)}; finished runs know it again by its hash"
+    manifest = readers.read_json(path, remedy)
+    absent = [key for key in wanted if not isinstance(manifest, dict) or key not in manifest]
+    if absent:
         raise ValueError(f"{path} is damaged (fields {absent} are missing): {remedy}")
+    files, sizes = manifest["files"], manifest["bytes"]
+    tables = isinstance(files, dict) and isinstance(sizes, dict) and sizes.keys() <= files.keys()
+    if not (tables and isinstance(manifest["settings"], dict)):
+        raise ValueError(f"{path} is damaged (it does not say what its files are): {remedy}")
     return manifest
 
 
@@ -358,7 +411,9 @@ def publish(
         hashes = {f: others.get(f, images.hash) for f in files}
         manifest = provenance.plain({**manifest, "files": hashes, "bytes": sizes})
         manifest["hash"] = content_hash(manifest, samples)
-        provenance.write_json(aside / "manifest.json", manifest)
+        provenance.write_json(aside / "manifest.json", provenance.sealed(manifest))
+    written = {file: _stamp(folder / file, hashes[file]) for file in sizes}
+    _keep_stamps(folder, written)  # as they were hashed when they were written
     images.prepared = Prepared(name, folder, manifest, samples)
     forget(name)
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from rnfl.core.geometry import CLOCK_HOURS, N_ANGLES, QUADRANTS, sector_means
 from rnfl.core.schema import RNFL_COLUMNS, TABLES
+from rnfl.storage.escaping import markdown
 
 CSV, MARKDOWN = "summary.csv", "summary.md"
 ATTRIBUTES = ("split", "laterality", "sex", "race", "ethnicity", "severity")
@@ -112,7 +113,7 @@ def to_markdown(summary: pd.DataFrame, manifest: Mapping[str, Any]) -> str:
         ``name``, ``modality``, ``phantom``; ``unsure`` and ``findings`` if any.
     """
     what = "phantom: simulated eyes" if manifest["phantom"] else "real eyes"
-    lines = [f"# {manifest['name']} ({manifest['modality']}; {what})", ""]
+    lines = [f"# {markdown(manifest['name'])} ({manifest['modality']}; {what})", ""]
     lines += [*_table_of_groups(summary), "", *_sentences(summary, manifest), ""]
     hours = summary.query("attribute == 'all' and n > 0")
     hours = hours[hours["quantity"].str.startswith("rnfl_hour_")]
@@ -125,7 +126,7 @@ def to_markdown(summary: pd.DataFrame, manifest: Mapping[str, Any]) -> str:
     left_out = summary[summary["attribute"] == "excluded"]
     reasons = [[row.group, f"{row.n:,}"] for row in left_out.itertuples()]
     lines += _table(["reason", "eyes"], reasons) if reasons else ["No eye was left out."]
-    said = [f"- {one}" for one in manifest.get("findings", ())]
+    said = [f"- {markdown(one)}" for one in manifest.get("findings", ())]
     lines += ["", "## What was found and assumed", "", *said] if said else []
     return "\n".join(lines) + "\n"
 
@@ -180,6 +181,7 @@ def _mean_sd(row: Mapping[str, Any]) -> str:
 
 def _table(header: list[str], rows: list[list[str]]) -> list[str]:
     """Return a Markdown table, numbers to the right, columns as wide as they need."""
+    header, *rows = ([markdown(cell) for cell in row] for row in (header, *rows))
     widths = [max(3, *map(len, column)) for column in zip(header, *rows, strict=True)]
 
     def line(first: str, *others: str) -> str:

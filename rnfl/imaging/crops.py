@@ -22,6 +22,7 @@ from rnfl.core.geometry import centre as middle
 from rnfl.imaging import disc, inspection, pixels
 from rnfl.imaging.disc import Disc
 from rnfl.imaging.pixels import SIZE
+from rnfl.storage import readers
 
 PHOTOGRAPH_MM = disc.PHOTOGRAPH_MM  # width of retina on a 45° photograph, 13.0 mm (ours)
 CROP_WIDTH = FIELD_MM / PHOTOGRAPH_MM  # 0.380 = 2 · 0.19 of the photograph's width
@@ -39,15 +40,24 @@ NOT_SQUARE = "crop that is not square"
 OTHER_MASK = "mask that is not one of its photograph's disc and cup"
 
 
+def read_bytes(path: Path) -> bytes:
+    """Return what the file of a photograph holds; one that cannot be read is :class:`Excluded`."""
+    try:
+        return readers.read_bytes(path)
+    except ValueError as error:
+        said = str(error).replace(str(path), path.name)
+        raise Excluded(UNREADABLE, said) from error
+
+
 def read(path: Path, data: bytes | None = None) -> np.ndarray:
     """Return a photograph as RGB (H, W, 3) uint8, turned as its EXIF tag says.
 
     What alpha hides is black. ``data`` is what the file holds, where it was read already. A file
     that is no readable image of one page with 8 bits per channel is :class:`Excluded`, by name.
     """
-    source = path if data is None else io.BytesIO(data)
+    source = io.BytesIO(read_bytes(path) if data is None else data)
     try:
-        with Image.open(source, formats=FORMATS) as file:
+        with readers.open_image(source, FORMATS) as file:
             _check_bits(file)
             if file.format == "TIFF" and file.n_frames > 1:
                 raise ValueError(f"{file.n_frames} pages, expected one")
@@ -57,7 +67,7 @@ def read(path: Path, data: bytes | None = None) -> np.ndarray:
                 black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
                 upright = Image.alpha_composite(black, picture)
             return np.asarray(upright.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # over damaged bytes, a decoder may end in any of them
         said = str(error).replace(repr(source), repr(path.name)).replace(str(path), path.name)
         raise Excluded(UNREADABLE, f"{path.name} cannot be read as an image: {said}") from error
 

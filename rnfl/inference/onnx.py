@@ -90,7 +90,7 @@ def export(trained: Trained, path: str | Path) -> dict[str, Any]:
             )
         about = _about(trained, difference, {"images": len(images), "crops": len(crops)})
         about["sha256"] = provenance.sha256_file(aside)
-        provenance.write_json(aside_note, about)
+        provenance.write_json(aside_note, provenance.sealed(about))
     return about
 
 
@@ -107,10 +107,22 @@ def to_onnx(
         names = {"input_names": [INPUT], "output_names": [OUTPUT], "dynamic_shapes": ({0: "n"},)}
         how = {"dynamo": True, "verbose": False, "opset_version": OPSET}
         program = torch.onnx.export(module, (example,), **how, **names)
-    proto = program.model_proto
+    proto = _without_traces(program.model_proto)
     onnx.helper.set_model_props(proto, metadata or {})
     onnx.checker.check_model(proto)
     onnx.save_model(proto, path)
+
+
+def _without_traces(proto: Any) -> Any:
+    """Return a message of ONNX without what says where and by whom it was made, at any depth."""
+    for field, value in proto.ListFields():
+        if field.name in ("metadata_props", "doc_string"):
+            proto.ClearField(field.name)
+        elif field.message_type is not None and field.name not in ("initializer", "raw_data"):
+            parts = value if hasattr(value, "__len__") else [value]
+            for part in parts:
+                _without_traces(part)
+    return proto
 
 
 def compare(module: nn.Module, path: Path, images: np.ndarray) -> float:

@@ -8,7 +8,6 @@ holds changes alone, the file of the backbone's weights.
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from rnfl.inference import model_card
 from rnfl.models.registry import registered
 from rnfl.runs import results
 from rnfl.runs.results import RunResult
-from rnfl.storage import provenance
+from rnfl.storage import provenance, readers
 from rnfl.storage.paths import prepared_root, runs_root
 from rnfl.storage.tables import listed
 
@@ -133,7 +132,7 @@ def at_hand() -> str:
     and at last a small test error before a large one.
     """
     # Those that predict masks of disc and cup read no photograph here.
-    folders = [f for f in _finished() if _json(f / "summary.json").get("target") != "masks"]
+    folders = [f for f in _finished() if _said(f, "summary.json").get("target") != "masks"]
     if not folders:
         return f"There are no finished runs in {runs_root()}: make one with 'rnfl train'"
     return f"Finished runs in {runs_root()}:\n{_listing(folders)}"
@@ -149,8 +148,9 @@ def _listing(folders: list[Path]) -> str:
 
 def _ranked(folder: Path) -> tuple[tuple, str]:
     """Return what a run is sorted by, and its line."""
-    summary, path = _json(folder / "summary.json"), folder / "training_set.json"
-    facts = _json(path) if path.is_file() else {}
+    summary, facts = (_said(folder, name) for name in ("summary.json", "training_set.json"))
+    if not summary:
+        return (True, True, 0, np.inf, folder.name), f"  {folder.name}  (damaged: see rnfl verify)"
     eyes, error = summary.get("n_train") or 0, summary.get("test_mae")
     phantom = facts.get("phantom", folder.name.startswith("phantom-"))
     rank = phantom, facts.get("modality") != "CFP", -eyes, np.inf if error is None else error
@@ -175,7 +175,7 @@ def _training_set(run: RunResult) -> tuple[dict, pd.DataFrame | None]:
     """Return facts and band kept with the run, or of the prepared dataset while it is there."""
     kept, path = run.folder / "training_set.json", run.folder / "reference.csv"
     if kept.is_file():
-        return _json(kept), normative.read(path) if path.is_file() else None
+        return run.read(kept.name), normative.read(path) if path.is_file() else None
     name = run.config.dataset
     if (prepared_root() / name).exists():
         prepared = datasets.load(name)
@@ -186,5 +186,10 @@ def _training_set(run: RunResult) -> tuple[dict, pd.DataFrame | None]:
     return {"dataset": name, "phantom": True if name.startswith("phantom-") else None}, None
 
 
-def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
+def _said(folder: Path, name: str) -> dict[str, Any]:
+    """Return what a JSON of a run says, nothing where it is not there or damaged."""
+    try:
+        said = readers.read_json(folder / name)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}

@@ -249,3 +249,5 @@ def _publish(folder: Path, run_id: str, config: RunConfig, learnt: Learnt) -> No
         if len(band := normative.training_band(prepared)):
             provenance.write_csv(aside / "reference.csv", band)
         provenance.write_json(aside / "summary.json", summary)
+        hashes = {path.name: provenance.sha256_file(path) for path in sorted(aside.iterdir())}
+        provenance.write_json(aside / results.FILES, provenance.sealed(hashes))

@@ -1,6 +1,7 @@
 """What finished runs predict of other images, and what brackets them: template and truth.
 
-A run's prediction is computed once; a file in the run's folder keeps it.
+A run's prediction is computed once; a file in the run's folder keeps it, and ``kept.json`` there
+its SHA-256.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,9 @@ from rnfl.datasets.prepared import Prepared
 from rnfl.runs import results
 from rnfl.runs.results import RunResult
 from rnfl.storage import errors, locks, provenance
+from rnfl.storage.readers import read_parquet
 
+KEPT = "kept.json"
 TURNS = (-20, -10, 0, 10, 20)  # degrees, positive as θ grows (ours)
 EYES = 200  # of the test eyes, the first ones: enough for ±0.03 of the response (ours)
 
@@ -44,7 +47,7 @@ def predict_with(result: RunResult, dataset: str, split: str | None = "test") ->
 
     name = f"predictions-{prepared.name}-{split or 'all'}-{prepared.hash[:10]}.parquet"
     path = _kept(result, name, compute)
-    return schema.validate(pd.read_parquet(path), "predictions", str(path))
+    return schema.validate(read_parquet(path), "predictions", str(path))
 
 
 def segment_with(result: RunResult, dataset: str, split: str | None = "test") -> pd.DataFrame:
@@ -82,7 +85,7 @@ def segment_with(result: RunResult, dataset: str, split: str | None = "test") ->
 
     name = f"segmentation-{prepared.name}-{split or 'all'}-{prepared.hash[:10]}.parquet"
     path = _kept(result, name, compute)
-    return schema.validate(pd.read_parquet(path), "segmentation", str(path))
+    return schema.validate(read_parquet(path), "segmentation", str(path))
 
 
 def predicted_masks(result: RunResult, dataset: str, rows: np.ndarray) -> np.ndarray:
@@ -133,7 +136,7 @@ def turned_predictions(result: RunResult) -> pd.DataFrame:
         return pd.concat(tables, ignore_index=True)
 
     name = f"turned-{prepared.name}-{prepared.hash[:10]}.parquet"
-    return pd.read_parquet(_kept(result, name, compute))
+    return read_parquet(_kept(result, name, compute))
 
 
 def template_predictions(dataset: str, split: str | None = "test") -> pd.DataFrame:
@@ -175,8 +178,11 @@ def _whose(prepared: Prepared, rows: np.ndarray) -> tuple[list[str], list[str]]:
 
 def _kept(result: RunResult, name: str, compute: Callable[..., pd.DataFrame]) -> Path:
     """Return a file in a run's folder, written once: what ``compute`` makes of the run's model."""
-    path = result.folder / name
+    path, record = result.folder / name, result.folder / KEPT
     if path.exists():
+        remedy = f"delete {path} and {KEPT} beside it, and ask again: it is predicted again"
+        expected = results.hashes_in(record, remedy).get(name)
+        provenance.refuse_damaged(path, expected, remedy)
         return path
     with locks.locked(results.partial_folder(result.run_id)):
         if path.exists():  # by whom this process waited for
@@ -186,6 +192,9 @@ def _kept(result: RunResult, name: str, compute: Callable[..., pd.DataFrame]) ->
         kept = f"the run itself is whole in {result.folder}"
         with errors.writing(path.name, path.parent, kept):
             provenance.write_parquet(path, table)
+            hashes = results.hashes_in(record, f"delete {record}")
+            hashes[name] = provenance.sha256_file(path)
+            provenance.write_json(record, provenance.sealed(hashes))
     return path
 
 

@@ -28,6 +28,7 @@ from rnfl.models.regressor import RNFLRegressor
 from rnfl.models.segmenter import Segmenter
 from rnfl.runs import results
 from rnfl.runs.results import RunResult
+from rnfl.storage.readers import readable
 from rnfl.training import batches, predict, protocols
 from rnfl.training.config import RunConfig
 from rnfl.training.protocols import Averaged, Matched, Protocol, Solved
@@ -170,12 +171,17 @@ def load_model(result: RunResult) -> nn.Module:
     Raises
     ------
     ValueError
-        If the run holds changes of weights that are no longer those that it began with.
+        If a file of the run is damaged, or it holds changes of weights that are no longer those
+        that it began with.
     FileNotFoundError, ConnectionError
         If these weights are neither here nor to be had.
     """
     config = result.config
-    with safe_open(result.model_path, "pt") as file:
+    result.check()
+    with (
+        readable(result.model_path, "weights", result.remedy),
+        safe_open(result.model_path, "pt") as file,
+    ):
         state, base = {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
     read = [build(name, pretrained=BASE in base) for name in config.backbones]
     if "decoder" in state:

@@ -1,6 +1,5 @@
 """Runs on disk: finished ones, by address, by name, and as tables; where the others are."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
@@ -12,6 +11,7 @@ from rnfl import datasets
 from rnfl.core import schema, splits
 from rnfl.datasets.prepared import Prepared
 from rnfl.runs import address
+from rnfl.storage import provenance, readers
 from rnfl.storage.paths import runs_root
 from rnfl.storage.provenance import sha256_json
 from rnfl.training import protocols
@@ -19,6 +19,8 @@ from rnfl.training.config import INCIDENTAL, RunConfig
 
 # The file of what a run predicts of the test split, by task.
 TABLES = {"profile": "predictions.parquet", "masks": "segmentation.parquet"}
+# The file of a run's folder that holds the SHA-256 of every other, sealed.
+FILES = "files.json"
 # What makes runs of one condition several.
 OWN = ("seed", "split")
 
@@ -37,21 +39,51 @@ class RunResult:
         return self.folder / "model.safetensors"
 
     @cached_property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of the run's files by name; empty for a run finished before they were kept."""
+        return hashes_in(self.folder / FILES, self.remedy)
+
+    @property
+    def remedy(self) -> str:
+        """What to do where one of its files is damaged."""
+        return f"put the run back from a copy, or delete {self.folder} and train it again"
+
+    def file(self, name: str) -> Path:
+        """Return the path of one of its files, if that is what the run wrote."""
+        path = self.folder / name
+        provenance.refuse_damaged(path, self.hashes.get(name), self.remedy)
+        return path
+
+    def check(self) -> None:
+        """Raise a ValueError that names the first of its files that is not what the run wrote."""
+        for name in self.hashes:
+            self.file(name)
+
+    @cached_property
     def resolved(self) -> dict:
         """The whole configuration, as the run recorded it (see :mod:`rnfl.runs.address`)."""
-        return _json(self.folder / "config.json")
+        return self.read("config.json")
+
+    def read(self, name: str) -> dict:
+        """Return what one of its JSON files says."""
+        return readers.read_json(self.file(name), self.remedy)
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """Predictions of the test split, of a run on profiles."""
         self.expect("profile", "it has 'segmentation' in place of 'predictions'")
-        return schema.validate(pd.read_parquet(self.folder / TABLES["profile"]), "predictions")
+        return self.table(TABLES["profile"], "predictions")
 
     @cached_property
     def segmentation(self) -> pd.DataFrame:
         """How well its masks of the test split agree with the true ones, of a run on masks."""
         self.expect("masks", "it has 'predictions' in place of 'segmentation'")
-        return schema.validate(pd.read_parquet(self.folder / TABLES["masks"]), "segmentation")
+        return self.table(TABLES["masks"], "segmentation")
+
+    def table(self, name: str, kind: str) -> pd.DataFrame:
+        """Return one of its parquet files, held against a table of the schema."""
+        path = self.file(name)
+        return schema.validate(readers.read_parquet(path, self.remedy), kind, str(path))
 
     def expect(self, task: str, instead: str) -> None:
         """Raise a ValueError that ends with what to do ``instead`` where it is of another task."""
@@ -65,16 +97,22 @@ class RunResult:
     @cached_property
     def history(self) -> pd.DataFrame:
         """Loss, validation error (MAE in µm; of masks 1 - mean Dice) and rates of each epoch."""
-        return pd.read_csv(self.folder / "history.csv")
+        return readers.read_csv(self.file("history.csv"), self.remedy)
 
     @cached_property
     def summary(self) -> dict:
         """Best epoch, number of epochs, speed."""
-        return _json(self.folder / "summary.json")
+        return self.read("summary.json")
 
 
-def _json(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8"))
+def hashes_in(path: Path, remedy: str) -> dict[str, str]:
+    """Return the SHA-256 of files by name that a sealed JSON holds; none where it is not there."""
+    if not path.exists():
+        return {}
+    held = readers.read_json(path, remedy)
+    if not isinstance(held, dict) or not all(isinstance(one, str) for one in held.values()):
+        raise ValueError(f"{path} is damaged: expected the SHA-256 of files by name: {remedy}")
+    return held
 
 
 def divided(prepared: Prepared, split: str) -> Prepared:
@@ -94,7 +132,9 @@ def load_run(run: str | Path) -> RunResult:
     folder = runs_root() / run
     if not (folder / "summary.json").is_file():
         raise ValueError(f"{folder} is no finished run: make it with 'rnfl train'")
-    return RunResult(folder, folder.name, config_of(_json(folder / "config.json")))
+    found = RunResult(folder, folder.name, None)
+    with readers.readable(folder / "config.json", "the configuration of a run", found.remedy):
+        return replace(found, config=config_of(found.resolved))
 
 
 def config_of(recorded: dict) -> RunConfig:

@@ -28,7 +28,8 @@ def run(config: RunConfig, report: Callable[[dict], None] | None = None) -> RunR
     -------
     RunResult
         Folder with config.json, provenance.json, history.csv, predictions.parquet (of masks
-        segmentation.parquet), model.safetensors and summary.json; it appears only when complete.
+        segmentation.parquet), model.safetensors, summary.json and files.json with
+        the SHA-256 of the others; it appears only when complete.
 
     Raises
     ------

@@ -26,10 +26,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rnfl.storage import escaping
 from rnfl.storage.paths import project_root
 
 PACKAGES = ("rnfl", "torch", "timm", "numpy", "pandas", "scipy", "scikit-learn", "pyarrow")
 CODE = ("rnfl", "analysis", "notebooks", "pyproject.toml")
+SEAL, SEALED = "seal", "SHA-256 of the rest: "
 
 
 def commit(root: str | Path | None = None) -> dict[str, Any]:
@@ -90,6 +92,25 @@ def sha256_file(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def refuse_damaged(path: Path, expected: str | None, remedy: str, anew: bool = False) -> None:
+    """Raise a ValueError for a file that is missing, or is not what was written.
+
+    Parameters
+    ----------
+    expected : str, optional
+        SHA-256 of what was written; None where nobody knows.
+    remedy : str
+        What to do.
+    anew : bool
+        Hash it even if its size and time of change are those of when it last was.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} is missing: {remedy}")
+    if expected is not None and (sha256_file if anew else fingerprint)(path) != expected:
+        said = "its SHA-256 is not that of what was written"
+        raise ValueError(f"{path} is damaged ({said}): {remedy}")
+
+
 def sha256_bytes(data: bytes) -> str:
     """Return the SHA-256 of bytes."""
     return hashlib.sha256(data).hexdigest()
@@ -101,7 +122,7 @@ def fingerprint(path: Path) -> str:
     return _sha256(path, stat.st_size, stat.st_mtime_ns)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)
 def _sha256(path: Path, size: int, changed: int) -> str:
     return sha256_file(path)
 
@@ -126,6 +147,35 @@ def sha256_json(value: Any) -> str:
     True
     """
     return sha256_bytes(json.dumps(plain(value), sort_keys=True).encode())
+
+
+def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a mapping with a seal: a hash of all else in it, by which damage to it shows.
+
+    Examples
+    --------
+    >>> unsealed(sealed({"n": 3}))
+    {'n': 3}
+    """
+    return {**value, SEAL: SEALED + sha256_json(value)}
+
+
+def unsealed(value: Any) -> Any:
+    """Return what was sealed; anything without a seal as it is.
+
+    Raises
+    ------
+    ValueError
+        When the seal is broken.
+    """
+    if not isinstance(value, dict):
+        return value
+    # A seal whose name is damaged is known by what it says, and the reverse.
+    seals = {k: v for k, v in value.items() if k == SEAL or str(v).startswith(SEALED)}
+    rest = {key: item for key, item in value.items() if key not in seals}
+    if seals and seals != {SEAL: SEALED + sha256_json(rest)}:
+        raise ValueError("its seal, a hash of what it says, is of something else")
+    return rest
 
 
 @cache
@@ -250,8 +300,13 @@ def write_json(path: str | Path, value: Any) -> Path:
 
 
 def write_csv(path: str | Path, frame: pd.DataFrame) -> Path:
-    """Write a table as CSV without its index, atomically, and return its path."""
-    return write_text(path, frame.to_csv(index=False, lineterminator="\n"))
+    """Write a table as CSV without its index, atomically, and return its path.
+
+    Texts that a spreadsheet would run are held by an apostrophe, see
+    :func:`rnfl.storage.escaping.cell`; :func:`rnfl.storage.readers.read_csv` takes it off.
+    """
+    safe = escaping.in_texts(frame, escaping.cell)
+    return write_text(path, safe.to_csv(index=False, lineterminator="\n"))
 
 
 def write_parquet(path: str | Path, frame: pd.DataFrame) -> Path:

@@ -10,8 +10,7 @@ import csv
 import os
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,11 +19,15 @@ import numpy as np
 import pandas as pd
 from pandas.io.common import get_handle
 
+from rnfl.storage import escaping, limits
+from rnfl.storage.readers import check_text, read_parquet, readable
+
 MISSING = ("", "nan", "NaN", "NAN", "na", "NA", "n/a", "N/A", "null", "NULL", "none", "None")
 DELIMITERS = ",;\t|"
 TEXTS = {".csv", ".tsv", ".txt"}
 HEADS = 20  # lines in which a header is looked for
 HEAD_BYTES = 2**20
+LONGEST = 100  # characters of a number
 UNNAMED = "\0"  # begins the name of a column that has none
 UNSEEN = dict.fromkeys(map(ord, "\u200b\u200c\u200d\ufeff\u00ad"))  # of no width
 UNITS = {  # of headers, that are ours
@@ -159,21 +162,23 @@ def read_table(
         When it cannot be read as a table, or two columns mean the same.
     """
     parquet = path.suffix == ".parquet"
-    with _readable(path, f". {expected}"):
+    with readable(path, "a table", expected):
         if not parquet and not TEXTS & {suffix.lower() for suffix in path.suffixes}:
             raise ValueError(
                 f"its name ends in {path.suffix!r}, not in .csv or .parquet; a workbook can be "
                 "saved as 'CSV UTF-8', its identifiers formatted as text"
             )
         if parquet:
-            frame = pd.read_parquet(path)
+            frame = read_parquet(path, expected)
             found = list(frame)
         else:
+            check_text(path)
             with get_handle(path, "rb", is_text=False, compression="infer") as handles:
                 form = form_of(handles.handle.read(HEAD_BYTES), path, needed, same)
             how = {"sep": form.delimiter, "skiprows": form.skipped, "encoding": form.encoding}
             head = pd.read_csv(path, header=None, nrows=1, dtype=str, **how)
             found = head.iloc[0].fillna("").tolist()
+        limits.check("RNFL_MAX_COLUMNS", len(found), path)
     names = _spelt(found, same)
     spellings = {name: [] for name in names}
     for name, spelling in zip(names, found, strict=True):
@@ -185,7 +190,7 @@ def read_table(
         return frame.set_axis(names, axis=1)
     names = [name or f"{UNNAMED}{place}" for place, name in enumerate(names)]
     numeric = [] if text is None else [name for name in names if name not in text]
-    with _readable(path):
+    with readable(path, "a table", "Save it as 'CSV UTF-8'"):
         frame = pd.read_csv(
             path,
             header=0,
@@ -201,23 +206,10 @@ def read_table(
     last = frame.iloc[:, -1] if names[-1:] == unnamed[-1:] else pd.Series(dtype=str)
     if last.replace("", np.nan).notna().any() or not isinstance(frame.index, pd.RangeIndex):
         raise ValueError(f"{path}: rows have more values than the header has columns")
-    frame = frame.drop(columns=unnamed)
+    frame = escaping.in_texts(frame.drop(columns=unnamed), escaping.original)
     frame = frame if form.delimiter == "," else frame.apply(with_points)
     frame.attrs["delimiter"] = form.delimiter
     return frame
-
-
-@contextmanager
-def _readable(path: Path, expected: str = "") -> Iterator[None]:
-    """Say of which file it is that the body cannot read it as a table."""
-    try:
-        yield
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not in UTF-8 ({error}): save it as 'CSV UTF-8'") from error
-    except (OSError, ValueError) as error:
-        if isinstance(error, ValueError) and str(error).startswith(str(path)):
-            raise
-        raise ValueError(f"{path} cannot be read as a table: {error}{expected}") from error
 
 
 def with_points(column: pd.Series) -> pd.Series:
@@ -320,10 +312,12 @@ def numbers(series: pd.Series, where: str) -> np.ndarray:
     if pd.api.types.is_numeric_dtype(series):
         return series.to_numpy(dtype=float)
     text = series.where(~series.isin(MISSING))
-    found = pd.to_numeric(text.astype(object).replace("−", "-", regex=True), errors="coerce")
+    plain = text.astype(object).replace("−", "-", regex=True)
+    plain = plain.where(plain.astype(str).str.len() <= LONGEST)  # Python's integers never end
+    found = pd.to_numeric(plain, errors="coerce")
     bad = (found.isna() & text.notna()).to_numpy()
     if bad.any():
-        entries = listed((repr(one) for one in text[bad]), 5)
+        entries = listed((repr(one)[:LONGEST] for one in text[bad]), 5)
         commas = text[bad].astype(str).str.fullmatch(r"\s*[+−-]?\d*,\d+\s*").any()
         hint = "; expected decimal points, not commas" if commas else ""
         if not text[bad].astype(str).str.contains(r"\d").all():  # '/', '-', 'n.d.': no number

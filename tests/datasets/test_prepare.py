@@ -15,6 +15,8 @@ from rnfl import datasets
 from rnfl.datasets import registry
 from rnfl.datasets.prepared import FOR_PEOPLE, content_hash
 from rnfl.datasets.reading import Eye, forget, kept_folders, read_eyes
+from rnfl.storage import provenance
+from rnfl.storage.provenance import sha256_file, unsealed
 
 SETTINGS = {"seed": 1, "size_px": 32}
 FIELDS = {"dataset": "copy", "modality": "SLO", "phantom": True, "settings": SETTINGS}
@@ -126,10 +128,14 @@ def damage(folder, how):
 
 
 def _replace(folder, array):
-    """Write other images and let the manifest agree on their size."""
-    np.save(folder / "images.npy", array, allow_pickle=True)
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["bytes"]["images.npy"] = (folder / "images.npy").stat().st_size
+    """Write other images and let the manifest agree with them."""
+    path = folder / "images.npy"
+    np.save(path, array, allow_pickle=True)
+    manifest = unsealed(json.loads((folder / "manifest.json").read_text()))
+    manifest["bytes"][path.name], manifest["files"][path.name] = (
+        path.stat().st_size,
+        sha256_file(path),
+    )
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -138,19 +144,19 @@ def _replace(folder, array):
     [
         ("missing", "images.npy is missing: delete"),
         ("truncated", r"images.npy is damaged \(\d+ bytes, wrote \d+\)"),
-        ("objects", r"images.npy: .*allow_pickle=False|images.npy: Array can't be memory-mapped"),
+        ("objects", r"images.npy cannot be read as an array \(.*(allow_pickle|memory-mapped)"),
         ("shape", r"images.npy: uint8 \(30, 32, 32\)"),
         ("type", "images.npy: int16"),
         (
             "manifest",
-            r"manifest.json is damaged \(Expecting value.*\): delete .*copy and prepare it",
+            r"manifest.json cannot be read as JSON \(Expecting value.*\): delete .*copy and",
         ),
         (
             "fields",
             r"manifest.json is damaged \(fields \['dataset'.*'hash'\] are missing\): delete",
         ),
         ("list", r"manifest.json is damaged \(.*\): delete"),
-        ("bytes", r"manifest.json is damaged \(.*decode.*\): delete"),
+        ("bytes", r"manifest.json is not in UTF-8 \(.*decode.*\): delete"),
     ],
 )
 def test_damage_is_named(copy, how, message):
@@ -159,13 +165,37 @@ def test_damage_is_named(copy, how, message):
         datasets.load(copy)
 
 
-def test_a_flipped_bit_is_found_when_verifying(copy):
-    content = bytearray((copy / "profiles.npy").read_bytes())
+@pytest.mark.parametrize("file", ["images.npy", "profiles.npy", "samples.parquet"])
+def test_a_flipped_bit_is_found_and_files_are_hashed_once(copy, file, monkeypatch):
+    hashed = []
+    spied = lambda path: hashed.append(path) or sha256_file(path)  # noqa: E731
+    monkeypatch.setattr(provenance, "sha256_file", spied)
+    for times in (4, 4, 8):  # once, not again, and again when asked for
+        datasets.load(copy, verify=times == 8)
+        assert len(hashed) == times
+    content = bytearray((copy / file).read_bytes())
     content[-1] ^= 1
-    (copy / "profiles.npy").write_bytes(content)
-    datasets.load(copy)
-    with pytest.raises(ValueError, match=r"profiles\.npy is damaged"):
-        datasets.load(copy, verify=True)
+    (copy / file).write_bytes(content)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=rf"{file} is damaged \(its SHA-256 .*: delete .*copy"):
+            datasets.load(copy)
+
+
+def test_what_was_just_written_is_not_hashed_again(arrays, samples, monkeypatch):
+    datasets.write("fresh", *arrays, samples, FIELDS)
+    monkeypatch.setattr(provenance, "sha256_file", lambda path: pytest.fail(str(path)))
+    datasets.load("fresh")
+
+
+def test_a_bit_of_the_manifest_is_found_wherever_it_is(copy, rng):
+    path = copy / "manifest.json"
+    whole = path.read_bytes()
+    for place in [*rng.integers(0, len(whole), 40), *range(whole.index(b'"seal"'), len(whole))]:
+        content = bytearray(whole)
+        content[place] ^= 1 << rng.integers(8)
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"manifest\.json"):
+            datasets.load(copy)
 
 
 def test_what_is_for_people_lies_beside_and_is_no_part_of_the_content(arrays, samples, copy):
@@ -178,7 +208,7 @@ def test_what_is_for_people_lies_beside_and_is_no_part_of_the_content(arrays, sa
 
 
 def test_a_dataset_of_before_there_were_contact_sheets_opens(copy):
-    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest = unsealed(json.loads((copy / "manifest.json").read_text()))
     for file in FOR_PEOPLE:
         (copy / file).unlink()
         del manifest["files"][file]

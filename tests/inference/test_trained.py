@@ -39,8 +39,10 @@ def model(result):
 
 @pytest.fixture
 def copy(result, tmp_path):
-    """The run in a folder of its own, to be damaged."""
-    return shutil.copytree(result.folder, tmp_path / result.run_id)
+    """The run in a folder of its own, to be changed: as before runs kept hashes of their files."""
+    folder = shutil.copytree(result.folder, tmp_path / result.run_id)
+    (folder / "files.json").unlink()
+    return folder
 
 
 def edit(path, **changes):

@@ -88,7 +88,7 @@ def test_words_for_not_measured_are_to_be_left_out(code):
 
 
 def test_an_absent_parquet_is_said_in_words(tmp_path):
-    with pytest.raises(ValueError, match=r"absent\.parquet cannot be read .* Expected rows"):
+    with pytest.raises(ValueError, match=r"absent\.parquet cannot be read .*: Expected rows"):
         read_table(tmp_path / "absent.parquet", {}, None, "Expected rows", ())
 
 

@@ -91,14 +91,14 @@ class Folder(RawDataset):
         if item.fault:
             raise Excluded(*item.fault)
         profile, means = self._labels(item)
-        data, options = item.path.read_bytes(), self.options
+        data, options = crops.read_bytes(item.path), self.options
         found["hashes"][self._label(item.path)] = sha256_bytes(data)
         photo = crops.read(item.path, data)
         modality = item.columns.get("modality") or "CFP"
         lies = item.eye if options.left_eyes == "as taken" else "OD"
         mask, centre = None, item.centre
         if item.mask:
-            data = item.mask.read_bytes()
+            data = crops.read_bytes(item.mask)
             found["hashes"][self._label(item.mask)] = sha256_bytes(data)
             mask, found["mask"] = crops.read_mask(item.mask, data, photo.shape)
             # Rows and columns of the disc, whose mean is its centre (y, x).

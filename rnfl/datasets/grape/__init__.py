@@ -31,6 +31,7 @@ from rnfl.datasets.reading import Eye, file_stamp
 from rnfl.imaging import crops, disc
 from rnfl.storage.paths import prepared_root, project_root
 from rnfl.storage.provenance import sha256_bytes, sha256_file, sha256_json
+from rnfl.storage.readers import read_parquet
 from rnfl.storage.tables import listed
 
 VERSION = 2  # of this preparation; raise it when the same files would give other output
@@ -63,7 +64,7 @@ def visits(name: str = "grape") -> pd.DataFrame:
         raise FileNotFoundError(
             f"{path} is not there: run `rnfl prepare {name}`, its folder deleted first"
         )
-    return pd.read_parquet(path)
+    return read_parquet(path)
 
 
 @dataclass(frozen=True)
@@ -293,7 +294,7 @@ def _label(path: Path) -> str:
 
 def _read(path: Path, found: dict[str, Any]) -> np.ndarray:
     """Return a picture and note the hash of its file, which is read once for both."""
-    data = path.read_bytes()
+    data = crops.read_bytes(path)
     found["hashes"][_label(path)] = sha256_bytes(data)
     return crops.read(path, data)
 

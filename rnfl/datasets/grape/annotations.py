@@ -11,7 +11,6 @@ such regions.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from PIL import Image
 from scipy.signal import fftconvolve
 
 from rnfl.imaging.pixels import shrink
+from rnfl.storage.readers import read_json
 
 DISC, CUP = "OD", "OC"
 WIDTH = 192  # px, at which photograph and region are compared
@@ -46,7 +46,7 @@ def read_annotation(path: Path, width: int, height: int) -> Annotation:
         as the region of interest, is one such thing.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = read_json(path)
         size = content["imageWidth"], content["imageHeight"]
         shapes = [(str(shape["label"]).strip().upper(), shape) for shape in content["shapes"]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -24,10 +24,13 @@ from rnfl.core.geometry import LATERALITIES
 from rnfl.core.labels import fault, refuse_contradictions, refuse_unit
 from rnfl.core.nanstats import mean
 from rnfl.core.schema import RNFL_COLUMNS
+from rnfl.storage import limits
+from rnfl.storage.readers import readable
 from rnfl.storage.tables import listed
 
 MISSING = "/"
 N_POINTS = 61
+CELL = re.compile(rb"""\br\s*=\s*["']([A-Za-z]{0,3})(\d{1,9})["']""")  # where cells and rows are
 BLIND_SPOT = (21, 32)
 FIELD = tuple(f"vf/{i}" for i in range(N_POINTS))
 #: Our column: the workbook's header, first row / second row.
@@ -152,14 +155,14 @@ def _read_sheet(
     The index counts rows of the sheet from 0. What is not as expected is an error in the columns
     ``strict``, and elsewhere empty and described in ``attrs["faults"]``.
     """
-    try:
+    with readable(workbook, "a workbook"):
+        _check_size(workbook)
         sheets = pd.read_excel(workbook, None, header=None, dtype=object, engine="openpyxl")
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{workbook}: cannot be read as a workbook: {error}") from error
     if sheet not in sheets:
         raise ValueError(f"{workbook}: no sheet '{sheet}'; found {', '.join(map(str, sheets))}")
     raw, where = sheets[sheet], f"{workbook}, sheet {sheet}"
-    _refuse_unevaluated(workbook, sheet)
+    with readable(workbook, "a workbook"):
+        _refuse_unevaluated(workbook, sheet)
     if len(raw) < 2:
         raise ValueError(f"{where}: {len(raw)} rows, expected two header rows")
     names = _header(raw.iloc[0], raw.iloc[1])
@@ -195,6 +198,19 @@ def _read_sheet(
         table.insert(place, name, pd.Series(ids, rows.index, object))
     table.attrs["faults"] = faults
     return table
+
+
+def _check_size(workbook: Path) -> None:
+    """Refuse a workbook that unpacks to too much, or has a cell so far out that its table is."""
+    with zipfile.ZipFile(workbook) as parts:
+        limits.check("RNFL_MAX_BYTES", sum(part.file_size for part in parts.infolist()), workbook)
+        for name in (name for name in parts.namelist() if name.startswith("xl/worksheets/")):
+            cells = CELL.findall(parts.read(name))
+            if cells:
+                column = max((len(one), one) for one, _ in cells)[1]
+                width = openpyxl.utils.column_index_from_string(column.decode()) if column else 1
+                last = max(int(row) for _, row in cells)
+                limits.check("RNFL_MAX_CELLS", last * width, f"{workbook}, {name}")
 
 
 def _refuse_unevaluated(workbook: Path, sheet: str) -> None:

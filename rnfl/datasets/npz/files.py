@@ -22,17 +22,18 @@ import numpy as np
 
 from rnfl.core.exclusion import Excluded
 from rnfl.datasets.reading import file_stamp
+from rnfl.storage.limits import limit
 from rnfl.storage.provenance import sha256_bytes, sha256_file
 from rnfl.storage.tables import listed
 
 # Python 3.11 before 3.11.8 fails now and then when two threads parse headers at once.
 PARSING = Lock()
-LARGEST = 2**28  # bytes of a file, and of one of its arrays; real ones have a few million
+LARGEST = "RNFL_MAX_BYTES"  # of a file, and of one of its arrays; real ones have a few million
 KINDS = (".npz", ".csv")
 AGAIN = "copy or download it again"
 UNREADABLE = "unreadable npz"
 OBJECTS = "object arrays in the npz, which are never loaded"
-TOO_LARGE = "file or array larger than 256 MiB"
+TOO_LARGE = f"file or array too large to be read ({LARGEST} sets the limit)"
 DAMAGE = (
     *(OSError, EOFError, ValueError, KeyError, NotImplementedError, RuntimeError, SyntaxError),
     *(zipfile.BadZipFile, zlib.error, struct.error, MemoryError),
@@ -125,7 +126,7 @@ class Source:
 
     def open(self, entry: Entry) -> BinaryIO:
         """Return a file to read and seek in; a member of an archive is held in memory."""
-        if entry.size > LARGEST:
+        if entry.size > limit(LARGEST):
             raise Excluded(TOO_LARGE, f"{entry.name}: {entry.size} bytes")
         if entry.container in self._zips:
             return io.BytesIO(self._zips[entry.container].read(entry.name))
@@ -191,7 +192,7 @@ class Source:
                 for info in sorted(npz.infolist(), key=lambda info: info.filename):
                     digest.update(f"{info.filename} {info.file_size} {info.CRC}\n".encode())
                     name = _array(info.filename)
-                    if name in wanted and info.file_size > LARGEST:
+                    if name in wanted and info.file_size > limit(LARGEST):
                         large.append(name)
                     elif name in wanted:
                         held[name] = npz.read(info)  # raises when they differ from their CRC-32

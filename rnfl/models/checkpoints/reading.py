@@ -12,10 +12,11 @@ from math import isqrt
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from rnfl.models.checkpoints import packing
+from rnfl.storage.readers import readable
 
 # What RETFound's files hold beside the weights; nothing else but tensors is accepted.
 ALLOWED = (argparse.Namespace,)
@@ -103,17 +104,21 @@ def _read_safetensors(path: Path) -> Contents:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}
             metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
+    except Exception as error:  # see below
         reason = _beginning(path) or DAMAGED
         raise ValueError(f"{path} is no safetensors checkpoint: {reason} ({error})") from error
     if packing.KEY in metadata:
-        tensors = packing.unpack(tensors)
+        with readable(path, "packed weights", DAMAGED):
+            tensors = packing.unpack(tensors)
     return Contents(path, {"": tensors}, metadata=metadata)
 
 
 def _read_torch(path: Path) -> Contents:
-    archive = zipfile.is_zipfile(path)
     try:
+        if archive := zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as members:  # torch looks at no check sum
+                if bad := members.testzip():
+                    raise ValueError(f"{bad} does not fit its check sum")
         with torch.serialization.safe_globals(list(ALLOWED)):
             held = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
     except Exception as error:  # bytes that are no pickle may end in any of them
@@ -150,7 +155,7 @@ def _reason(path: Path, error: Exception) -> str:
     with path.open("rb") as file:
         if file.read(2) not in WRITTEN_BY_TORCH:
             return "it was not written by torch.save"
-    return f"{DAMAGED} ({type(error).__name__})"
+    return f"{DAMAGED} ({type(error).__name__}: {str(error)[:200]})"
 
 
 def _beginning(path: Path) -> str | None:
