@@ -306,7 +306,10 @@ def write_csv(path: str | Path, frame: pd.DataFrame) -> Path:
     :func:`rnfl.storage.escaping.cell`; :func:`rnfl.storage.readers.read_csv` takes it off.
     """
     safe = escaping.in_texts(frame, escaping.cell)
-    return write_text(path, safe.to_csv(index=False, lineterminator="\n"))
+    text = safe.to_csv(index=False, lineterminator="\n")
+    if "\r" in text:  # within a cell, which is quoted only if it is an end of lines
+        text = safe.to_csv(index=False, lineterminator="\r\n")
+    return write_text(path, text)
 
 
 def write_parquet(path: str | Path, frame: pd.DataFrame) -> Path:

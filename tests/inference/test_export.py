@@ -1,8 +1,12 @@
 """ONNX export: the same numbers as torch for every kind of backbone, or no file."""
 
 import errno
+import getpass
 import json
 import os
+import re
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +19,8 @@ from rnfl.models.backbone import Backbone
 from rnfl.models.registry import BackboneSpec
 from rnfl.models.regressor import RNFLRegressor
 from rnfl.storage import provenance
+from rnfl.storage.paths import project_root
+from rnfl.storage.provenance import unsealed
 
 onnx = pytest.importorskip("onnx", reason="the extra 'onnx' is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
@@ -80,9 +86,24 @@ def test_bf16_of_the_surroundings_does_not_leak_in(exported):
     assert not kinds & {onnx.TensorProto.BFLOAT16, onnx.TensorProto.FLOAT16}
 
 
+@pytest.mark.parametrize("kind", [*KINDS, "segments"])
+def test_the_file_says_nothing_of_the_machine_that_made_it(kind, exported, tmp_path):
+    path = exported[0]
+    if kind != "phantom":
+        name, size, options = KINDS.get(kind, ("resnet18", 64, None))
+        model = make_model(name, size, options) if options is not None else torch.nn.Flatten()
+        export.to_onnx(model, size, path := tmp_path / "m.onnx", {"card": json.dumps(CARD)})
+    held = path.read_bytes()
+    assert not re.search(rb'File "|\.py\b|stack_trace|site-packages', held)
+    for place in (str(project_root()), sys.prefix, str(Path.home()), getpass.getuser() + "/"):
+        assert place.encode() not in held
+    assert any(prop.key == "card" for prop in onnx.load(path).metadata_props)
+
+
 def test_the_file_and_its_json_say_what_goes_in_and_out(exported):
     path, about = exported
-    assert json.loads(path.with_suffix(".json").read_text()) == about
+    assert unsealed(json.loads(path.with_suffix(".json").read_text())) == about
+    assert about["sha256"] == provenance.sha256_file(path)
     assert about["max_relative_difference"] <= 1e-4
     assert about["input"]["shape"] == ["n", 3, 64, 64] and about["output"]["unit"] == "µm"
     assert "left eyes mirrored" in about["input"]["orientation"]
