@@ -262,6 +262,22 @@ def test_forward_operations_are_those_of_a_transformer():
     assert counted == pytest.approx(estimate.operations(128, 6, 50), rel=0.15)
 
 
+def test_mutations(tmp_path):
+    record = smoke("mutations", tmp_path)
+    assert_says_where_it_comes_from(record)
+    assert record["total"]["inputs"] >= 4 and record["faults"] == []
+    assert record["single bits"]["believed"] == 0 < record["single bits"]["refused"]
+
+
+def test_mutations_committed_are_of_every_format_and_found_nothing():
+    from mutated_files import FILES
+
+    record = json.loads((FOLDER / "results" / "mutations.json").read_text(encoding="utf-8"))
+    assert {row["format"] for row in record["rows"]} == set(FILES)
+    assert record["total"]["inputs"] >= 2000 and record["faults"] == []
+    assert record["single bits"]["flipped"] == 100 and record["single bits"]["believed"] == 0
+
+
 def test_kills(tmp_path):
     record = smoke("kills", tmp_path)
     assert_says_where_it_comes_from(record)

@@ -13,7 +13,6 @@ frozen encoder, in CLIP's and VGG's place; the high frequencies that are put bac
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -35,7 +34,7 @@ from rnfl.datasets.prepared import Prepared
 from rnfl.models import backbone
 from rnfl.models.checkpoints import packing
 from rnfl.models.registry import WEIGHTS
-from rnfl.storage import locks, provenance
+from rnfl.storage import hashed, locks, provenance, readers
 from rnfl.storage.paths import cache_root, runs_root
 from rnfl.training import batches, devices, loop
 from rnfl.training.augmentation import epoch_order, seeded_generator
@@ -504,7 +503,7 @@ def adapted(
     _fill(model, folder / "model.safetensors", f"delete {folder} and ask again", "denoiser.")
     return Adapted(
         model.to(devices.choose_device()).eval(),
-        json.loads((folder / "curve.json").read_text()),
+        readers.read_json(folder / "curve.json", f"delete {folder} and ask again"),
         digest,
     )
 
@@ -522,10 +521,13 @@ def kept_translation(
     ``name`` says whose pictures they are.
     """
     path = cache_root() / f"adapted-{learnt.digest}" / f"{name}.npy"
+    if path.exists() and not hashed.is_as_noted(path):
+        path.unlink()  # damaged
     if not path.exists():
         made = translate(learnt.model, images, seeds)
         with provenance.publish_file(path) as aside, open(aside, "wb") as file:
             np.save(file, made, allow_pickle=False)
+        hashed.note(path, provenance.sha256_file(path))
     return np.load(path, allow_pickle=False)
 
 

@@ -29,8 +29,9 @@ from rnfl.core.splits import patient_split
 from rnfl.datasets.npz import MAP, NpzDataset, arrays_of, find_image, grey, labels
 from rnfl.datasets.npz.files import Entry
 from rnfl.datasets.npz.tables import NAMES
-from rnfl.datasets.reading import Eye, KeptEye, file_stamp
+from rnfl.datasets.reading import Eye, KeptEye
 from rnfl.imaging import crops, pixels, thickness_map
+from rnfl.storage.hashed import file_stamp
 from rnfl.storage.provenance import sha256_array, sha256_bytes, sha256_file, sha256_json
 from rnfl.storage.readers import open_image
 

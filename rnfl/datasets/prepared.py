@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,11 +29,11 @@ from rnfl.core import schema
 from rnfl.core.geometry import FIELD_MM, N_ANGLES
 from rnfl.core.masks import SIDE
 from rnfl.datasets import contact_sheet, registry, summary
-from rnfl.datasets.reading import file_stamp, forget, kept_folders
+from rnfl.datasets.reading import forget, kept_folders
 from rnfl.imaging import disc
-from rnfl.storage import provenance, readers
+from rnfl.storage import hashed, provenance, readers
 from rnfl.storage.errors import writing
-from rnfl.storage.paths import cache_root, prepared_root
+from rnfl.storage.paths import prepared_root
 
 #: Settings that only a dataset has that was made of another prepared one, not of raw files.
 MADE_OF_ANOTHER = {"part_of", "shots_of", "way"}
@@ -183,46 +183,17 @@ def keep_source(name: str, place: Path) -> None:
 def _whole(folder: Path, verify: bool = False) -> dict[str, Any]:
     """Return the manifest of a dataset whose files are all as written, or raise a ValueError."""
     manifest = _read_manifest(folder)
-    stamps = {} if verify else _stamps(folder)
-    known = dict(stamps)
     for file, size in manifest["bytes"].items():
-        path, expected = folder / file, manifest["files"][file]
+        path = folder / file
         if path.is_file() and (found := path.stat().st_size) != size:
             said = f"{path} is damaged ({found} bytes, wrote {size})"
             raise ValueError(f"{said}: {_remedy(folder)}")
-        if not path.is_file() or known.get(file) != _stamp(path, expected):
-            provenance.refuse_damaged(path, expected, _remedy(folder), anew=True)
-            known[file] = _stamp(path, expected)
-    if known != stamps:
-        _keep_stamps(folder, known)
+        hashed.check(path, manifest["files"][file], _remedy(folder), anew=verify)
     return manifest
 
 
 def _remedy(folder: Path) -> str:
     return f"delete {folder} and prepare it again"
-
-
-def _stamp_file(folder: Path) -> Path:
-    """Return where is kept which files of a dataset were hashed, and as what; it may be deleted."""
-    where = provenance.sha256_bytes(str(folder.resolve()).encode())[:16]
-    return cache_root() / "hashed" / f"{folder.name}-{where}.json"
-
-
-def _stamp(path: Path, hashed: str) -> str:
-    return f"{file_stamp(path)} {hashed}"
-
-
-def _stamps(folder: Path) -> dict[str, str]:
-    """Return size, time of change and SHA-256 of files when they were hashed; none if unknown."""
-    try:
-        return dict(readers.read_json(_stamp_file(folder)))
-    except (ValueError, TypeError):
-        return {}
-
-
-def _keep_stamps(folder: Path, stamps: Mapping[str, str]) -> None:
-    with suppress(OSError):  # they are hashed again
-        provenance.write_json(_stamp_file(folder), provenance.sealed(stamps))
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -412,8 +383,8 @@ def publish(
         manifest = provenance.plain({**manifest, "files": hashes, "bytes": sizes})
         manifest["hash"] = content_hash(manifest, samples)
         provenance.write_json(aside / "manifest.json", provenance.sealed(manifest))
-    written = {file: _stamp(folder / file, hashes[file]) for file in sizes}
-    _keep_stamps(folder, written)  # as they were hashed when they were written
+    for file in sizes:  # as they were hashed when they were written
+        hashed.note(folder / file, hashes[file])
     images.prepared = Prepared(name, folder, manifest, samples)
     forget(name)
 

@@ -95,12 +95,6 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(dict(row), default=lambda value: value.item()))
 
 
-def file_stamp(*paths: str | Path) -> str:
-    """Return a text that changes when a file does: sizes and times of change."""
-    states = (os.stat(path) for path in paths)
-    return " ".join(f"{state.st_size}-{state.st_mtime_ns}" for state in states)
-
-
 def read_eyes(
     items: Sequence[Any],
     read: Callable[[Any], Eye],
@@ -124,7 +118,7 @@ def read_eyes(
         All that decides an eye besides its own raw bytes: constants, options, hashes of tables.
     key, stamp : callable
         From an item to the name it has among the exclusions, and to a text that changes when its
-        raw bytes do, such as :func:`file_stamp`.
+        raw bytes do, such as :func:`rnfl.storage.hashed.file_stamp`.
     what : str
         Label of the progress bar.
 

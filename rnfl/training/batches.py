@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,9 +17,9 @@ from tqdm import tqdm
 from rnfl.core import masks
 from rnfl.core.geometry import QUADRANTS
 from rnfl.core.schema import SPLITS
-from rnfl.datasets.prepared import Prepared
+from rnfl.datasets.prepared import Prepared, image_file
 from rnfl.models.backbone import resize
-from rnfl.storage import errors, provenance
+from rnfl.storage import errors, hashed, provenance
 from rnfl.storage.paths import cache_root
 from rnfl.training.memory import fits
 
@@ -249,19 +250,20 @@ def _resized(prepared: Prepared, size: int) -> Path:
         return source
     digest = prepared.manifest["files"][source.name]
     path = cache_root() / f"images-{digest[:16]}-{size}px-{_RESIZING}.npy"
+    if path.exists() and not hashed.is_as_noted(path):
+        tqdm.write(f"{path} is damaged and made again", file=sys.stderr)
+        path.unlink()
     if not path.exists():
-        shape = (len(prepared), size, size, *prepared.images.shape[3:])
         what = f"the images of {prepared.name} at {size} px"
         with (
             errors.writing(what, path.parent, "nothing is lost"),
             provenance.publish_file(path) as aside,
-            open(aside, "wb") as file,
+            image_file(aside, len(prepared), what) as file,
         ):
-            head = {"descr": "|u1", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, head)
-            for start in tqdm(range(0, shape[0], 256), f"images at {size} px", leave=False):
-                part = np.array(prepared.images[start : start + 256])
-                file.write(at_size(part, size).tobytes())
+            for start in tqdm(range(0, len(prepared), 256), f"images at {size} px", leave=False):
+                for image in at_size(np.array(prepared.images[start : start + 256]), size):
+                    file.add(image)
+        hashed.note(path, file.hash)
     return path
 
 

@@ -11,6 +11,7 @@ import pytest
 from rnfl.core.exclusion import Excluded
 from rnfl.datasets import reading
 from rnfl.datasets.reading import Eye, forget, read_eyes
+from rnfl.storage.hashed import file_stamp
 from rnfl.storage.paths import prepared_root
 
 N = 100
@@ -192,6 +193,6 @@ def test_two_items_of_one_name_are_refused():
 def test_files_are_told_apart_by_size_and_time(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"12")
-    before = reading.file_stamp(path)
+    before = file_stamp(path)
     os.utime(path, ns=(1, 1))
-    assert reading.file_stamp(path) != before
+    assert file_stamp(path) != before

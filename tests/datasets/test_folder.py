@@ -334,3 +334,24 @@ def test_nothing_left_is_an_error(data, folder):
         ValueError, match=r"no photograph is left: 1 x no such photograph, as a\.png"
     ):
         datasets.prepare("folder-mine", source=folder)
+
+
+def test_a_dataset_says_nothing_of_where_its_raw_files_are(data, folder, drawn):
+    fill(folder, drawn, ["a_OD.jpg", "b_OS.jpg", "c_OD.jpg"])
+    (folder / "c_OD.jpg").write_bytes(b"no photograph")
+    names = ["a_OD.jpg", "b_OS.jpg", "c_OD.jpg", "../d_OD.jpg", "e_OD.jpg"]
+    write_csv(folder, {"image": names, "eye": "OD"})
+    prepared = datasets.prepare("folder-mine", source=folder)
+    assert len(prepared) == 2 and len(reasons(prepared)) == 3
+    for path in prepared.folder.iterdir():
+        assert str(folder.parent).encode() not in path.read_bytes(), path.name
+    assert datasets.prepare("folder-mine").hash == prepared.hash  # and yet it is found again
+
+
+def test_names_are_escaped_where_they_are_written(data, folder, drawn):
+    names = ["=a|<b>_OD.jpg", "@c_OS.jpg"]
+    fill(folder, drawn, names)
+    write_csv(folder, {"image": names, "eye": ["OD", "OS"], "<i>x|y": [1, 2], "patient_id": names})
+    prepared = datasets.prepare("folder-mine", source=folder)
+    assert prepared.samples["patient_id"].tolist() == names
+    assert "&lt;i>x\\|y" in (prepared.folder / "summary.md").read_text()

@@ -25,8 +25,9 @@ from rnfl.core.labels import check_label, check_profile
 from rnfl.core.schema import RNFL_COLUMNS
 from rnfl.datasets.base import FRACTIONS, RawDataset
 from rnfl.datasets.folder.table import Options, Row, Table, find_table, read_rows
-from rnfl.datasets.reading import Eye, KeptEye, file_stamp
+from rnfl.datasets.reading import Eye, KeptEye
 from rnfl.imaging import crops, disc, inspection
+from rnfl.storage.hashed import file_stamp
 from rnfl.storage.provenance import sha256_bytes, sha256_file, sha256_json
 from rnfl.storage.tables import listed
 

@@ -27,8 +27,9 @@ from rnfl.core.schema import RNFL_COLUMNS
 from rnfl.datasets.base import RawDataset
 from rnfl.datasets.grape.annotations import find_region, read_annotation
 from rnfl.datasets.grape.workbook import VISIT_COLUMNS, read_baseline, read_visits
-from rnfl.datasets.reading import Eye, file_stamp
+from rnfl.datasets.reading import Eye
 from rnfl.imaging import crops, disc
+from rnfl.storage.hashed import file_stamp
 from rnfl.storage.paths import prepared_root, project_root
 from rnfl.storage.provenance import sha256_bytes, sha256_file, sha256_json
 from rnfl.storage.readers import read_parquet

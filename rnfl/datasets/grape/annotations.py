@@ -81,7 +81,7 @@ def _outline(
         raise ValueError(f"{label} is a {found[0]['shape_type']}, not a polygon")
     try:
         points = np.array(found[0]["points"], dtype=float)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{label} has no points") from error
     if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3:
         raise ValueError(f"{label} has points of shape {points.shape}")

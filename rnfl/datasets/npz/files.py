@@ -21,7 +21,7 @@ from typing import BinaryIO
 import numpy as np
 
 from rnfl.core.exclusion import Excluded
-from rnfl.datasets.reading import file_stamp
+from rnfl.storage.hashed import file_stamp
 from rnfl.storage.limits import limit
 from rnfl.storage.provenance import sha256_bytes, sha256_file
 from rnfl.storage.tables import listed

@@ -1,6 +1,5 @@
 """Pretrain small encoders: by classes, by height maps, or by masked pixels."""
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor
 from rnfl.models import backbone
 from rnfl.models.checkpoints import packing
 from rnfl.models.registry import BACKBONES, WEIGHTS
-from rnfl.storage import locks, provenance
+from rnfl.storage import locks, provenance, readers
 from rnfl.storage.paths import runs_root
 from rnfl.training import loop
 from rnfl.training.augmentation import epoch_order, seeded_generator
@@ -192,7 +191,7 @@ def published(out_dir: Path, name: str, settings: dict) -> dict | None:
     record, file = out_dir / f"{name}.json", out_dir / f"{name}.safetensors"
     if not (record.exists() and file.exists()):
         return None
-    found = json.loads(record.read_text())
+    found = readers.read_json(record, f"delete {record} and ask again")
     whole = found.get("weights", {}).get("sha256") == provenance.sha256_file(file)
     return found if whole and found["settings"] == settings else None
 
