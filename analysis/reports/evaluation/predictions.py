@@ -65,7 +65,9 @@ class Imported:
     def runs(self) -> pd.DataFrame:
         """Return one row per model: backbone 'imported', the model's short name as its protocol."""
         names = list(self.predictions)
-        columns = {"run_id": names, "backbone": "imported", "protocol": shortened(names)}
+        # Between two dollars a figure would set a formula, or refuse to.
+        shown = [name.replace("$", r"\$") for name in shortened(names)]
+        columns = {"run_id": names, "backbone": "imported", "protocol": shown}
         return pd.DataFrame(columns)
 
 

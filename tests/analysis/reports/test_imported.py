@@ -139,6 +139,11 @@ def test_a_model_never_passes_for_a_baseline(name, long, tmp_path):
     assert read.runs()["run_id"].tolist() == [f"{name} (file)"]
 
 
+def test_a_name_of_dollars_is_no_formula_of_a_figure(long, tmp_path):
+    read = imported.read_predictions(saved(long.assign(model="$x_^{$"), tmp_path))
+    assert read.runs()["protocol"].tolist() == [r"\$x_^{\$"]
+
+
 def test_long_names_stay_distinct_when_shortened(long, tmp_path):
     name = "phantom-slo-2400-phantom_mae-naive-s42-01b4395359"
     read = imported.read_predictions(saved(long.assign(model=name), tmp_path))
