@@ -170,7 +170,8 @@ def source_of(name: str) -> Path | None:
     before = manifest_of(name)
     if not before:
         return None
-    place = readers.read_json(note) if note.exists() else before
+    remedy = f"delete {note} and name the raw files with --source"
+    place = readers.read_json(note, remedy) if note.exists() else before
     found = place.get("source") if isinstance(place, dict) else None
     return Path(found) if found else None
 

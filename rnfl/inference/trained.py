@@ -20,7 +20,7 @@ from rnfl.inference import model_card
 from rnfl.models.registry import registered
 from rnfl.runs import results
 from rnfl.runs.results import RunResult
-from rnfl.storage import provenance, readers
+from rnfl.storage import provenance
 from rnfl.storage.paths import prepared_root, runs_root
 from rnfl.storage.tables import listed
 
@@ -189,7 +189,7 @@ def _training_set(run: RunResult) -> tuple[dict, pd.DataFrame | None]:
 def _said(folder: Path, name: str) -> dict[str, Any]:
     """Return what a JSON of a run says, nothing where it is not there or damaged."""
     try:
-        said = readers.read_json(folder / name)
+        said = RunResult(folder, folder.name, None).read(name)
     except ValueError:
         return {}
     return said if isinstance(said, dict) else {}

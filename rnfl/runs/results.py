@@ -133,8 +133,9 @@ def load_run(run: str | Path) -> RunResult:
     if not (folder / "summary.json").is_file():
         raise ValueError(f"{folder} is no finished run: make it with 'rnfl train'")
     found = RunResult(folder, folder.name, None)
+    said = found.resolved
     with readers.readable(folder / "config.json", "the configuration of a run", found.remedy):
-        return replace(found, config=config_of(found.resolved))
+        return replace(found, config=config_of(said))
 
 
 def config_of(recorded: dict) -> RunConfig:

@@ -46,11 +46,11 @@ def in_texts(frame: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
     def changed(value: object) -> object:
         return change(value) if isinstance(value, str) else value
 
-    new = {}
-    for name in (name for name in frame if frame[name].dtype.kind == "O"):
-        if any(isinstance(value, str) and change(value) != value for value in frame[name]):
-            new[name] = frame[name].map(changed)
-    return frame.assign(**new).rename(columns=changed)
+    made = frame.rename(columns=changed)
+    for place, (_, column) in enumerate(frame.items()):
+        if column.dtype.kind == "O" and any(changed(value) is not value for value in column):
+            made.isetitem(place, column.map(changed))
+    return made
 
 
 def markdown(text: object) -> str:
