@@ -129,10 +129,11 @@ def main(arguments: list[str] | None = None) -> int:
                     faults.append({"format": kind, "damage": answer and answer[0], "said": said})
             rows.append({"format": kind, **{state: found[state] for state in OUTCOMES}})
         reader.close()
-        flips = bit_flips(Path(folder) / "bits", 5 if given.smoke else 100, SEED)
+        flips = {} if given.smoke else bit_flips(Path(folder) / "bits", 100, SEED)
     total = {state: sum(row[state] for row in rows) for state in OUTCOMES}
     measure.show([*rows, {"format": "all", **total}], "damaged files")
-    measure.show([flips], "single bits of a run, a dataset and an export")
+    if flips:
+        measure.show([flips], "single bits of a run, a dataset and an export")
     for fault in faults:
         print(json.dumps(fault))
     record = {
@@ -144,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
         "seconds": round(time.monotonic() - started),
     }
     measure.publish("mutations", record, given)
-    return int(bool(faults) or flips["flipped"] != flips["refused"] + flips["reported by verify"])
+    return int(bool(faults or flips.get("believed")))
 
 
 if __name__ == "__main__":

@@ -265,8 +265,7 @@ def test_forward_operations_are_those_of_a_transformer():
 def test_mutations(tmp_path):
     record = smoke("mutations", tmp_path)
     assert_says_where_it_comes_from(record)
-    assert record["total"]["inputs"] >= 4 and record["faults"] == []
-    assert record["single bits"]["believed"] == 0 < record["single bits"]["refused"]
+    assert record["total"]["inputs"] == 10 and record["faults"] == []  # 6 are made to harm
 
 
 def test_mutations_committed_are_of_every_format_and_found_nothing():
