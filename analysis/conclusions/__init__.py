@@ -23,6 +23,7 @@ from analysis.conclusions.audit import audit_findings
 from analysis.conclusions.camera_shift import (
     camera_shift,
     discs_and_cups,
+    kept_labels,
     label_shift,
     real_cameras,
 )
@@ -73,3 +74,4 @@ from analysis.conclusions.study import (
     verdicts,
     zero_shot,
 )
+from analysis.conclusions.translation import translation

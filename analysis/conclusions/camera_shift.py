@@ -54,6 +54,25 @@ def camera_shift(table: pd.DataFrame, comparisons: pd.DataFrame, shots: int = 10
     return said
 
 
+def kept_labels(table: pd.DataFrame) -> str:
+    """Say how well labels are read from translations by a reader of true photographs.
+
+    ``table`` is the performance table of :func:`rnfl.study.camera_shift.kept_labels`.
+    """
+    mae = rows_of(table, "mae").droplevel("backbone")
+    between = rows_of(table, "pearson_between_eyes").droplevel("backbone")
+    ways = [way for way in mae.index if way not in ("oracle", "template", "oracle floor", "none")]
+    parts = [
+        f"{look(way).label} {level(mae.loc[way])}, r {number(between.loc[way, 'estimate'], 2)}"
+        for way in ways
+    ]
+    return (
+        "A reader of true photographs, on the source's test eyes: truly photographed "
+        f"{level(mae.loc['oracle'])}, r {number(between.loc['oracle', 'estimate'], 2)}; translated "
+        f"by {'; '.join(parts)}."
+    )
+
+
 def label_shift(plain: pd.DataFrame, sick: pd.DataFrame, shots: int = 10) -> str:
     """Say what prior matching does where the target's patients are sicker than the source's.
 

@@ -37,6 +37,7 @@ from analysis.figures import (
     protocols,
     quickstart,
     strategies,
+    translation,
 )
 from analysis.presentation import style
 from analysis.tables import ABOUT, read_about, table_hashes
@@ -88,6 +89,8 @@ FIGURES: dict[str, FigureSpec] = {
          "ways.csv pictures.npz"),
         ("21_mild_to_severe", "Training from mild to severe", mild_to_severe,
          "robustness.csv eyes.npz"),
+        ("22_translation", "Translation and enhancement", translation,
+         "translation.csv pictures.npz"),
     )
 }  # fmt: skip
 

@@ -94,6 +94,8 @@ LOOKS: dict[str, Look] = {
     "histogram": Look("histogram", "#0b3c6f", "s"),
     "statistics": Look("pixel AdaIN", "#0b3c6f", "D"),
     "fourier": Look("Fourier (FDA)", "#0b3c6f", "^"),
+    "plain": Look("LoRA, no augmentation", "#5e3c99", "h"),
+    "graded": Look("LoRA, mild to severe", "#5e3c99", "p"),
     "stage2": Look("LoRA + alignment, Fourier", "#5e3c99", "v"),
     "parent": Look("static direction (parent)", "#c2477f", "s"),
     "stage1": Look("MFM-DA, stage 1", "#c2477f", "D"),

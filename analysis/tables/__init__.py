@@ -17,7 +17,12 @@ from analysis.tables.agreement import (
     thickness_wide,
 )
 from analysis.tables.audit import audit_wide
-from analysis.tables.camera_shift import camera_shift_wide, real_cameras_wide, segmentation_wide
+from analysis.tables.camera_shift import (
+    camera_shift_wide,
+    kept_labels_wide,
+    real_cameras_wide,
+    segmentation_wide,
+)
 from analysis.tables.fairness import (
     effects_wide,
     equity_wide,
@@ -41,3 +46,4 @@ from analysis.tables.published_and_ours import (
 from analysis.tables.robustness import robustness_wide
 from analysis.tables.strategies import scales_wide, strategies_wide
 from analysis.tables.study import comparisons_wide, table1_wide, table2_wide
+from analysis.tables.translation import translation_wide

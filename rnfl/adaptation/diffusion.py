@@ -42,6 +42,7 @@ from rnfl.training.pretraining import publish, published
 from rnfl.training.state import Progress
 
 SIZE, FOLD = 64, 2  # px; each FOLD x FOLD of them become channels
+CHANNELS = 3 * FOLD**2
 WIDTHS = (32, 64, 96)
 TIMES = 1000
 JUDGE = "leaves_mae"  # frozen encoder f: it has met no eye, no camera and no reader
@@ -49,6 +50,7 @@ EMA = 0.995
 POINTS, CHECKPOINT_SECONDS = 20, 60.0  # of a curve
 FINE, ROUGH = 300, 800  # below the first the picture's grain is drawn, below the other its layout
 START, GUIDED, DRAWN = 600, 400, 25  # of a translation: from which time, guided to which, steps
+MODEL, CURVE = "model.safetensors", "curve.json"
 DIRECTIONS = ("gated", "static", "dynamic")
 Draw = Callable[[Tensor], Tensor]
 
@@ -84,13 +86,14 @@ class Recipe:
             )
 
 
-class Denoiser(nn.Module):
-    """Predict the noise in pictures, alone or knowing what the source picture shows.
+class Network(nn.Module):
+    """A small network of the diffusers library with the schedule of its noise.
 
-    Pictures are (B, 12, 32, 32) in [-1, 1], see :func:`folded`.
+    Pictures are (B, 12, 32, 32) in [-1, 1], see :func:`folded`; ``given`` further channels are fed
+    in beside them.
     """
 
-    def __init__(self):
+    def __init__(self, given: int = 0):
         super().__init__()
         try:
             from diffusers import DDPMScheduler, UNet2DModel
@@ -99,11 +102,11 @@ class Denoiser(nn.Module):
                 "translation by diffusion needs the extra 'generative': "
                 "pip install -e '.[generative]'"
             ) from error
-        channels, n = 3 * FOLD**2, len(WIDTHS)
+        n = len(WIDTHS)
         self.unet = UNet2DModel(
             sample_size=SIZE // FOLD,
-            in_channels=channels,
-            out_channels=channels,
+            in_channels=CHANNELS + given,
+            out_channels=CHANNELS,
             layers_per_block=1,
             block_out_channels=WIDTHS,
             down_block_types=("DownBlock2D",) * n,
@@ -111,14 +114,31 @@ class Denoiser(nn.Module):
             norm_num_groups=16,
             attention_head_dim=32,
         )
+        schedule = DDPMScheduler(TIMES, beta_schedule="squaredcos_cap_v2").alphas_cumprod
+        self.register_buffer("kept", schedule.float(), persistent=False)  # share of the picture
+
+    def noised(self, pictures: Tensor, times: Tensor, noise: Tensor) -> Tensor:
+        """Pictures with as much noise as there is at each time."""
+        kept = self.kept[times].view(-1, 1, 1, 1)
+        return kept.sqrt() * pictures + (1 - kept).sqrt() * noise
+
+    def cleared(self, noised: Tensor, times: Tensor, noise: Tensor) -> Tensor:
+        """The pictures that this noise was added to, in [-1, 1]."""
+        kept = self.kept[times].view(-1, 1, 1, 1)
+        return ((noised - (1 - kept).sqrt() * noise) / kept.sqrt()).clamp(-1, 1)
+
+
+class Denoiser(Network):
+    """Predict the noise in pictures, alone or knowing what the source picture shows."""
+
+    def __init__(self):
+        super().__init__()
         width = WIDTHS[-1]
         self.content = nn.Sequential(
             nn.Conv2d(2 * width, width, 3, padding=1), nn.ReLU(),
             nn.Conv2d(width, width, 3, padding=1), nn.ReLU(),
             nn.Conv2d(width, width, 3, padding=1),
         )  # fmt: skip
-        schedule = DDPMScheduler(TIMES, beta_schedule="squaredcos_cap_v2").alphas_cumprod
-        self.register_buffer("kept", schedule.float(), persistent=False)  # share of the picture
         self._content: Tensor | None = None
         # A hook, so that the forward pass stays the library's.
         self.unet.mid_block.register_forward_hook(self._fuse)
@@ -148,16 +168,6 @@ class Denoiser(nn.Module):
             hidden, _ = block(hidden_states=hidden, temb=embedded)
         share = torch.sigmoid((times - FINE).float()).view(-1, 1, 1, 1)
         return share * hidden + (1 - share) * draw(hidden)
-
-    def noised(self, pictures: Tensor, times: Tensor, noise: Tensor) -> Tensor:
-        """Pictures with as much noise as there is at each time."""
-        kept = self.kept[times].view(-1, 1, 1, 1)
-        return kept.sqrt() * pictures + (1 - kept).sqrt() * noise
-
-    def cleared(self, noised: Tensor, times: Tensor, noise: Tensor) -> Tensor:
-        """The pictures that this noise was added to, in [-1, 1]."""
-        kept = self.kept[times].view(-1, 1, 1, 1)
-        return ((noised - (1 - kept).sqrt() * noise) / kept.sqrt()).clamp(-1, 1)
 
 
 class Adaptor(nn.Module):
@@ -201,7 +211,7 @@ class Judge(nn.Module):
         return blocks[-1].mean(dim=1), torch.stack(grams, dim=1)
 
 
-class _Noising(loop.Steps):
+class Noising(loop.Steps):
     """What the trainings of this module share: pictures, Adam, one loss per step."""
 
     batch_size: int
@@ -233,12 +243,23 @@ class _Noising(loop.Steps):
         self.optimizer.zero_grad(set_to_none=True)
         return loss.detach()
 
+    def average(self, progress: Progress, number: int) -> None:
+        """Keep the moving average of the network, whose decay grows at first."""
+        now = self.model.unet.state_dict()
+        if not progress.average:
+            progress.average = {name: value.clone() for name, value in now.items()}
+        decay = min(EMA, (1 + number) / (10 + number))
+        names = list(now)
+        torch._foreach_lerp_(
+            [progress.average[n] for n in names], [now[n] for n in names], 1 - decay
+        )
+
     def row(self, progress: Progress, loss: float) -> dict[str, Any]:
         step = self.steps_before(progress.epoch + 1)
         return {"step": step, "loss": loss / max(1, progress.step)}
 
 
-class SourceTraining(_Noising):
+class SourceTraining(Noising):
     """The source DDPM: its network (``part`` 'unet'), or the fusion of content alone."""
 
     def __init__(self, model: Denoiser, pictures: Tensor, part: str, settings: dict):
@@ -262,21 +283,11 @@ class SourceTraining(_Noising):
             content = self.model.content_of(noised, times, partial(draw_like, random=random))
         loss = self.take((self.model(noised, times, content) - noise).abs().mean())
         if self.part == "unet":
-            self._average(progress, number)
+            self.average(progress, number)
         return loss
 
-    def _average(self, progress: Progress, number: int) -> None:
-        now = self.model.unet.state_dict()
-        if not progress.average:
-            progress.average = {name: value.clone() for name, value in now.items()}
-        decay = min(EMA, (1 + number) / (10 + number))
-        names = list(now)
-        torch._foreach_lerp_(
-            [progress.average[n] for n in names], [now[n] for n in names], 1 - decay
-        )
 
-
-class AdaptationTraining(_Noising):
+class AdaptationTraining(Noising):
     """Stage 1: network, content and adaptor move towards the shots."""
 
     def __init__(
@@ -397,7 +408,7 @@ def make_source(
         )
     unfinished = runs_root() / ".partial" / f"ddpm-{provenance.sha256_json(settings)[:10]}"
     with locks.locked(unfinished):
-        model, device = _seeded(Denoiser, seed), devices.choose_device()
+        model, device = seeded(Denoiser, seed), devices.choose_device()
         pictures = folded(np.asarray(prepared.images)).to(device)
         curve, seconds = [], 0.0
         for part in ("unet", "content"):
@@ -428,11 +439,11 @@ def source(name: str | Path = SLO_MODEL) -> Denoiser:
         If it is damaged, or of another network.
     """
     model = Denoiser()
-    _fill(model, _file(name), "make it again, or restore it")
+    filled(model, _file(name), "make it again, or restore it")
     return model
 
 
-def _fill(model: Denoiser, file: Path, remedy: str, prefix: str = "") -> None:
+def filled(model: Denoiser, file: Path, remedy: str, prefix: str = "") -> None:
     """Load the tensors of a file whose names begin with a prefix."""
     try:
         held = packing.unpack(load_file(file)).items()
@@ -481,31 +492,53 @@ def adapted(
     """
     settings = asdict(recipe) | {"source": prepared.hash, "shots": shots.hash}
     settings |= {"start": fingerprint(start), "judge": JUDGE}
-    digest = provenance.sha256_json(settings)[:10]
-    folder, model = cache_root() / f"adapted-{digest}", source(start)
-    unfinished = runs_root() / ".partial" / f"adapted-{digest}"
-    with locks.locked(unfinished):
-        if not (folder / "curve.json").exists():
-            device = devices.choose_device()
-            rows = prepared.subset("train")
-            given = folded(np.asarray(prepared.images[rows])), folded(np.asarray(shots.images))
-            given = (one.to(device) for one in given)
-            training = AdaptationTraining(model.to(device), Judge().to(device), *given, recipe)
-            done = loop.train(training, unfinished)
-            with provenance.publish_folder(folder) as aside:
-                state = {
-                    key: v.cpu().contiguous() for key, v in training.model.state_dict().items()
-                }
-                (aside / "model.safetensors").write_bytes(serialise(state))
-                provenance.write_json(aside / "settings.json", settings)
-                provenance.write_json(aside / "curve.json", done.history)
-        shutil.rmtree(unfinished, ignore_errors=True)  # also of a call that ended before this line
-    _fill(model, folder / "model.safetensors", f"delete {folder} and ask again", "denoiser.")
+    model = source(start)
+
+    def begin() -> AdaptationTraining:
+        device, rows = devices.choose_device(), prepared.subset("train")
+        given = folded(np.asarray(prepared.images[rows])), folded(np.asarray(shots.images))
+        given = (one.to(device) for one in given)
+        return AdaptationTraining(model.to(device), Judge().to(device), *given, recipe)
+
+    folder = trained_once("adapted", settings, begin)
+    filled(model, folder / MODEL, f"delete {folder} and ask again", "denoiser.")
     return Adapted(
         model.to(devices.choose_device()).eval(),
-        readers.read_json(folder / "curve.json", f"delete {folder} and ask again"),
-        digest,
+        readers.read_json(folder / CURVE, f"delete {folder} and ask again"),
+        folder.name.removeprefix("adapted-"),
     )
+
+
+def trained_once(kind: str, settings: dict[str, Any], begin: Callable[[], Noising]) -> Path:
+    """Return the folder of a network trained with these settings, by whom asked first.
+
+    Parameters
+    ----------
+    kind : str
+        What its name begins with; the digest of the settings follows.
+    begin : callable
+        Returns what is to be trained; its ``model`` is kept, as moving average where it has one.
+
+    Returns
+    -------
+    Path
+        Of ``model.safetensors``, ``settings.json`` and ``curve.json``.
+    """
+    name = f"{kind}-{provenance.sha256_json(settings)[:10]}"
+    folder, unfinished = cache_root() / name, runs_root() / ".partial" / name
+    with locks.locked(unfinished):
+        if not (folder / CURVE).exists():
+            training = begin()
+            done = loop.train(training, unfinished)
+            average = {f"unet.{key}": value for key, value in done.average.items()}
+            found = training.model.state_dict() | average
+            with provenance.publish_folder(folder) as aside:
+                state = {key: v.cpu().contiguous() for key, v in found.items()}
+                (aside / MODEL).write_bytes(serialise(state))
+                provenance.write_json(aside / "settings.json", settings)
+                provenance.write_json(aside / CURVE, done.history)
+        shutil.rmtree(unfinished, ignore_errors=True)  # also of a call that ended before this line
+    return folder
 
 
 def fingerprint(start: str | Path = SLO_MODEL) -> str:
@@ -582,14 +615,14 @@ def _drawn(
     for here, there in pairwise(at):
         shows = model.noised(picture, here, draw(picture))
         content = model.content_of(shows, here, draw)
-        now = _back(model, now, here, there, model(now, here, content), draw(now))
+        now = stepped_back(model, now, here, there, model(now, here, content), draw(now))
         if there[0] > GUIDED:
-            guide = _back(model, shows, here, there, model(shows, here), draw(now))
+            guide = stepped_back(model, shows, here, there, model(shows, here), draw(now))
             now = now - _rough(now) + _rough(guide)
     return now
 
 
-def _back(
+def stepped_back(
     model: Denoiser, noised: Tensor, here: Tensor, there: Tensor, noise: Tensor, fresh: Tensor
 ) -> Tensor:
     """Take a DDIM step with η = 1 from one time to another."""
@@ -611,7 +644,7 @@ def _rough(folded_pictures: Tensor) -> Tensor:
     return F.pixel_unshuffle(F.interpolate(small, whole.shape[-2:], mode="bilinear"), FOLD)
 
 
-def _seeded(make: type[nn.Module], seed: int) -> nn.Module:
+def seeded(make: type[nn.Module], seed: int) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return make()

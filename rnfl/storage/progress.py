@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 
 
 def progress(
-    items: Iterable[Item], what: str, total: int, done: int = 0, unit: str = "eye"
+    items: Iterable[Item], what: str, total: int | None, done: int = 0, unit: str = "eye"
 ) -> Iterator[Item]:
     """Yield the items and count them in a bar.
 
@@ -27,7 +27,7 @@ def progress(
     what : str
         What is being done, shown left of the bar.
     total : int
-        How many there are, those included that were ``done`` before.
+        How many there are, those included that were ``done`` before; None where nobody knows.
     """
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     in_notebook = hasattr(shell, "kernel")

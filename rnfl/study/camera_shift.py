@@ -33,12 +33,15 @@ from rnfl.training.config import RunConfig
 
 SICK = "-sick0.9"  # label shift: 90 % of the target's patients have glaucoma, not 60 %
 ORACLE, LABELS = "oracle", "labels"  # upper bounds, no ways
+ABLATIONS = ("dynamic", "no_style", "detached")  # with the first draw of shots alone
+#: Networks that see the source alone, by how it is augmented; LoRA is the intensity's.
+AUGMENTED = {"plain": None, "graded": "mild_to_severe"}
 SHOTS = 10
 #: GRAPE's two cameras, by what their names hold.
 CAMERAS = {"Topcon": "TOPCON", "Canon": "CANON"}
 REAL_WAYS = ("none", "histogram", "statistics", "fourier")  # of a few dozen eyes
 #: Settings of networks that are trained by gradient.
-TRAINED = ("epochs", "warmup_epochs", "batch_size", "lr_scale")
+TRAINED = ("warmup_epochs", "batch_size", "lr_scale")
 
 
 @dataclass(frozen=True)
@@ -74,15 +77,20 @@ def names(study: Preset) -> dict[str, str]:
 
 def source(study: Preset, reader: str, seed: int) -> RunConfig:
     """Return the run that is adapted: of a protocol on SLO pictures."""
-    return replace(study.config(SLO_BACKBONE, reader, seed), dataset=names(study)["source"])
+    config = study.config(SLO_BACKBONE, reader, seed)
+    return replace(config, dataset=names(study)["source"], epochs=_epochs(study))
+
+
+def _epochs(study: Preset) -> int:
+    return study.shift_epochs or study.epochs
 
 
 def cells(study: Preset) -> list[Cell]:
     """Train and adapt readers, by every way, number of shots, draw and seed of the preset.
 
     Ways with alignment end in one kind of network, whichever reader they come from; they stand
-    beside the reader ``lora``, the same kind without alignment. Fewer or more than ``SHOTS`` are
-    tried with readouts, by ``study.shot_ways``.
+    beside the reader ``lora``, the same kind without alignment, and those of ``AUGMENTED``. Fewer
+    or more than ``SHOTS`` are tried with readouts, by ``study.shot_ways``.
     """
     of, made = names(study), []
     for name in of.values():
@@ -95,7 +103,7 @@ def cells(study: Preset) -> list[Cell]:
             for name, dataset in bounds.items():
                 found = train(replace(base.config, dataset=dataset))
                 made.append(Cell(name, reader, SHOTS, draw, of["target"], found))
-            asked = [(way, SHOTS, of["target"]) for way in _ways(study, reader)]
+            asked = [(way, SHOTS, of["target"]) for way in _ways(study, reader, draw)]
             if reader == "readout":
                 asked += [
                     (way, n, of["target"])
@@ -104,12 +112,17 @@ def cells(study: Preset) -> list[Cell]:
                 asked += [(way, SHOTS, of["sick"]) for way in study.shot_ways]
             for way, n, target in progress(asked, f"{reader}, seed {seed}", len(asked), unit="way"):
                 made += _adapted(study, base, way, n, draw, target)
+            for name, augment in AUGMENTED.items() if reader == "lora" else ():
+                other = train(replace(base.config, augment=augment))
+                found = _adapted(study, other, "none", SHOTS, draw, of["target"])
+                made += [replace(one, way=one.way.replace("none", name)) for one in found]
     return made
 
 
-def _ways(study: Preset, reader: str) -> list[str]:
+def _ways(study: Preset, reader: str, draw: int) -> list[str]:
     if reader == "readout":
-        return [way for way in study.ways if way not in ways.ALIGNED]
+        others = (*ways.ALIGNED, *(ABLATIONS if draw else ()))
+        return [way for way in study.ways if way not in others]
     return ["none", *(way for way in study.ways if way in ways.ALIGNED)]
 
 
@@ -119,6 +132,7 @@ def _adapted(
     """Adapt by a way, then match the level too."""
     aligned = way in ways.ALIGNED
     changes = {name: getattr(study, name) for name in TRAINED} if aligned else {}
+    changes |= {"epochs": _epochs(study)} if aligned else {}
     reader, made = base.config.protocol.name, []
     for level in ("", f"+{ways.PRIOR}"):
         found = ways.adapt(base, target, way + level, n, draw, **changes)
@@ -157,6 +171,40 @@ def evaluated(made: Sequence[Cell], target: str) -> tuple[pd.DataFrame, pd.DataF
         for one in made
     )
     return table[~table["patient_id"].isin(gave)], datasets.load(target).samples, runs
+
+
+def kept_labels(
+    study: Preset, made: Sequence[Cell]
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return what a reader of true photographs reads of translations: a label kept can be read.
+
+    The reader is the upper bound ``oracle``; the eyes are the source's test eyes, translated by
+    each way that translates, as they are (``none``), and truly photographed (``oracle``).
+
+    Returns
+    -------
+    predictions : DataFrame
+        Template and label-noise floor of the same eyes among them.
+    samples : DataFrame
+        Of the source.
+    runs : DataFrame
+        run_id, backbone, protocol (the way), seed (the draw).
+    """
+    of = names(study)
+    before, tables, rows = datasets.load(of["source"]), [], []
+    for reader in (one for one in made if one.way == ORACLE):
+        shots = ways.take_shots(of["target"], SHOTS, reader.draw)
+        shown = {"none": of["source"], ORACLE: of[ORACLE]}
+        for way in _ways(study, "readout", reader.draw):
+            if way != "none":
+                shown[way] = ways.translated(before, shots, way, reader.draw).name
+        for way, name in shown.items():
+            run_id = f"{way}-read-{reader.draw}"
+            tables.append(predict_with(reader.run, name).assign(run_id=run_id))
+            rows.append({"run_id": run_id, "backbone": SLO_BACKBONE, "protocol": way,
+                         "seed": reader.draw})  # fmt: skip
+    ends = template_predictions(of["source"]), oracle_predictions(of["source"])
+    return pd.concat([*ends, *tables], ignore_index=True), before.samples, pd.DataFrame(rows)
 
 
 def pictures(study: Preset) -> dict[str, np.ndarray]:

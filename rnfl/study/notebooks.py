@@ -46,6 +46,7 @@ STUDY = (
     "08_audit",
     "11_agreement",
     "20_camera_shift",
+    "22_translation",
 )
 
 # Progress bars of libraries fall back to text, which is right here, and warn about it.

@@ -26,7 +26,9 @@ class Preset:
     of pretraining and those of the eyes, at which factors of ``lr_scale``; the adapters and their
     ranks; and the epochs in which output scales are compared. ``shift_eyes`` to ``draws`` are of
     :mod:`rnfl.study.camera_shift`: eyes of each camera, ways of adapting, numbers of shots with the
-    ways they are varied for, and draws of them. ``spoilt_slo`` to ``arms`` are of
+    ways they are varied for, and draws of them. ``twins`` to ``pair_draws`` are of
+    :mod:`rnfl.study.translation`: eyes with a defect and without, steps of each network that
+    redraws pictures, and numbers of draws that are averaged. ``spoilt_slo`` to ``arms`` are of
     :mod:`rnfl.study.robustness`: a phantom whose pictures are spoilt, how, and which augmentations
     are to withstand that. ``longer`` says whether the reference
     protocol is also trained twice as long, to show what the schedule leaves to be learnt.
@@ -53,6 +55,7 @@ class Preset:
     ranks: tuple[int, ...] = (2, 8)
     lengths: tuple[int, ...] = (2, 8)
     shift_eyes: int = 400
+    shift_epochs: int | None = None  # None: as elsewhere
     ways: tuple[str, ...] = (
         *("none", "histogram", "statistics", "fourier", "parent", "stage1", "dynamic", "no_style"),
         *("detached", "stage2", "full"),
@@ -60,6 +63,9 @@ class Preset:
     shots: tuple[int, ...] = (1, 5, 10, 30)
     shot_ways: tuple[str, ...] = ("none", "fourier")
     draws: int = 1
+    twins: int = 100
+    pair_steps: int = 1500
+    pair_draws: tuple[int, ...] = (1, 4, 16)
     spoilt_slo: str = "phantom-slo-1200"
     spoilt_epochs: int | None = None  # None: as elsewhere
     spoilt: tuple[str, ...] = (
@@ -165,9 +171,12 @@ _PHANTOM = Preset(
     # Fewer rates than the reference, to stay within half an hour on two cores.
     encoder_rates=(1e-6, 5e-5, 1e-3),
     strategies=("readout", "probe", "last_quarter", "aggressive", "lp_ft", "lora"),
-    left_out=("20_camera_shift", "21_mild_to_severe"),  # to stay within half an hour, too
+    # To stay within half an hour, too.
+    left_out=("20_camera_shift", "21_mild_to_severe", "22_translation"),
     # One network of diffusion is adapted, which takes a minute, and draws every picture anew.
     ways=("none", "histogram", "statistics", "fourier", "stage1", "stage2", "full"),
+    pair_steps=600,
+    pair_draws=(1, 4),
     # A third of the eyes for three times the epochs: the steps are those of the other notebooks.
     spoilt_slo="phantom-slo-400",
     spoilt_epochs=24,
@@ -192,10 +201,11 @@ PRESETS: dict[str, Preset] = {
             adapters=("lora", "dora"),
             ranks=(1, 4, 8, 16),
             lengths=(8, 24, 80),
-            shift_eyes=1200,
+            shift_epochs=24,
             ways=Preset.ways,
-            shot_ways=("none", "fourier", "stage1"),
             draws=3,
+            pair_steps=Preset.pair_steps,
+            pair_draws=Preset.pair_draws,
             spoilt_slo=Preset.spoilt_slo,
             spoilt_epochs=None,
             spoilt=Preset.spoilt,
@@ -223,6 +233,9 @@ PRESETS: dict[str, Preset] = {
             ways=("none", "fourier", "stage2"),
             shots=(10,),
             shot_ways=("none",),
+            twins=6,
+            pair_steps=2,
+            pair_draws=(1,),
             left_out=(),
             spoilt_slo="phantom-slo-64",
             spoilt_epochs=None,

@@ -114,15 +114,19 @@ def test_masks_that_are_none_leave_out_their_eye_by_name(tmp_path, rng):
     assert details.pop("folder-3")[0] == "mask: no such photograph" and not details
 
 
-def test_two_commands_lead_from_photographs_to_a_trained_segmenter(tmp_path, rng):
+def test_three_commands_lead_from_photographs_to_a_segmenter_of_another_camera(tmp_path, rng):
     splits = ["train"] * 4 + ["val", "test"]
-    drawn = [draw_mask(rng, spread=0) for _ in splits]
-    write(tmp_path / "mine", drawn, [(240, 240)] * 6, ["OD", "OS"] * 3, split=splits)
     run = CliRunner().invoke
-    prepared = run(cli.app, ["prepare", "folder-mine", "--source", str(tmp_path / "mine")])
-    assert prepared.exit_code == 0, prepared.output
+    for name, label in (("mine", "folder-mine"), ("theirs", "folder-theirs")):
+        drawn = [draw_mask(rng, spread=0) for _ in splits]
+        sides = {"split": splits, "patient_id": [f"{name}{i}" for i in range(6)]}
+        write(tmp_path / name, drawn, [(240, 240)] * 6, ["OD", "OS"] * 3, **sides)
+        for path in (tmp_path / name).glob("[0-9].png") if name == "theirs" else ():
+            Image.fromarray(np.asarray(Image.open(path)) // 3).save(path)  # a dark camera
+        prepared = run(cli.app, ["prepare", label, "--source", str(tmp_path / name)])
+        assert prepared.exit_code == 0, prepared.output
     done = run(cli.app, [
-        "train", "folder-mine", "phantom_mae", "--task", "masks", "--protocol", "probe",
+        "train", "folder-mine", "phantom_scratch@32", "--task", "masks", "--protocol", "probe",
         "--epochs", "1", "--warmup-epochs", "0", "--batch-size", "4", "--augment", "none",
     ])  # fmt: skip
     assert done.exit_code == 0, done.output
@@ -130,3 +134,7 @@ def test_two_commands_lead_from_photographs_to_a_trained_segmenter(tmp_path, rng
     assert "validation Dice, mean of disc and cup, 0." in done.output
     result = rnfl.load_run(done.output.split(": test")[0].strip().rpartition("/")[2])
     assert len(result.segmentation) == 1 and result.config.task == "masks"
+    done = run(cli.app, ["adapt", result.run_id, "--to", "folder-theirs", "--shots", "3"])
+    assert done.exit_code == 0, done.output
+    assert "adapted with 3 shots of folder-theirs (fourier)" in done.output
+    assert "Dice of disc 0." in done.output and "on 1 eyes of folder-theirs" in done.output

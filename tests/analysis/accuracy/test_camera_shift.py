@@ -1,10 +1,16 @@
 """Ways of adapting to another camera: planted levels and responses come back as such."""
 
+import re
+
+import numpy as np
+import pandas as pd
 import pytest
 from planted_cameras import PLANTED, statistics
+from synthetic_tables import eyes, frame, profiles
 
 from analysis import conclusions, tables
 from analysis.accuracy import camera_shift
+from analysis.resampling import Resampling
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +59,23 @@ def test_matching_that_is_wrong_is_said_with_its_bias(found):
     sick.loc[off, ["estimate", "low", "high"]] = [12.0, 11.0, 13.0]
     said = conclusions.label_shift(table, sick)
     assert "90 % glaucoma" in said and "(bias +12.00 µm [+11.00, +13.00])" in said
+
+
+def test_labels_that_are_kept_are_read_from_translations():
+    samples = eyes(40)
+    truth, label = profiles(samples)
+    mean, made, rows = label.mean(axis=0), [], []
+    made.append(frame("template", samples, np.tile(mean, (len(samples), 1)), label))
+    made.append(frame("oracle", samples, truth, label))
+    for way, kept in {"none": 0.2, "fourier": 0.8, "stage1": 0.0, "oracle": 0.9}.items():
+        made.append(frame(f"{way}-read-0", samples, mean + kept * (label - mean) + 1, label))
+        rows.append({"run_id": f"{way}-read-0", "backbone": "b", "protocol": way, "seed": 0})
+    given = pd.concat(made, ignore_index=True), samples, pd.DataFrame(rows)
+    table = camera_shift.performance_table(
+        *given, resampling=Resampling(100), definitions=camera_shift.SHOWN
+    )
+    wide = tables.kept_labels_wide(table).set_index("Pictures")["MAE (µm)"]
+    assert list(wide.index[:2]) == ["untouched", "Fourier (FDA)"] and "true photographs" in wide
+    said = conclusions.kept_labels(table)
+    errors = [float(one) for one in re.findall(r"(\d+\.\d+) µm", said)]
+    assert "truly photographed" in said and errors[0] < errors[1] < errors[2]

@@ -12,6 +12,7 @@ import planted_ablations
 import planted_cameras
 import planted_robustness
 import planted_strategies
+import planted_translation
 import pytest
 from matplotlib.image import imread
 from synthetic_tables import eyes, profiles, study
@@ -140,6 +141,7 @@ def results(tmp_path_factory):
     planted_strategies.write_tables(root)
     planted_cameras.write_tables(root)
     planted_robustness.write_tables(root)
+    planted_translation.write_tables(root)
     fairness_tables(root / "07_fairness", predictions, samples, runs)
     audit_tables(root / "08_audit")
     agreement_tables(root / "11_agreement", predictions, runs)

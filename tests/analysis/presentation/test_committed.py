@@ -91,9 +91,13 @@ WIDE = {  # stem of a notebook: stem of a table: the table, from the long ones b
         "ways_table": lambda t: tables.camera_shift_wide(t.ways, t.comparisons),
         "discs_table": lambda t: tables.segmentation_wide(t.discs_and_cups),
         "grape_table": lambda t: tables.real_cameras_wide(t.grape),
+        "kept_labels_table": lambda t: tables.kept_labels_wide(t.kept_labels),
     },
     "21_mild_to_severe": {
         "robustness_table": lambda t: tables.robustness_wide(t.robustness, t.comparisons),
+    },
+    "22_translation": {
+        "translation_table": lambda t: tables.translation_wide(t.translation, t.comparisons),
     },
 }
 # The others show eyes of the phantom that about.json names.
@@ -157,10 +161,11 @@ SAID = {
         t.parameters, t.comparisons, t.costs),
     "15_output_scale": lambda t: conclusions.output_scale(t.effects, collapse.verdicts(t.scales)),
     "20_camera_shift": lambda t: [
-        *conclusions.camera_shift(t.ways, t.comparisons),
+        *conclusions.camera_shift(t.ways, t.comparisons), conclusions.kept_labels(t.kept_labels),
         conclusions.discs_and_cups(t.discs_and_cups), conclusions.label_shift(t.ways, t.sick),
         *conclusions.real_cameras(t.grape, t.grape_paired)],
     "21_mild_to_severe": lambda t: conclusions.robustness(t.robustness, t.comparisons),
+    "22_translation": lambda t: conclusions.translation(t.translation, t.comparisons),
 }  # fmt: skip
 
 
