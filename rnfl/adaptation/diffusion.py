@@ -35,7 +35,7 @@ from rnfl.datasets.prepared import Prepared
 from rnfl.models import backbone
 from rnfl.models.checkpoints import packing
 from rnfl.models.registry import WEIGHTS
-from rnfl.storage import locks, provenance
+from rnfl.storage import errors, locks, provenance
 from rnfl.storage.paths import cache_root, runs_root
 from rnfl.training import batches, devices, loop
 from rnfl.training.augmentation import epoch_order, seeded_generator
@@ -493,7 +493,11 @@ def adapted(
             given = (one.to(device) for one in given)
             training = AdaptationTraining(model.to(device), Judge().to(device), *given, recipe)
             done = loop.train(training, unfinished)
-            with provenance.publish_folder(folder) as aside:
+            kept = f"training is over and is kept in {unfinished}"
+            with (
+                errors.writing(f"adapted model {digest}", folder.parent, kept),
+                provenance.publish_folder(folder) as aside,
+            ):
                 state = {
                     key: v.cpu().contiguous() for key, v in training.model.state_dict().items()
                 }
@@ -524,7 +528,11 @@ def kept_translation(
     path = cache_root() / f"adapted-{learnt.digest}" / f"{name}.npy"
     if not path.exists():
         made = translate(learnt.model, images, seeds)
-        with provenance.publish_file(path) as aside, open(aside, "wb") as file:
+        with (
+            errors.writing("pictures redrawn", path.parent, "those redrawn before are kept there"),
+            provenance.publish_file(path) as aside,
+            open(aside, "wb") as file,
+        ):
             np.save(file, made, allow_pickle=False)
     return np.load(path, allow_pickle=False)
 

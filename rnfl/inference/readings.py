@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from rnfl.imaging import inspection
 from rnfl.imaging.crops import Crop
 from rnfl.inference.photographs import Request
 from rnfl.storage import provenance
+from rnfl.storage.paths import short_name
 from rnfl.storage.progress import progress
 from rnfl.storage.tables import listed
 
@@ -86,9 +88,12 @@ def read(
         crop.doubts.extend(inspection.judge_distance(crop.image, trained.card.get("images")))
         return crop
 
-    with ThreadPoolExecutor(THREADS) as threads:
+    threads = ThreadPoolExecutor(THREADS)
+    try:
         found = threads.map(attempt, requests)
         answers = list(progress(found, "reading photographs", total=len(requests)))
+    finally:
+        threads.shutdown(cancel_futures=True)
     exclusions, kept, seen = list(excluded), [], []
     for request, answer in zip(requests, answers, strict=True):
         if isinstance(answer, str):
@@ -135,8 +140,10 @@ def write(readings: Readings, folder: Path, card: dict[str, Any]) -> None:
     provenance.write_json(folder / "about.json", about)
 
 
-def destination(given: Path | None, root: Path, name: str) -> Path:
-    """Return the folder to write to: the given one, or a new one of that name under ``root``.
+def destinations(given: Path | None, root: Path, name: str) -> Iterator[Path]:
+    """Return the folders to write to, of which the first is taken that is free in the end.
+
+    The given one alone, or those of a name under ``root``: it, and with -2, -3 and so on behind it.
 
     Raises
     ------
@@ -144,8 +151,8 @@ def destination(given: Path | None, root: Path, name: str) -> Path:
         If the given folder exists and is not empty: nothing is ever written over.
     """
     if given is None:
-        taken = (root / (name if n == 1 else f"{name}-{n}") for n in range(1, 10**6))
-        return next(folder for folder in taken if not folder.exists())
+        name = short_name(name)
+        return (root / (name if n == 1 else f"{name}-{n}") for n in count(1))
     if given.exists() and (not given.is_dir() or any(given.iterdir())):
         raise ValueError(f"{given} exists already and is kept as it is: name another folder")
-    return given
+    return iter([given])

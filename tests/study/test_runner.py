@@ -41,7 +41,7 @@ def test_parameters_reach_the_notebook_in_this_interpreter(notebook, tmp_path, m
     printed = nbformat.read(output, as_version=4).cells[-1].outputs[0].text
     assert printed.split(maxsplit=2) == [sys.executable, "7", "['b', 'c']\n"]
     assert "b', 'c" in output.with_suffix(".html").read_text().replace("&#39;", "'")
-    assert sorted(p.name for p in output.parent.iterdir()) == ["book.html", "book.ipynb"]
+    assert sorted(p.name for p in output.parent.glob("[!.]*")) == ["book.html", "book.ipynb"]
 
 
 def test_unknown_parameter_is_refused_with_the_valid_ones(notebook, tmp_path):
