@@ -262,6 +262,15 @@ def test_forward_operations_are_those_of_a_transformer():
     assert counted == pytest.approx(estimate.operations(128, 6, 50), rel=0.15)
 
 
+def test_killed_commands(tmp_path, monkeypatch):
+    import killed_commands
+
+    monkeypatch.setattr(killed_commands, "SIGNALS", killed_commands.SIGNALS[1:])
+    record = smoke("killed_commands", tmp_path, "--kills", "1")
+    assert_says_where_it_comes_from(record)
+    assert record["total"] == {"killed": 1, "without a trace": 1}
+
+
 def test_kills(tmp_path):
     record = smoke("kills", tmp_path)
     assert_says_where_it_comes_from(record)

@@ -19,7 +19,7 @@ from rnfl.imaging import inspection
 from rnfl.imaging.crops import Crop
 from rnfl.inference.photographs import Request
 from rnfl.storage import provenance
-from rnfl.storage.paths import short_name
+from rnfl.storage.paths import as_text, short_name
 from rnfl.storage.progress import progress
 from rnfl.storage.tables import listed
 
@@ -106,6 +106,7 @@ def read(
         said = listed(reasons, 20, comma="\n")
         raise ValueError(f"none of {len(exclusions)} could be read:\n{said}")
     profiles = trained.predict(np.stack([crop.image for crop in seen]))
+    exclusions = [(as_text(one["image"]), as_text(one["reason"])) for one in exclusions]
     left_out = pd.DataFrame(exclusions, columns=["image", "reason"])
     return Readings(kept, seen, _table(kept, seen, profiles), left_out)
 
@@ -118,7 +119,9 @@ def _table(requests: list[Request], seen: list[Crop], profiles: np.ndarray) -> p
         x, y, certain = crop.disc.x, crop.disc.y, crop.disc.confidence
         certain = certain if certain == 1 else min(certain, 0.999)  # only a given centre reads as 1
         doubts = "; ".join(crop.doubts)
-        rows.append((str(request.path), request.laterality, x, y, certain, crop.width_mm, doubts))
+        rows.append(
+            (as_text(request.path), request.laterality, x, y, certain, crop.width_mm, doubts)
+        )
     about = pd.DataFrame(rows, columns=columns).assign(rnfl_mean=profiles.mean(axis=1))
     means = [
         pd.DataFrame(sector_means(profiles, regions), columns=list(regions)).add_prefix(prefix)

@@ -33,7 +33,7 @@ def unwritten(what: str, folder: Path, cause: OSError, kept: str) -> Unwritten:
     reason = os.strerror(cause.errno) if cause.errno else str(cause)
     remedy = "put that right"
     if cause.errno in DISK_FULL and (there := _existing(folder)):
-        reason += f", {shutil.disk_usage(there).free / 2**20:.1f} MiB are free"
+        reason += f", {shutil.disk_usage(there).free / 2**20:.1f} MiB are free without it"
         remedy = "free some space"
     text = f"cannot write {what} into {folder} ({reason}): {remedy} and ask again; {kept}"
     return Unwritten(cause.errno, text) if cause.errno else Unwritten(text)

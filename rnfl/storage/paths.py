@@ -80,3 +80,8 @@ def short_name(name: str, limit: int = 120) -> str:
     if len(data) <= limit:
         return name
     return f"{data[: limit - 9].decode(errors='ignore')}-{hashlib.sha256(data).hexdigest()[:8]}"
+
+
+def as_text(path: str | Path) -> str:
+    r"""Return a path as text that every table can hold: bytes that are none as ``\\udcff``."""
+    return str(path).encode(errors="backslashreplace").decode()

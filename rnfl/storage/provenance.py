@@ -387,12 +387,9 @@ def _flush(path: Path) -> None:
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Write text as UTF-8, atomically, and return its path.
-
-    Of names of files that are no text, the bytes that are none are written as ``\\udcff``.
-    """
+    """Write text as UTF-8, atomically, and return its path."""
     with publish_file(path) as aside:
-        aside.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+        aside.write_text(text, encoding="utf-8", newline="\n")
     return Path(path)
 
 

@@ -7,6 +7,7 @@ only when every cell ran. It imports no model code: notebooks do.
 """
 
 import json
+import logging
 import re
 import sys
 import tempfile
@@ -165,6 +166,7 @@ def run_notebook(
                     cwd=project_root(),
                 )
             except BaseException as error:
+                logging.getLogger("asyncio").disabled = True  # of the kernel's end, which is said
                 if partial.exists():
                     partial.replace(failed)
                 if not isinstance(error, Exception) or isinstance(error, OSError):
