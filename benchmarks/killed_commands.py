@@ -201,6 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
     kinds = given.only[:1] if given.smoke else given.only
     kills = given.kills or (1 if given.smoke else 20)
     print(f"{kills} kills of each command, seed {given.seed}")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also in a shell's background
     if not given.smoke:
         killed_runs.PRELOADED.extend(MODULES)
     rows, every = [], []

@@ -83,5 +83,5 @@ def short_name(name: str, limit: int = 120) -> str:
 
 
 def as_text(path: str | Path) -> str:
-    r"""Return a path as text that every table can hold: bytes that are none as ``\\udcff``."""
+    r"""Return a path as text that every table can hold: bytes that are none as ``\udcff``."""
     return str(path).encode(errors="backslashreplace").decode()
