@@ -14,7 +14,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,8 +149,8 @@ def descendants(number: int) -> list[psutil.Process]:
         return []
 
 
-def commands(folder: Path, kinds: Iterable[str]) -> list[Command]:
-    """Return the commands, with a data root in which a small model is trained."""
+def commands(folder: Path, kinds: Iterable[str]) -> Iterator[Command]:
+    """Yield the commands, with a data root in which a small model is trained."""
     template, pictures = folder / "template", folder / "pictures"
     pictures.mkdir()
     noise = np.random.default_rng(0).integers(0, 40, (3, 300, 300, 3), np.uint8)
@@ -171,8 +171,9 @@ def commands(folder: Path, kinds: Iterable[str]) -> list[Command]:
         "predict": (["predict", str(pictures), *eyes], template),
         "export": (["export", run], template),
     }
-    return [Command(kind, arguments, folder, root) for kind, (arguments, root) in given.items()
-            if kind in kinds]  # fmt: skip
+    for kind, (arguments, root) in given.items():
+        if kind in kinds:
+            yield Command(kind, arguments, folder, root)
 
 
 def row(command: Command, outcomes: list[Outcome]) -> dict:
@@ -212,18 +213,19 @@ def main(arguments: list[str] | None = None) -> int:
             found = [command.kill(SIGNALS[i % len(SIGNALS)], draw) for i, draw in turns]
             rows.append(row(command, found))
             every += found
-    bad = [one for one in every if not one.is_good]
+            bad = [one for one in every if not one.is_good]
+            settings = {"kills": kills, "seed": given.seed}
+            record = {
+                "settings": settings | {"signals": [one.name for one in SIGNALS]},
+                "rows": rows,
+                "medians": {one["command"]: one["undisturbed s"] for one in rows},
+                "ratios": {"without a trace of killed": 1 - len(bad) / len(every)},
+                "total": {"killed": len(every), "without a trace": len(every) - len(bad)},
+            }
+            measure.publish("killed_commands", record, given)
     measure.show([{k: v for k, v in one.items() if k != "varying"} for one in rows], "killed")
     for outcome in bad:
         print(f"NOT AS UNDISTURBED: {outcome}")
-    record = {
-        "settings": {"kills": kills, "seed": given.seed, "signals": [one.name for one in SIGNALS]},
-        "rows": rows,
-        "medians": {one["command"]: one["undisturbed s"] for one in rows},
-        "ratios": {"without a trace of killed": 1 - len(bad) / len(every)},
-        "total": {"killed": len(every), "without a trace": len(every) - len(bad)},
-    }
-    measure.publish("killed_commands", record, given)
     return int(bool(bad))
 
 

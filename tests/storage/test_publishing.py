@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from rnfl import cli, datasets
+from rnfl.runs import results
 from rnfl.storage import errors, paths, provenance
 
 posix = pytest.mark.skipif(os.name != "posix", reason="fork, umask and kill are POSIX")
@@ -170,6 +171,9 @@ def test_a_name_that_would_lead_elsewhere_is_refused(name, samples):
     if name in ("..", "a\\b", ".a", "a\0"):  # the others are paths of folders
         with pytest.raises(ValueError, match=r"dataset .*: expected a name without"):
             datasets.load(name)
+    if name != "/a":
+        with pytest.raises(ValueError, match=r"run .*: expected a name without"):
+            results.load_run(name)
     with pytest.raises(ValueError, match=r"dataset .*: expected a name without"):
         datasets.write(name, np.zeros((40, 8, 8), np.uint8), np.ones((40, 360)), samples, PREPARED)
 
