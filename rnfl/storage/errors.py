@@ -90,9 +90,9 @@ def say_stopped(text: str, end: BaseException) -> None:
     while (before := chain[-1].__cause__ or chain[-1].__context__) is not None:
         chain.append(before)
     ends = [one for one in chain if isinstance(one, KeyboardInterrupt | SystemExit)]
-    numbers = [one.code - 128 for one in ends if isinstance(getattr(one, "code", None), int)]
-    known = [number for number in numbers if number in (signal.SIGINT, signal.SIGTERM)]
-    if (numbers and not known) or any(getattr(one, "__notes__", ()) for one in ends):
+    statuses = [getattr(one, "code", 128 + signal.SIGINT) for one in ends]
+    numbers = [one for one in (signal.SIGINT, signal.SIGTERM) if 128 + one in statuses]
+    if not numbers or any(getattr(one, "__notes__", ()) for one in ends):
         return  # an exit that no signal asked for, or one that is explained
-    tqdm.write(f"{signal.Signals((*known, signal.SIGINT)[0]).name}: {text}", file=sys.stderr)
+    tqdm.write(f"{numbers[0].name}: {text}", file=sys.stderr)
     end.add_note(text)

@@ -205,14 +205,17 @@ def test_every_writer_that_meets_a_full_disk_is_explained_once(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("error", "folder"),
-    [(FileNotFoundError("no such photograph"), ""), (RuntimeError("diverged"), ""),
-     (OSError(errno.ENOENT, "gone", "/elsewhere/file"), "")],
-)  # fmt: skip
-def test_what_is_none_of_writing_passes(tmp_path, error, folder):
+    "error",
+    [
+        *(FileNotFoundError("no such photograph"), RuntimeError("diverged")),
+        *(OSError(errno.ENOENT, "gone", "/elsewhere/file"), SystemExit(), SystemExit("refused")),
+    ],
+    ids=repr,
+)
+def test_what_is_none_of_writing_passes(tmp_path, error, capsys):
     with pytest.raises(type(error)) as caught, errors.writing("eyes", tmp_path, "kept"):
         raise error
-    assert caught.value is error
+    assert caught.value is error and capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
