@@ -4,8 +4,14 @@ What people type lies here; each name is imported when it is first used, so that
 loads neither torch nor pandas.
 """
 
+import os
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+
+# Nothing is told to anybody of who uses this and how, whatever a library's default is.
+os.environ.update(
+    dict.fromkeys(("DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY", "DISABLE_TELEMETRY"), "1")
+)
 
 try:
     __version__ = version("rnfl")

@@ -277,6 +277,15 @@ def test_mutations_committed_are_of_every_format_and_found_nothing():
     assert record["single bits"]["flipped"] == 100 and record["single bits"]["believed"] == 0
 
 
+def test_killed_commands(tmp_path, monkeypatch):
+    import killed_commands
+
+    monkeypatch.setattr(killed_commands, "SIGNALS", killed_commands.SIGNALS[1:])
+    record = smoke("killed_commands", tmp_path, "--kills", "1")
+    assert_says_where_it_comes_from(record)
+    assert record["total"] == {"killed": 1, "without a trace": 1}
+
+
 def test_kills(tmp_path):
     record = smoke("kills", tmp_path)
     assert_says_where_it_comes_from(record)

@@ -34,7 +34,7 @@ from rnfl.datasets.prepared import Prepared
 from rnfl.models import backbone
 from rnfl.models.checkpoints import packing
 from rnfl.models.registry import WEIGHTS
-from rnfl.storage import hashed, locks, provenance, readers
+from rnfl.storage import errors, hashed, locks, provenance, readers
 from rnfl.storage.paths import cache_root, runs_root
 from rnfl.training import batches, devices, loop
 from rnfl.training.augmentation import epoch_order, seeded_generator
@@ -532,7 +532,11 @@ def trained_once(kind: str, settings: dict[str, Any], begin: Callable[[], Noisin
             done = loop.train(training, unfinished)
             average = {f"unet.{key}": value for key, value in done.average.items()}
             found = training.model.state_dict() | average
-            with provenance.publish_folder(folder) as aside:
+            kept = f"training is over and is kept in {unfinished}"
+            with (
+                errors.writing(f"network {name}", folder.parent, kept),
+                provenance.publish_folder(folder) as aside,
+            ):
                 state = {key: v.cpu().contiguous() for key, v in found.items()}
                 (aside / MODEL).write_bytes(serialise(state))
                 provenance.write_json(aside / "settings.json", settings)
@@ -558,7 +562,11 @@ def kept_translation(
         path.unlink()  # damaged
     if not path.exists():
         made = translate(learnt.model, images, seeds)
-        with provenance.publish_file(path) as aside, open(aside, "wb") as file:
+        with (
+            errors.writing("pictures redrawn", path.parent, "those redrawn before are kept there"),
+            provenance.publish_file(path) as aside,
+            open(aside, "wb") as file,
+        ):
             np.save(file, made, allow_pickle=False)
         hashed.note(path, provenance.sha256_file(path))
     return np.load(path, allow_pickle=False)

@@ -37,27 +37,30 @@ def predict(
     wanted, excluded = requests.collect(images or [], eye, eyes, disc, width_mm)
     if not model:
         raise ValueError(f"which model is not given: name one with --model. {trained.at_hand()}")
-    name = (images[0] if images else eyes).resolve().stem
-    folder = readings.destination(output, data_root() / "predictions", name)
+    name = (images[0] if images else eyes).resolve().stem or "readings"
+    names = readings.destinations(output, data_root() / "predictions", name)
     used = trained.load(model)
     card = used.card if crops else model_card.for_photographs(used.card)
     kept = "photographs and model are as they were; --output names another folder"
+    what, where = (output.name, output.parent) if output else (name, data_root() / "predictions")
     # The folder is begun before photographs are read: one that cannot be written is said at once.
     with (
-        errors.writing(f"readings {folder.name}", folder.parent, kept),
-        provenance.publish_folder(folder) as aside,
+        errors.writing(f"readings {what}", where, kept),
+        provenance.publish_new_folder(names) as made,
     ):
         done = readings.read(wanted, used, excluded, crops, framing)
-        readings.write(done, aside, card)
+        readings.write(done, made.aside, card)
         if pages:
-            _draw_pages(done, used.reference, card, aside)
-    _say(done, card, folder)
+            _draw_pages(done, used.reference, card, made.aside)
+    _say(done, card, made.path)
 
 
 def _draw_pages(done, reference, card: dict, folder: Path) -> None:
     """Draw the page of each eye; its file is named after the photograph, the page is not."""
     from analysis.reports import eye as eye_report
+    from rnfl.core.exclusion import Excluded
     from rnfl.imaging.crops import read as read_picture
+    from rnfl.storage.paths import short_name
     from rnfl.storage.progress import progress
 
     number = len(str(len(done.requests)))
@@ -65,9 +68,14 @@ def _draw_pages(done, reference, card: dict, folder: Path) -> None:
     items = progress(items, "drawing pages", total=len(done.requests))
     for i, (request, crop, profile) in enumerate(items, start=1):
         about = request.laterality, crop.disc, crop.width_mm, profile, crop.doubts
-        eye = eye_report.Eye(read_picture(request.path), *about)
+        try:
+            picture = read_picture(request.path)
+        except Excluded as gone:  # since it was read
+            typer.echo(f"no page of {request.path}: {gone}", err=True)
+            continue
+        eye = eye_report.Eye(picture, *about)
         page = eye_report.draw(eye, reference, card, f"eye {i} of {len(done.requests)}")
-        eye_report.save(page, folder / f"{i:0{number}}_{request.path.stem}")
+        eye_report.save(page, folder / f"{i:0{number}}_{short_name(request.path.stem)}")
 
 
 def _say(done, card: dict, folder: Path) -> None:
@@ -87,14 +95,17 @@ def export(
         Path | None, typer.Option(help="default: <run>.onnx in data/exported")
     ] = None,
 ) -> None:
-    """Write a trained model as ONNX, checked against torch."""
+    """Write a trained model as ONNX, checked against torch, unless that is done."""
     from rnfl.inference import onnx as exporting
     from rnfl.inference import trained
     from rnfl.storage.paths import data_root
 
     used = trained.load(run)
     path = output or data_root() / "exported" / f"{used.folder.name}.onnx"
+    done = path.exists() and path.with_suffix(".json").exists()
     about = exporting.export(used, path)
+    if done:
+        typer.echo("this model was exported before, and what is there is whole")
     source, checked = about["input"], about["checked_on"]
     typer.echo(
         f"largest relative difference from torch {about['max_relative_difference']:.1e} "

@@ -19,12 +19,13 @@ def prepare(
     """Prepare a dataset, unless that is done; after an interruption, go on where it stopped."""
     from rnfl import datasets
     from rnfl.datasets.reading import kept_folders
+    from rnfl.storage import errors
 
     try:
         prepared = datasets.prepare(name, source, resample)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:
         if kept_folders(name):
-            typer.echo("interrupted: the same command goes on with the eyes not read yet", err=True)
+            errors.say_stopped("the same command goes on with the eyes not read yet", end)
         raise
     typer.echo("\n".join(_describe(prepared.folder, prepared.manifest)))
 

@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from rnfl.storage.paths import data_root, project_root, runs_root
+from rnfl.storage import errors
+from rnfl.storage.paths import data_root, plain_name, project_root, runs_root
 
 # What a preset tells single notebooks besides its name.
 PARAMETERS = {
@@ -22,6 +23,8 @@ PARAMETERS = {
     ("reference", "15_output_scale"): {"n_seeds": 1, "lengths": [8, 24]},
     ("reference", "21_mild_to_severe"): {"n_seeds": 3},
 }
+
+FILES = ("png", "pdf", "json")  # of a figure
 
 PresetOption = Annotated[str, typer.Option(help="smoke, phantom, reference or paper")]
 
@@ -42,8 +45,10 @@ def figures(
     from analysis import figures as drawing
 
     results = results or project_root() / "data" / "results"
-    for path in drawing.make_all(results, folder or project_root() / "figures"):
-        typer.echo(path)
+    folder = folder or project_root() / "figures"
+    with errors.writing("figures", folder, "those drawn before are kept"):
+        for path in drawing.make_all(results, folder):
+            typer.echo(path)
 
 
 def notebook(
@@ -55,13 +60,15 @@ def notebook(
     profile: OldOption = None,
 ) -> None:
     """Execute one notebook through the strict runner."""
-    from rnfl.study import notebooks
+    from rnfl.study import notebooks, presets
 
+    presets.get(preset)  # refused before it names a folder
+    source = _source(stem)
     given = dict(item.split("=", 1) for item in parameter or [])
     values = {name: json.loads(text) for name, text in given.items()}
     output = runs_root() / "notebooks" / preset / f"{stem}.ipynb"
     values = _parameters(preset, stem) | values
-    notebooks.run_notebook(_source(stem), output, values, live=sys.stderr)
+    notebooks.run_notebook(source, output, values, live=sys.stderr)
     typer.echo(output)
 
 
@@ -117,12 +124,23 @@ def _execute(study, inputs: dict) -> Path:
 
     folder = runs_root() / "notebooks" / study.name
     for stem in (one for one in notebooks.STUDY if one not in study.left_out):
-        products = [study.results_dir / stem / "about.json", study.figures_dir / f"{stem}.png"]
+        products = _products(study.results_dir / stem, study.figures_dir, stem)
         parameters = _parameters(study.name, stem)
         notebooks.refresh(_source(stem), folder / f"{stem}.ipynb", parameters, inputs, products)
     path = data_root() / "reproduced" / study.name / "report.html"
     made = study.results_dir, study.figures_dir
-    return report.build(*made, path, title=f"RNFL profiles: {study.name}", notebooks=folder)
+    with errors.writing(path.name, path.parent, "tables, figures and notebooks are kept"):
+        return report.build(*made, path, title=f"RNFL profiles: {study.name}", notebooks=folder)
+
+
+def _products(results: Path, drawn: Path, stem: str) -> list[Path]:
+    """Return what a notebook's results consist of: tables, figure, and the runs that they name."""
+    products = [results / "about.json", *(drawn / f"{stem}.{kind}" for kind in FILES)]
+    if products[0].is_file():
+        about = json.loads(products[0].read_text(encoding="utf-8"))
+        products += [results / name for name in about["tables"]]
+        products += [runs_root() / run_id / "summary.json" for run_id in about["run_ids"]]
+    return products
 
 
 def _parameters(preset: str, stem: str) -> dict[str, str]:
@@ -131,7 +149,7 @@ def _parameters(preset: str, stem: str) -> dict[str, str]:
 
 def _source(stem: str) -> Path:
     """Return a notebook of the project, or raise a ValueError that lists them."""
-    path = project_root() / "notebooks" / f"{stem}.ipynb"
+    path = project_root() / "notebooks" / f"{plain_name(stem, 'notebook')}.ipynb"
     if not path.is_file():
         have = sorted(p.stem for p in path.parent.glob("*.ipynb"))
         raise ValueError(f"notebook {stem!r} is unknown: expected one of {', '.join(have)}")

@@ -146,10 +146,12 @@ def transfer(
     from rnfl.core import labels
     from rnfl.inference import trained
     from rnfl.runs import results
-    from rnfl.storage import provenance
+    from rnfl.storage import errors, provenance
     from rnfl.storage.paths import data_root
     from rnfl.study import external_validation
 
+    if output and output.exists():
+        raise ValueError(f"{output} exists already: expected the name of a new folder")
     prepared = datasets.prepare(on)
     for said in labels.check(prepared.samples, prepared.profiles, f"dataset {on}"):
         typer.echo(said)
@@ -161,9 +163,11 @@ def transfer(
     inputs = {"dataset": prepared.hash, "runs": [one.run_id for one in found]}
     address = provenance.sha256_json(inputs | {"drop_shared": drop_shared})[:10]
     folder = output or data_root() / "evaluations" / f"{on}-{address}"
-    if output and output.exists():
-        raise ValueError(f"{output} exists already: expected the name of a new folder")
-    with provenance.publish_folder(folder) as aside:
+    kept = "models and datasets are as they were; --output names another folder"
+    with (
+        errors.writing(f"tables {folder.name}", folder.parent, kept),
+        provenance.publish_folder(folder, new=output is not None) as aside,
+    ):
         provenance.write_csv(aside / "quadrants.csv", table)
         provenance.write_csv(aside / "paired.csv", pd.concat(paired))
         provenance.write_csv(aside / "predictions.csv", compared.predictions)

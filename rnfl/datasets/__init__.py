@@ -35,6 +35,7 @@ def prepare(name: str, source: str | Path | None = None, resample: bool = False)
     OSError
         When the disk is full or read-only, with what is kept and what to do.
     """
+    provenance.clear_aside(prepared_root())
     found = _made(name, source, resample)
     if found is not None:
         return found

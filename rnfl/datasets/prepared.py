@@ -33,7 +33,7 @@ from rnfl.datasets.reading import forget, kept_folders
 from rnfl.imaging import disc
 from rnfl.storage import hashed, provenance, readers
 from rnfl.storage.errors import writing
-from rnfl.storage.paths import prepared_root
+from rnfl.storage.paths import plain_name, prepared_root
 
 #: Settings that only a dataset has that was made of another prepared one, not of raw files.
 MADE_OF_ANOTHER = {"part_of", "shots_of", "way"}
@@ -139,14 +139,15 @@ def load(name_or_path: str | Path, verify: bool = False) -> Prepared:
     """
     folder = Path(name_or_path)
     if len(folder.parts) == 1 and not folder.is_absolute():
-        folder = prepared_root() / folder
+        folder = prepared_root() / plain_name(str(folder), "dataset")
+    provenance.clear_aside(folder.parent)  # which puts back what was being replaced
     manifest = _whole(folder, verify)
     table = folder / "samples.parquet"
     read = readers.read_parquet(table, _remedy(folder))
     samples = schema.validate(read, "samples", str(table))
     if len(samples) != manifest["n"]:
         raise ValueError(f"{folder}: {len(samples)} samples, the manifest says {manifest['n']}")
-    prepared = Prepared(manifest["name"], folder, manifest, samples)
+    prepared = Prepared(plain_name(manifest["name"], str(folder)), folder, manifest, samples)
     for array in ("images", "profiles", "profiles_true", "masks"):
         getattr(prepared, array)  # opening one checks its type and shape
     return prepared
@@ -344,6 +345,8 @@ def publish(
     absent = [field for field in REQUIRED if field not in manifest_fields]
     if absent:
         raise ValueError(f"dataset {name!r}: manifest fields {absent} are missing")
+    for file in (plain_name(name, "dataset"), *(extra or {})):
+        plain_name(file, f"file of dataset {name}")
     samples = schema.validate(samples, "samples", name)
     arrays = {}
     for file, values in (("profiles.npy", profiles), ("profiles_true.npy", profiles_true)):

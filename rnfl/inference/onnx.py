@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,13 +32,16 @@ TOLERANCE = 1e-4  # largest difference from torch, relative to the thickness
 LEAST_UM = 1.0  # thickness below which a difference is not taken relative to it (µm)
 N_RANDOM, N_CROPS = 4, 8
 LARGEST = 2**31 - 2**20  # bytes of weights in one file; the graph needs some
-KEPT = "neither is there, and the run is as it was; --output names another file"
+KEPT = "the run is as it was, and what is there already of the two is kept; --output names another"
+TAKEN = "exists already, is not of this run, and is kept as it is: name another file"
 USE = "Research use only. Not a medical device."
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 
 def export(trained: Trained, path: str | Path) -> dict[str, Any]:
     """Write a model as ONNX with a JSON beside it, if it gives the same numbers.
+
+    Asked for again, what is there of the two is kept if it is of this model, and the rest is made.
 
     Parameters
     ----------
@@ -56,17 +60,17 @@ def export(trained: Trained, path: str | Path) -> dict[str, Any]:
     RuntimeError
         If the packages of the extra 'onnx' are missing, or a profile differs by more than 1e-4.
     ValueError
-        If the path does not end in .onnx, it or its JSON exists, or the model exceeds one file's
-        2 GB.
+        If the path does not end in .onnx, it or its JSON exists and is of something else, or the
+        model exceeds one file's 2 GB.
     OSError
-        If they cannot be written, such as on a full disk; neither is there then.
+        If they cannot be written, such as on a full disk; asking again finishes it.
     """
     path = Path(path)
     if path.suffix != ".onnx":
         raise ValueError(f"{path}: expected a name that ends in .onnx")
     note = path.with_suffix(".json")
-    for taken in filter(Path.exists, (path, note)):
-        raise ValueError(f"{taken} exists already and is kept as it is: name another file")
+    card = provenance.plain(trained.card)
+    _refuse_others(path, note, card)
     n_bytes = 4 * sum(parameter.numel() for parameter in trained.module.parameters())
     if n_bytes >= LARGEST:
         raise ValueError(f"{path}: {n_bytes / 1e9:.1f} GB of weights; one ONNX file holds 2 GB")
@@ -75,23 +79,59 @@ def export(trained: Trained, path: str | Path) -> dict[str, Any]:
     images = np.random.default_rng(0).random(shape, dtype=np.float32)
     if len(crops):
         images = np.concatenate([images, trained.as_input(crops)])
-    with (
-        errors.writing(f"{path.name} and {note.name}", path.parent, KEPT),
-        provenance.publish_file(note) as aside_note,
-        provenance.publish_file(path) as aside,
-    ):
-        card = json.dumps(provenance.plain(trained.card))
-        to_onnx(trained.module, trained.size, aside, {"card": card, "unit": "µm", "use": USE})
-        difference = compare(trained.module, aside, images)
-        if not difference <= TOLERANCE:
-            raise RuntimeError(
-                f"{path} is not written: onnxruntime differs from torch by {difference:.1e} of the "
-                f"thickness, at most {TOLERANCE:.0e} is allowed"
-            )
-        about = _about(trained, difference, {"images": len(images), "crops": len(crops)})
-        about["sha256"] = provenance.sha256_file(aside)
-        provenance.write_json(aside_note, provenance.sealed(about))
+    with errors.writing(f"{path.name} and {note.name}", path.parent, KEPT):
+        if not path.exists():
+            with (
+                suppress(FileExistsError),  # what another call has published since is looked at
+                provenance.publish_file(path, new=True) as aside,
+            ):
+                about = {"card": json.dumps(card), "unit": "µm", "use": USE}
+                to_onnx(trained.module, trained.size, aside, about)
+                difference = compare(trained.module, aside, images)
+                if not difference <= TOLERANCE:
+                    raise RuntimeError(
+                        f"{path} is not written: onnxruntime differs from torch by "
+                        f"{difference:.1e} of the thickness, at most {TOLERANCE:.0e} is allowed"
+                    )
+        _refuse_others(path, note, card)
+        if not (difference := compare(trained.module, path, images)) <= TOLERANCE:
+            raise ValueError(f"{path} differs from this model by {difference:.1e}; it {TAKEN}")
+        digest = provenance.sha256_file(path)
+        if (about := _noted(note)).get("sha256") != digest:
+            about = _about(trained, difference, {"images": len(images), "crops": len(crops)})
+            about["sha256"] = digest
+            provenance.write_json(note, provenance.sealed(about))
     return about
+
+
+def _refuse_others(path: Path, note: Path, card: dict[str, Any]) -> None:
+    """Raise a ValueError where a model or its JSON is there and is not of this card."""
+    for file, found in ((path, _card_in(path)), (note, _noted(note).get("card"))):
+        if file.exists() and found != card:
+            raise ValueError(f"{file} {TAKEN}")
+
+
+def _card_in(path: Path) -> dict[str, Any] | None:
+    """Return the card of the model that an ONNX file holds, None where it is none of ours."""
+    if not path.is_file():
+        return None
+    onnx = _packages()
+    from google.protobuf.message import DecodeError
+
+    try:
+        properties = onnx.load(path, load_external_data=False).metadata_props
+        return json.loads({one.key: one.value for one in properties}["card"])
+    except (DecodeError, KeyError, ValueError):
+        return None
+
+
+def _noted(note: Path) -> dict[str, Any]:
+    """Return what the JSON beside a model says, nothing where it is none of ours."""
+    try:
+        found = provenance.unsealed(json.loads(note.read_text(encoding="utf-8")))
+    except (FileNotFoundError, IsADirectoryError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def to_onnx(

@@ -11,6 +11,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os.path import realpath  # unlike resolve, it passes over links in a circle
 from pathlib import Path
 
 from rnfl.core.demographics import SPELLINGS
@@ -81,16 +82,16 @@ def collect(
     if not images and table is None:
         raise ValueError("no photograph is given: name files or a folder")
     named = {name: named_file(table.parent / name) for name in rows}
-    rows_by_path = {path.resolve(): name for name, path in named.items()}
+    rows_by_path = {realpath(path): name for name, path in named.items()}
     paths, exclusions = _files(images) if images else (list(named.values()), [])
     if table:  # which may lie among the photographs
-        exclusions = [e for e in exclusions if Path(e["image"]).resolve() != table.resolve()]
+        exclusions = [e for e in exclusions if realpath(e["image"]) != realpath(table)]
     if centre and len(paths) != 1:
         raise ValueError(f"one disc centre is given for {len(paths)} photographs: use a table")
 
     requests, used = [], set()
     for path in paths:
-        name = rows_by_path.get(path.resolve(), unicodedata.normalize("NFC", path.name))
+        name = rows_by_path.get(realpath(path), unicodedata.normalize("NFC", path.name))
         used.add(name)
         try:
             requests.append(_request(path, eye, rows.get(name), centre, width_mm))
@@ -98,7 +99,7 @@ def collect(
             exclusions.append({"image": str(path), "reason": str(error)})
     if not images or any(path.is_dir() for path in images):
         exclusions += [{"image": name, "reason": f"named in {table.name}, but {_absence(path)}"}
-                       for path, name in rows_by_path.items() if name not in used]  # fmt: skip
+                       for name, path in named.items() if name not in used]  # fmt: skip
     return requests, exclusions
 
 
@@ -135,11 +136,14 @@ def _files(images: Sequence[Path]) -> tuple[list[Path], list[dict[str, str]]]:
         for path in sorted(p for p in image.iterdir() if not p.name.startswith(".")):
             if path.is_dir():
                 exclusions.append({"image": str(path), "reason": "a folder within the folder"})
-            elif path.suffix.lower() in SUFFIXES:
-                paths.append(path)
-            else:
+            elif path.suffix.lower() not in SUFFIXES:
                 exclusions.append({"image": str(path), "reason": "not an image file"})
-    count = Counter(path.resolve() for path in paths)
+            elif not path.is_file():
+                reason = "a link that leads nowhere" if path.is_symlink() else "not a regular file"
+                exclusions.append({"image": str(path), "reason": reason})
+            else:
+                paths.append(path)
+    count = Counter(map(realpath, paths))
     if twice := sorted(str(path) for path, times in count.items() if times > 1):
         raise ValueError(f"photographs are given twice: {listed(twice)}")
     return paths, exclusions

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from rnfl.imaging import inspection
 from rnfl.imaging.crops import Crop
 from rnfl.inference.photographs import Request
 from rnfl.storage import provenance
+from rnfl.storage.paths import as_text, short_name
 from rnfl.storage.progress import progress
 from rnfl.storage.tables import listed
 
@@ -86,9 +88,12 @@ def read(
         crop.doubts.extend(inspection.judge_distance(crop.image, trained.card.get("images")))
         return crop
 
-    with ThreadPoolExecutor(THREADS) as threads:
+    threads = ThreadPoolExecutor(THREADS)
+    try:
         found = threads.map(attempt, requests)
         answers = list(progress(found, "reading photographs", total=len(requests)))
+    finally:
+        threads.shutdown(cancel_futures=True)
     exclusions, kept, seen = list(excluded), [], []
     for request, answer in zip(requests, answers, strict=True):
         if isinstance(answer, str):
@@ -101,6 +106,7 @@ def read(
         said = listed(reasons, 20, comma="\n")
         raise ValueError(f"none of {len(exclusions)} could be read:\n{said}")
     profiles = trained.predict(np.stack([crop.image for crop in seen]))
+    exclusions = [(as_text(one["image"]), as_text(one["reason"])) for one in exclusions]
     left_out = pd.DataFrame(exclusions, columns=["image", "reason"])
     return Readings(kept, seen, _table(kept, seen, profiles), left_out)
 
@@ -113,7 +119,9 @@ def _table(requests: list[Request], seen: list[Crop], profiles: np.ndarray) -> p
         x, y, certain = crop.disc.x, crop.disc.y, crop.disc.confidence
         certain = certain if certain == 1 else min(certain, 0.999)  # only a given centre reads as 1
         doubts = "; ".join(crop.doubts)
-        rows.append((str(request.path), request.laterality, x, y, certain, crop.width_mm, doubts))
+        rows.append(
+            (as_text(request.path), request.laterality, x, y, certain, crop.width_mm, doubts)
+        )
     about = pd.DataFrame(rows, columns=columns).assign(rnfl_mean=profiles.mean(axis=1))
     means = [
         pd.DataFrame(sector_means(profiles, regions), columns=list(regions)).add_prefix(prefix)
@@ -135,8 +143,10 @@ def write(readings: Readings, folder: Path, card: dict[str, Any]) -> None:
     provenance.write_json(folder / "about.json", about)
 
 
-def destination(given: Path | None, root: Path, name: str) -> Path:
-    """Return the folder to write to: the given one, or a new one of that name under ``root``.
+def destinations(given: Path | None, root: Path, name: str) -> Iterator[Path]:
+    """Return the folders to write to, of which the first is taken that is free in the end.
+
+    The given one alone, or those of a name under ``root``: it, and with -2, -3 and so on behind it.
 
     Raises
     ------
@@ -144,8 +154,8 @@ def destination(given: Path | None, root: Path, name: str) -> Path:
         If the given folder exists and is not empty: nothing is ever written over.
     """
     if given is None:
-        taken = (root / (name if n == 1 else f"{name}-{n}") for n in range(1, 10**6))
-        return next(folder for folder in taken if not folder.exists())
+        name = short_name(name)
+        return (root / (name if n == 1 else f"{name}-{n}") for n in count(1))
     if given.exists() and (not given.is_dir() or any(given.iterdir())):
         raise ValueError(f"{given} exists already and is kept as it is: name another folder")
-    return given
+    return iter([given])

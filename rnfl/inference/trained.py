@@ -114,7 +114,8 @@ def load(run: str | Path) -> Trained:
 
 def find(run: str | Path) -> Path:
     """Return the folder of a finished run given as folder, id or unambiguous beginning of an id."""
-    for folder in (Path(run), runs_root() / run):
+    named = Path(run).name == str(run)  # else it is the path of a folder
+    for folder in (Path(run), *([runs_root() / run] if named else [])):
         if (folder / "summary.json").is_file():
             return folder.resolve()
     matches = [f for f in _finished() if f.name.startswith(str(run))] if str(run) else []

@@ -20,7 +20,7 @@ from rnfl.datasets.prepared import Prepared, check_unchanged, unchanged
 from rnfl.models import adapters
 from rnfl.models.readout import Readout
 from rnfl.runs import address, restore, results
-from rnfl.storage import errors, locks, provenance
+from rnfl.storage import errors, provenance
 from rnfl.storage.paths import runs_root
 from rnfl.training import (
     batches,
@@ -58,7 +58,6 @@ def compute(config: RunConfig, prepared: Prepared, run_id: str, report: Report) 
     Parameters and errors are those of :func:`rnfl.runs.run.run`.
     """
     unfinished, folder = results.partial_folder(run_id), runs_root() / run_id
-    locks.clear_aside(folder)
     with unchanged(prepared, f"what is trained so far is kept in {unfinished}"):
         learnt = learn(config, prepared, run_id, report)
     if not distributed.is_first():

@@ -187,7 +187,6 @@ def _kept(result: RunResult, name: str, compute: Callable[..., pd.DataFrame]) ->
     with locks.locked(results.partial_folder(result.run_id)):
         if path.exists():  # by whom this process waited for
             return path
-        locks.clear_aside(path)
         table = compute(*_ready(result))
         kept = f"the run itself is whole in {result.folder}"
         with errors.writing(path.name, path.parent, kept):

@@ -12,7 +12,7 @@ from rnfl.core import schema, splits
 from rnfl.datasets.prepared import Prepared
 from rnfl.runs import address
 from rnfl.storage import provenance, readers
-from rnfl.storage.paths import runs_root
+from rnfl.storage.paths import plain_name, runs_root
 from rnfl.storage.provenance import sha256_json
 from rnfl.training import protocols
 from rnfl.training.config import INCIDENTAL, RunConfig
@@ -129,6 +129,8 @@ def load_run(run: str | Path) -> RunResult:
     ValueError
         If there is no such finished run.
     """
+    if not Path(run).is_absolute():
+        plain_name(str(run), "run")
     folder = runs_root() / run
     if not (folder / "summary.json").is_file():
         raise ValueError(f"{folder} is no finished run: make it with 'rnfl train'")

@@ -12,7 +12,8 @@ from rnfl.datasets.prepared import Prepared
 from rnfl.runs import address, results
 from rnfl.runs.predictions import predict_with, segment_with
 from rnfl.runs.results import RunResult
-from rnfl.storage import locks
+from rnfl.storage import locks, provenance
+from rnfl.storage.paths import runs_root
 from rnfl.training.config import RunConfig
 
 
@@ -48,6 +49,7 @@ def run(config: RunConfig, report: Callable[[dict], None] | None = None) -> RunR
     run_id = address.run_id(config, prepared.hash)
     if results.finished(run_id, config) is None:
         _compute_once(config, prepared, run_id, report)
+    provenance.clear_aside(runs_root())
     locks.remove_remains(results.partial_folder(run_id))
     result = results.finished(run_id, config)
     measure = segment_with if config.task == "masks" else predict_with

@@ -1,6 +1,5 @@
 """One process at a time per run or dataset: who has it, who waits, what a killed one left."""
 
-import glob
 import json
 import multiprocessing
 import os
@@ -15,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from rnfl.storage import errors, provenance
+from rnfl.storage import errors, paths, provenance
 
 PATIENCE = 1.0  # s; who waits longer is told
 UNGUARDED = (
@@ -52,7 +51,7 @@ def locked(folder: Path, waiting: bool = True) -> Iterator[None]:
         raise RuntimeError(UNGUARDED)
     lock, holder = _lock(folder), folder / "holder.json"
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        paths.make_folder(folder.parent)
         lock.acquire(timeout=PATIENCE)
     except Timeout:
         if not waiting:
@@ -65,7 +64,6 @@ def locked(folder: Path, waiting: bool = True) -> Iterator[None]:
         kept = "nothing is lost; RNFL_DATA names another data folder"
         raise errors.unwritten("a lock", folder.parent, error, kept) from error
     try:
-        clear_aside(holder)
         since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
         kept = f"what was trained before, if anything, is kept in {folder}"
         with errors.writing(holder.name, folder, kept):
@@ -84,14 +82,6 @@ def remove_remains(folder: Path) -> None:
     if folder.exists():
         with suppress(Timeout), _lock(folder).acquire(timeout=0):
             shutil.rmtree(folder)
-
-
-def clear_aside(path: Path) -> None:
-    """Remove what killed writers of ``path`` left beside it, where nobody else writes it now."""
-    mark = "[0-9a-f]" * 8
-    pattern = f".{glob.escape(path.stem)}.{mark}.partial{glob.escape(path.suffix)}"
-    for left in path.parent.glob(pattern):
-        shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def _lock(folder: Path) -> FileLock:

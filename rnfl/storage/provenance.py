@@ -1,37 +1,44 @@
 """Where a result came from, and how a file appears: whole, or not at all.
 
-Everything is written aside, flushed to disk and renamed into place, so that an interrupted program
-leaves no half-written file or folder under its final name.
+Everything is written aside, in a box ``.<name>.<8 hex digits>.partial``, flushed to disk and
+renamed into place, so that an interrupted program leaves no half-written file or folder under its
+final name. A box is locked while its program runs; the next one that publishes there clears others.
 """
 
 from __future__ import annotations
 
 import ast
 import dataclasses
+import errno
 import hashlib
 import json
 import math
 import os
 import platform
+import re
 import shutil
 import subprocess
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from importlib import metadata
+from itertools import count, tee
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock, Timeout
 
-from rnfl.storage import escaping
+from rnfl.storage import escaping, paths
 from rnfl.storage.paths import project_root
 
 PACKAGES = ("rnfl", "torch", "timm", "numpy", "pandas", "scipy", "scikit-learn", "pyarrow")
 CODE = ("rnfl", "analysis", "notebooks", "pyproject.toml")
 SEAL, SEALED = "seal", "SHA-256 of the rest: "
+BOX = re.compile(r"\..+\.[0-9a-f]{8}\.partial", re.DOTALL)
+NEW, OLD, LOCK = "new", "old", "lock"  # what is in one
 
 
 def commit(root: str | Path | None = None) -> dict[str, Any]:
@@ -228,52 +235,194 @@ def plain(value: Any) -> Any:
 
 
 @contextmanager
-def publish_file(path: str | Path) -> Iterator[Path]:
-    """Yield a path beside ``path`` to write to; on success it becomes ``path``.
+def publish_file(path: str | Path, new: bool = False) -> Iterator[Path]:
+    """Yield a path to write to, of the same name in a box of its own; on success it is ``path``.
 
-    The yielded name keeps the suffix, because some writers choose their format by it. When the
-    body raises, nothing is published and an existing file stays as it was.
+    When the body raises, nothing is published and an existing file stays as it was.
+
+    Parameters
+    ----------
+    new : bool
+        Whether a file that has the name by then is kept, which is a FileExistsError.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = _aside(path)
-    try:
+    with _box(path) as box:
+        aside = box / NEW / path.name
         yield aside
-        _flush(aside)
-        os.replace(aside, path)
+        if paths.is_private(path):
+            _make_private(aside)
+        if not _in_a_box(path):  # which is flushed as a whole
+            _flush(aside)
+        if new:
+            _link(aside, path)
+        else:
+            os.replace(aside, path)
+    if not _in_a_box(path):
         _flush(path.parent)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 @contextmanager
-def publish_folder(path: str | Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``path`` to fill; on success it becomes ``path``.
+def publish_folder(path: str | Path, new: bool = False) -> Iterator[Path]:
+    """Yield an empty folder to fill, in a box of its own; on success it is ``path``.
 
     A folder already there is replaced. When the body raises, nothing is published.
+
+    Parameters
+    ----------
+    new : bool
+        Whether a folder that has the name by then is kept, which is a FileExistsError.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside, old = _aside(path), _aside(path)
-    aside.mkdir()
-    try:
+    if new:
+        with publish_new_folder([path]) as made:
+            yield made.aside
+        return
+    with _filled(path) as (box, aside):
         yield aside
-        for entry in [*aside.rglob("*"), aside]:
-            _flush(entry)
-        if path.exists():
-            os.rename(path, old)
-        os.rename(aside, path)
-        _flush(path.parent)
+        _finish(aside)
+        for number in count():  # more than one where another process publishes the same just now
+            (old := box / OLD / str(number)).mkdir(parents=True)
+            with suppress(FileNotFoundError):
+                os.rename(path, old / path.name)
+            if _rename(aside, path):
+                break
+    _flush(path.parent)
+
+
+@dataclasses.dataclass
+class NewFolder:
+    """A folder that is being filled, and the name that it has once it is published."""
+
+    aside: Path
+    path: Path | None = None
+
+
+@contextmanager
+def publish_new_folder(names: Iterable[Path]) -> Iterator[NewFolder]:
+    """Yield an empty folder to fill; on success it has the first of the names that is free then.
+
+    The names lie in one folder. What is there is never replaced, whoever made it and when.
+
+    Raises
+    ------
+    FileExistsError
+        If none is free.
+    """
+    first, names = tee(names)
+    with _filled(next(first)) as (_, aside):
+        yield (made := NewFolder(aside))
+        _finish(aside)
+        for path in names:
+            if _rename(aside, path):
+                made.path = path
+                break
+        else:
+            raise FileExistsError(
+                f"{path} exists already and is kept as it is: name another folder"
+            )
+    _flush(made.path.parent)
+
+
+def clear_aside(folder: Path) -> None:
+    """Undo what killed programs were publishing into a folder; those that run have their locks.
+
+    What was half written goes, and a folder that was moved away for another one is put back.
+    """
+    if not folder.is_dir():
+        return
+    with os.scandir(folder) as entries:
+        boxes = [Path(entry.path) for entry in entries if BOX.fullmatch(entry.name)]
+    for box in boxes:
+        with suppress(OSError), FileLock(box / LOCK).acquire(timeout=0):  # a Timeout is one, too
+            _close(box)
+
+
+@contextmanager
+def _box(path: Path) -> Iterator[Path]:
+    """Yield a folder beside ``path`` with room for what is new and old, and a lock while it lives.
+
+    The lock tells the boxes of killed programs, which the next one to publish here clears.
+    """
+    paths.make_folder(path.parent)
+    if not _in_a_box(path):
+        clear_aside(path.parent)
+    box, lock = _locked_box(path)
+    try:
+        (box / NEW).mkdir()
+        yield box
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        _close(box)
+        lock.release()
+
+
+def _in_a_box(path: Path) -> bool:
+    return any(map(BOX.fullmatch, path.parts))
+
+
+def _locked_box(path: Path) -> tuple[Path, FileLock]:
+    while True:
+        box = path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex[:8]}.partial")
+        box.mkdir(mode=0o700)
+        lock = FileLock(box / LOCK)
+        try:
+            lock.acquire(timeout=0)
+            return box, lock
+        except (Timeout, FileNotFoundError):  # another took it for one of the dead: a new one
+            continue
+        except BaseException:
+            shutil.rmtree(box, ignore_errors=True)
+            raise
+
+
+def _close(box: Path) -> None:
+    """Remove a box; what it holds of another time is put back where nothing took its place."""
+    for old in sorted(box.glob(f"{OLD}/*/*"), reverse=True):
+        if not (place := box.parent / old.name).exists():
+            os.rename(old, place)
+    shutil.rmtree(box, ignore_errors=True)
+
+
+@contextmanager
+def _filled(path: Path) -> Iterator[tuple[Path, Path]]:
+    with _box(path) as box:
+        aside = box / NEW / path.name
+        aside.mkdir()
+        yield box, aside
+
+
+def _finish(folder: Path) -> None:
+    """Flush a folder, and leave it to its user alone: it holds eyes, or what was read of them."""
+    for entry in [*folder.rglob("*"), folder]:
+        _make_private(entry)
+        _flush(entry)
+
+
+def _make_private(entry: Path) -> None:
+    with suppress(PermissionError):  # of file systems without modes
+        entry.chmod(0o700 if entry.is_dir() else 0o600)
+
+
+def _rename(folder: Path, path: Path) -> bool:
+    """Give a folder a name that is free, or that of an empty folder; else return False."""
+    try:
+        os.rename(folder, path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        return False
+    return True
+
+
+def _link(file: Path, path: Path) -> None:
+    """Give a file a name that is free, or raise a FileExistsError."""
+    try:
+        os.link(file, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
         if path.exists():
-            shutil.rmtree(old, ignore_errors=True)
-        elif old.exists():
-            os.rename(old, path)
-
-
-def _aside(path: Path) -> Path:
-    return path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        os.replace(file, path)
 
 
 def _flush(path: Path) -> None:

@@ -7,6 +7,7 @@ only when every cell ran. It imports no model code: notebooks do.
 """
 
 import json
+import logging
 import re
 import sys
 import tempfile
@@ -23,7 +24,7 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets import default
 from traitlets.config import Config
 
-from rnfl.storage import provenance
+from rnfl.storage import errors, locks, provenance
 from rnfl.storage.paths import project_root
 
 # The study's notebooks in the order they are executed. Pretraining (10) is missing: its weights are
@@ -144,32 +145,36 @@ def run_notebook(
     """
     notebook, output = Path(notebook).resolve(), Path(output).resolve()
     check_parameters(notebook, parameters or {})
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_suffix(".partial.ipynb")
     failed = output.with_suffix(".failed.ipynb")
-    try:
-        papermill.execute_notebook(
-            notebook,
-            partial,
-            dict(parameters or {}),
-            kernel_name="python3",
-            kernel_manager_class=InterpreterKernel,
-            shutdown_kernel="immediate",
-            coalesce_streams=True,
-            progress_bar={"desc": notebook.stem} if progress else False,
-            start_timeout=180,
-            stderr_file=live,
-            cwd=project_root(),
-        )
-    except BaseException as error:
-        if partial.exists():
-            partial.replace(failed)
-        if not isinstance(error, Exception):
-            raise
-        raise NotebookError(_explain(notebook, failed, error)) from error
-    partial.replace(output)
-    failed.unlink(missing_ok=True)
-    _write_html(output)
+    kept = "runs that are finished are kept, others go on from their checkpoints"
+    with (
+        errors.writing(f"notebook {output.name}", output.parent, kept),
+        locks.locked(output.parent / ".locks" / output.stem),
+    ):
+        with provenance.publish_file(output) as partial:
+            try:
+                papermill.execute_notebook(
+                    notebook,
+                    partial,
+                    dict(parameters or {}),
+                    kernel_name="python3",
+                    kernel_manager_class=InterpreterKernel,
+                    shutdown_kernel="immediate",
+                    coalesce_streams=True,
+                    progress_bar={"desc": notebook.stem} if progress else False,
+                    start_timeout=180,
+                    stderr_file=live,
+                    cwd=project_root(),
+                )
+            except BaseException as error:
+                logging.getLogger("asyncio").disabled = True  # of the kernel's end, which is said
+                if partial.exists():
+                    partial.replace(failed)
+                if not isinstance(error, Exception) or isinstance(error, OSError):
+                    raise
+                raise NotebookError(_explain(notebook, failed, error)) from error
+        failed.unlink(missing_ok=True)
+        _write_html(output)
     return output
 
 
@@ -233,6 +238,7 @@ def refresh(
     stamp.unlink(missing_ok=True)
     start = time.monotonic()
     run_notebook(notebook, output, parameters)
-    provenance.write_json(stamp, state)
+    with errors.writing(stamp.name, stamp.parent, "the notebook is executed again"):
+        provenance.write_json(stamp, state)
     print(f"{output.stem}: done in {time.monotonic() - start:.0f} s", flush=True)
     return True

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from rnfl.storage import errors, provenance
-from rnfl.storage.locks import clear_aside
 
 NEWEST, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
 
@@ -40,7 +39,7 @@ class Checkpoints:
         Files that a killed writer left aside are removed. So is a damaged checkpoint, with a
         warning, where the one before it is whole; that all are damaged is a ValueError.
         """
-        clear_aside(self.newest)
+        provenance.clear_aside(self.folder)
         damaged = {}
         for path in filter(Path.exists, (self.newest, self.previous)):
             if not (what := flaw(path)):

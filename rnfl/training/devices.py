@@ -18,7 +18,7 @@ import torch
 from filelock import FileLock
 from torch import nn
 
-from rnfl.storage import provenance
+from rnfl.storage import paths, provenance
 from rnfl.storage.paths import cache_root
 
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -165,7 +165,7 @@ def _decided(path: Path, embed_dim: int) -> dict:
             "measured": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         }
         with suppress(OSError):  # where nothing can be written, every process measures
-            path.parent.mkdir(parents=True, exist_ok=True)
+            paths.make_folder(path.parent)
             with FileLock(path.with_suffix(".lock"), timeout=10):
                 # Of processes that measure at once, the first one speaks for all.
                 found = _read(path) or found

@@ -39,7 +39,9 @@ class Stop:
         name = signal.Signals(number).name
         text = f"{name}: {kept}; ask for the same run again to go on from there"
         tqdm.write(text, file=sys.stderr)
-        raise KeyboardInterrupt(text) if number == signal.SIGINT else SystemExit(128 + number)
+        end = KeyboardInterrupt(text) if number == signal.SIGINT else SystemExit(128 + number)
+        end.add_note(text)  # so that nobody says it again
+        raise end
 
 
 @contextmanager

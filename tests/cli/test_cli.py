@@ -45,6 +45,8 @@ def test_audit_prints_findings_and_keeps_them(tmp_path):
     ("arguments", "message"),
     [
         (["notebook", "99_none"], "notebook '99_none' is unknown: expected one of 00_quickstart"),
+        (["notebook", "../notebooks/08_audit"], "notebook '../notebooks/08_audit': expected a na"),
+        (["notebook", "08_audit", "--preset", "../escaped"], "unknown preset '../escaped'; valid"),
         (["notebook", "09_phantom", "-p", "eyes=3"], "unknown parameter eyes; it has preset"),
         (["reproduce", "--preset", "full"], "unknown preset 'full'; valid names are"),
         (["prepare", "unknown-7"], "dataset 'unknown-7' is unknown"),
@@ -75,3 +77,37 @@ def test_evaluate_says_which_file_it_needs(tmp_path):
     for name in ("absent.parquet", "notes.md"):
         with pytest.raises(ValueError, match=rf"{name} cannot be read.*<run id>/predictions"):
             evaluate.evaluate(tmp_path / name)
+
+
+def test_a_repeated_export_says_that_it_was_done(monkeypatch, tmp_path):
+    from rnfl.inference import onnx, trained
+
+    about = {"input": {"name": "images", "shape": [1]}, "max_relative_difference": 0.0}
+    about["checked_on"] = {"images": 1, "crops": 0}
+    monkeypatch.setattr(trained, "load", lambda run: None)
+    monkeypatch.setattr(onnx, "export", lambda used, path: about)
+    given = "export", "run", "--output", str(tmp_path / "m.onnx")
+    assert "exported before" not in run(*given).stdout
+    for suffix in ("onnx", "json"):
+        (tmp_path / f"m.{suffix}").touch()
+    again = run(*given)
+    assert again.exit_code == 0 and "this model was exported before" in again.stdout
+
+
+def test_what_a_notebook_made_is_missed_when_it_is_gone(tmp_path, monkeypatch):
+    from rnfl.cli.reproduce import _products
+
+    monkeypatch.setenv("RNFL_DATA", str(tmp_path))
+    results = tmp_path / "results" / "02_protocols"
+    assert not any(path.exists() for path in _products(results, tmp_path, "02_protocols"))
+    about = {"tables": {"a.csv": "0"}, "run_ids": ["run-1"]}
+    provenance.write_json(results / "about.json", about)
+    gone = [path for path in _products(results, tmp_path, "02_protocols") if not path.exists()]
+    figure = [tmp_path / f"02_protocols.{kind}" for kind in ("png", "pdf", "json")]
+    assert gone == [*figure, results / "a.csv", tmp_path / "runs" / "run-1" / "summary.json"]
+
+
+def test_nobody_is_told_of_what_is_used():
+    from huggingface_hub import constants
+
+    assert constants.HF_HUB_DISABLE_TELEMETRY

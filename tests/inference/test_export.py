@@ -1,11 +1,14 @@
 """ONNX export: the same numbers as torch for every kind of backbone, or no file."""
 
+import copy
 import errno
 import getpass
 import json
 import os
 import re
+import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +153,58 @@ def test_nothing_is_written_over_and_the_name_must_end_in_onnx(used, tmp_path):
         export.export(used, tmp_path / "other.onnx")
     with pytest.raises(ValueError, match=r"ends in \.onnx"):
         export.export(used, tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("lost", [None, ".json", ".onnx"])
+def test_asked_for_again_it_is_finished_and_says_the_same(
+    exported, used, tmp_path, lost, monkeypatch
+):
+    path, about = tmp_path / "m.onnx", exported[1]
+    monkeypatch.setattr(export, "to_onnx", lambda m, s, to, facts: shutil.copy(exported[0], to))
+    for suffix in {".json", ".onnx"} - {lost}:
+        shutil.copy(exported[0].with_suffix(suffix), path.with_suffix(suffix))
+    before = {one.name: one.stat().st_mtime_ns for one in tmp_path.iterdir()}
+    assert export.export(used, path) == about
+    after = {one.name: one.stat().st_mtime_ns for one in tmp_path.iterdir()}
+    assert set(after) == {"m.onnx", "m.json"}
+    assert lost or after == before
+    said = json.loads(path.with_suffix(".json").read_text())
+    assert said["sha256"] == provenance.sha256_file(path)
+
+
+@pytest.mark.parametrize("kept", [".json", ".onnx"])
+def test_another_models_file_is_refused_and_kept(exported, used, tmp_path, kept):
+    shutil.copy(exported[0].with_suffix(kept), tmp_path / f"m{kept}")
+    before = provenance.sha256_file(tmp_path / f"m{kept}")
+    other = replace(used, card={**CARD, "run_id": "another"})
+    with pytest.raises(ValueError, match=rf"m\{kept} exists already, is not of this run"):
+        export.export(other, tmp_path / "m.onnx")
+    assert provenance.sha256_file(tmp_path / f"m{kept}") == before
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_file_of_this_card_with_other_numbers_is_refused(exported, used, tmp_path):
+    shutil.copy(exported[0], tmp_path / "m.onnx")
+    module = copy.deepcopy(used.module)
+    module.target_mean.fill_(91.0)
+    with pytest.raises(ValueError, match=r"differs from this model by .* is kept as it is"):
+        export.export(replace(used, module=module), tmp_path / "m.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_of_two_at_once_the_first_file_stays(used, exported, monkeypatch, tmp_path):
+    path = tmp_path / "m.onnx"
+
+    firsts = []
+
+    def another_call_first(module, size, aside, facts):
+        shutil.copy(exported[0], path)
+        shutil.copy(exported[0], aside)
+        firsts.append(path.stat().st_ino)
+
+    monkeypatch.setattr(export, "to_onnx", another_call_first)
+    assert export.export(used, path)["sha256"] == exported[1]["sha256"]
+    assert [path.stat().st_ino] == firsts
 
 
 def test_a_model_too_large_for_one_file_is_an_error(used, monkeypatch, tmp_path):

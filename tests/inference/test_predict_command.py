@@ -3,6 +3,9 @@
 import errno
 import json
 import os
+import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +15,7 @@ from grape_tree import draw_fundus
 from PIL import Image
 from typer.testing import CliRunner
 
+from analysis.reports import eye
 from rnfl import cli
 from rnfl.cli import predict
 from rnfl.core import geometry
@@ -248,6 +252,80 @@ def test_the_command_writes_everything_once_and_never_over_anything(command, pho
     assert f"{folder}-2" in again.stdout
     refused = command(photos, *options, "--output", folder)
     assert "exists already and is kept as it is" in str(refused.exception)
+
+
+def test_calls_of_one_name_at_once_get_a_folder_each(command, photos, tmp_path, monkeypatch):
+    (tmp_path / "more").mkdir()
+    other, read = photos.rename(tmp_path / "more" / "photos"), readings.read
+    photos.mkdir()
+    (other / "7_OD_1.png").rename(photos / "7_OD_1.png")
+    options = ["--eye", "from-name", "--model", "m", "--no-pages"]
+    called = []
+
+    def another_call_first(*given):
+        if not called:
+            called.append(True)
+            called.append(command(other, *options).stdout)
+        return read(*given)
+
+    monkeypatch.setattr(readings, "read", another_call_first)
+    said = [command(photos, *options).stdout, called[1]]
+    folder = tmp_path / "data" / "predictions"
+    assert sorted(path.name for path in folder.iterdir()) == ["photos", "photos-2"]
+    for stdout, name, image in zip(said, ("photos-2", "photos"), ("_OD_", "_OS_"), strict=True):
+        assert f"1 read, 0 left out: {folder / name}\n" in stdout
+        assert image in pd.read_csv(folder / name / "predictions.csv")["image"][0]
+
+
+@pytest.fixture
+def bare_pages(monkeypatch):
+    """Pages without anything on them, which take no time to draw."""
+    monkeypatch.setattr(eye, "draw", lambda *given: None)
+    monkeypatch.setattr(eye, "save", lambda page, path: path.with_name(path.name + ".pdf").touch())
+
+
+LEGAL = [
+    "7_OD_" + "ä" * 120 + ".png", "a 'quoted' \"OD\".png", "two\nlines_OD.png", "-OD.png",
+    "e\u0301_OD.png", "\u00e9_OD.png", "no-text_OD\udcff.png",
+]  # fmt: skip
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse some of these names")
+def test_any_legal_name_is_read_or_left_out_and_the_others_are_kept(
+    command, photos, tmp_path, bare_pages
+):
+    for name in LEGAL:
+        shutil.copy(photos / "7_OD_1.png", photos / name)
+    (photos / "circle_OD.png").symlink_to(photos / "circle_OD.png")
+    (photos / "folder_OD.png").mkdir()
+    os.mkfifo(photos / "pipe_OD.png")
+    out = tmp_path / "out"
+    said = command(photos, "--eye", "from-name", "--model", "m", "--output", out)
+    assert said.exit_code == 0, said.exception
+    assert len(pd.read_csv(out / "predictions.csv")) == 2 + len(LEGAL)
+    left_out = pd.read_csv(out / "excluded.csv")
+    assert {Path(row.image).name: row.reason for row in left_out.itertuples()} == {
+        "circle_OD.png": "a link that leads nowhere",
+        "folder_OD.png": "a folder within the folder",
+        "pipe_OD.png": "not a regular file",
+    }
+    assert len(list(out.glob("*.pdf"))) == 2 + len(LEGAL)
+
+
+def test_a_photograph_that_vanishes_before_its_page_is_still_read(
+    command, photos, tmp_path, monkeypatch, bare_pages
+):
+    write = readings.write
+
+    def vanish(*given):
+        write(*given)
+        (photos / "7_OD_1.png").unlink()
+
+    monkeypatch.setattr(readings, "write", vanish)
+    out = tmp_path / "out"
+    said = command(photos, "--eye", "from-name", "--model", "m", "--output", out)
+    assert said.exit_code == 0 and "no page of " in said.output
+    assert len(pd.read_csv(out / "predictions.csv")) == 2 and len(list(out.glob("*.pdf"))) == 1
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])

@@ -1,11 +1,15 @@
 """The notebook runner is strict: unknown parameters, failures and foreign kernels do not pass."""
 
 import json
+import shutil
 import sys
+import threading
+import time
 
 import nbformat
 import pytest
 
+from rnfl.storage import locks
 from rnfl.study import notebooks
 
 
@@ -41,7 +45,7 @@ def test_parameters_reach_the_notebook_in_this_interpreter(notebook, tmp_path, m
     printed = nbformat.read(output, as_version=4).cells[-1].outputs[0].text
     assert printed.split(maxsplit=2) == [sys.executable, "7", "['b', 'c']\n"]
     assert "b', 'c" in output.with_suffix(".html").read_text().replace("&#39;", "'")
-    assert sorted(p.name for p in output.parent.iterdir()) == ["book.html", "book.ipynb"]
+    assert sorted(p.name for p in output.parent.glob("[!.]*")) == ["book.html", "book.ipynb"]
 
 
 def test_unknown_parameter_is_refused_with_the_valid_ones(notebook, tmp_path):
@@ -99,3 +103,26 @@ def test_refresh_runs_only_what_changed(notebook, tmp_path, monkeypatch):
     source.write_text(source.read_text() + "\n")
     assert refresh(x=2, runs=("r1", "r2"))
     assert len(executed) == 5
+
+
+def test_a_second_call_waits_for_the_first(notebook, tmp_path, capsys, monkeypatch):
+    running, others = [], []
+
+    def execute(source, partial, *given, **more):
+        assert not running and partial.name == "out.ipynb"
+        running.append(partial)
+        if not others:
+            others.append(threading.Thread(target=execute_it))
+            others[0].start()
+            time.sleep(1.5 * locks.PATIENCE)
+        shutil.copy(source, partial)
+        running.remove(partial)
+
+    def execute_it():
+        notebooks.run_notebook(notebook(), tmp_path / "out.ipynb", progress=False)
+
+    monkeypatch.setattr(notebooks.papermill, "execute_notebook", execute)
+    execute_it()
+    others[0].join()
+    assert "out: waiting for process" in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.glob("out.*")) == ["out.html", "out.ipynb"]

@@ -153,7 +153,7 @@ def work(
     if isinstance(config, RunConfig):
         run(config, report)
     else:
-        sys.argv = ["rnfl", *config]
+        sys.argv, sys.stdout = ["rnfl", *config], sys.stderr
         cli.main()
 
 

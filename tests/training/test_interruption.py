@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from pytest import MonkeyPatch, fixture, mark, raises, warns
 
+from rnfl.storage import provenance
 from rnfl.training.checkpointing import Checkpoints, snapshot
 from rnfl.training.signals import SIGNALS, Stop, interruptible
 
@@ -142,12 +143,13 @@ def test_nothing_readable_is_an_error_that_names_all(tmp_path):
 def test_a_writer_killed_between_its_renames_leaves_the_one_before(tmp_path):
     checkpoints = written(tmp_path, 1, 2)
     os.replace(checkpoints.newest, checkpoints.previous)
-    left = tmp_path / ".checkpoint.0123abcd.partial.pt"
-    left.write_bytes(b"PK")
-    other = tmp_path / ".others.0123abcd.partial.pt"
-    other.touch()
-    assert number_in(checkpoints.load(CPU)) == 2
-    assert not left.exists() and other.exists()
+    left = tmp_path / ".checkpoint.pt.0123abcd.partial" / "new"
+    left.mkdir(parents=True)
+    (left / "checkpoint.pt").write_bytes(b"PK")
+    with provenance.publish_file(tmp_path / "others.pt") as other:
+        other.touch()
+        assert number_in(checkpoints.load(CPU)) == 2
+        assert not left.parent.exists() and other.exists()
 
 
 def fill_disk(monkeypatch, code=errno.ENOSPC):

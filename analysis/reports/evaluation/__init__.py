@@ -109,6 +109,7 @@ def evaluate_files(
     writing = errors.writing(f"evaluation {output.name}", output.parent, kept)
     with writing, provenance.publish_folder(output) as aside:
         found = _fill(aside, study, notes, inputs)
+        check_output(output)  # where something else has come meanwhile
     return summary.text(study, found, notes, output)
 
 

@@ -44,6 +44,7 @@ from rnfl.datasets.phantom.eyes import GLAUCOMA_SHARE, POPULATIONS, Eye, populat
 from rnfl.datasets.phantom.render import members, render
 from rnfl.datasets.prepared import Prepared, Publication, publish
 from rnfl.storage import locks
+from rnfl.storage.processes import end_with
 from rnfl.storage.progress import progress
 
 SIZE = 224
@@ -150,12 +151,15 @@ def each(task: Callable, items: Sequence, title: str) -> Iterator:
         yield from progress(map(task, items), title, len(items))
         return
     # spawn, not fork: the parent may be a notebook kernel with threads of its own
-    with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
-        try:
-            yield from progress(pool.map(task, items, chunksize=16), title, len(items))
-        except BrokenProcessPool:
-            why = f"a worker process ended: out of memory, or this: {locks.UNGUARDED}"
-            raise RuntimeError(f"{title}: {why}") from None
+    how = {"mp_context": get_context("spawn"), "initializer": end_with, "initargs": (os.getpid(),)}
+    pool = ProcessPoolExecutor(cores, **how)
+    try:
+        yield from progress(pool.map(task, items, chunksize=16), title, len(items))
+    except BrokenProcessPool:
+        why = f"a worker process ended: out of memory, or this: {locks.UNGUARDED}"
+        raise RuntimeError(f"{title}: {why}") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def samples_table(eyes: Sequence[Eye], modality: str, views: int = 1) -> pd.DataFrame:

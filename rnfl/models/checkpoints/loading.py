@@ -18,7 +18,7 @@ from rnfl.models.checkpoints.matching import POSITION, plan, prefix_tokens
 from rnfl.models.checkpoints.reading import Contents
 from rnfl.models.encoder import Shape
 from rnfl.models.registry import BACKBONES, HUB_FILE, PLAIN, BackboneSpec, Layout
-from rnfl.storage import provenance
+from rnfl.storage import errors, provenance
 
 COUNTER = "num_batches_tracked"  # of batch normalisation: a whole number that decides nothing
 # Metadata of converted files.
@@ -170,7 +170,11 @@ def convert(
         DIGEST: provenance.sha256_file(path),
         "report": kept.text,
     }
-    with provenance.publish_file(output) as aside:
+    kept = "the checkpoint as published is as it was; --output names another file"
+    with (
+        errors.writing(f"weights {output.name}", output.parent, kept),
+        provenance.publish_file(output) as aside,
+    ):
         save_file({k: v.contiguous() for k, v in tensors.items()}, aside, metadata=metadata)
     return output, report
 

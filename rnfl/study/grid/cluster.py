@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from rnfl import datasets
 from rnfl.runs import address
-from rnfl.storage.paths import data_root, runs_root
+from rnfl.storage.paths import data_root, make_folder, runs_root
 from rnfl.storage.provenance import code_hash
 from rnfl.study.grid import tasks
 from rnfl.study.grid.resources import Share, divide
@@ -64,7 +64,7 @@ class Witness:
     def here(cls) -> "Witness":
         """Return what this process sees; its file stays in the data folder for the next one."""
         folder = runs_root() / ".partial"
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         found = sorted(folder.glob("witness-*"))
         if not found:
             found = [folder / f"witness-{uuid.uuid4().hex}"]

@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-import time
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -16,6 +15,7 @@ from tqdm import tqdm
 
 from rnfl.runs import results
 from rnfl.storage import locks
+from rnfl.storage.processes import end_with
 from rnfl.study.grid import tasks
 from rnfl.study.grid.resources import Share, divide
 from rnfl.training.config import RunConfig
@@ -90,7 +90,7 @@ def _leaving_by_the_door() -> Iterator[None]:
 
 
 def _start_worker(parent: int, queue: SimpleQueue) -> None:
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    end_with(parent)  # else one whose notebook was killed would train on, holding the run's lock
     # Bars lock between processes by default, and a worker that leaves early would leak that lock.
     tqdm.set_lock(threading.RLock())
     queue.get().take()
@@ -102,10 +102,3 @@ def _work(run_id: str, config: RunConfig) -> None:
     except (KeyboardInterrupt, SystemExit):
         # All is saved. The pool would take it for an answer and start the next run.
         os._exit(1)
-
-
-def _end_with(parent: int) -> None:
-    # Otherwise a worker whose notebook was killed would train on, holding the run's lock.
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)

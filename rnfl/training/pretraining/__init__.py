@@ -198,7 +198,6 @@ def published(out_dir: Path, name: str, settings: dict) -> dict | None:
 
 def publish(model: torch.nn.Module, record: dict, out_dir: Path, name: str) -> None:
     """Write a model's weights, packed, and the record that then names their SHA-256."""
-    out_dir.mkdir(parents=True, exist_ok=True)
     file = out_dir / f"{name}.safetensors"
     metadata = {packing.KEY: packing.PACKING}  # alone: two entries are written in any order
     with provenance.publish_file(file) as aside:

@@ -18,7 +18,7 @@ import numpy as np
 from rnfl.datasets import phantom
 from rnfl.datasets.phantom import leaves
 from rnfl.models.registry import WEIGHTS
-from rnfl.storage import provenance
+from rnfl.storage import errors, provenance
 from rnfl.storage.paths import cache_root
 from rnfl.training import pretraining
 
@@ -123,7 +123,10 @@ def _kept(name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.
     """Return arrays by name, mapped from the files of an earlier call where there was one."""
     folder = cache_root() / "pretraining" / f"{name}-v{phantom.VERSION}"
     if not folder.exists():
-        with provenance.publish_folder(folder) as aside:
+        with (
+            errors.writing(f"pictures {name}", folder.parent, "nothing is lost"),
+            provenance.publish_folder(folder) as aside,
+        ):
             for key, array in make().items():
                 np.save(aside / f"{key}.npy", array)
     # Copy on write: PyTorch warns of arrays that cannot be written to.
