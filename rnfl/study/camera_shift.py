@@ -61,6 +61,13 @@ class Cell:
         return f"{self.run.run_id}@{self.target}-{self.shots}-{self.draw}"
 
 
+def shortened(study: Preset, n_draws: int | None) -> Preset:
+    """Return a preset with its first draws of shots alone; None: all. A ValueError for no draw."""
+    if n_draws is not None and not 1 <= n_draws <= study.draws:
+        raise ValueError(f"n_draws {n_draws}: preset {study.name!r} has {study.draws}")
+    return replace(study, draws=n_draws or study.draws)
+
+
 def names(study: Preset) -> dict[str, str]:
     """Return the datasets: source, its true photographs, the target, other eyes of the target's
     camera, and the target under label shift."""

@@ -175,7 +175,8 @@ _PHANTOM = Preset(
     left_out=("20_camera_shift", "21_mild_to_severe", "22_translation"),
     # One network of diffusion is adapted, which takes a minute, and draws every picture anew.
     ways=("none", "histogram", "statistics", "fourier", "stage1", "stage2", "full"),
-    pair_steps=600,
+    twins=60,
+    pair_steps=300,
     pair_draws=(1, 4),
     # A third of the eyes for three times the epochs: the steps are those of the other notebooks.
     spoilt_slo="phantom-slo-400",
@@ -204,6 +205,7 @@ PRESETS: dict[str, Preset] = {
             shift_epochs=24,
             ways=Preset.ways,
             draws=3,
+            twins=Preset.twins,
             pair_steps=Preset.pair_steps,
             pair_draws=Preset.pair_draws,
             spoilt_slo=Preset.spoilt_slo,
