@@ -385,7 +385,7 @@ def make_source(
     Writes ``<name>.safetensors``, packed as :mod:`rnfl.models.checkpoints.packing` says, and
     ``<name>.json``: recipe, hash of the pictures, curve. A finished recipe returns at once, an
     interrupted one goes on exactly where it stopped. The packaged one is of ``phantom-slo-1200-s9``
-    with 2,400 and 300 steps. Every eye of the dataset is used, so choose
+    with 6,000 and 500 steps. Every eye of the dataset is used, so choose
     one whose eyes are in no experiment.
 
     Returns
