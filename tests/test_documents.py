@@ -156,6 +156,27 @@ def test_from_one_camera_to_another(results):
     assert f"lose by {full.estimate:.2f} µm" in results
     assert f"{pairs.loc['stage2+prior'].estimate:.2f}" == f"{full.estimate:.2f}"
     assert max(at["full", "sigma_ratio"], at["stage2", "sigma_ratio"]) < 0.005
+    curves = read("20_camera_shift/curves.csv").groupby("way").last()
+    raw = [f"{at[way, 'mae']:.2f}" for way in ("stage1", "parent", "detached")]
+    assert (
+        f"is {curves.loc['stage1', 'cosine_with_static']:.2f}, and before matching it errs by "
+        "{} µm, the static direction by {}, a direction that the losses do not move by {}.".format(
+            *raw
+        )
+        in results
+    )
+    kept = read("20_camera_shift/kept_labels.csv").pivot_table(
+        "estimate", "protocol", "metric", dropna=False
+    )
+    true = kept.loc["oracle"]
+    kept = kept.drop(index=["oracle", "template", "oracle floor", "none"])
+    ends = kept["mae"].min(), kept["mae"].max()
+    assert f"that errs by {true['mae']:.2f} µm on true photographs" in results
+    assert "test eyes and by {:.2f} to {:.2f} on their translations".format(*ends) in results
+    ends = kept["pearson_between_eyes"].min(), kept["pearson_between_eyes"].max()
+    said = "of {:.2f} to {:.2f} against {:.2f}".format(*ends, true["pearson_between_eyes"])
+    assert said in results
+    assert at["graded", "sigma_ratio"] < 0.05
     sick = read("20_camera_shift/sick.csv").query("attribute == 'all'")
     sick = sick.set_index(["protocol", "metric"])["estimate"]
     biases = sick["fourier+prior", "bias"], at["fourier+prior", "bias"]
@@ -190,6 +211,20 @@ def test_training_from_mild_to_severe(results):
     )
     assert f"errs by {spoilt['intensity']:.2f}. The specialist" in results
     assert f"either ({spoilt['specialist']:.2f})" in results
+
+
+def test_pictures_redrawn(results):
+    at = read("22_translation/translation.csv").query("task == 'another camera'")
+    at = at.set_index(["way", "metric"])["estimate"]
+    errors = [at[way, "mae"] for way in ("mean", "own", "truth")]
+    assert "{:.2f} against {:.2f} µm (true SLO pictures {:.2f})".format(*errors) in results
+    assert f"erases {100 * at['mean', 'erased']:.0f} % of the defects" in results
+    dear = [way for way in at.index.unique(0) if way.startswith(("diffusion", "weighted"))]
+    assert f"({min(at[way, 'mae'] for way in dear):.2f} µm and more)" in results
+    assert all(at[way, "erased"] == 1 for way in dear)
+    pairs = read("22_translation/comparisons.csv").query("task == 'another camera'")
+    row = pairs.set_index(["way", "against"]).loc[("mean", "own")]
+    assert row.estimate < 0 and row.p_holm < 0.05
 
 
 def freezing(span_, metric):

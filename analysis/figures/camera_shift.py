@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 
 import numpy as np
@@ -81,7 +82,8 @@ def _pictures(figure: Figure, place: SubplotSpec, eyes: Mapping[str, np.ndarray]
             axes.imshow(eyes["images"][row, column])
             axes.set_axis_off()
             if not row:
-                axes.set_title(style.look(str(title)).label, fontsize=6, loc="center", pad=2)
+                name = textwrap.fill(style.look(str(title)).label, 12)
+                axes.set_title(name, fontsize=6, loc="center", pad=2)
             if not row and not column:
                 axes.set_title(r"$\bf{a}$", loc="left", pad=2)
 
