@@ -125,9 +125,8 @@ class Command:
 
 
 def files(root: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file of a data root by its path, locks aside."""
-    found = (path for path in root.rglob("*") if path.is_file() and path.suffix != ".lock")
-    return {path.relative_to(root).as_posix(): provenance.sha256_file(path) for path in found}
+    """Return the SHA-256 of every file of a data root by its path, locks and notes aside."""
+    return {name: provenance.sha256_file(root / name) for name in killed_runs.files(root)}
 
 
 def held(root: Path) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ PRELOADED = ["timm", "pyarrow.parquet", "rnfl.cli", "rnfl.runs.run", "rnfl.runs.
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 SERVER = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+NOTES = "cache/hashed/"  # where a file lies is part of their names
 # What may differ between two runs of one configuration; a history has the first alone.
 BY_DESIGN = ("seconds", "seconds_per_epoch", "seconds_to_best")
 
@@ -121,8 +122,9 @@ def _instants(run_id: str) -> dict[str, tuple[str, Callable]]:
         "checkpoint before its renames": ("os.replace", _dies_at(replace, aside, 3, True)),
         "checkpoint between its renames": ("os.replace", _dies_at(replace, aside, 3, False)),
         "half a table of the run": (parquet, _dies_half_way(table, 0)),
-        "before the run appears": ("os.rename", _dies_at(rename, run_id, 0, True)),
-        "when the run has appeared": ("os.rename", _dies_at(rename, run_id, 0, False)),
+        # The first of this name would move away what was there.
+        "before the run appears": ("os.rename", _dies_at(rename, run_id, 1, True)),
+        "when the run has appeared": ("os.rename", _dies_at(rename, run_id, 1, False)),
         "half the checkpoints removed": ("shutil.rmtree", _dies_removing(rmtree)),
         "half a table beside the run": (parquet, _dies_half_way(table, 1)),
         "full disk": ("torch.save", _fails_on_a_full_disk(save, 1)),
@@ -193,21 +195,23 @@ def ended(process: multiprocessing.Process, seconds: float = 300) -> int:
 
 
 def files(root: Path) -> set[str]:
-    """Return every file under a data root, locks aside."""
+    """Return every file under a data root, locks and notes of what was hashed where aside."""
     found = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-    return {name for name in found if not name.endswith(".lock")}
+    return {name for name in found if not name.endswith(".lock") and not name.startswith(NOTES)}
 
 
 def content(folder: Path) -> dict[str, str]:
     """Return what a finished run says, file by file, without how long it took."""
     said = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(one for one in folder.iterdir() if one.is_file()):
         if path.name == "history.csv":
             history = pd.read_csv(path, dtype=str)
             said[path.name] = history.drop(columns=BY_DESIGN[0]).to_csv()
         elif path.name == "summary.json":
             summary = json.loads(path.read_text())
             said[path.name] = str({k: v for k, v in summary.items() if k not in BY_DESIGN})
+        elif path.name == "files.json":  # the hashes of the two above differ by design
+            said[path.name] = str(sorted(json.loads(path.read_text())))
         else:
             said[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return said
@@ -294,7 +298,7 @@ class Undisturbed:
         partial, runs = self.partial(root), root / "runs"
         if (runs / self.run_id).exists():
             return "after the run appeared"
-        if any(runs.glob(f".{self.run_id}*")):
+        if any(runs.glob(f".{self.run_id[:40]}*")):
             return "publishing the run"
         if any(partial.glob(".checkpoint*")):
             return "writing a checkpoint"
@@ -315,7 +319,8 @@ class Undisturbed:
     def appeared_whole(self, root: Path) -> bool:
         """Whether the run is not there yet, or all of it is."""
         folder = root / "runs" / self.run_id
-        own = {k: v for k, v in self.content.items() if not k.startswith("predictions-")}
+        later = "predictions-", "kept.json"  # of other datasets, when the run is there
+        own = {k: v for k, v in self.content.items() if not k.startswith(later)}
         return not folder.exists() or content(folder).items() >= own.items()
 
     def kill(self, moment: float | str) -> Outcome | None:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import rnfl
 from analysis.accuracy.segmentation import segmentation_table
 from analysis.reports.evaluation.predictions import read_predictions
-from rnfl import cli
+from rnfl import cli, datasets
 from rnfl.core import masks
 from rnfl.inference import trained
 from rnfl.models.backbone import build
@@ -160,6 +160,8 @@ def test_datasets_and_commands_without_masks_are_refused_in_words(result, root):
     with pytest.raises(ValueError, match="compares masks of disc and cup; evaluated here are"):
         read_predictions(result.folder / "segmentation.parquet")
     made = make_masked("tiny-wrong", n=8)
-    np.save(made.folder / "masks.npy", np.where(made.masks == 2, 7, made.masks))
+    fields = {key: made.manifest[key] for key in ("dataset", "modality", "phantom", "settings")}
+    wrong = {"masks.npy": np.where(made.masks == 2, 7, made.masks).astype(np.uint8)}
+    datasets.write("tiny-wrong", made.images, made.profiles, made.samples, fields, extra=wrong)
     with pytest.raises(ValueError, match=r"masks of 8 eyes, such as eye00, have other values"):
         batches.load(rnfl.load("tiny-wrong"), np.arange(8), 112, CPU, "masks")
