@@ -42,7 +42,7 @@ def inputs(kind: str, whole: bytes, n: int) -> Iterator[tuple[str, bytes]]:
 
 def work(pipe, folder: str, n: int) -> None:
     """Read what the other end asks for: a format and the place of one of its inputs."""
-    warnings.simplefilter("ignore")
+    warnings.simplefilter("ignore")  # libraries warn of damaged files; how they end is counted
     os.environ["RNFL_DATA"] = folder
     held: dict[str, list[tuple[str, bytes]]] = {}
     while (asked := pipe.recv()) is not None:

@@ -282,7 +282,7 @@ def publish_folder(path: str | Path, new: bool = False) -> Iterator[Path]:
         _finish(aside)
         for number in count():  # more than one where another process publishes the same just now
             (old := box / OLD / str(number)).mkdir(parents=True)
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError):  # nothing has the name yet
                 os.rename(path, old / path.name)
             if _rename(aside, path):
                 break

@@ -168,7 +168,11 @@ def test_damage_is_named(copy, how, message):
 @pytest.mark.parametrize("file", ["images.npy", "profiles.npy", "samples.parquet"])
 def test_a_flipped_bit_is_found_and_files_are_hashed_once(copy, file, monkeypatch):
     hashed = []
-    spied = lambda path: hashed.append(path) or sha256_file(path)  # noqa: E731
+
+    def spied(path):
+        hashed.append(path)
+        return sha256_file(path)
+
     monkeypatch.setattr(provenance, "sha256_file", spied)
     for times in (4, 4, 8):  # once, not again, and again when asked for
         datasets.load(copy, verify=times == 8)

@@ -33,7 +33,9 @@ def wholes(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", FILES)
-@pytest.mark.filterwarnings("ignore")  # Pillow's and pandas', of what they do read
+@pytest.mark.filterwarnings(
+    "ignore"
+)  # of damage that a library reads on from; how it ends is tested
 def test_damaged_files_are_read_or_refused_in_words(kind, wholes, tmp_path):
     assert outcome(kind, wholes[kind], tmp_path) == "accepted"
     for i in range(3 if kind == "wide csv" else 10):

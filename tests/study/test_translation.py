@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 from planted_translation import planted
 
-pytest.importorskip("diffusers", reason="the extra 'generative' is not installed")
-
 from analysis import conclusions, tables
 from analysis.accuracy import translation as statistics
 from analysis.resampling import Resampling
