@@ -652,7 +652,7 @@ def _rough(folded_pictures: Tensor) -> Tensor:
     return F.pixel_unshuffle(F.interpolate(small, whole.shape[-2:], mode="bilinear"), FOLD)
 
 
-def seeded(make: type[nn.Module], seed: int) -> nn.Module:
+def seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return make()

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -70,10 +71,14 @@ class Recipe:
 
 
 class Redrawing(Network):
-    """The second picture of a pair, or the noise in it, from the first; both as in Network."""
+    """The second picture of a pair, or the noise in it, from the first; both as in Network.
 
-    def __init__(self):
+    ``kind`` is that of the recipe it is trained by.
+    """
+
+    def __init__(self, kind: str):
         super().__init__(given=CHANNELS)
+        self.kind = kind
 
     def forward(self, noised: Tensor, times: Tensor, first: Tensor) -> Tensor:
         """Noise in pictures at times (B,)."""
@@ -134,7 +139,8 @@ def learnt(first: np.ndarray, second: np.ndarray, recipe: Recipe = Recipe()) -> 
         raise ValueError(f"{len(first)} first and {len(second)} second pictures are no pairs")
     given = [folded(one) for one in (first, second)]
     settings = asdict(recipe) | {"pairs": [provenance.sha256_array(one.numpy()) for one in given]}
-    model, device = seeded(Redrawing, recipe.seed), devices.choose_device()
+    make = partial(Redrawing, recipe.kind)
+    model, device = seeded(make, recipe.seed), devices.choose_device()
 
     def begin() -> PairTraining:
         return PairTraining(model.to(device), *(one.to(device) for one in given), recipe)
@@ -145,40 +151,39 @@ def learnt(first: np.ndarray, second: np.ndarray, recipe: Recipe = Recipe()) -> 
 
 
 def redrawn(
-    model: Redrawing,
-    kind: str,
-    images: np.ndarray,
-    seeds: Sequence[int],
-    draws: Sequence[int] = (1,),
+    model: Redrawing, images: np.ndarray, seeds: Sequence[int], draws: Sequence[int] = (1,)
 ) -> dict[int, np.ndarray]:
     """Redraw pictures.
 
     Parameters
     ----------
-    kind : {'mean', 'diffusion', 'weighted'}
-        What the model was trained for.
     images : ndarray uint8 (N, S, S) or (N, S, S, 3)
     seeds : sequence of int (N,)
         Of each picture's noise: twins of one seed differ by what they show alone.
     draws : sequence of int
-        How many are averaged; ``mean`` has one.
+        How many are averaged, 1 or more; a model of kind ``mean`` makes one whatever is asked.
 
     Returns
     -------
     dict of int to ndarray uint8 (N, 64, 64, 3)
         By number of draws.
     """
+    if not draws or min(draws) < 1:
+        raise ValueError(f"draws {tuple(draws)}: expected numbers of 1 or more")
+    if len(seeds) != len(images):
+        raise ValueError(f"{len(seeds)} seeds for {len(images)} pictures: expected one each")
+    at_once = model.kind == "mean"
     device = next(model.parameters()).device
     first = as_signal(folded(images))
     sums, found = torch.zeros(len(images), CHANNELS, *first.shape[2:]), {}
     with torch.inference_mode():
-        for k in range(max(draws) if kind != "mean" else 1):
+        for k in range(1 if at_once else max(draws)):
             for start in range(0, len(images), AT_ONCE):
                 some = slice(start, start + AT_ONCE)
                 given = first[some].to(device)
-                one = model.mean(given) if kind == "mean" else _drawn(model, given, seeds[some], k)
+                one = model.mean(given) if at_once else _drawn(model, given, seeds[some], k)
                 sums[some] += one.clamp(-1, 1).cpu()
-            if k + 1 in draws or kind == "mean":
+            if k + 1 in draws or at_once:
                 whole = (F.pixel_shuffle(sums / (k + 1), FOLD) + 1) * 127.5
                 found[k + 1] = whole.round().byte().permute(0, 2, 3, 1).contiguous().numpy()
     return found

@@ -133,7 +133,7 @@ def redrawings(study: Preset, task: str, seen: Twins) -> Iterator[tuple[str, np.
         recipe = paired.Recipe(kind, study.pair_steps, seed=study.ablation_seeds[0])
         model = paired.learnt(*learnt, recipe)
         draws = {"mean": (1,), "diffusion": study.pair_draws, "weighted": study.pair_draws[-1:]}
-        for n, made in paired.redrawn(model, kind, first, seeds, draws[kind]).items():
+        for n, made in paired.redrawn(model, first, seeds, draws[kind]).items():
             whole = made.mean(axis=3).round().astype(np.uint8)
             yield (kind if kind == "mean" else f"{kind}{n}"), whole
     yield "small", batches.at_size(truth.copy(), SIZE)

@@ -41,7 +41,7 @@ def test_pictures_that_are_no_pairs_are_refused(pairs):
 def test_the_second_picture_is_learnt_from_the_first(pairs):
     """A network that redraws at once makes negatives, which no copy of the first picture is."""
     model = paired.learnt(*pairs, paired.Recipe("mean", steps=50, batch_size=4, lr=3e-3))
-    made = paired.redrawn(model, "mean", pairs[0], range(12))[1].mean(axis=3)
+    made = paired.redrawn(model, pairs[0], range(12))[1].mean(axis=3)
     wrong = np.abs(made - pairs[1]).mean()
     assert wrong < 0.5 * np.abs(pairs[1] - pairs[1].mean(axis=0)).mean()
     assert wrong < 0.5 * np.abs(pairs[0].astype(float) - pairs[1]).mean()
@@ -83,12 +83,33 @@ def test_draws_depend_on_picture_and_seed_alone_and_are_averaged(pairs, monkeypa
     monkeypatch.setattr(paired, "DRAWN", 4)
     model = paired.learnt(*pairs, paired.Recipe("diffusion", steps=2, batch_size=2))
     twice = np.stack([pairs[0][0]] * 2)
-    found = paired.redrawn(model, "diffusion", twice, [7, 7], draws=(1, 2))
+    found = paired.redrawn(model, twice, [7, 7], draws=(1, 2))
     assert list(found) == [1, 2] and found[1].shape == (2, 32, 32, 3)
     assert np.array_equal(found[1][0], found[1][1])
-    other = paired.redrawn(model, "diffusion", pairs[0][:3], [7, 8, 9], draws=(1,))[1]
+    other = paired.redrawn(model, pairs[0][:3], [7, 8, 9], draws=(1,))[1]
     assert np.array_equal(other[0], found[1][0]) and not np.array_equal(found[2], found[1])
-    changed = paired.redrawn(model, "diffusion", pairs[0][:1], [8], draws=(1,))[1]
+    changed = paired.redrawn(model, pairs[0][:1], [8], draws=(1,))[1]
     assert not np.array_equal(changed[0], other[0])
     # The mean of draws is nearer the middle than a draw.
     assert found[2].std() < found[1].std()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"), [({"draws": (0, 4)}, "1 or more"), ({"draws": ()}, "1 or more"),
+                          ({"seeds": [1]}, "1 seeds for 2 pictures")]
+)  # fmt: skip
+def test_draws_and_seeds_that_make_no_sense_are_refused(pairs, changes, said):
+    model = paired.Redrawing("diffusion")
+    with pytest.raises(ValueError, match=said):
+        paired.redrawn(model, pairs[0][:2], **({"seeds": [1, 2]} | changes))
+
+
+def test_a_damaged_network_is_named_with_what_to_do(pairs, tmp_path):
+    recipe = paired.Recipe("mean", steps=1, batch_size=2)
+    paired.learnt(*pairs, recipe)
+    (file,) = tmp_path.glob("cache/redrawing-*/model.safetensors")
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(
+        ValueError, match=r"model.safetensors .*delete .*redrawing-.* and ask again"
+    ):
+        paired.learnt(*pairs, recipe)

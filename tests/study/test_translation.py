@@ -7,6 +7,8 @@ from planted_translation import planted
 from analysis import conclusions, tables
 from analysis.accuracy import translation as statistics
 from analysis.resampling import Resampling
+from analysis.tables.translation import passes
+from rnfl.adaptation import paired
 from rnfl.core.geometry import ANGLES, FIELD_MM
 from rnfl.study import presets, translation
 
@@ -75,6 +77,7 @@ def test_the_kill_rule_asks_for_less_error_than_both(better, word):
     table, comparisons = statistics.statistics(*planted(better), Resampling(200, 200))
     said = conclusions.translation(table, comparisons)
     assert word in said[-1] and len(said) == 3
+    assert passes("diffusion4") == 4 * paired.DRAWN
     wide = tables.translation_wide(table, comparisons).set_index("Way")
     assert wide.loc["diffusion, mean of 4", "Passes"] == "100"
     assert wide.index[0] == "as it is" and wide.index[-1] == "true picture"
