@@ -348,7 +348,6 @@ def _box(path: Path) -> Iterator[Path]:
         clear_aside(path.parent)
     box, lock = _locked_box(path)
     try:
-        (box / NEW).mkdir()
         yield box
     finally:
         _close(box)
@@ -366,10 +365,13 @@ def _locked_box(path: Path) -> tuple[Path, FileLock]:
         lock = FileLock(box / LOCK)
         try:
             lock.acquire(timeout=0)
+            (box / NEW).mkdir(mode=0o700)
             return box, lock
-        except (Timeout, FileNotFoundError):  # another took it for one of the dead: a new one
-            continue
+        # Before its lock was held, or as that was taken, another took it for one of the dead.
+        except (Timeout, FileNotFoundError, FileExistsError):
+            lock.release()
         except BaseException:
+            lock.release()
             shutil.rmtree(box, ignore_errors=True)
             raise
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -242,3 +243,21 @@ def test_a_signal_is_answered_in_words_and_nothing_half_written_stays(
     said = capsys.readouterr().err.splitlines()
     kept = "findings is not written into" if writing else "what was finished is kept"
     assert len(said) == 1 and said[0].startswith(f"{number.name}: {kept}")
+
+
+def test_many_publish_into_one_folder_at_once(tmp_path):
+    """Who clears the boxes of the dead meets those that live and are not locked yet."""
+
+    def publish(k):
+        for i in range(60):
+            provenance.write_text(tmp_path / f"{k}.txt", str(i))
+        with provenance.publish_new_folder(tmp_path / f"new-{n}" for n in range(20)) as made:
+            (made.aside / "a").write_text(str(k))
+
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(publish, range(12)))
+    assert {path.read_text() for path in tmp_path.glob("*.txt")} == {"59"}
+    assert sorted(path.read_text() for path in tmp_path.glob("new-*/a")) == sorted(
+        map(str, range(12))
+    )
+    assert len(list(tmp_path.iterdir())) == 24
