@@ -5,8 +5,9 @@
 SIGKILL, SIGTERM and SIGINT come in turn, each at a moment drawn uniformly from the command's
 duration; a moment that comes after the end is drawn again. What has its final name by then must be
 whole. The command is then asked for again, and must leave what a call leaves that nobody disturbed:
-the same bytes, no other file, no lock that is held and no process. Files that two undisturbed calls
-write differently are compared by name.
+the same bytes, no other file, no lock that is held and no process. Two calls at once, of which the
+second may begin later, must leave what two in turn leave. Files that two undisturbed calls write
+differently are compared by name.
 """
 
 import random
@@ -29,17 +30,22 @@ from tqdm import tqdm
 from rnfl.storage import provenance
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-DATASET = "phantom-cfp-24"
+DATASET, OTHER = "phantom-cfp-24", "phantom-cfp-24-s1"
 # Imported by the server that forks, so that most of a command's duration is its own work.
-MODULES = ["analysis.reports.evaluation", "analysis.reports.eye", "rnfl.inference.readings", "onnx"]
+MODULES = [
+    *("analysis.reports.evaluation", "analysis.reports.eye", "analysis.reports.study", "onnx"),
+    *("rnfl.inference.readings", "rnfl.study.external_validation", "rnfl.study.notebooks"),
+]
+NOTEBOOK = "08_audit"
+KINDS = ("prepare", "evaluate", "predict", "export", "transfer", "notebook", "reproduce")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a command that was killed and asked for again."""
+    """What became of a command that was killed and asked for again, or called twice at once."""
 
     command: str
-    signal: str
+    signal: str  # "" for two at once
     said: bool  # a signal that the command heard was answered in words, without a traceback
     whole: bool  # what had its name when it was killed
     status: int  # of the second call
@@ -68,11 +74,17 @@ class Command:
 
     def _undisturbed(self) -> dict[str, str]:
         root, began = self.fresh(), time.monotonic()
+        self._once(root)
+        self.seconds, found = time.monotonic() - began, files(root)
+        self._once(root)
+        self.twice = files(root)
+        shutil.rmtree(root.parent)
+        return found
+
+    def _once(self, root: Path) -> None:
         status, said = self.ended(self.start(root))
         if status:
             raise RuntimeError(f"{self.name}: status {status}\n{said}")
-        self.seconds = time.monotonic() - began
-        return files(root)
 
     def fresh(self) -> Path:
         """Return a new data root with what the command needs."""
@@ -80,9 +92,9 @@ class Command:
         root = self.folder / str(self.number) / "data"
         return Path(shutil.copytree(self.template, root)) if self.template else root
 
-    def start(self, root: Path):
+    def start(self, root: Path, log: str = "log"):
         """Start the command in a process of its own."""
-        self.log = self.folder / f"{self.number}.txt"
+        self.log = self.folder / f"{self.number}-{log}.txt"
         return killed_runs.start([one.format(root=root) for one in self.arguments], root, self.log)
 
     def ended(self, process) -> tuple[int, str]:
@@ -119,9 +131,26 @@ class Command:
         shutil.rmtree(root.parent)
         return outcome
 
-    def same(self, found: dict[str, str], file: str) -> bool:
-        """Whether a file is as an undisturbed call writes it."""
-        return file in found and (file in self.varying or found[file] == self.files[file])
+    def pair(self, random_: random.Random) -> Outcome:
+        """Call the command twice at once and compare with two calls in turn."""
+        root = self.fresh()
+        first = self.start(root, "first")
+        first.join(random_.choice((0, random_.uniform(0, self.seconds))))
+        second = self.start(root, "second")
+        status = max(abs(killed_runs.ended(one)) for one in (first, second))
+        found = files(root)
+        outcome = Outcome(
+            self.name, "", True, True, status,
+            all(self.same(found, file, self.twice) for file in self.twice),
+            tuple(sorted(found.keys() ^ self.twice.keys())), held(root), 0,
+        )  # fmt: skip
+        shutil.rmtree(root.parent)
+        return outcome
+
+    def same(self, found: dict[str, str], file: str, left: dict[str, str] | None = None) -> bool:
+        """Whether a file is as an undisturbed call leaves it."""
+        left = self.files if left is None else left
+        return file in found and (file in self.varying or found[file] == left[file])
 
 
 def files(root: Path) -> dict[str, str]:
@@ -155,13 +184,13 @@ def commands(folder: Path, kinds: Iterable[str]) -> Iterator[Command]:
     noise = np.random.default_rng(0).integers(0, 40, (3, 300, 300, 3), np.uint8)
     for number, picture in enumerate(noise):
         Image.fromarray(90 + picture).save(pictures / f"{number}_OD.png")
-    if set(kinds) - {"prepare"}:
-        for given in (
-            ["prepare", DATASET],
-            ["train", DATASET, "phantom_mae", "--epochs", "1", "--warmup-epochs", "0"],
-        ):
-            if killed_runs.ended(killed_runs.start(given, template)):
-                raise RuntimeError(f"rnfl {' '.join(given)} failed")
+    if set(kinds) & {"evaluate", "predict", "export", "transfer"}:
+        _call(template, "prepare", DATASET)
+        _call(template, "prepare", OTHER)
+        _call(template, "train", DATASET, "phantom_mae", "--epochs", "1", "--warmup-epochs", "0")
+    if "reproduce" in kinds:
+        _call(folder / "reproduced", "reproduce", "--preset", "smoke")
+        (folder / "reproduced" / "reproduced" / "smoke" / "report.html").unlink()
     (run,) = [path.parent.name for path in template.glob("runs/*/summary.json")] or [""]
     eyes = ["--eye", "from-name", "--crops", "--model", run]
     given = {
@@ -169,18 +198,27 @@ def commands(folder: Path, kinds: Iterable[str]) -> Iterator[Command]:
         "evaluate": (["evaluate", f"{{root}}/runs/{run}/predictions.parquet"], template),
         "predict": (["predict", str(pictures), *eyes], template),
         "export": (["export", run], template),
+        "transfer": (["transfer", run, "--on", OTHER], template),
+        "notebook": (["notebook", NOTEBOOK, "--preset", "smoke"], None),
+        "reproduce": (["reproduce", "--preset", "smoke"], folder / "reproduced"),  # the report
     }
     for kind, (arguments, root) in given.items():
         if kind in kinds:
             yield Command(kind, arguments, folder, root)
 
 
+def _call(root: Path, *arguments: str) -> None:
+    if killed_runs.ended(killed_runs.start(list(arguments), root), seconds=3600):
+        raise RuntimeError(f"rnfl {' '.join(arguments)} failed")
+
+
 def row(command: Command, outcomes: list[Outcome]) -> dict:
-    """Count what kills of one command left."""
+    """Count what kills and pairs of one command left."""
     return {
         "command": f"rnfl {command.name}",
         "undisturbed s": command.seconds,
-        "killed": len(outcomes),
+        "killed": sum(bool(one.signal) for one in outcomes),
+        "pairs": sum(not one.signal for one in outcomes),
         "finished": sum(one.status == 0 for one in outcomes),
         "same bytes": sum(one.whole and one.identical for one in outcomes),
         "said": sum(one.said for one in outcomes),
@@ -191,41 +229,52 @@ def row(command: Command, outcomes: list[Outcome]) -> dict:
     }
 
 
+def tried(command: Command, kills: int, pairs: int, seed: int) -> list[Outcome]:
+    """Kill a command and call it twice at once, so many times."""
+    found, total = [], kills + pairs
+    for i in tqdm(range(total), command.name, unit="try"):
+        draw = random.Random(f"{seed} {command.name} {i}")
+        one = command.kill(SIGNALS[i % len(SIGNALS)], draw) if i < kills else command.pair(draw)
+        found.append(one)
+        if not one.is_good:
+            print(f"NOT AS UNDISTURBED: {one}")
+    return found
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Kill, print a table and write ``killed_commands.json``; 1 if a single kill left a trace."""
+    """Kill, print a table and write ``killed_commands.json``; 1 if a single try left a trace."""
     parser = measure.parser(__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, help="of each command; by default 20")
+    parser.add_argument("--pairs", type=int, help="of each command; by default 20")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 2**32)
-    parser.add_argument("--only", nargs="+", default=["prepare", "evaluate", "predict", "export"])
+    parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS)
     given = parser.parse_args(arguments)
     kinds = given.only[:1] if given.smoke else given.only
-    kills = given.kills or (1 if given.smoke else 20)
-    print(f"{kills} kills of each command, seed {given.seed}")
+    kills, pairs = (
+        (1 if given.smoke else 20) if one is None else one for one in (given.kills, given.pairs)
+    )
+    print(f"{kills} kills and {pairs} pairs of each command, seed {given.seed}")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also in a shell's background
     if not given.smoke:
         killed_runs.PRELOADED.extend(MODULES)
     rows, every = [], []
     with tempfile.TemporaryDirectory() as folder:
         for command in commands(Path(folder), kinds):
-            draws = [random.Random(f"{given.seed} {command.name} {i}") for i in range(kills)]
-            turns = enumerate(tqdm(draws, command.name, unit="kill"))
-            found = [command.kill(SIGNALS[i % len(SIGNALS)], draw) for i, draw in turns]
+            found = tried(command, kills, pairs, given.seed)
             rows.append(row(command, found))
             every += found
-            bad = [one for one in every if not one.is_good]
-            settings = {"kills": kills, "seed": given.seed}
+            good = sum(one.is_good for one in every)
+            settings = {"kills": kills, "pairs": pairs, "seed": given.seed}
             record = {
                 "settings": settings | {"signals": [one.name for one in SIGNALS]},
                 "rows": rows,
                 "medians": {one["command"]: one["undisturbed s"] for one in rows},
-                "ratios": {"without a trace of killed": 1 - len(bad) / len(every)},
-                "total": {"killed": len(every), "without a trace": len(every) - len(bad)},
+                "ratios": {"without a trace": good / len(every)},
+                "total": {"tried": len(every), "without a trace": good},
             }
             measure.publish("killed_commands", record, given)
     measure.show([{k: v for k, v in one.items() if k != "varying"} for one in rows], "killed")
-    for outcome in bad:
-        print(f"NOT AS UNDISTURBED: {outcome}")
-    return int(bool(bad))
+    return int(good < len(every))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from rnfl.storage import locks, provenance
 from rnfl.storage.paths import prepared_root
 from rnfl.storage.progress import progress
 from rnfl.training.augmentation import mixed_seed
+from rnfl.training.config import RunConfig
 from rnfl.training.protocols import (
     UNREAD,
     Adapter,
@@ -223,13 +224,28 @@ def adapt(
     """
     found = results.load_run(run) if isinstance(run, str) else run
     way, _, level = way.partition("+")
+    if level:
+        found.expect("profile", "masks have no level to be moved, leave '+prior' out")
+    config = to_train(found, to, way, shots, draw, source_model, level, **changes)
+    if way != "none":
+        found = train(config)
+    if level:
+        shown = take_shots(to, shots, draw).name
+        matching = Matched(f"{found.config.protocol.name}_{PRIOR}", found.run_id, shown)
+        found = train(replace(found.config, protocol=matching))
+    return found
+
+
+def to_train(
+    found: RunResult, to: str, way: str, shots: int = 10, draw: int = 0,
+    source_model: str = SLO_MODEL, level: str = "", **changes: Any,
+) -> RunConfig:  # fmt: skip
+    """Return what :func:`adapt` trains, its pictures translated; of 'none' the run's own."""
     if way not in WAYS or level not in ("", PRIOR):
         raise ValueError(
             f"way {way + '+' * bool(level) + level!r}: expected one of {', '.join(WAYS)}, "
             f"or such a one and '+{PRIOR}'"
         )
-    if level:
-        found.expect("profile", "masks have no level to be moved, leave '+prior' out")
     protocol = ALIGNMENT if way in ALIGNED else found.config.protocol
     if way != "none" and isinstance(protocol, Averaged | Matched):
         raise ValueError(
@@ -240,16 +256,13 @@ def adapt(
     if unread:
         raise ValueError(f"way {way!r} of {found.run_id} does not read {', '.join(unread)}")
     seen = take_shots(to, shots, draw)
-    if way != "none":
-        # All at once, for what a protocol does not read a configuration does not keep; and first of
-        # all, for what makes no sense is refused before pictures are translated.
-        config = replace(found.config, **changes, protocol=protocol, eval_on=())
-        made = translated(datasets.load(config.dataset), seen, way, draw, source_model)
-        found = train(replace(config, dataset=made.name))
-    if level:
-        matching = Matched(f"{found.config.protocol.name}_{PRIOR}", found.run_id, seen.name)
-        found = train(replace(found.config, protocol=matching))
-    return found
+    if way == "none":
+        return found.config
+    # All at once, for what a protocol does not read a configuration does not keep; and first of
+    # all, for what makes no sense is refused before pictures are translated.
+    config = replace(found.config, **changes, protocol=protocol, eval_on=())
+    made = translated(datasets.load(config.dataset), seen, way, draw, source_model)
+    return replace(config, dataset=made.name)
 
 
 def _recoloured(prepared: Prepared, shots: Prepared, by: str, draw: int) -> Iterator[np.ndarray]:

@@ -29,6 +29,7 @@ for command in (  # in the order that --help shows
     train.backbones,
     evaluate.evaluate,
     evaluate.audit,
+    evaluate.power,
     reproduce.figures,
     reproduce.notebook,
     reproduce.reproduce,

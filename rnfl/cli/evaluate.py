@@ -42,3 +42,56 @@ def audit(
         kept = "every finding is printed above; --output names another file"
         with errors.writing(f"findings {output.name}", output.parent, kept):
             typer.echo(provenance.write_csv(output, findings))
+
+
+def power(
+    runs: Annotated[list[str] | None, typer.Argument(help="finished runs of one model")] = None,
+    against: Annotated[
+        list[str] | None, typer.Option(help="runs of another, of the same seeds; once for each")
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="in place of runs: a notebook's comparisons.csv")
+    ] = None,
+    difference: Annotated[float, typer.Option(help="in mean absolute error (µm), to find")] = 1.0,
+    share: Annotated[float, typer.Option(help="of studies that are to find it")] = 0.8,
+    family: Annotated[
+        int, typer.Option(min=1, help="comparisons that share Holm's correction")
+    ] = 1,
+) -> None:
+    """Say how many patients and seeds a difference needs, and what those at hand can find."""
+    import pandas as pd
+
+    from analysis.resampling import power as powers
+    from rnfl.inference import trained
+    from rnfl.runs import results
+
+    if bool(table) == bool(runs):
+        raise ValueError("expected runs with --against, or --table: the pilot to plan from")
+    if not (0 < difference < float("inf") and 0 < share < 1):
+        raise ValueError(
+            f"difference {difference}, share {share}: expected some µm, and a share between 0 and 1"
+        )
+    if table:
+        found = powers.of_table(pd.read_csv(table))
+    else:
+        both = [[results.load_run(trained.find(one)) for one in m] for m in (runs, against or [])]
+        seeds = [{run.config.seed: run.predictions for run in model} for model in both]
+        if seeds[0].keys() != seeds[1].keys():
+            said = " against ".join(str(sorted(model)) for model in seeds)
+            raise ValueError(f"seeds {said}: expected both models with the same")
+        pairs = [[model[seed] for seed in sorted(model)] for model in seeds]
+        found = [(f"{both[0][0].run_id} against {both[1][0].run_id}", powers.pilot(*pairs))]
+    for name, pilot in found:
+        least = powers.detectable(pilot.parts, pilot.patients, pilot.seeds, share, family)
+        kind = "eyes" if table else "patients"
+        typer.echo(
+            f"{name}\n  shown: {pilot.difference:+.2f} µm; {pilot.patients} {kind} and "
+            f"{pilot.seeds} seeds find {least:.2f} µm in {share:.0%} of studies\n"
+            f"  SD of {kind} {pilot.parts.patient:.2f} µm, of seeds {pilot.parts.seed:.2f} µm, "
+            f"of both together {pilot.parts.both:.2f} µm"
+        )
+        if len(found) == 1:
+            made = powers.design(pilot, difference, share, family)
+            made = made.drop(columns=["eyes"] if table else []).rename(columns={"patients": kind})
+            rows = made.to_string(index=False, na_rep="more seeds")
+            typer.echo(f"  {difference:g} µm needs\n{rows}")

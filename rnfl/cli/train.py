@@ -12,6 +12,8 @@ import typer
 
 from rnfl.adaptation import SLO_MODEL
 
+LESSON = ("fraction", "fraction_seed", "quality")
+
 
 def train(
     context: typer.Context,
@@ -36,7 +38,20 @@ def train(
     ] = "all",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16")] = "auto",
     output_scale: Annotated[str, typer.Option(help="standardised or raw (µm)")] = "standardised",
-    task: Annotated[str, typer.Option(help="profile, or masks of disc and cup")] = "profile",
+    fraction: Annotated[
+        float, typer.Option(help="of the patients with labels: teaches and validates")
+    ] = 1.0,
+    fraction_seed: Annotated[int, typer.Option(help="which patients these are")] = 0,
+    quality: Annotated[
+        float | None,
+        typer.Option(help="share of patients shown in high quality, of a dataset with both"),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="in all, in place of passes; epochs are then its parts")
+    ] = None,
+    task: Annotated[
+        str, typer.Option(help="profile, or masks of disc and cup; --protocol mae: pictures")
+    ] = "profile",
     compile: Annotated[
         bool | None, typer.Option("--compile/--no-compile", help="default: on a GPU")
     ] = None,
@@ -47,13 +62,16 @@ def train(
     it together.
     """
     from rnfl import datasets
+    from rnfl.core.splits import Lesson
     from rnfl.runs.run import run
     from rnfl.training.config import RunConfig
 
     _refuse_unread(context, protocol)
     said = {"start": _run_id(start) if start else None, "augment": _augment(augment)}
     said["micro_batch"] = _micro_batch(micro_batch)
-    config = RunConfig(**context.params | said)  # the other options are its fields as they are
+    said["lesson"] = Lesson(fraction, fraction_seed, quality)
+    fields = {k: v for k, v in context.params.items() if k not in LESSON}
+    config = RunConfig(**fields | said)  # the other options are its fields as they are
     datasets.prepare(dataset)
     with _together() as first:
         result = run(config)
@@ -279,6 +297,9 @@ def _measured_on(summary: dict) -> str:
     how = "validation" if summary["n_val"] else "inner cross-validation"
     labels = "labels" if summary["n_val"] else "complete labels"  # which only a readout needs
     unused = f", {summary['n_unlabelled']} lack {labels}" if summary["n_unlabelled"] else ""
+    if summary["val_target"] == "pictures":
+        told = 1 - summary["best_val_masked_error"]
+        return f"{counts}; R² of hidden patches in pictures to validate with {told:.3f}"
     if summary["val_target"] == "masks":
         validation = f"{how} Dice, mean of disc and cup, {1 - summary['best_val_dice_error']:.2f}"
     else:

@@ -63,6 +63,7 @@ TABLES: dict[str, dict[str, Column]] = {
         "train_loss": Column("float"),
         "val_mae": Column("float", "µm", need="optional"),  # of profiles
         "val_dice_error": Column("float", need="optional"),  # of masks: 1 - mean Dice
+        "val_masked_error": Column("float", need="optional"),  # of pictures: 1 - R² of hidden parts
         "lr_encoder": Column("float", need="column"),
         "lr_head": Column("float"),
         "seconds": Column("float", "s"),

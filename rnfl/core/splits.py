@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,41 @@ from rnfl.storage.tables import listed
 
 FRACTIONS = {"train": 0.70, "val": 0.10, "test": 0.20}
 VALIDATION = 0.15  # share of patients that the split 'all' keeps for validation
+QUALITIES = ("high", "low")
 FOLD = re.compile(r"fold-(\d+)-of-(\d+)-s(\d+)")
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """The part of its labelled eyes that a run learns from: teaches, and validates, with.
+
+    Attributes
+    ----------
+    fraction : float
+        Of the patients, (0, 1]; the same in training and validation, as labels that are not there
+        cannot validate either. Of one seed, a larger fraction contains a smaller one.
+    seed : int
+        Which patients they are.
+    quality : float or None
+        Where a dataset has each picture in high and low quality: the share of patients, [0, 1],
+        whose pictures are of high quality, the others' being of low. None: every picture.
+    """
+
+    fraction: float = 1.0
+    seed: int = 0
+    quality: float | None = None
+
+    def __post_init__(self):
+        for name in ("fraction", "quality"):  # 1 and 1.0 are one address
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, float(getattr(self, name)))
+        if not 0 < self.fraction <= 1:
+            raise ValueError(f"fraction {self.fraction}: expected 0 < fraction <= 1")
+        if self.quality is not None and not 0 <= self.quality <= 1:
+            raise ValueError(f"quality {self.quality}: expected a share from 0 to 1")
+
+
+EVERYTHING = Lesson()
 
 
 def _uniform(patient_ids: Sequence[str], purpose: str, seed: int) -> pd.Series:
@@ -109,6 +144,43 @@ def nested_fraction(patient_ids: Sequence[str], fraction: float, seed: int = 0) 
     order = _uniform(patient_ids, "fraction", seed).sort_values().index
     chosen = set(order[: max(1, round(fraction * len(order)))])
     return np.array([patient in chosen for patient in patient_ids])
+
+
+def taught(samples: pd.DataFrame, lesson: Lesson) -> np.ndarray:
+    """Return the mask (n,) of the rows that a lesson teaches with.
+
+    Parameters
+    ----------
+    samples : DataFrame with the column ``patient_id``, and ``quality`` where the lesson names one
+
+    Raises
+    ------
+    ValueError
+        Where the lesson mixes qualities and the dataset does not say which its pictures have.
+
+    Examples
+    --------
+    >>> eyes = pd.DataFrame({"patient_id": ["ann", "ann", "bob", "bob"],
+    ...                      "quality": ["high", "low", "high", "low"]})
+    >>> taught(eyes, Lesson(quality=0.5)).tolist()
+    [True, False, False, True]
+    """
+    patients = samples["patient_id"].tolist()
+    if lesson.fraction == 1:
+        chosen = np.ones(len(samples), bool)
+    else:
+        chosen = nested_fraction(patients, lesson.fraction, lesson.seed)
+    if lesson.quality is None:
+        return chosen
+    if "quality" not in samples or not samples["quality"].isin(QUALITIES).all():
+        raise ValueError(
+            f"quality {lesson.quality}: expected a dataset whose column 'quality' says 'high' or "
+            "'low' of every picture, such as phantom-slo-1200-qualities"
+        )
+    order = _uniform(patients, "quality", lesson.seed).sort_values().index
+    high = set(order[: round(lesson.quality * len(order))])
+    shown = np.where([one in high for one in patients], *QUALITIES)
+    return chosen & (samples["quality"] == shown).to_numpy()
 
 
 def check(split: str) -> tuple[int, int, int] | None:

@@ -181,7 +181,7 @@ def _training_set(run: RunResult) -> tuple[dict, pd.DataFrame | None]:
     if (prepared_root() / name).exists():
         prepared = datasets.load(name)
         if prepared.hash == run.resolved.get("dataset_hash"):
-            prepared = results.divided(prepared, run.config.split)
+            prepared = results.divided(prepared, run.config.split, run.config.lesson)
             band = normative.training_band(prepared)
             return normative.facts(prepared), band if len(band) else None
     return {"dataset": name, "phantom": True if name.startswith("phantom-") else None}, None

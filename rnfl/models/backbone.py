@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from timm.layers import apply_keep_indices_nlc
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -119,8 +120,8 @@ class Backbone(nn.Module):
 
     def prefix(self, images: Tensor) -> Tensor:
         """All tokens (B, T, D) of images (B, 1 or 3, H, W) after the frozen prefix."""
-        tokens, rotation = self._embed(self.normalise(images))
-        return self._run(tokens, rotation, range(self.n_prefix))
+        tokens, rotation = self.embed(self.normalise(images))
+        return self.run(tokens, rotation, range(self.n_prefix))
 
     def forward(self, images: Tensor) -> Tensor:
         """Tokens as a map (B, D, rows, columns) of images (B, 1 or 3, H, W) in [0, 1].
@@ -132,12 +133,12 @@ class Backbone(nn.Module):
         if images.ndim == 4:
             tokens = self.encoder.forward_features(self.normalise(images))
         else:
-            tokens = self._run(images, self._rotation(), range(self.n_prefix, self.depth))
+            tokens = self.run(images, self._rotation(), range(self.n_prefix, self.depth))
             tokens = self.encoder.norm(tokens)
         tokens = tokens[:, self.encoder.num_prefix_tokens :]
         return tokens.transpose(1, 2).unflatten(2, self.grid)
 
-    def _embed(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+    def embed(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Tokens before the first block and, where positions rotate, the rotation."""
         embedded = self.encoder._pos_embed(self.encoder.patch_embed(images))
         if isinstance(self.encoder, Eva):
@@ -150,9 +151,45 @@ class Backbone(nn.Module):
         if not isinstance(self.encoder, Eva):
             return None
         with torch.no_grad():
-            return self._embed(self.mean.new_zeros(1, 3, *2 * [self.spec.input_size]))[1]
+            return self.embed(self.mean.new_zeros(1, 3, *2 * [self.spec.input_size]))[1]
 
-    def _run(self, tokens: Tensor, rotation: Tensor | None, blocks: range) -> Tensor:
+    def visible(self, images: Tensor, kept: Tensor) -> Tensor:
+        """Return what becomes of some patches if the others are not there, prefix tokens first.
+
+        Parameters
+        ----------
+        images : Tensor (B, 1 or 3, H, W) in [0, 1]
+        kept : int Tensor (B, K)
+            Places of the patches that are there.
+
+        Returns
+        -------
+        Tensor (B, prefix tokens + K, D), after the final norm
+
+        Raises
+        ------
+        ValueError
+            For an architecture whose blocks cannot be run one by one.
+        """
+        if not isinstance(self.encoder, BLOCK_BY_BLOCK):
+            raise ValueError(
+                f"backbone {self.spec.name!r} ({type(self.encoder).__name__}) cannot leave patches "
+                "out: masked autoencoding is for vision transformers of timm's VisionTransformer "
+                "and Eva"
+            )
+        tokens, rotation = self.embed(self.normalise(images))
+        n = self.encoder.num_prefix_tokens
+        first = torch.arange(n, device=kept.device).expand(len(kept), -1)
+        places = torch.cat([first, n + kept], dim=1)[..., None]
+        tokens = tokens.gather(1, places.expand(-1, -1, tokens.shape[2]))
+        if rotation is not None:
+            rotation = apply_keep_indices_nlc(tokens, rotation, kept)
+            mixed = getattr(self.encoder, "rope_mixed", False)  # a rotation of its own per block
+            rotation = rotation.transpose(0, 1) if mixed else rotation.unsqueeze(1)
+        return self.encoder.norm(self.run(tokens, rotation, range(self.depth)))
+
+    def run(self, tokens: Tensor, rotation: Tensor | None, blocks: range) -> Tensor:
+        """Tokens (B, T, D) after some blocks; ``rotation`` is that of their positions."""
         mixed = getattr(self.encoder, "rope_mixed", False)
         for i in blocks:
             rope = {} if rotation is None else {"rope": rotation[i] if mixed else rotation}

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
-from rnfl.core import schema
+from rnfl.core import schema, splits
 from rnfl.datasets import normative
 from rnfl.datasets.prepared import Prepared, check_unchanged, unchanged
 from rnfl.models import adapters
@@ -33,7 +33,8 @@ from rnfl.training import (
     segmentation,
 )
 from rnfl.training.config import RunConfig
-from rnfl.training.protocols import Averaged, Matched, Protocol, Solved
+from rnfl.training.pretraining import masking
+from rnfl.training.protocols import Averaged, Masked, Matched, Protocol, Solved
 from rnfl.training.state import Progress
 
 Report = Callable[[dict], None] | None
@@ -48,7 +49,7 @@ class Learnt:
     model: nn.Module
     progress: Progress
     prepared: Prepared
-    table: pd.DataFrame  # of the test split
+    table: pd.DataFrame | None  # of the test split; a start has none
     outcome: dict
 
 
@@ -72,7 +73,9 @@ def compute(config: RunConfig, prepared: Prepared, run_id: str, report: Report) 
 
 def learn(config: RunConfig, prepared: Prepared, run_id: str, report: Report) -> Learnt:
     """Fit a model and predict the test split."""
-    prepared = results.divided(prepared, config.split)
+    prepared = results.divided(prepared, config.split, config.lesson)
+    if isinstance(config.protocol, Masked):
+        return _of_pictures(config, prepared, run_id, report)
     needed = () if config.split == "all" else ("test",)
     rows = batches.rows_by_split(prepared, needed, config.task)
     device = devices.choose_device()
@@ -94,13 +97,29 @@ def learn(config: RunConfig, prepared: Prepared, run_id: str, report: Report) ->
     else:
         table = predict.predictions_table(model, prepared, rows["test"], run_id, *how)
         reported = predict.reported_error(table, prepared, rows["test"])
+    left_out = int((prepared.samples["split"] == "left_out").sum())
     outcome = {
         "val_target": target,
         **reported,
         **{f"n_{split}": len(rows[split]) for split in schema.SPLITS},
-        "n_unlabelled": len(prepared) - sum(map(len, rows.values())),
+        "n_unlabelled": len(prepared) - sum(map(len, rows.values())) - left_out,
+        **({"n_left_out": left_out} if config.lesson != splits.EVERYTHING else {}),
     }
     return Learnt(model, progress, prepared, table, outcome)
+
+
+def _of_pictures(config: RunConfig, prepared: Prepared, run_id: str, report: Report) -> Learnt:
+    """Let a backbone learn from pictures alone, or go on where that was interrupted."""
+    if distributed.size() > 1:
+        raise ValueError(f"{config.slug}: masked autoencoding is of one process, not of torchrun")
+    device, folder = devices.choose_device(), results.partial_folder(run_id)
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        model = restore.untrained(config, prepared).to(device)
+    progress = masking.fit(model, prepared, config, device, folder, report)
+    counts = {f"n_{name}": len(prepared.subset(name)) for name in ("train", "val")}
+    outcome = {"val_target": "pictures", **counts, "n_test": 0, "n_unlabelled": 0}
+    return Learnt(model, progress, prepared, None, outcome)
 
 
 def _by_gradient(
@@ -121,7 +140,8 @@ def _by_gradient(
     given = size, device, config.task
     train, val = (batches.load(prepared, rows[s], *given) for s in ("train", "val"))
     if config.output_scale == "standardised":
-        learn_scale = model.set_targets if config.start is None else model.set_level
+        fresh = config.start is None or results.load_run(config.start).config.task == "pictures"
+        learn_scale = model.set_targets if fresh else model.set_level
         learn_scale(train.labels)
     check = partial(check_unchanged, prepared, f"what is trained so far is kept in {folder}")
     return model, finetuning.fit(model, train, val, config, folder, report, check), val.target
@@ -213,8 +233,12 @@ def _publish(folder: Path, run_id: str, config: RunConfig, learnt: Learnt) -> No
     model, progress, prepared = learnt.model, learnt.progress, learnt.prepared
     history = pd.DataFrame(progress.history)
     history.insert(0, "run_id", run_id)
-    trained = isinstance(config.protocol, Protocol)
-    moving = protocols.n_trainable(model, config.protocol) if trained else (0, 0)
+    trained = isinstance(config.protocol, Protocol | Masked)
+    moving = (0, 0)
+    if isinstance(config.protocol, Protocol):
+        moving = protocols.n_trainable(model, config.protocol)
+    elif trained:
+        moving = tuple(sum(p.numel() for p in m.parameters()) for m in (model.backbone, model))
     stored = restore.to_store(model, config)
     adapters.merge(model)
     spent = cost(model, progress, moving, stored.tensors)
@@ -222,7 +246,7 @@ def _publish(folder: Path, run_id: str, config: RunConfig, learnt: Learnt) -> No
         "best_epoch": progress.best_row["epoch"],
         f"best_{progress.watched}": progress.best_row[progress.watched],
         "n_epochs": len(history),
-        "stopped_early": trained and len(history) < config.epochs,
+        "stopped_early": isinstance(config.protocol, Protocol) and len(history) < config.epochs,
         **learnt.outcome,
         **spent,
         "micro_batch": progress.micro_batch or None,
@@ -241,7 +265,8 @@ def _publish(folder: Path, run_id: str, config: RunConfig, learnt: Learnt) -> No
         provenance.write_json(aside / "config.json", address.resolved(config, prepared.hash))
         provenance.write_json(aside / "provenance.json", record)
         provenance.write_csv(aside / "history.csv", schema.validate(history, "history"))
-        provenance.write_parquet(aside / results.TABLES[config.task], learnt.table)
+        if learnt.table is not None:
+            provenance.write_parquet(aside / results.TABLES[config.task], learnt.table)
         base = {restore.BASE: stored.base} if stored.base else None
         (aside / "model.safetensors").write_bytes(serialise(stored.tensors, base))
         provenance.write_json(aside / "training_set.json", normative.facts(prepared))

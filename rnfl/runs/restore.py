@@ -31,21 +31,37 @@ from rnfl.runs.results import RunResult
 from rnfl.storage.readers import readable
 from rnfl.training import batches, predict, protocols
 from rnfl.training.config import RunConfig
+from rnfl.training.pretraining import masking
+from rnfl.training.pretraining.tasks import MaskedAutoencoder
 from rnfl.training.protocols import Averaged, Matched, Protocol, Solved
 
 RESAMPLED = ("pos_embed", "relative_position", "rel_pos")
 BASE = "base_sha256"  # metadata of a file that holds changes alone: the fingerprint of the rest
 
 
-def untrained(config: RunConfig, prepared: Prepared) -> RNFLRegressor | Segmenter:
-    """Return the model that training begins with: new, or that of the run to start from."""
+def untrained(
+    config: RunConfig, prepared: Prepared
+) -> RNFLRegressor | Segmenter | MaskedAutoencoder:
+    """Return the model that training begins with: new, or that of the run to start from.
+
+    Between pictures and labels, the backbone alone goes on.
+    """
+    channels = 3 if prepared.images.ndim == 4 else 1
     if config.start is None:
-        return _around(build(config.backbone, config.pretrained), config)
-    return load_model(_start(config, prepared))
+        return _around(build(config.backbone, config.pretrained), config, channels)
+    start = load_model(_start(config, prepared))
+    whole = isinstance(start, MaskedAutoencoder) == (config.task == "pictures")
+    if whole and getattr(start, "channels", channels) == channels:
+        return start
+    return _around(start.backbone, config, channels)  # what is new is drawn from the run's seed
 
 
-def _around(backbone: Backbone, config: RunConfig) -> RNFLRegressor | Segmenter:
+def _around(
+    backbone: Backbone, config: RunConfig, channels: int = 1
+) -> RNFLRegressor | Segmenter | MaskedAutoencoder:
     """Return the model of a run's task on a backbone."""
+    if config.task == "pictures":
+        return masking.around(backbone, channels)
     if config.task == "masks":
         return Segmenter(backbone)
     return RNFLRegressor(backbone, config.radius_ratio)
@@ -68,6 +84,8 @@ def _start(config: RunConfig, prepared: Prepared) -> RunResult:
         )
     unread = protocols.UNREAD[type(config.protocol)]
     fields = ("task", "backbone", "radius_ratio", "output_scale")
+    if "pictures" in (start.config.task, config.task):  # the backbone alone goes on
+        fields = ("backbone",)
     _refuse_other(start, config, [name for name in fields if name not in unread])
     _refuse_shared(start, config, prepared)
     return start
@@ -187,7 +205,8 @@ def load_model(result: RunResult) -> nn.Module:
     if "decoder" in state:
         model = Readout(read, n_codes=len(state["level"]))
     else:
-        model = _around(*read, config)
+        channels = len(state.get("pixels.bias", ())) // read[0].spec.patch ** 2
+        model = _around(*read, config, channels)
     if BASE in base:
         _change(model, config, state, base[BASE], result)
     else:
@@ -297,8 +316,8 @@ def learnt_from(result: RunResult) -> Iterator[tuple[Prepared, np.ndarray]]:
                 "so whose eyes it was trained on is not known: prepare the files of then again, "
                 "or train it again"
             )
-        split = results.divided(learnt, run.config.split).samples["split"]
-        yield learnt, np.flatnonzero(split != "test")
+        split = results.divided(learnt, run.config.split, run.config.lesson).samples["split"]
+        yield learnt, np.flatnonzero(split.isin(["train", "val"]))
         protocol = run.config.protocol
         made_of = [protocol.run] if isinstance(protocol, Matched) else getattr(protocol, "runs", ())
         for one in made_of:

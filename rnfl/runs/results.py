@@ -5,10 +5,12 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from rnfl import datasets
 from rnfl.core import schema, splits
+from rnfl.core.splits import EVERYTHING, Lesson
 from rnfl.datasets.prepared import Prepared
 from rnfl.runs import address
 from rnfl.storage import provenance, readers
@@ -71,13 +73,14 @@ class RunResult:
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """Predictions of the test split, of a run on profiles."""
-        self.expect("profile", "it has 'segmentation' in place of 'predictions'")
+        instead = "'segmentation' of masks, and a start to train from has none"
+        self.expect("profile", f"it has {instead}")
         return self.table(TABLES["profile"], "predictions")
 
     @cached_property
     def segmentation(self) -> pd.DataFrame:
         """How well its masks of the test split agree with the true ones, of a run on masks."""
-        self.expect("masks", "it has 'predictions' in place of 'segmentation'")
+        self.expect("masks", "it has 'predictions' of profiles, and a start has none")
         return self.table(TABLES["masks"], "segmentation")
 
     def table(self, name: str, kind: str) -> pd.DataFrame:
@@ -88,7 +91,8 @@ class RunResult:
     def expect(self, task: str, instead: str) -> None:
         """Raise a ValueError that ends with what to do ``instead`` where it is of another task."""
         if self.config.task != task:
-            words = {"profile": "profiles", "masks": "masks of disc and cup"}
+            words = {"profile": "profiles", "masks": "masks of disc and cup",
+                     "pictures": "hidden parts of pictures"}  # fmt: skip
             raise ValueError(
                 f"run {self.run_id} predicts {words[self.config.task]}, expected one that predicts "
                 f"{words[task]}: {instead}"
@@ -115,9 +119,17 @@ def hashes_in(path: Path, remedy: str) -> dict[str, str]:
     return held
 
 
-def divided(prepared: Prepared, split: str) -> Prepared:
-    """Return a dataset with the split of a run as its ``split`` column; its hash stays its own."""
-    column = splits.divide(prepared.samples, split)
+def divided(prepared: Prepared, split: str, lesson: Lesson = EVERYTHING) -> Prepared:
+    """Return a dataset with what a run uses each row for as ``split``; its hash stays its own.
+
+    Rows to train or validate with that the run's lesson leaves out are ``left_out``.
+    """
+    column = splits.divide(prepared.samples, split).astype(object)
+    if lesson != EVERYTHING:
+        for name in ("train", "val"):
+            rows = np.flatnonzero(column == name)
+            taught = splits.taught(prepared.samples.iloc[rows], lesson)
+            column.iloc[rows[~taught]] = "left_out"
     return replace(prepared, samples=prepared.samples.assign(split=column))
 
 

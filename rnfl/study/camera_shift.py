@@ -27,6 +27,7 @@ from rnfl.runs.predictions import (
 from rnfl.runs.results import RunResult
 from rnfl.runs.run import run as train
 from rnfl.storage.progress import progress
+from rnfl.study.grid import run_grid
 from rnfl.study.presets import SLO_BACKBONE, Preset
 from rnfl.training import batches, segmentation
 from rnfl.training.config import RunConfig
@@ -270,10 +271,9 @@ def segmented(study: Preset) -> tuple[pd.DataFrame, list[RunResult]]:
     learnt = datasets.prepare(of["source"])
     datasets.prepare(of["target"])
     base = train(replace(source(study, "naive", seed), task="masks"))
-    runs = {}
-    for way in progress(study.ways, "disc and cup", len(study.ways), unit="way"):
-        runs[way] = ways.adapt(base, of["target"], way, SHOTS)
-    runs[ORACLE] = train(replace(base.config, dataset=of[ORACLE]))
+    configs = {way: ways.to_train(base, of["target"], way, SHOTS) for way in study.ways}
+    configs[ORACLE] = replace(base.config, dataset=of[ORACLE])
+    runs = dict(zip(configs, run_grid(list(configs.values())), strict=True))
     target = datasets.load(of["target"])
     gave = set(ways.take_shots(of["target"], SHOTS).samples["patient_id"])
     rows = np.flatnonzero(~target.samples["patient_id"].isin(gave))

@@ -147,10 +147,10 @@ def compare(
             f"measure on other patients, or leave these out with --drop-shared where some remain"
         )
     fitted = BASELINES if fitted is None else fitted
-    sources = {(one.config.dataset, one.config.split): None for one in found}
+    sources = {(one.config.dataset, one.config.split, one.config.lesson): None for one in found}
     frames, constant, samples, truth = {}, [], prepared.samples.iloc[rows], truth[rows]
-    for source, split in sources:
-        trained_on = _trained_on(results.divided(datasets.load(source), split))
+    for source, split, lesson in sources:
+        trained_on = _trained_on(results.divided(datasets.load(source), split, lesson))
         for name, fit in fitted.items():
             label = name if len(sources) == 1 else f"{name} of {source}, {split}"
             quadrants = fit(*trained_on)(prepared.images[rows])

@@ -147,8 +147,7 @@ def load(
         labels = torch.from_numpy(np.array(prepared.profiles, dtype=np.float32)[rows])
         quadrants = measured_quadrants(prepared, rows)
     rows = torch.as_tensor(np.asarray(rows))
-    # Nothing writes to the file.
-    images = channels_first(np.load(_resized(prepared, size), mmap_mode="c", allow_pickle=False))
+    images = channels_first(at_model_size(prepared, size))
     kept: Tensor | None = rows
     if device.type == "cuda" and fits(len(rows) * images[:1].nbytes, device):
         images, kept = images[rows].to(device), None
@@ -241,6 +240,12 @@ def channels_first(images: np.ndarray) -> Tensor:
     """Return images (N, S, S) or (N, S, S, 3) as (N, C, S, S), in the same memory."""
     stack = torch.from_numpy(images)
     return stack.unsqueeze(1) if stack.ndim == 3 else stack.permute(0, 3, 1, 2)
+
+
+def at_model_size(prepared: Prepared, size: int) -> np.ndarray:
+    """Return the images of a dataset, uint8 (N, S, S[, 3]), mapped from disk."""
+    # Copy on write, as PyTorch warns of what cannot be written to; nothing writes to the file.
+    return np.load(_resized(prepared, size), mmap_mode="c", allow_pickle=False)
 
 
 def _resized(prepared: Prepared, size: int) -> Path:

@@ -4,9 +4,10 @@ import re
 from dataclasses import dataclass
 
 from rnfl.core import geometry, splits
+from rnfl.core.splits import EVERYTHING, Lesson
 from rnfl.storage import plugins
 from rnfl.training import protocols
-from rnfl.training.protocols import AnyProtocol, Averaged, Matched, Protocol, Solved
+from rnfl.training.protocols import AnyProtocol, Averaged, Masked, Matched, Protocol, Solved
 
 # What a run's result does not depend on.
 INCIDENTAL = ("checkpoint_seconds", "compile", "eval_on")
@@ -23,7 +24,7 @@ GRADED = {
 DEGRADATIONS = ("exposure", "tilt", "noise", "blur", "resolution", "gain", "haze")
 WITHOUT = "-without-"  # between a graded augmentation and the one of these that it leaves out
 OUTPUT_SCALES = ("standardised", "raw")
-TASKS = ("profile", "masks")
+TASKS = ("profile", "masks", "pictures")
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,16 @@ class RunConfig:
     start : str or None
         Id of a finished run with the same backbone, whose whole model is the start: backbone,
         projection and head.
-    task : {'profile', 'masks'}
+    task : {'profile', 'masks', 'pictures'}
         What is predicted: the profile, or masks of optic disc and cup
-        (:mod:`rnfl.training.segmentation`).
+        (:mod:`rnfl.training.segmentation`). The protocol 'mae' predicts pictures, whatever was
+        given, and no other does.
+    lesson : Lesson, or a dict of its fields
+        Which part of the labelled eyes it learns from.
+    steps : int or None
+        Steps in all, where runs on different numbers of eyes are to take the same: passes over the
+        eyes follow each other until they are taken, and ``epochs`` is the number of equal parts,
+        at the end of each of which it is validated. None: an epoch is a pass.
     output_scale : {'standardised', 'raw'}
         Whether the head's output is in SDs about the mean of the training labels (ours), or in µm
         as it is.
@@ -86,6 +94,8 @@ class RunConfig:
     start: str | None = None
     output_scale: str = "standardised"
     task: str = "profile"
+    lesson: Lesson = EVERYTHING
+    steps: int | None = None
     eval_on: tuple[str, ...] = ()  # further prepared datasets whose test split is predicted
     checkpoint_seconds: float = 60.0  # between checkpoints within an epoch
 
@@ -94,9 +104,20 @@ class RunConfig:
         object.__setattr__(self, "protocol", protocol)
         for name in protocols.UNREAD[type(protocol)]:
             object.__setattr__(self, name, getattr(RunConfig, name))
+        if isinstance(protocol, Masked):
+            object.__setattr__(self, "task", "pictures")
+        elif self.task == "pictures":
+            raise ValueError(f"task 'pictures' is the protocol 'mae', not {protocol.name!r}")
+        if isinstance(self.lesson, dict):  # as a run records it
+            object.__setattr__(self, "lesson", Lesson(**self.lesson))
         for name in ("epochs", "batch_size", "patience", "lr_scale", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)!r}")
+        if self.steps is not None and not (_is_count(self.steps) and self.steps >= self.epochs):
+            raise ValueError(
+                f"steps {self.steps!r}: expected a number of at least epochs = {self.epochs}, the "
+                "parts at whose ends it is validated"
+            )
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must be a whole number from 0 to 2**63 - 1, got {self.seed!r}")
         if not 0 <= self.warmup_epochs <= self.epochs:
@@ -190,10 +211,14 @@ class RunConfig:
     def slug(self) -> str:
         """A readable name: dataset, backbone, protocol, seed; task, split, start if unusual."""
         text = f"{self.dataset}-{self.backbone}-{self.protocol.name}-s{self.seed}"
-        if self.task != "profile":
+        if self.task == "masks":
             text += f"-{self.task}"
         if self.split != "own":
             text += f"-{self.split}"
+        if self.lesson.fraction != 1:
+            text += f"-of{self.lesson.fraction:g}"
+        if self.lesson.quality is not None:
+            text += f"-q{self.lesson.quality:g}"
         if self.start is not None:
             text += f"-from-{self.start.rpartition('-')[2]}"
         return re.sub(r"[^\w.-]+", "-", text)

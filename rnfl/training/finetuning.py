@@ -5,6 +5,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +91,8 @@ class FineTuning(loop.Training):
                 f"other, and an even batch_size; got {len(self.train)} to train on in batches of "
                 f"{config.batch_size}: make them with rnfl.adaptation.ways.translated"
             )
-        self.per_epoch = -(-len(self.train) // config.batch_size)
-        self.n_steps = config.epochs * self.per_epoch
+        self.per_pass = -(-len(self.train) // config.batch_size)
+        self.n_steps = config.steps or config.epochs * self.per_pass
         self.starts = protocols.starts(config.protocol, config.epochs)
         self.drawn_to = []
         if config.protocol.loss.l2_start:
@@ -127,7 +129,7 @@ class FineTuning(loop.Training):
             torch.cuda.reset_peak_memory_stats(self.device)
 
     def steps_before(self, epoch: int) -> int:
-        return epoch * self.per_epoch
+        return epoch * self.n_steps // self.config.epochs
 
     def is_over(self, progress: Progress) -> bool:
         return progress.is_over(self.config.epochs, self.config.patience, self.starts[-2])
@@ -139,15 +141,25 @@ class FineTuning(loop.Training):
         if progress.epoch == self.starts[self.phase + 1]:
             self._enter(progress)
             self.model.train()
-        view = self.views[progress.epoch % len(self.views)]
-        indices = self._order(progress.epoch).split(self.config.batch_size)[progress.step :]
-        return zip(map(len, indices), view.stream(map(distributed.share, indices)), strict=True)
+        for turn, shown in groupby(self._shown(progress.epoch, progress.step), itemgetter(0)):
+            view, indices = self.views[turn % len(self.views)], [index for _, index in shown]
+            shares = view.stream(map(distributed.share, indices))
+            yield from zip(map(len, indices), shares, strict=True)
 
-    def _order(self, epoch: int) -> Tensor:
+    def _shown(self, epoch: int, first: int = 0) -> Iterator[tuple[int, Tensor]]:
+        """Yield the rows of each step of an epoch from one on, and which pass they are of."""
+        made = None
+        for number in range(self.steps_before(epoch) + first, self.steps_before(epoch + 1)):
+            turn, within = divmod(number, self.per_pass)
+            if turn != made:
+                made, indices = turn, self._order(turn).split(self.config.batch_size)
+            yield turn, indices[within]
+
+    def _order(self, turn: int) -> Tensor:
         seed = self.config.seed
         if not self.config.protocol.loss.align:
-            return shown_rows(len(self.train), seed, epoch, self.config.copies)
-        eyes = epoch_order(len(self.train) // 2, seed, epoch)
+            return shown_rows(len(self.train), seed, turn, self.config.copies)
+        eyes = epoch_order(len(self.train) // 2, seed, turn)
         return torch.stack([2 * eyes, 2 * eyes + 1], dim=1).flatten()
 
     def step(self, batch: tuple[int, Batch], number: int, progress: Progress) -> Tensor:
@@ -156,8 +168,10 @@ class FineTuning(loop.Training):
         if self.config.protocol.rates.each_phase:
             first, end = self.starts[self.phase : self.phase + 2]
             epochs = end - first
-        warmup = min(self.config.warmup_epochs, epochs) * self.per_epoch
-        place = number - first * self.per_epoch, epochs * self.per_epoch, warmup
+        begun = self.steps_before(first)
+        last = self.steps_before(first + epochs) - begun
+        warmup = self.steps_before(first + min(self.config.warmup_epochs, epochs)) - begun
+        place = number - begun, last, warmup
         for group in self.optimizer.param_groups:
             group["lr"] = protocols.learning_rate(*place, group["peak_lr"])
         loss = self.take_step(share, n, number)
@@ -196,7 +210,7 @@ class FineTuning(loop.Training):
         return {
             "epoch": progress.epoch,
             "step": self.steps_before(progress.epoch + 1),
-            "train_loss": loss / len(self._order(progress.epoch)),
+            "train_loss": loss / sum(len(index) for _, index in self._shown(progress.epoch)),
             self.watched: error,
             "lr_encoder": rates.get("encoder", 0.0) if self._encoder_moves() else 0.0,
             "lr_head": rates["head"],

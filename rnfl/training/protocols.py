@@ -273,18 +273,46 @@ class Matched:
     shots: str
 
 
-AnyProtocol = Protocol | Solved | Averaged | Matched
+@dataclass(frozen=True)
+class Masked:
+    """Masked autoencoding of pictures (He et al., 2022); the run is a start, and reads no label.
+
+    A backbone goes on learning from the pictures that are to train, whether they have labels or
+    not; those to validate tell how well hidden patches are predicted, and no picture to be tested
+    on is ever shown (:mod:`rnfl.training.pretraining.masking`).
+
+    Attributes
+    ----------
+    rate, weight_decay : float
+        Of AdamW. The rate is multiplied by the configuration's ``lr_scale``.
+    """
+
+    name: str
+    rate: float = 1e-3
+    weight_decay: float = 0.05
+
+    def __post_init__(self):
+        what = f"protocol {self.name!r}"
+        _check(what, self, rate=(self.rate > 0, "be positive"))
+        _check(what, self, weight_decay=(self.weight_decay >= 0, "not be negative"))
+
+
+AnyProtocol = Protocol | Solved | Averaged | Matched | Masked
 
 # The fields of a RunConfig that a kind of protocol does not read: they make no new run.
 _SCHEDULE = (
     *("epochs", "warmup_epochs", "patience", "batch_size", "micro_batch", "lr_scale", "clip"),
-    *("augment", "views", "compile", "checkpoint_seconds"),
+    *("augment", "views", "compile", "checkpoint_seconds", "steps"),
 )
 UNREAD: dict[type, tuple[str, ...]] = {
     Protocol: (),
     Solved: (*_SCHEDULE, "precision", "radius_ratio", "output_scale"),
     Averaged: (*_SCHEDULE, "seed", "start"),
     Matched: _SCHEDULE,
+    Masked: (
+        *("patience", "micro_batch", "clip", "augment", "views", "compile", "radius_ratio"),
+        *("output_scale", "lesson", "eval_on"),
+    ),
 }
 
 
@@ -308,6 +336,7 @@ PROTOCOLS: dict[str, AnyProtocol] = {
         Protocol("norms", (Phase(part=Part(only="norm")),), rates=Rates(encoder=5e-4)),
         Protocol("lora", (Phase(part=Part(adapter=Adapter())),), rates=Rates(encoder=5e-4)),
         Protocol("dora", (Phase(part=Part(adapter=Adapter("dora"))),), rates=Rates(encoder=5e-4)),
+        Masked("mae"),
         # At which rates, and when.
         Protocol("discriminative", rates=Rates(layer_decay=0.75)),
         # Linear probing, then fine-tuning (Kumar et al., 2022); equal shares are ours.
@@ -336,7 +365,8 @@ def get(protocol: str | AnyProtocol) -> AnyProtocol:
         return protocol
     if not isinstance(protocol, str):
         raise ValueError(
-            f"protocol {protocol!r}: expected a name, or a Protocol, Solved, Averaged or Matched"
+            f"protocol {protocol!r}: expected a name, or a Protocol, Solved, Averaged, Matched or "
+            "Masked"
         )
     if protocol in PROTOCOLS:
         plugins.refuse_taken("protocols", protocol)
@@ -365,6 +395,8 @@ def from_dict(recorded: dict[str, Any]) -> AnyProtocol:
             return Averaged(**recorded)
         if "shots" in recorded:
             return Matched(**recorded)
+        if "rate" in recorded:
+            return Masked(**recorded)
         if "phases" in recorded:
             phases = tuple(Phase(one["share"], _part(one["part"])) for one in recorded["phases"])
             inner = {"loss": Loss(**recorded["loss"]), "rates": Rates(**recorded["rates"])}
@@ -406,6 +438,8 @@ def settings(protocol: AnyProtocol) -> dict[str, Any]:
         return {"protocol": protocol.name, "averaged": "+".join(protocol.runs)}
     if isinstance(protocol, Matched):
         return {"protocol": protocol.name, "matched": protocol.run, "shots": protocol.shots}
+    if isinstance(protocol, Masked):
+        return {"protocol": protocol.name, "lr_encoder": protocol.rate}
     frozen = {"freeze_patch_embed": True, "freeze_fraction": 1.0}
     if isinstance(protocol, Solved):
         still = {"lambda_pearson": 0.0, "lambda_gradient": 0.0, "lr_encoder": 0.0, "lr_head": 0.0}

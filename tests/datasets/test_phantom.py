@@ -257,6 +257,19 @@ def test_names_say_what_is_made(data_root):
     assert several.samples.groupby("patient_id")["split"].nunique().max() == 1
 
 
+def test_an_eye_is_rendered_twice_from_one_truth(data_root):
+    both = phantom.prepare("phantom-slo-24-qualities")
+    assert list(both.samples["quality"]) == ["high", "low"] * 24
+    assert both.samples["eye_id"].is_unique and both.samples["patient_id"].nunique() <= 24
+    high, low = (np.flatnonzero(both.samples["quality"] == name) for name in ("high", "low"))
+    np.testing.assert_array_equal(both.profiles_true[high], both.profiles_true[low])
+    once = phantom.prepare("phantom-slo-24")
+    np.testing.assert_array_equal(both.images[high], once.images)
+    contrast = np.asarray(both.images, float).std(axis=(1, 2))
+    assert (contrast[low] < contrast[high]).mean() > 0.9
+    assert "qualities" not in once.manifest["settings"]
+
+
 def test_pictures_do_not_depend_on_the_processor(tmp_path):
     """What is hashed is equal with and without the newest vector instructions of NumPy."""
     code = (
@@ -298,6 +311,7 @@ def test_a_machine_tells_what_differs():
         "phantom-slo-4-views0",
         "phantom-slo-4-linear",
         "phantom-slo-4-s1-s2",
+        "phantom-slo-4-qualities2",
     ],
 )
 def test_bad_names_are_refused(name):

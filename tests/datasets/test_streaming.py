@@ -80,7 +80,7 @@ def test_images_go_from_file_to_file(name, data, tmp_path, monkeypatch):
 def test_both_cameras_are_written_as_they_are_rendered(data, monkeypatch):
     alive, cameras = Alive(), phantom._cameras
     monkeypatch.setattr(
-        phantom, "_cameras", lambda shot, recipe: tuple(map(alive, cameras(shot, recipe)))
+        phantom, "_cameras", lambda shot, gap: tuple(map(alive, cameras(shot, gap)))
     )
     datasets.prepare("phantom-cfp-24")
     assert alive.seen == 72 and alive.most <= 6

@@ -18,6 +18,7 @@ OTHERWISE = {
     "epochs": 9, "warmup_epochs": 1, "patience": 2, "batch_size": 7, "micro_batch": "auto",
     "lr_scale": 3.0, "clip": 2.0, "augment": None, "views": 4, "compile": False,
     "precision": "bf16", "radius_ratio": 0.3, "checkpoint_seconds": 1.0, "output_scale": "raw",
+    "steps": 99,
 }  # fmt: skip
 
 
@@ -90,7 +91,8 @@ def test_an_option_that_is_not_read_is_refused_before_anything_is_done(
     said = str(CliRunner().invoke(cli.app, [*command, "--seed", "3"]).exception)
     assert said.startswith("protocol 'readout' does not read --")
     assert option[0] in said.partition(": it reads ")[0]
-    read = "dataset, backbone, --protocol, --seed, --split, --start, --task"
+    read = "dataset, backbone, --protocol, --seed, --split, --start"
+    read += ", --fraction, --fraction-seed, --quality, --task"
     assert f": it reads {read}. Leave out" in said
     assert (
         "or choose --protocol aggressive or naive or structured or gradient_loss or probe or"

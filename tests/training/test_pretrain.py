@@ -146,8 +146,10 @@ def test_the_encoder_never_sees_hidden_patches():
     shown = shown.repeat_interleave(16, 2).repeat_interleave(16, 3)
     images = torch.rand(2, 3, 112, 112)
     changed = torch.where(shown.bool(), images, torch.rand(2, 3, 112, 112))
-    assert task.encode(images, visible).shape == (2, 13, 128)
-    assert torch.equal(task.encode(images, visible), task.encode(changed, visible))
+    assert task.backbone.visible(images, visible).shape == (2, 13, 128)
+    assert torch.equal(
+        task.backbone.visible(images, visible), task.backbone.visible(changed, visible)
+    )
 
 
 def test_decoded_patches_return_to_their_places():

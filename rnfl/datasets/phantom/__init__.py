@@ -9,6 +9,7 @@ same 2,400 eyes. What follows the number of eyes changes one thing each, in any 
 ``-severity0.4``       everything that spoils a picture, two fifths of the way to its worst
 ``-blur0.8`` ...       one of `cameras.FACTORS` alone
 ``-views2``            two photographs of each eye, a row each; label and patient are the same
+``-qualities``         two renderings of each photograph, a row each: as it is, and with `LOW`
 ``-visits5``           five dates of each eye, with a scan each; the planted rate is in the samples
 ``-linear``            with visits: the null, loss that neither spreads nor speeds up
 ``-sick0.9``           the share of patients with glaucoma; 0.6 where nothing is said
@@ -39,7 +40,7 @@ import pandas as pd
 
 from rnfl.core.geometry import FIELD_MM, to_right_eye
 from rnfl.core.splits import patient_split
-from rnfl.datasets.phantom.cameras import FACTORS
+from rnfl.datasets.phantom.cameras import FACTORS, WORST
 from rnfl.datasets.phantom.eyes import GLAUCOMA_SHARE, POPULATIONS, Eye, population
 from rnfl.datasets.phantom.render import members, render
 from rnfl.datasets.prepared import Prepared, Publication, publish
@@ -51,7 +52,10 @@ SIZE = 224
 PRETRAINING_SEED = 1_000_001  # a population of its own, never met in an experiment
 #: Raise when eyes or images of the same seed change, so that prepared copies are made anew.
 VERSION = 2
-KEYS = ("s", "gap", "severity", "views", "visits", "linear", "sick", "lei", *FACTORS)
+FLAGS = ("linear", "lei", "qualities")
+KEYS = ("s", "gap", "severity", "views", "visits", "sick", *FLAGS, *FACTORS)
+#: What spoils a picture of low quality, beside what spoils all: haze by 0.3, blur and grain.
+LOW = {"haze": 0.3 / WORST["haze"], "blur": 0.3, "noise": 0.3}
 OPTION = re.compile(rf"-({'|'.join(KEYS)})(\d*\.?\d*)(?=-|$)")
 
 
@@ -69,6 +73,12 @@ class Recipe:
     linear: bool = False
     sick: float = GLAUCOMA_SHARE
     calibrated: str = "grape"
+    qualities: bool = False
+
+    @property
+    def spoilt(self) -> list[dict[str, float]]:
+        """What spoils each rendering of a photograph, by factor."""
+        return [self.severity, self.severity | LOW] if self.qualities else [self.severity]
 
     def eyes(self) -> list[Eye]:
         """Return its eyes, one per visit."""
@@ -83,7 +93,7 @@ def parse(name: str) -> Recipe:
     --------
     >>> parse("phantom-cfp-300-s1-gap0.5-blur0.8")
     Recipe(modality='cfp', n_eyes=300, seed=1, gap=0.5, severity={'blur': 0.8}, views=1, visits=1, \
-linear=False, sick=0.6, calibrated='grape')
+linear=False, sick=0.6, calibrated='grape', qualities=False)
     """
     match = re.fullmatch(r"phantom-(slo|cfp)-([1-9]\d*)((?:-[a-z]+[\d.]*)*)", name)
     options = OPTION.findall(match[3]) if match else []
@@ -94,10 +104,10 @@ linear=False, sick=0.6, calibrated='grape')
         if len({key for key, _ in options}) < len(options):
             raise ValueError("something is said twice")
         for key, value in options:
-            if key in ("linear", "lei"):
+            if key in FLAGS:
                 if value:
                     raise ValueError(f"{key} takes no number")
-                said |= {"linear": True} if key == "linear" else {"calibrated": "lei"}
+                said |= {"calibrated": "lei"} if key == "lei" else {key: True}
             elif key in ("s", "views", "visits"):
                 said["seed" if key == "s" else key] = int(value)
             elif not 0 <= float(value) <= 1:
@@ -116,14 +126,17 @@ linear=False, sick=0.6, calibrated='grape')
             f"no phantom dataset {name!r} ({error}): expected phantom-slo-N or phantom-cfp-N with "
             "N >= 1 eyes, optionally followed by -sSEED, -gapG, -severityS, "
             f"{', '.join(f'-{factor}S' for factor in FACTORS)}, -sickP (G, S, P from 0 to 1), "
-            "-viewsK, -visitsK, -linear and -lei, such as phantom-slo-2400-s1"
+            "-viewsK, -visitsK, -qualities, -linear and -lei, such as phantom-slo-2400-s1"
         ) from None
     return Recipe(match[1], int(match[2]), **said)
 
 
-def _cameras(shot: tuple[Eye, int], recipe: Recipe) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    eye, view = shot
-    seen = render(eye, None, SIZE, recipe.gap, recipe.severity, view)
+Shot = tuple[Eye, int, dict[str, float]]  # an eye, its view, and what spoils that
+
+
+def _cameras(shot: Shot, gap: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    eye, view, spoilt = shot
+    seen = render(eye, None, SIZE, gap, spoilt, view)
     masks = (seen.disc.astype(np.uint8) + seen.cup)[::2, ::2]
     return tuple(to_right_eye(one, eye.laterality) for one in (seen.slo, seen.cfp, masks))
 
@@ -162,11 +175,14 @@ def each(task: Callable, items: Sequence, title: str) -> Iterator:
         pool.shutdown(cancel_futures=True)
 
 
-def samples_table(eyes: Sequence[Eye], modality: str, views: int = 1) -> pd.DataFrame:
+def samples_table(
+    eyes: Sequence[Eye], modality: str, views: int = 1, qualities: bool = False
+) -> pd.DataFrame:
     """Return the samples table of phantom eyes, with a patient-disjoint split.
 
-    ``device`` is the camera's family. With several views or visits a row says which it shows, and
-    the planted course: years since the first visit, ``disease_years`` at the first, ``rate``.
+    ``device`` is the camera's family. With several views, qualities or visits a row says which it
+    shows, and the planted course: years since the first visit, ``disease_years`` at the first,
+    ``rate``.
     """
     fields = ["patient_id", "laterality", "age", "sex", "race", "ethnicity", "severity"]
     several = any(eye.visit > 1 for eye in eyes)
@@ -180,7 +196,11 @@ def samples_table(eyes: Sequence[Eye], modality: str, views: int = 1) -> pd.Data
             row |= {"disease_years": eye.offset} if several else {}
             row |= {"view": view} if views > 1 else {}
             member = members(eye, view)[modality == "cfp"]
-            rows.append(row | {"device": f"phantom {modality.upper()} {'AB'[member]}"})
+            row |= {"device": f"phantom {modality.upper()} {'AB'[member]}"}
+            if qualities:
+                rows.append(row | {"quality": "high"})
+                row |= {"eye_id": f"{row['eye_id']}-low", "quality": "low"}
+            rows.append(row)
     samples = pd.DataFrame(rows)
     samples["modality"] = modality.upper()
     samples["split"] = patient_split(samples)
@@ -193,8 +213,9 @@ def settings(name: str, source: None = None) -> dict:
         raise ValueError(f"{name} is generated and takes no source, got {source}")
     said = asdict(parse(name))
     del said["modality"]
-    if said["sick"] == GLAUCOMA_SHARE:  # an option that came later renews no dataset
-        del said["sick"]
+    for later, default in (("sick", GLAUCOMA_SHARE), ("qualities", False)):
+        if said[later] == default:  # an option that came later renews no dataset
+            del said[later]
     return {**said, "size": SIZE, "version": VERSION}
 
 
@@ -215,9 +236,11 @@ def prepare(name: str, source: None = None) -> Prepared:
     """
     recipe, decided = parse(name), settings(name, source)
     eyes = recipe.eyes()
-    shots = [(eye, view) for eye in eyes for view in range(1, recipe.views + 1)]
+    views = range(1, recipe.views + 1)
+    shots = [(eye, view, spoilt) for eye in eyes for view in views for spoilt in recipe.spoilt]
     labels, truth, noise = (
-        np.stack([getattr(eye, part) for eye, _ in shots]) for part in ("label", "profile", "noise")
+        np.stack([getattr(eye, part) for eye, *_ in shots])
+        for part in ("label", "profile", "noise")
     )
     masks = np.zeros((len(shots), SIZE // 2, SIZE // 2), np.uint8)
 
@@ -230,13 +253,13 @@ def prepare(name: str, source: None = None) -> Prepared:
             "field_mm": FIELD_MM,
             "settings": decided,
         }
-        samples = samples_table(eyes, modality, recipe.views)
+        samples = samples_table(eyes, modality, recipe.views, recipe.qualities)
         extra = {"noise.npy": noise, "masks.npy": masks}
         return publish(sibling, labels, samples, about, truth, extra)
 
     with camera("slo") as grey, camera("cfp") as colour:
         title = f"phantom, {recipe.n_eyes} eyes"
-        for k, made in enumerate(each(partial(_cameras, recipe=recipe), shots, title)):
+        for k, made in enumerate(each(partial(_cameras, gap=recipe.gap), shots, title)):
             slo, cfp, masks[k] = made
             grey.add(slo)
             colour.add(cfp)

@@ -126,7 +126,14 @@ def pretrain(
 class Pretraining(loop.Steps):
     """A recipe: see :func:`pretrain`. An epoch ends with a point of the curve."""
 
-    def __init__(self, task: Task, images: Tensor, settings: dict, checkpoint_seconds: float):
+    def __init__(
+        self,
+        task: Task,
+        images: Tensor,
+        settings: dict,
+        checkpoint_seconds: float,
+        n_train: int | None = None,
+    ):
         self.model, self.images, self.settings = task, images, settings
         self.checkpoint_seconds, self.n_steps = checkpoint_seconds, settings["steps"]
         self.name = f"{settings['kind']} pretraining"
@@ -142,7 +149,8 @@ class Pretraining(loop.Steps):
         )
         self.decided = decide_precision("auto", self.device, task.backbone.embed_dim)
         self.every = max(1, self.n_steps // 40)
-        self.n_train = len(images) - max(1, min(1024, len(images) // 20))
+        # The others, which come last, are held out.
+        self.n_train = n_train or len(images) - max(1, min(1024, len(images) // 20))
 
     def batches(self, progress: Progress) -> Iterator[Tensor]:
         """Yield the rows of each batch; the last images of a pass that fill none are left out."""
@@ -168,9 +176,17 @@ class Pretraining(loop.Steps):
         self.optimizer.zero_grad(set_to_none=True)
         return loss.detach()
 
-    @torch.no_grad()
     def row(self, progress: Progress, loss: float) -> dict[str, Any]:
         """Score the held-out images; the loss is the mean of the steps since the last point."""
+        return {
+            "step": self.steps_before(progress.epoch + 1),
+            "loss": round(loss / progress.step, 5),
+            "val_metric": round(self.score(), 5),
+        }
+
+    @torch.no_grad()
+    def score(self) -> float:
+        """Mean score of the held-out images."""
         task = self.model.eval()
         scores, weights = [], []
         for index in torch.arange(self.n_train, len(self.images), device=self.device).split(256):
@@ -179,11 +195,7 @@ class Pretraining(loop.Steps):
                 score = task.score(to_float(self.images[index]), target, seeded_generator(0))
             scores.append(float(score))
             weights.append(len(index))
-        return {
-            "step": self.steps_before(progress.epoch + 1),
-            "loss": round(loss / progress.step, 5),
-            "val_metric": round(float(np.average(scores, weights=weights)), 5),
-        }
+        return float(np.average(scores, weights=weights))
 
 
 def published(out_dir: Path, name: str, settings: dict) -> dict | None:

@@ -130,16 +130,20 @@ class Depth(Task):
 class MaskedAutoencoder(Task):
     """Reconstruct the pixels of the 75 % of patches that the encoder does not see.
 
-    Pixels are normalised per patch (He et al., 2022); the encoder runs on visible tokens only.
+    Pixels are normalised per patch (He et al., 2022); the encoder runs on visible tokens only. With
+    ``channels`` 1 they are grey: colour is mostly redundant with brightness here.
     """
 
     metric = "R2 of masked patches"
     mask_ratio, width, depth = 0.75, 64, 2
 
-    def __init__(self, backbone: Backbone, targets: None, n: int):
+    def __init__(
+        self, backbone: Backbone, targets: None = None, n: int | None = None, channels: int = 1
+    ):
         super().__init__(backbone)
         if targets is not None:
             raise ValueError("'mae' learns from the images alone: targets must be None")
+        self.channels = channels
         tokens = backbone.grid[0] * backbone.grid[1]
         self.patch = backbone.spec.input_size // backbone.grid[0]
         self.embed = nn.Linear(backbone.embed_dim, self.width)
@@ -147,22 +151,14 @@ class MaskedAutoencoder(Task):
         self.position = nn.Parameter(torch.randn(1, tokens, self.width) * 0.02)
         self.blocks = nn.Sequential(*(Block(self.width, num_heads=4) for _ in range(self.depth)))
         self.norm = nn.LayerNorm(self.width)
-        self.pixels = nn.Linear(self.width, self.patch**2)
+        self.pixels = nn.Linear(self.width, channels * self.patch**2)
         self.settings = {
             "mask_ratio": self.mask_ratio, "decoder_dim": self.width, "decoder_depth": self.depth
         }  # fmt: skip
 
-    def encode(self, images: Tensor, visible: Tensor) -> Tensor:
-        """Encode the tokens ``visible`` (B, K) of each image: (B, 1 + K, D), class token first."""
-        encoder = self.backbone.encoder
-        tokens = encoder.patch_embed(self.backbone.normalise(images)) + encoder.pos_embed[:, 1:]
-        tokens = tokens.gather(1, visible[..., None].expand(-1, -1, tokens.shape[2]))
-        first = (encoder.cls_token + encoder.pos_embed[:, :1]).expand(len(tokens), -1, -1)
-        return encoder.norm(encoder.blocks(torch.cat([first, tokens], dim=1)))
-
     def decode(self, encoded: Tensor, order: Tensor) -> Tensor:
         """Predict every patch (B, L, pixels) from the encoded ones; ``order`` has those first."""
-        tokens = self.embed(encoded[:, 1:])
+        tokens = self.embed(encoded[:, self.backbone.encoder.num_prefix_tokens :])
         hidden = self.mask_token.to(tokens.dtype).expand(
             len(tokens), order.shape[1] - tokens.shape[1], -1
         )
@@ -174,9 +170,9 @@ class MaskedAutoencoder(Task):
         batch, length = len(images), self.position.shape[1]
         order = torch.rand(batch, length, generator=random).argsort(1).to(images.device)
         visible = order[:, : round(length * (1 - self.mask_ratio))]
-        predicted = self.decode(self.encode(images, visible), order).float()
-        # Colour is mostly redundant with brightness here, and grey images have only that.
-        true = F.pixel_unshuffle(images.mean(1, keepdim=True), self.patch).flatten(2).mT
+        predicted = self.decode(self.backbone.visible(images, visible), order).float()
+        shown = images.mean(1, keepdim=True) if self.channels == 1 else images
+        true = F.pixel_unshuffle(shown, self.patch).flatten(2).mT
         true = (true - true.mean(-1, keepdim=True)) / (true.var(-1, keepdim=True) + 1e-6).sqrt()
         error = (predicted - true).square().mean(-1)
         return error.scatter(1, visible, 0.0).sum() / (batch * (length - visible.shape[1]))

@@ -1,0 +1,79 @@
+"""Masked autoencoding of a dataset's own pictures: what the protocol 'mae' does."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rnfl.datasets.prepared import Prepared
+from rnfl.models.backbone import Backbone
+from rnfl.training import batches, loop
+from rnfl.training.config import RunConfig
+from rnfl.training.pretraining import Pretraining
+from rnfl.training.pretraining.tasks import MaskedAutoencoder
+from rnfl.training.state import Progress
+
+WATCHED = "val_masked_error"
+
+
+class Masking(Pretraining):
+    """A run of the protocol 'mae'; its rows are those of a run's history."""
+
+    watched = WATCHED
+
+    def row(self, progress: Progress, loss: float) -> dict[str, Any]:
+        return {
+            "epoch": progress.epoch,
+            "step": self.steps_before(progress.epoch + 1),
+            "train_loss": loss / progress.step,
+            WATCHED: 1 - self.score(),
+            "lr_encoder": self.optimizer.param_groups[0]["lr"],
+            "lr_head": 0.0,
+            "seconds": progress.seconds,
+        }
+
+
+def around(backbone: Backbone, channels: int = 1) -> MaskedAutoencoder:
+    """Return an autoencoder round a backbone, or a ValueError for one that cannot be masked."""
+    side, cells = backbone.spec.input_size, backbone.grid[0]
+    with torch.no_grad():  # refused now rather than after the data are loaded
+        backbone.visible(backbone.mean.new_zeros(1, 3, side, side), torch.zeros(1, 1).long())
+    if backbone.grid[0] != backbone.grid[1] or side % cells:
+        raise ValueError(f"backbone {backbone.spec.name!r}: its patches do not fill the picture")
+    return MaskedAutoencoder(backbone, channels=channels)
+
+
+def fit(
+    model: MaskedAutoencoder,
+    prepared: Prepared,
+    config: RunConfig,
+    device: torch.device,
+    folder: Path,
+    report: Callable[[dict], None] | None = None,
+) -> Progress:
+    """Teach a backbone the pictures to train with; those to validate with are held out.
+
+    Parameters and errors are those of :func:`rnfl.training.loop.train`; that a split has no picture
+    is a ValueError. The model is left as the last step leaves it.
+    """
+    rows = [prepared.subset(name) for name in ("train", "val")]
+    for name, found in zip(("train", "val"), rows, strict=True):
+        if not len(found):
+            raise ValueError(f"dataset {prepared.name!r} has no {name} pictures to mask")
+    size = model.backbone.spec.input_size
+    shown = np.array(batches.at_model_size(prepared, size)[np.concatenate(rows)])
+    per_pass = max(1, len(rows[0]) // config.batch_size)
+    settings = {
+        "kind": "mae", "steps": config.steps or config.epochs * per_pass, "seed": config.seed,
+        "batch_size": config.batch_size, "lr": config.protocol.rate * config.lr_scale,
+        "weight_decay": config.protocol.weight_decay,
+        "warmup_fraction": config.warmup_epochs / config.epochs,
+    }  # fmt: skip
+    images = torch.from_numpy(shown).to(device)
+    training = Masking(model, images, settings, config.checkpoint_seconds, len(rows[0]))
+    training.every = -(-settings["steps"] // config.epochs)
+    training.name = config.slug
+    training.remedy = f"Lower lr_scale (now {config.lr_scale:g})"
+    return loop.train(training, folder, report)
