@@ -47,6 +47,18 @@ from analysis.conclusions.learning import (
     pretrained_readouts,
     selection,
 )
+from analysis.conclusions.lessons import (
+    best_by_fraction,
+    by_sharpness,
+    image_quality,
+    labels_saved,
+    own_photographs,
+    passes,
+    self_pretraining,
+    specialists,
+    thinking,
+    time_saved,
+)
 from analysis.conclusions.overfitting import (
     collapse,
     few_templates,

@@ -36,6 +36,7 @@ from analysis.tables.learning import (
     other_subjects_wide,
     selection_wide,
 )
+from analysis.tables.lessons import lessons_wide, quality_wide, thinking_wide
 from analysis.tables.published_and_ours import METRICS as BESIDE_METRICS
 from analysis.tables.published_and_ours import (
     beside_freezing,

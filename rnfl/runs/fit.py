@@ -18,6 +18,7 @@ from rnfl.core import schema, splits
 from rnfl.datasets import normative
 from rnfl.datasets.prepared import Prepared, check_unchanged, unchanged
 from rnfl.models import adapters
+from rnfl.models.encoder import spec_of
 from rnfl.models.readout import Readout
 from rnfl.runs import address, restore, results
 from rnfl.storage import errors, provenance
@@ -116,7 +117,11 @@ def _of_pictures(config: RunConfig, prepared: Prepared, run_id: str, report: Rep
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         model = restore.untrained(config, prepared).to(device)
-    progress = masking.fit(model, prepared, config, device, folder, report)
+    if config.start is None:
+        known = config.pretrained and spec_of(config.backbone).weights is not None
+    else:
+        known = results.load_run(config.start).config.task != "pictures"
+    progress = masking.fit(model, prepared, config, device, folder, report, known)
     counts = {f"n_{name}": len(prepared.subset(name)) for name in ("train", "val")}
     outcome = {"val_target": "pictures", **counts, "n_test": 0, "n_unlabelled": 0}
     return Learnt(model, progress, prepared, None, outcome)

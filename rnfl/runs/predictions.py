@@ -46,7 +46,7 @@ def predict_with(result: RunResult, dataset: str, split: str | None = "test") ->
         return predict.predictions_table(model, prepared, rows, result.run_id, device, precision)
 
     name = f"predictions-{prepared.name}-{split or 'all'}-{prepared.hash[:10]}.parquet"
-    path = _kept(result, name, compute)
+    path = kept(result, name, compute)
     return schema.validate(read_parquet(path), "predictions", str(path))
 
 
@@ -84,7 +84,7 @@ def segment_with(result: RunResult, dataset: str, split: str | None = "test") ->
         return segmentation.table(found, prepared, rows, result.run_id)
 
     name = f"segmentation-{prepared.name}-{split or 'all'}-{prepared.hash[:10]}.parquet"
-    path = _kept(result, name, compute)
+    path = kept(result, name, compute)
     return schema.validate(read_parquet(path), "segmentation", str(path))
 
 
@@ -136,7 +136,7 @@ def turned_predictions(result: RunResult) -> pd.DataFrame:
         return pd.concat(tables, ignore_index=True)
 
     name = f"turned-{prepared.name}-{prepared.hash[:10]}.parquet"
-    return read_parquet(_kept(result, name, compute))
+    return read_parquet(kept(result, name, compute))
 
 
 def template_predictions(dataset: str, split: str | None = "test") -> pd.DataFrame:
@@ -176,7 +176,7 @@ def _whose(prepared: Prepared, rows: np.ndarray) -> tuple[list[str], list[str]]:
     return samples["eye_id"].tolist(), samples["patient_id"].tolist()
 
 
-def _kept(result: RunResult, name: str, compute: Callable[..., pd.DataFrame]) -> Path:
+def kept(result: RunResult, name: str, compute: Callable[..., pd.DataFrame]) -> Path:
     """Return a file in a run's folder, written once: what ``compute`` makes of the run's model."""
     path, record = result.folder / name, result.folder / KEPT
     if path.exists():
@@ -188,8 +188,8 @@ def _kept(result: RunResult, name: str, compute: Callable[..., pd.DataFrame]) ->
         if path.exists():  # by whom this process waited for
             return path
         table = compute(*_ready(result))
-        kept = f"the run itself is whole in {result.folder}"
-        with errors.writing(path.name, path.parent, kept):
+        whole = f"the run itself is whole in {result.folder}"
+        with errors.writing(path.name, path.parent, whole):
             provenance.write_parquet(path, table)
             hashes = results.hashes_in(record, f"delete {record}")
             hashes[name] = provenance.sha256_file(path)

@@ -30,7 +30,10 @@ class Preset:
     :mod:`rnfl.study.translation`: eyes with a defect and without, steps of each network that
     redraws pictures, and numbers of draws that are averaged. ``spoilt_slo`` to ``arms`` are of
     :mod:`rnfl.study.robustness`: a phantom whose pictures are spoilt, how, and which augmentations
-    are to withstand that. ``longer`` says whether the reference
+    are to withstand that. ``starts`` to ``mixes`` are of :mod:`rnfl.study.lessons`: backbones that
+    are compared as starts, steps of masked autoencoding of the training pictures, fractions of the
+    labels where these are one thing among others and where they are what is varied, and shares of
+    patients whose pictures are of high quality. ``longer`` says whether the reference
     protocol is also trained twice as long, to show what the schedule leaves to be learnt.
     ``left_out`` are notebooks that ``make reproduce`` does not execute.
     """
@@ -74,6 +77,14 @@ class Preset:
         *("jpeg0.8", "decentring0.8"),
     )
     arms: tuple[str, ...] = ("none", "intensity", *GRADED)
+    starts: tuple[str, ...] = (
+        *("phantom_scratch", "leaves_mae", "phantom_mae", "phantom_depth", "phantom_cls"),
+        "imagenet_lite0",
+    )
+    mask_steps: int = 400
+    few: tuple[float, ...] = (0.1, 1.0)
+    fractions: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5, 1.0)
+    mixes: tuple[float, ...] = (0.0, 0.5, 1.0)
     seeds: tuple[int, ...] = (42,)
     ablation_seeds: tuple[int, ...] = (42,)
     epochs: int = 80
@@ -215,6 +226,9 @@ PRESETS: dict[str, Preset] = {
             spoilt_epochs=None,
             spoilt=Preset.spoilt,
             arms=Preset.arms,
+            mask_steps=4000,
+            few=(0.05, 0.1, 0.25, 0.5, 1.0),
+            mixes=(0.0, 0.25, 0.5, 0.75, 1.0),
             fold_seeds=(0, 1, 2, 3, 4, 5),
             longer=True,
             left_out=(),
@@ -245,6 +259,11 @@ PRESETS: dict[str, Preset] = {
             spoilt_slo="phantom-slo-64",
             spoilt_epochs=None,
             spoilt=("severity0.8", "jpeg0.8"),
+            starts=("phantom_scratch", "phantom_mae"),
+            mask_steps=2,
+            few=(0.5, 1.0),
+            fractions=(0.3, 1.0),
+            mixes=(0.0, 1.0),
             epochs=1,
             warmup_epochs=0,
             external=None,
@@ -255,6 +274,11 @@ PRESETS: dict[str, Preset] = {
             slo="fairfedmed",
             cfp="grape",
             backbones=("imagenet_vitb16", "depth_anything_v2_small@224", "retfound_mae_naturecfp"),
+            starts=(
+                *("retfound_mae_naturecfp", "timm:vit_large_patch16_224.mae"),
+                *("retfound_dinov2_meh", "dinov2_vitl14", "dinov3_vitl16"),
+            ),
+            few=(0.05, 0.1, 0.25, 0.5, 1.0),
             seeds=(42, 43, 44),
             ablation_seeds=(42, 43, 44),
         ),

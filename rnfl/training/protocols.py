@@ -285,16 +285,21 @@ class Masked:
     ----------
     rate, weight_decay : float
         Of AdamW. The rate is multiplied by the configuration's ``lr_scale``.
+    still : float
+        Share of the steps in which the decoder learns alone, where the backbone has learnt before
+        and the decoder has not: else its first, blind steps would spoil the backbone (ours).
     """
 
     name: str
     rate: float = 1e-3
     weight_decay: float = 0.05
+    still: float = 0.25
 
     def __post_init__(self):
         what = f"protocol {self.name!r}"
         _check(what, self, rate=(self.rate > 0, "be positive"))
         _check(what, self, weight_decay=(self.weight_decay >= 0, "not be negative"))
+        _check(what, self, still=(0 <= self.still < 1, "be in [0, 1)"))
 
 
 AnyProtocol = Protocol | Solved | Averaged | Matched | Masked

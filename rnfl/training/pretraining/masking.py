@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rnfl.datasets.prepared import Prepared
 from rnfl.models.backbone import Backbone
@@ -22,6 +23,14 @@ class Masking(Pretraining):
     """A run of the protocol 'mae'; its rows are those of a run's history."""
 
     watched = WATCHED
+    still = 0  # steps in which the decoder learns alone
+    moves = True  # whether the backbone does
+
+    def step(self, batch: Tensor, number: int, progress: Progress) -> Tensor:
+        if self.moves != (number >= self.still):
+            self.moves = not self.moves
+            self.model.backbone.requires_grad_(self.moves)
+        return super().step(batch, number, progress)
 
     def row(self, progress: Progress, loss: float) -> dict[str, Any]:
         return {
@@ -29,8 +38,8 @@ class Masking(Pretraining):
             "step": self.steps_before(progress.epoch + 1),
             "train_loss": loss / progress.step,
             WATCHED: 1 - self.score(),
-            "lr_encoder": self.optimizer.param_groups[0]["lr"],
-            "lr_head": 0.0,
+            "lr_encoder": self.optimizer.param_groups[0]["lr"] if self.moves else 0.0,
+            "lr_head": self.optimizer.param_groups[0]["lr"],
             "seconds": progress.seconds,
         }
 
@@ -52,11 +61,13 @@ def fit(
     device: torch.device,
     folder: Path,
     report: Callable[[dict], None] | None = None,
+    known: bool = False,
 ) -> Progress:
     """Teach a backbone the pictures to train with; those to validate with are held out.
 
-    Parameters and errors are those of :func:`rnfl.training.loop.train`; that a split has no picture
-    is a ValueError. The model is left as the last step leaves it.
+    ``known`` says that the backbone has learnt before and the decoder has not. Other parameters and
+    errors are those of :func:`rnfl.training.loop.train`; that a split has no picture is a
+    ValueError. The model is left as the last step leaves it.
     """
     rows = [prepared.subset(name) for name in ("train", "val")]
     for name, found in zip(("train", "val"), rows, strict=True):
@@ -74,6 +85,7 @@ def fit(
     images = torch.from_numpy(shown).to(device)
     training = Masking(model, images, settings, config.checkpoint_seconds, len(rows[0]))
     training.every = -(-settings["steps"] // config.epochs)
+    training.still = round(config.protocol.still * settings["steps"]) if known else 0
     training.name = config.slug
     training.remedy = f"Lower lr_scale (now {config.lr_scale:g})"
     return loop.train(training, folder, report)
