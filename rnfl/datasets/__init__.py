@@ -38,6 +38,7 @@ def prepare(name: str, source: str | Path | None = None, resample: bool = False)
     provenance.clear_aside(prepared_root())
     found = _made(name, source, resample)
     if found is not None:
+        locks.remove_remains(prepared_root() / ".locks" / name)  # of one killed when it was done
         return found
     dataset = registry.find(name)
     with locks.locked(prepared_root() / ".locks" / name):

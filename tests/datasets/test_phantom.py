@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -35,6 +36,7 @@ from rnfl.datasets.phantom.eyes import (
     progress_loss,
 )
 from rnfl.datasets.phantom.render import render
+from rnfl.storage.paths import prepared_root
 
 SIZE = 112
 #: Of patient 0, seed 0: mean true profile (µm) and mean grey levels, on any machine.
@@ -246,6 +248,31 @@ def test_prepare_makes_both_cameras(data_root):
     noise, masks = np.load(slo.folder / "noise.npy"), np.load(slo.folder / "masks.npy")
     np.testing.assert_allclose(slo.profiles - slo.profiles_true, noise.sum(1), atol=0.03)
     assert masks.shape == (40, 112, 112) and set(np.unique(masks)) == {0, 1, 2}
+
+
+def test_a_process_that_dies_between_the_two_cameras_is_made_good(data_root, monkeypatch):
+    publish, killed = phantom.publish, []
+
+    @contextmanager
+    def dies_at_the_end(name, *given):
+        with publish(name, *given) as made:
+            yield made
+            if "-cfp-" in name and not killed:
+                killed.append(name)
+                raise SystemExit
+
+    monkeypatch.setattr(phantom, "publish", dies_at_the_end)
+    with pytest.raises(SystemExit):
+        datasets.prepare("phantom-cfp-24")
+    there = prepared_root() / "phantom-cfp-24", prepared_root() / "phantom-slo-24"
+    assert [folder.exists() for folder in there] == [False, True]
+    locks = prepared_root() / ".locks" / "phantom-cfp-24"
+    datasets.prepare("phantom-cfp-24")
+    assert all(folder.exists() for folder in there)
+    locks.mkdir(parents=True)  # of one killed when all was done
+    (locks / "holder.json").write_text("{}")
+    datasets.prepare("phantom-cfp-24")
+    assert not locks.exists()
 
 
 def test_names_say_what_is_made(data_root):

@@ -257,13 +257,17 @@ def prepare(name: str, source: None = None) -> Prepared:
         extra = {"noise.npy": noise, "masks.npy": masks}
         return publish(sibling, labels, samples, about, truth, extra)
 
-    with camera("slo") as grey, camera("cfp") as colour:
+    # The one asked for is outermost and appears last: where a process dies between the two, it is
+    # asked for again, and both are made.
+    first, second = ("slo", "cfp") if recipe.modality == "slo" else ("cfp", "slo")
+    with camera(first) as asked, camera(second) as beside:
+        by = {first: asked, second: beside}
         title = f"phantom, {recipe.n_eyes} eyes"
         for k, made in enumerate(each(partial(_cameras, gap=recipe.gap), shots, title)):
-            slo, cfp, masks[k] = made
-            grey.add(slo)
-            colour.add(cfp)
-    return (grey if recipe.modality == "slo" else colour).prepared
+            *pictures, masks[k] = made
+            for modality, picture in zip(("slo", "cfp"), pictures, strict=True):
+                by[modality].add(picture)
+    return asked.prepared
 
 
 def pretraining_set(n_eyes: int, seed: int = PRETRAINING_SEED):

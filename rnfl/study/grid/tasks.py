@@ -73,9 +73,12 @@ def work(run_id: str, config: RunConfig, check: Callable[[], None] = lambda: Non
 
 def state(config: RunConfig, row: dict) -> str:
     """Say how far a run has come, from a row of its history."""
-    said = f"val {row['val_mae']:.2f} µm"
     if config.task == "masks":
         said = f"val Dice {1 - row['val_dice_error']:.2f}"
+    elif config.task == "pictures":
+        said = f"val R² {1 - row['val_masked_error']:.3f}"
+    else:
+        said = f"val {row['val_mae']:.2f} µm"
     return f"{config.slug} {row['epoch'] + 1}/{config.epochs} {said}"
 
 
