@@ -66,7 +66,7 @@ def lessons_wide(
 def _shown(value: object) -> str:
     if isinstance(value, float):
         return f"{100 * value:g} %" if np.isfinite(value) else MISSING
-    return look(str(value)).label
+    return value if value == "none" else look(str(value)).label
 
 
 def quality_wide(table: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import planted_ablations
 import planted_cameras
+import planted_lessons
 import planted_robustness
 import planted_strategies
 import planted_translation
@@ -140,6 +141,7 @@ def results(tmp_path_factory):
     planted_ablations.write_tables(root)
     planted_strategies.write_tables(root)
     planted_cameras.write_tables(root)
+    planted_lessons.write_tables(root)
     planted_robustness.write_tables(root)
     planted_translation.write_tables(root)
     fairness_tables(root / "07_fairness", predictions, samples, runs)
