@@ -119,6 +119,7 @@ def _of_pictures(config: RunConfig, prepared: Prepared, run_id: str, report: Rep
         model = restore.untrained(config, prepared).to(device)
     if config.start is None:
         known = config.pretrained and spec_of(config.backbone).weights is not None
+        known = known and not model.whole
     else:
         known = results.load_run(config.start).config.task != "pictures"
     progress = masking.fit(model, prepared, config, device, folder, report, known)

@@ -48,7 +48,10 @@ def untrained(
     """
     channels = 3 if prepared.images.ndim == 4 else 1
     if config.start is None:
-        return _around(build(config.backbone, config.pretrained), config, channels)
+        backbone = build(config.backbone, config.pretrained)
+        if config.task == "pictures" and config.pretrained and channels == 3:
+            return masking.around(backbone, 3, masking.published_decoder(backbone))
+        return _around(backbone, config, channels)
     start = load_model(_start(config, prepared))
     whole = isinstance(start, MaskedAutoencoder) == (config.task == "pictures")
     if whole and getattr(start, "channels", channels) == channels:
@@ -205,13 +208,20 @@ def load_model(result: RunResult) -> nn.Module:
     if "decoder" in state:
         model = Readout(read, n_codes=len(state["level"]))
     else:
-        channels = len(state.get("pixels.bias", ())) // read[0].spec.patch ** 2
-        model = _around(*read, config, channels)
+        model = _of_pictures(*read, state) if "pixels.bias" in state else _around(*read, config)
     if BASE in base:
         _change(model, config, state, base[BASE], result)
     else:
         model.load_state_dict(state, strict=True)
     return model.eval()
+
+
+def _of_pictures(backbone: Backbone, state: dict[str, Tensor]) -> MaskedAutoencoder:
+    """Return an autoencoder of the shapes of a run's weights, its decoder's kind included."""
+    channels = len(state["pixels.bias"]) // backbone.spec.patch**2
+    whole = state["position"].shape[1] > backbone.grid[0] * backbone.grid[1]
+    decoder = {name: one for name, one in state.items() if not name.startswith("backbone.")}
+    return masking.around(backbone, channels, decoder if whole else None)
 
 
 def _change(

@@ -3,13 +3,17 @@
 import signal
 from dataclasses import replace
 
+import checkpoint_files
 import numpy as np
 import torch
-from pytest import MonkeyPatch, fixture, mark, raises
+from pytest import MonkeyPatch, approx, fixture, importorskip, mark, raises
 from safetensors.torch import load_file
 from training_data import make_dataset, silent
 
 from rnfl.inference import trained
+from rnfl.models.backbone import Backbone
+from rnfl.models.encoder import create
+from rnfl.models.registry import RETFOUND_MAE, BackboneSpec, Source
 from rnfl.runs import restore, results
 from rnfl.runs.run import RunConfig, run
 from rnfl.training import loop
@@ -148,3 +152,41 @@ def test_colour_is_learnt_in_colour_and_a_convnet_is_refused(data):
     assert made.channels == 3 and made.pixels.out_features == 3 * 16**2
     with raises(ValueError, match="cannot leave patches out"):
         run(replace(CONFIG, backbone="timm:resnet18@64", pretrained=False), silent)
+
+
+def test_a_published_decoder_is_taken_over_and_errs_as_its_authors(data, tmp_path, monkeypatch):
+    """The loss of a small RETFound file is that of transformers' ViTMAE, mask by mask."""
+    transformers = importorskip("transformers", minversion="5")
+    size, patch, width, depth = 32, 16, 48, 2
+    config = transformers.ViTMAEConfig(
+        hidden_size=width, num_hidden_layers=depth, num_attention_heads=3, intermediate_size=192,
+        image_size=size, patch_size=patch, decoder_hidden_size=64, decoder_num_hidden_layers=2,
+        decoder_num_attention_heads=2, decoder_intermediate_size=256, norm_pix_loss=True,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    oracle = transformers.ViTMAEForPreTraining(config).eval()
+    with torch.no_grad():
+        for parameter in oracle.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    published = checkpoint_files.facebook_names(oracle.state_dict())
+    spec = BackboneSpec(
+        "retfound_small", "vit_tiny_patch16_224", "published", input_size=size,
+        timm_kwargs={"embed_dim": width, "depth": depth, "num_heads": 3, "norm_layer": None},
+        source=Source(RETFOUND_MAE, "retfound_small.pth"),
+    )  # fmt: skip
+    path = tmp_path / "retfound_small.pth"
+    torch.save({"model": published}, path)
+    monkeypatch.setattr(masking.files, "find", lambda spec: path)
+    encoder = create(spec)
+    own = {k: v for k, v in published.items() if not k.startswith(("decoder_", "mask_token"))}
+    encoder.load_state_dict(own)
+    backbone = Backbone(spec, encoder)
+    model = masking.around(backbone, 3, masking.published_decoder(backbone)).eval()
+    images, random = torch.rand(3, 3, size, size), torch.Generator().manual_seed(4)
+    noise = torch.rand(3, (size // patch) ** 2, generator=random)
+    with torch.no_grad():
+        theirs = oracle(pixel_values=backbone.normalise(images), noise=noise).loss
+        ours = model.loss(images, None, torch.Generator().manual_seed(4))
+    assert float(ours) == approx(float(theirs), rel=1e-4)
+    with raises(ValueError, match="a decoder lacks"):
+        masking.around(backbone, 3, {"embed.bias": torch.zeros(64)})

@@ -106,3 +106,29 @@ def efficientnet_lite0(weights: dict[str, Tensor]) -> dict:
             name = f"blocks.{number}._{name}{'_conv' * ('bn' not in name)}"
         held[f"_{name}.{kind}"] = value
     return held | {"_fc.weight": hollow((1000, 1280)), "_fc.bias": hollow((1000,))}
+
+
+def facebook_names(held: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a masked autoencoder of transformers (5) by the names that published files have."""
+    names = {
+        "vit.embeddings.cls_token": "cls_token",
+        "vit.embeddings.position_embeddings": "pos_embed",
+        "vit.embeddings.patch_embeddings.projection.": "patch_embed.proj.",
+        "vit.layernorm.": "norm.",
+        "vit.layers.": "blocks.",
+        "decoder.decoder_layers.": "decoder_blocks.",
+        "decoder.": "",
+        "layernorm_before": "norm1",
+        "layernorm_after": "norm2",
+        "attention.o_proj": "attn.proj",
+    }
+    found, parts = {}, {}
+    for key, value in held.items():
+        for theirs, ours in names.items():
+            key = key.replace(theirs, ours)
+        kind = next((one for one in "qkv" if f".{one}_proj." in key), None)
+        if kind:
+            parts.setdefault(key.replace(f"attention.{kind}_proj", "attn.qkv"), []).append(value)
+        else:
+            found[key] = value
+    return found | {place: torch.cat(three) for place, three in parts.items()}  # q, k, v in turn

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rnfl.datasets.prepared import Prepared
 from rnfl.models.backbone import Backbone
+from rnfl.models.checkpoints import files, reading
 from rnfl.training import batches, loop
 from rnfl.training.config import RunConfig
 from rnfl.training.pretraining import Pretraining
@@ -44,14 +45,41 @@ class Masking(Pretraining):
         }
 
 
-def around(backbone: Backbone, channels: int = 1) -> MaskedAutoencoder:
+def published_decoder(backbone: Backbone) -> dict[str, Tensor] | None:
+    """Return the decoder that a backbone's published file has beside it, by our names; or None.
+
+    Such files have it as He et al. published theirs (``decoder_embed``, ``decoder_blocks`` ...),
+    for colour; a file that was converted has lost it. None as well where it is of another grid.
+    """
+    source = backbone.spec.source
+    path = files.find(backbone.spec) if source else None
+    held = path and reading.read(path).under(source.layout.top)
+    if not held or "decoder_pred.weight" not in held:
+        return None
+    patch, cells = backbone.spec.patch, backbone.grid[0] * backbone.grid[1]
+    if held["decoder_pos_embed"].shape[1] != cells + 1:
+        return None
+    # Its pixels are in the order row, column, channel; ours channel, row, column.
+    order = torch.arange(3 * patch**2).reshape(patch, patch, 3).permute(2, 0, 1).flatten()
+    found = {"mask_token": held["mask_token"]}
+    for name, value in held.items():
+        if name.startswith("decoder_"):
+            ours = name.removeprefix("decoder_").replace("pos_embed", "position")
+            ours = ours.replace("pred.", "pixels.")
+            found[ours] = value[order] if ours.startswith("pixels.") else value
+    return {name: value.float() for name, value in found.items()}
+
+
+def around(
+    backbone: Backbone, channels: int = 1, published: dict[str, Tensor] | None = None
+) -> MaskedAutoencoder:
     """Return an autoencoder round a backbone, or a ValueError for one that cannot be masked."""
     side, cells = backbone.spec.input_size, backbone.grid[0]
     with torch.no_grad():  # refused now rather than after the data are loaded
         backbone.visible(backbone.mean.new_zeros(1, 3, side, side), torch.zeros(1, 1).long())
     if backbone.grid[0] != backbone.grid[1] or side % cells:
         raise ValueError(f"backbone {backbone.spec.name!r}: its patches do not fill the picture")
-    return MaskedAutoencoder(backbone, channels=channels)
+    return MaskedAutoencoder(backbone, channels=channels, published=published)
 
 
 def fit(

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 
 from rnfl.models.backbone import Backbone
 from rnfl.training.augmentation import jitter
+
+HEAD = 32  # numbers of a head of attention in published decoders
 
 
 class Task(nn.Module):
@@ -131,47 +134,71 @@ class MaskedAutoencoder(Task):
     """Reconstruct the pixels of the 75 % of patches that the encoder does not see.
 
     Pixels are normalised per patch (He et al., 2022); the encoder runs on visible tokens only. With
-    ``channels`` 1 they are grey: colour is mostly redundant with brightness here.
+    ``channels`` 1 they are grey: colour is mostly redundant with brightness here. The decoder is
+    small; with ``published`` it is built as that of He et al.: it has the class token too, biases,
+    and the width and depth of the published weights, which it begins with.
     """
 
     metric = "R2 of masked patches"
     mask_ratio, width, depth = 0.75, 64, 2
 
     def __init__(
-        self, backbone: Backbone, targets: None = None, n: int | None = None, channels: int = 1
+        self,
+        backbone: Backbone,
+        targets: None = None,
+        n: int | None = None,
+        channels: int = 1,
+        published: Mapping[str, Tensor] | None = None,
     ):
         super().__init__(backbone)
         if targets is not None:
             raise ValueError("'mae' learns from the images alone: targets must be None")
-        self.channels = channels
+        self.channels, self.whole, heads, how = channels, published is not None, 4, {}
+        if published is not None:
+            self.width = len(published["embed.bias"])
+            self.depth = sum(name.endswith(".norm1.weight") for name in published)
+            heads = self.width // HEAD
+            how = {"qkv_bias": True, "norm_layer": partial(nn.LayerNorm, eps=1e-6)}
         tokens = backbone.grid[0] * backbone.grid[1]
         self.patch = backbone.spec.input_size // backbone.grid[0]
         self.embed = nn.Linear(backbone.embed_dim, self.width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, self.width))
-        self.position = nn.Parameter(torch.randn(1, tokens, self.width) * 0.02)
-        self.blocks = nn.Sequential(*(Block(self.width, num_heads=4) for _ in range(self.depth)))
-        self.norm = nn.LayerNorm(self.width)
+        places = torch.randn(1, tokens + self.whole, self.width)
+        self.position = nn.Parameter(places * 0.02)
+        blocks = (Block(self.width, num_heads=heads, **how) for _ in range(self.depth))
+        self.blocks = nn.Sequential(*blocks)
+        self.norm = nn.LayerNorm(self.width, eps=1e-6 if self.whole else 1e-5)
         self.pixels = nn.Linear(self.width, channels * self.patch**2)
         self.settings = {
             "mask_ratio": self.mask_ratio, "decoder_dim": self.width, "decoder_depth": self.depth
         }  # fmt: skip
+        if published is not None:
+            # Nothing is missing but the backbone, and nothing is left.
+            missing = set(self.load_state_dict(published, strict=False).missing_keys)
+            if gone := {name for name in missing if not name.startswith("backbone.")}:
+                raise ValueError(f"a decoder lacks {sorted(gone)}: expected that of a masked AE")
 
     def decode(self, encoded: Tensor, order: Tensor) -> Tensor:
         """Predict every patch (B, L, pixels) from the encoded ones; ``order`` has those first."""
-        tokens = self.embed(encoded[:, self.backbone.encoder.num_prefix_tokens :])
+        embedded, n = self.embed(encoded), self.backbone.encoder.num_prefix_tokens
+        tokens = embedded[:, n:]
         hidden = self.mask_token.to(tokens.dtype).expand(
             len(tokens), order.shape[1] - tokens.shape[1], -1
         )
         place = order.argsort(1)[..., None].expand(-1, -1, self.width)
         tokens = torch.cat([tokens, hidden], dim=1).gather(1, place)
-        return self.pixels(self.norm(self.blocks(tokens + self.position)))
+        if self.whole:
+            tokens = torch.cat([embedded[:, :1], tokens], dim=1)
+        return self.pixels(self.norm(self.blocks(tokens + self.position)))[:, int(self.whole) :]
 
     def loss(self, images, target, random):
-        batch, length = len(images), self.position.shape[1]
+        batch, length = len(images), self.position.shape[1] - self.whole
         order = torch.rand(batch, length, generator=random).argsort(1).to(images.device)
         visible = order[:, : round(length * (1 - self.mask_ratio))]
         predicted = self.decode(self.backbone.visible(images, visible), order).float()
-        shown = images.mean(1, keepdim=True) if self.channels == 1 else images
+        # In colour as the backbone is shown it, so that channels weigh as in published training.
+        grey = self.channels == 1
+        shown = images.mean(1, keepdim=True) if grey else self.backbone.normalise(images)
         true = F.pixel_unshuffle(shown, self.patch).flatten(2).mT
         true = (true - true.mean(-1, keepdim=True)) / (true.var(-1, keepdim=True) + 1e-6).sqrt()
         error = (predicted - true).square().mean(-1)
