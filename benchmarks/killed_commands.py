@@ -62,10 +62,18 @@ class Outcome:
 
 
 class Command:
-    """A command, and what it leaves in a data root when nobody disturbs it."""
+    """A command, and what one call, or two in turn, leave in a data root that nobody disturbs."""
 
-    def __init__(self, name: str, arguments: Iterable[str], folder: Path, template: Path | None):
+    def __init__(
+        self,
+        name: str,
+        arguments: Iterable[str],
+        folder: Path,
+        template: Path | None,
+        pairs: bool = True,
+    ):
         self.name, self.arguments, self.folder = name, list(arguments), folder / name
+        self.pairs = pairs
         self.template, self.number = template, 0
         self.folder.mkdir()
         first, second = self._undisturbed(), self._undisturbed()
@@ -76,8 +84,9 @@ class Command:
         root, began = self.fresh(), time.monotonic()
         self._once(root)
         self.seconds, found = time.monotonic() - began, files(root)
-        self._once(root)
-        self.twice = files(root)
+        if self.pairs:
+            self._once(root)
+            self.twice = files(root)
         shutil.rmtree(root.parent)
         return found
 
@@ -177,7 +186,7 @@ def descendants(number: int) -> list[psutil.Process]:
         return []
 
 
-def commands(folder: Path, kinds: Iterable[str]) -> Iterator[Command]:
+def commands(folder: Path, kinds: Iterable[str], pairs: bool = True) -> Iterator[Command]:
     """Yield the commands, with a data root in which a small model is trained."""
     template, pictures = folder / "template", folder / "pictures"
     pictures.mkdir()
@@ -204,7 +213,7 @@ def commands(folder: Path, kinds: Iterable[str]) -> Iterator[Command]:
     }
     for kind, (arguments, root) in given.items():
         if kind in kinds:
-            yield Command(kind, arguments, folder, root)
+            yield Command(kind, arguments, folder, root, pairs)
 
 
 def _call(root: Path, *arguments: str) -> None:
@@ -259,7 +268,7 @@ def main(arguments: list[str] | None = None) -> int:
         killed_runs.PRELOADED.extend(MODULES)
     rows, every = [], []
     with tempfile.TemporaryDirectory() as folder:
-        for command in commands(Path(folder), kinds):
+        for command in commands(Path(folder), kinds, pairs > 0):
             found = tried(command, kills, pairs, given.seed)
             rows.append(row(command, found))
             every += found
