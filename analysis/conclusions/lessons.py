@@ -38,11 +38,12 @@ def self_pretraining(comparisons: pd.DataFrame, masked: pd.DataFrame) -> list[st
 
 
 def specialists(comparisons: pd.DataFrame, missing: list[str]) -> list[str]:
-    """Say how each start compares with a random one, by adaptation and fraction."""
+    """Say how each start compares with the plainest, by adaptation and fraction."""
     rows, said = mae_of(comparisons), []
     for adaptation, own in rows.groupby("adaptation", sort=False):
         names = own["start"].str.replace("_", " ") + ", " + own["fraction"].map(_share)
-        said.append(f"{adaptation}, against random weights: {listed(own.set_index(names))}.")
+        against = own["against"].iloc[0].replace("_", " ")
+        said.append(f"{adaptation}, against {against}: {listed(own.set_index(names))}.")
     said.append(f"Of all, {tally(rows)}.")
     if missing:
         said.append(f"Without weights here, and so not compared: {', '.join(missing)}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from analysis.figures.lessons import over_labels
 from analysis.figures.panels import DASHED, symbol
@@ -57,8 +58,11 @@ def draw(table: pd.DataFrame, cells: pd.DataFrame) -> Figure:
         symbol(axes, x, row["estimate"], look, 2.8 if key[1] == "readout" else 4.5, **hollow)
     axes.set_xscale("log")
     if len(whole):
-        low, high = np.log10(axes.get_xlim())
-        axes.set_xlim(10 ** (low - 0.1), 10 ** (high + 0.1))
+        ends = [max(float(one), 0.1) for one in (spent.min(), spent.max())]
+        axes.set_xlim(ends[0] / 1.5, ends[1] * 1.5)
+        ticks = np.unique([float(f"{one:.1g}") for one in np.geomspace(*ends, 4)])
+        axes.set_xticks(ticks, [f"{one:g}" for one in ticks])
+        axes.xaxis.set_minor_locator(NullLocator())
     axes.tick_params(labelleft=False)
     style.panel_letter(axes, "d", "All labels", "seconds of a run")
     return figure

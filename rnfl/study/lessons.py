@@ -153,6 +153,18 @@ def specialists(study: Preset) -> list[Cell]:
     return cells
 
 
+def plainest(study: Preset) -> str:
+    """Return the start that others are compared with: the random one, else the last of the preset.
+
+    Examples
+    --------
+    >>> from rnfl.study import presets
+    >>> plainest(presets.get("smoke")), plainest(presets.get("paper"))
+    ('phantom_scratch', 'dinov3_vitl16')
+    """
+    return STARTS["random"] if STARTS["random"] in study.starts else study.starts[-1]
+
+
 def qualities(study: Preset) -> list[Cell]:
     """Return runs on mixes of high and low quality, from a pretrained and from a random start."""
     cells = []
