@@ -131,7 +131,7 @@ def time_saved(arrivals: pd.DataFrame, pretraining_seconds: float) -> str:
 
 def passes(comparisons: pd.DataFrame) -> str:
     """Say what equal passes do against equal steps where labels are few."""
-    rows = mae_of(comparisons)
+    rows = mae_of(comparisons[comparisons["against"] == "steps"])
     names = rows["start"] + ", " + rows["fraction"].map(_share)
     return f"Equal passes, against equal steps: {listed(rows.set_index(names))}."
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
@@ -17,31 +15,43 @@ STEPS = (
 )
 
 
-def lessons_wide(
-    table: pd.DataFrame,
-    comparisons: pd.DataFrame,
-    factor: str,
-    factors: Sequence[str],
-    caption: str,
-) -> pd.DataFrame:
-    """Return one row per cell: factors, error, and its difference in one factor.
+#: By notebook: the factor that is compared, all that set cells apart, and what the table shows.
+QUESTIONS = {
+    "16_self_pretraining": (
+        "pretraining",
+        ("start", "pretraining", "fraction"),
+        "Masked autoencoding of the training pictures before fine-tuning.",
+    ),
+    "17_specialist_or_generalist": (
+        "start",
+        ("start", "adaptation", "fraction"),
+        "Starts by adaptation and share of the labels.",
+    ),
+    "19_labels_and_time": (
+        "start",
+        ("start", "fraction", "equal"),
+        "Errors by start and share of the labels; at equal passes, few labels mean few steps.",
+    ),
+}
+
+
+def lessons_wide(notebook: str, table: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per cell of a notebook of :data:`QUESTIONS`: factors, error, difference.
 
     Parameters
     ----------
     table, comparisons : DataFrame
         Of :func:`analysis.accuracy.lessons.statistics` and
-        :func:`analysis.accuracy.lessons.effects`.
-    factor : str
-        The one that is compared.
-    factors : sequence of str
-        All that set cells apart.
+        :func:`analysis.accuracy.lessons.effects`; of several questions the first is shown.
     """
-    pairs = comparisons[comparisons["metric"] == "mae"].set_index(list(factors))
+    factor, factors, caption = QUESTIONS[notebook]
     against = next(iter(comparisons["against"]), "")
+    first = (comparisons["metric"] == "mae") & (comparisons["against"] == against)
+    pairs = comparisons[first].set_index(list(factors))
     wide = []
     for _, names, cell in cells(table):
         first = cell.rows.iloc[0]
-        trained = isinstance(first[factors[0]], str)
+        trained = np.isfinite(first["fraction"])
         key = tuple(first[name] for name in factors)
         other = found(pairs, key) if trained else found(pairs.iloc[:0], key)
         shown = [_shown(first[name]) if trained else MISSING for name in factors]

@@ -24,7 +24,7 @@ def test_own_pictures_help_where_they_were_made_to():
     assert words["random", 1.0] == "differs" and words["domain", 0.1] == "undecided"
     factors = ("start", "pretraining", "fraction")
     table = lessons.statistics(predictions, samples, runs, factors, FEW)
-    wide = tables.lessons_wide(table, found, "pretraining", factors, "Made.")
+    wide = tables.lessons_wide("16_self_pretraining", table, found)
     assert len(wide) == 9 and (wide["Start"] == "template").sum() == 1
     own = wide[wide["Pretraining"] == "own pictures"]
     assert own["Pretraining, against none (µm)"].str.contains("−1.0|−0.9|−1.1").sum() == 2

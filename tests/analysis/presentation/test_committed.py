@@ -11,6 +11,7 @@ import pytest
 from analysis import collapse, conclusions, published, tables
 from analysis.published import ablations
 from rnfl.storage.paths import project_root
+from rnfl.study import lessons
 
 RESULTS = project_root() / "data" / "results"
 CELL = ("phantom_mae", "naive")  # the preset's featured backbone with the reference protocol
@@ -87,6 +88,25 @@ WIDE = {  # stem of a notebook: stem of a table: the table, from the long ones b
             t.scales, t.effects, collapse.verdicts(t.scales)
         ),
     },
+    "16_self_pretraining": {
+        "errors_table": lambda t: tables.lessons_wide(
+            "16_self_pretraining", t.errors, t.comparisons
+        ),
+    },
+    "17_specialist_or_generalist": {
+        "errors_table": lambda t: tables.lessons_wide(
+            "17_specialist_or_generalist", t.errors, t.comparisons
+        ),
+    },
+    "18_image_quality": {
+        "quality_table": lambda t: tables.quality_wide(t.errors, t.comparisons),
+    },
+    "19_labels_and_time": {
+        "errors_table": lambda t: tables.lessons_wide(
+            "19_labels_and_time", t.errors, t.comparisons
+        ),
+        "thinking_table": lambda t: tables.thinking_wide(t.thinking, t.thinking_comparisons),
+    },
     "20_camera_shift": {
         "ways_table": lambda t: tables.camera_shift_wide(t.ways, t.comparisons),
         "discs_table": lambda t: tables.segmentation_wide(t.discs_and_cups),
@@ -160,6 +180,20 @@ SAID = {
     "14_parameter_efficient": lambda t: conclusions.few_parameters(
         t.parameters, t.comparisons, t.costs),
     "15_output_scale": lambda t: conclusions.output_scale(t.effects, collapse.verdicts(t.scales)),
+    "16_self_pretraining": lambda t: [
+        *conclusions.self_pretraining(
+            t.comparisons, t.curves.groupby("start", sort=False, as_index=False).last()),
+        conclusions.own_photographs(t.grape, t.grape_paired)],
+    "17_specialist_or_generalist": lambda t: [
+        *conclusions.specialists(t.comparisons, []), *conclusions.best_by_fraction(t.errors)],
+    "18_image_quality": lambda t: [
+        *conclusions.image_quality(t.comparisons, t.heat), conclusions.by_sharpness(t.grape)],
+    "19_labels_and_time": lambda t: [
+        conclusions.labels_saved(t.reached.iloc[0]), conclusions.passes(t.comparisons),
+        conclusions.time_saved(t.arrivals, lessons.pretraining_seconds("phantom_mae")),
+        *conclusions.thinking(
+            t.thinking_comparisons, t.thinking,
+            t.turned.query("metric == 'rotation_response'")["estimate"].iloc[0])],
     "20_camera_shift": lambda t: [
         *conclusions.camera_shift(t.ways, t.comparisons), conclusions.kept_labels(t.kept_labels),
         conclusions.discs_and_cups(t.discs_and_cups), conclusions.label_shift(t.ways, t.sick),
