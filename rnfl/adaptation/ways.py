@@ -224,6 +224,8 @@ def adapt(
     """
     found = results.load_run(run) if isinstance(run, str) else run
     way, _, level = way.partition("+")
+    if found.config.task == "pictures":
+        found.expect("profile", "")
     if level:
         found.expect("profile", "masks have no level to be moved, leave '+prior' out")
     config = to_train(found, to, way, shots, draw, source_model, level, **changes)

@@ -241,6 +241,7 @@ def _refuse_unread(context: typer.Context, protocol: str) -> None:
     from rnfl.training.protocols import PROTOCOLS, UNREAD, get
 
     unread = UNREAD[type(get(protocol))]
+    unread += LESSON if "lesson" in unread else ()
     names = {one.name: "/".join(one.opts + one.secondary_opts) for one in context.command.params}
     given = {key for key in names if context.get_parameter_source(key).name != "DEFAULT"}
     lost = [name for key, name in names.items() if key in given and key in unread]
@@ -287,6 +288,8 @@ def _tested(summary: dict) -> str:
              "test_cdr_error": "error of the cup-to-disc ratio"}  # fmt: skip
     unit = {"test_mae": " µm"}
     found = {name: summary[name] for name in names if summary.get(name) is not None}
+    if summary["val_target"] == "pictures":
+        return "a start, to be given to --start"
     said = (f"{names[name]} {value:.2f}{unit.get(name, '')}" for name, value in found.items())
     return f"test {', '.join(said)}" if found else "no test split"
 

@@ -73,14 +73,13 @@ class RunResult:
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """Predictions of the test split, of a run on profiles."""
-        instead = "'segmentation' of masks, and a start to train from has none"
-        self.expect("profile", f"it has {instead}")
+        self.expect("profile", "it has 'segmentation' in place of 'predictions'")
         return self.table(TABLES["profile"], "predictions")
 
     @cached_property
     def segmentation(self) -> pd.DataFrame:
         """How well its masks of the test split agree with the true ones, of a run on masks."""
-        self.expect("masks", "it has 'predictions' of profiles, and a start has none")
+        self.expect("masks", "it has 'predictions' in place of 'segmentation'")
         return self.table(TABLES["masks"], "segmentation")
 
     def table(self, name: str, kind: str) -> pd.DataFrame:
@@ -93,6 +92,8 @@ class RunResult:
         if self.config.task != task:
             words = {"profile": "profiles", "masks": "masks of disc and cup",
                      "pictures": "hidden parts of pictures"}  # fmt: skip
+            if self.config.task == "pictures":
+                instead = "it is a start, to train from (rnfl train --start)"
             raise ValueError(
                 f"run {self.run_id} predicts {words[self.config.task]}, expected one that predicts "
                 f"{words[task]}: {instead}"

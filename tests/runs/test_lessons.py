@@ -6,6 +6,7 @@ import numpy as np
 from pytest import MonkeyPatch, fixture, mark, raises
 from safetensors.torch import load_file
 from training_data import make_dataset, silent
+from typer.testing import CliRunner
 
 from rnfl import cli, datasets
 from rnfl.core.splits import EVERYTHING, Lesson, taught
@@ -108,6 +109,13 @@ def test_the_mix_of_qualities(prepared, data_root):
 def test_a_lesson_that_makes_no_sense_is_refused(given):
     with raises(ValueError, match="expected"):
         Lesson(**given)
+
+
+def test_what_reads_no_label_refuses_a_part_of_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("RNFL_DATA", str(tmp_path))
+    command = ["train", "phantom-slo-64", "phantom_mae", "--protocol", "mae", "--fraction", "0.5"]
+    said = str(CliRunner().invoke(cli.app, command).exception)
+    assert said.startswith("protocol 'mae' does not read --fraction")
 
 
 def test_steps_that_make_no_sense_are_refused():

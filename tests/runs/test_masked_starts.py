@@ -10,6 +10,7 @@ from pytest import MonkeyPatch, approx, fixture, importorskip, mark, raises
 from safetensors.torch import load_file
 from training_data import make_dataset, silent
 
+from rnfl.adaptation import ways
 from rnfl.inference import trained
 from rnfl.models.backbone import Backbone
 from rnfl.models.encoder import create
@@ -44,8 +45,12 @@ def masked(data):
 def test_a_start_has_no_predictions_and_says_so(masked):
     assert masked.config.task == "pictures" and masked.summary["n_test"] == 0
     assert {"val_masked_error", "train_loss"} <= set(masked.history)
-    for ask in (lambda: masked.predictions, lambda: trained.load(masked.folder).predict):
-        with raises(ValueError, match="hidden parts of pictures"):
+    asked = (
+        lambda: masked.predictions, lambda: trained.load(masked.folder),
+        lambda: ways.adapt(masked, "masked-slo", "fourier", 3),
+    )  # fmt: skip
+    for ask in asked:
+        with raises(ValueError, match=r"predicts hidden parts of pictures.*it is a start"):
             ask()
     assert results.load_run(masked.run_id).config == CONFIG
 
