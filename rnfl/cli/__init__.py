@@ -24,6 +24,7 @@ for command in (  # in the order that --help shows
     train.adapt,
     train.transfer,
     predict.predict,
+    predict.calibrate,
     predict.export,
     train.convert,
     train.backbones,

@@ -29,7 +29,7 @@ def predict(
     pages: Annotated[bool, typer.Option(help="also draw a report page per eye")] = True,
 ) -> None:
     """Read photographs with a trained model: a table, and a one-page report per eye."""
-    from rnfl.inference import model_card, readings, trained
+    from rnfl.inference import bands, model_card, readings, trained
     from rnfl.inference import photographs as requests
     from rnfl.storage import errors, provenance
     from rnfl.storage.paths import data_root
@@ -41,6 +41,8 @@ def predict(
     names = readings.destinations(output, data_root() / "predictions", name)
     used = trained.load(model)
     card = used.card if crops else model_card.for_photographs(used.card)
+    if used.bands:
+        card = card | {"notes": [*card["notes"], *bands.doubts(used.bands)]}
     kept = "photographs and model are as they were; --output names another folder"
     what, where = (output.name, output.parent) if output else (name, data_root() / "predictions")
     # The folder is begun before photographs are read: one that cannot be written is said at once.
@@ -49,17 +51,18 @@ def predict(
         provenance.publish_new_folder(names) as made,
     ):
         done = readings.read(wanted, used, excluded, crops, framing)
-        readings.write(done, made.aside, card)
+        readings.write(done, made.aside, card, used.bands)
         if pages:
-            _draw_pages(done, used.reference, card, made.aside)
+            _draw_pages(done, used.reference, card, made.aside, used.bands)
     _say(done, card, made.path)
 
 
-def _draw_pages(done, reference, card: dict, folder: Path) -> None:
+def _draw_pages(done, reference, card: dict, folder: Path, held: dict | None) -> None:
     """Draw the page of each eye; its file is named after the photograph, the page is not."""
     from analysis.reports import eye as eye_report
     from rnfl.core.exclusion import Excluded
     from rnfl.imaging.crops import read as read_picture
+    from rnfl.inference import bands
     from rnfl.storage.paths import short_name
     from rnfl.storage.progress import progress
 
@@ -68,12 +71,13 @@ def _draw_pages(done, reference, card: dict, folder: Path) -> None:
     items = progress(items, "drawing pages", total=len(done.requests))
     for i, (request, crop, profile) in enumerate(items, start=1):
         about = request.laterality, crop.disc, crop.width_mm, profile, crop.doubts
+        ends = bands.profile_limits(held, profile) if held and held["profile"] else None
         try:
             picture = read_picture(request.path)
         except Excluded as gone:  # since it was read
             typer.echo(f"no page of {request.path}: {gone}", err=True)
             continue
-        eye = eye_report.Eye(picture, *about)
+        eye = eye_report.Eye(picture, *about, ends)
         page = eye_report.draw(eye, reference, card, f"eye {i} of {len(done.requests)}")
         eye_report.save(page, folder / f"{i:0{number}}_{short_name(request.path.stem)}")
 
@@ -87,6 +91,39 @@ def _say(done, card: dict, folder: Path) -> None:
     for note in card["notes"]:
         typer.echo(f"note: {note}")
     typer.echo(f"{len(done.table)} read, {len(done.exclusions)} left out: {folder}")
+
+
+def calibrate(
+    run: Annotated[str, typer.Argument(help="finished run: its id or folder")],
+    on: Annotated[str, typer.Option(help="prepared dataset with labelled eyes of other patients")],
+    level: Annotated[float, typer.Option(help="share of eyes that the band is to hold")] = 0.9,
+    by: Annotated[str | None, typer.Option(help="column whose groups get their own band")] = None,
+) -> None:
+    """Give a model bands: how far its curve can be trusted, from eyes it has never seen.
+
+    Whoever predicts with it gets them then, in the table and on the page.
+    """
+    from rnfl import datasets
+    from rnfl.inference import bands, trained
+    from rnfl.runs import results
+
+    found = results.load_run(trained.find(run))
+    found.expect("profile", "masks have no band here")
+    datasets.prepare(on)
+    record = bands.calibrate(found, on, level, by)
+    left_out = f"; {record['left_out']} patients it knows are left out" * bool(record["left_out"])
+    typer.echo(f"{record['eyes']} eyes of {record['patients']} patients of {on}{left_out}")
+    for name, width in zip(bands.MEASURES, record["measures"]["pointwise"], strict=True):
+        typer.echo(f"{'mean thickness' if name == 'mean' else name}: ± {width:.1f} µm")
+    if record["profile"]:
+        whole, points = (record["profile"][name] for name in ("whole", "pointwise"))
+        told = f"± {min(whole):.1f} to {max(whole):.1f} µm, all angles at once"
+        typer.echo(f"curve: {told} (each by itself ± {min(points):.1f} to {max(points):.1f})")
+    for name, (factor, n) in (record["profile"] or record["measures"])["groups"].items():
+        typer.echo(f"{by} {name}: {factor:.2f} of that ({n} patients)")
+    for doubt in bands.doubts(record):
+        typer.echo(f"note: {doubt}")
+    typer.echo(found.folder / bands.NAME)
 
 
 def export(

@@ -91,6 +91,7 @@ def _dataset(folder: Path) -> str:
 
 
 def _run(folder: Path) -> str:
+    from rnfl.inference import bands
     from rnfl.runs import predictions, results
 
     run = results.load_run(folder)
@@ -100,6 +101,7 @@ def _run(folder: Path) -> str:
     for name, expected in results.hashes_in(folder / predictions.KEPT, remedy).items():
         if (folder / name).exists():
             refuse_damaged(folder / name, expected, remedy, anew=True)
+    bands.of_run(folder)  # its seal
     return "" if run.hashes else "it was finished before hashes were kept"
 
 

@@ -17,6 +17,7 @@ from rnfl.core.geometry import ANGLES, CLOCK_HOURS, QUADRANTS, SECTORS, sector_m
 from rnfl.imaging import crops as pictures  # a parameter says whether they are crops already
 from rnfl.imaging import inspection
 from rnfl.imaging.crops import Crop
+from rnfl.inference import bands
 from rnfl.inference.photographs import Request
 from rnfl.storage import provenance
 from rnfl.storage.paths import as_text, short_name
@@ -36,7 +37,8 @@ class Readings:
     ``table`` has one row per request: image (file), eye, disc_x, disc_y (px), disc_confidence,
     width_mm, doubts (why it is unsure, empty where it is not), then µm: rnfl_mean,
     rnfl_S ... rnfl_T, clock_1 ... clock_12, sector_T ... sector_TI, 0 ... 359. Hours are those of a
-    right eye, 9 temporal; angles run from temporal over superior.
+    right eye, 9 temporal; angles run from temporal over superior. Of a model with bands there are
+    columns that end in _low and _high too (:func:`rnfl.inference.bands.columns`).
     """
 
     requests: list[Request]  # those that could be read
@@ -108,10 +110,12 @@ def read(
     profiles = trained.predict(np.stack([crop.image for crop in seen]))
     exclusions = [(as_text(one["image"]), as_text(one["reason"])) for one in exclusions]
     left_out = pd.DataFrame(exclusions, columns=["image", "reason"])
-    return Readings(kept, seen, _table(kept, seen, profiles), left_out)
+    return Readings(kept, seen, _table(kept, seen, profiles, trained.bands), left_out)
 
 
-def _table(requests: list[Request], seen: list[Crop], profiles: np.ndarray) -> pd.DataFrame:
+def _table(
+    requests: list[Request], seen: list[Crop], profiles: np.ndarray, held: dict | None
+) -> pd.DataFrame:
     profiles = np.asarray(profiles, dtype=float)
     columns = ["image", "eye", "disc_x", "disc_y", "disc_confidence", "width_mm", "doubts"]
     rows = []
@@ -128,17 +132,26 @@ def _table(requests: list[Request], seen: list[Crop], profiles: np.ndarray) -> p
         for prefix, regions in (("rnfl_", QUADRANTS), ("clock_", CLOCK_HOURS), ("sector_", SECTORS))
     ]
     angles = pd.DataFrame(profiles, columns=[str(angle) for angle in ANGLES])
-    table = pd.concat([about, *means, angles], axis=1).round(3)
+    table = pd.concat([about, *means, angles], axis=1)
+    if held is not None:
+        table = pd.concat([table, bands.columns(held, profiles, table)], axis=1)
+    table = table.round(3)
     return table.round({"disc_x": 1, "disc_y": 1})
 
 
-def write(readings: Readings, folder: Path, card: dict[str, Any]) -> None:
-    """Write predictions.csv, excluded.csv and about.json (the model's card and the code)."""
+def write(
+    readings: Readings, folder: Path, card: dict[str, Any], held: dict[str, Any] | None = None
+) -> None:
+    """Write predictions.csv, excluded.csv and about.json (the model's card and the code).
+
+    ``held`` are the bands that the table has, of which about.json says where they come from.
+    """
     provenance.write_csv(folder / "predictions.csv", readings.table)
     provenance.write_csv(folder / "excluded.csv", readings.exclusions)
     table, excluded = readings.table, readings.exclusions
     about = {"model": card, "units": "µm", "read": len(table), "excluded": len(excluded)}
     about |= {"unsure": int((table["doubts"] != "").sum())}
+    about |= {"bands": held and {k: v for k, v in held.items() if k not in ("profile", "measures")}}
     about |= {"width_mm": sorted(set(table["width_mm"])), "code": provenance.record()}
     provenance.write_json(folder / "about.json", about)
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from rnfl import datasets
 from rnfl.datasets import normative
-from rnfl.inference import model_card
+from rnfl.inference import bands, model_card
 from rnfl.models.registry import registered
 from rnfl.runs import results
 from rnfl.runs.results import RunResult
@@ -41,6 +41,7 @@ class Trained:
     size: int  # px, side of the images that ``module`` takes; :meth:`predict` resizes
     card: dict[str, Any]  # see :func:`rnfl.inference.model_card.make`
     reference: pd.DataFrame | None  # see :func:`rnfl.datasets.normative.band`
+    bands: dict[str, Any] | None = None  # see :func:`rnfl.inference.bands.calibrate`
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Predict profiles float32 (N, 360), µm, of prepared crops uint8 (N, S, S[, 3]).
@@ -109,7 +110,8 @@ def load(run: str | Path) -> Trained:
     module = restore.load_model(finished).float().to(devices.choose_device())
     facts, band = _training_set(finished)
     card = model_card.make(finished, facts)
-    return Trained(finished.folder, module, module.backbone.spec.input_size, card, band)
+    size, kept = module.backbone.spec.input_size, bands.of_run(finished.folder)
+    return Trained(finished.folder, module, size, card, band, kept)
 
 
 def find(run: str | Path) -> Path:
@@ -132,8 +134,9 @@ def at_hand() -> str:
     Real eyes go before phantoms, photographs before SLO images, many training eyes before few,
     and at last a small test error before a large one.
     """
-    # Those that predict masks of disc and cup read no photograph here.
-    folders = [f for f in _finished() if _said(f, "summary.json").get("target") != "masks"]
+    # Those that predict masks of disc and cup, or are starts, read no photograph here.
+    others = "masks", "pictures"
+    folders = [f for f in _finished() if _said(f, "summary.json").get("target") not in others]
     if not folders:
         return f"There are no finished runs in {runs_root()}: make one with 'rnfl train'"
     return f"Finished runs in {runs_root()}:\n{_listing(folders)}"

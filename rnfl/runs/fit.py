@@ -124,7 +124,13 @@ def _of_pictures(config: RunConfig, prepared: Prepared, run_id: str, report: Rep
         known = results.load_run(config.start).config.task != "pictures"
     progress = masking.fit(model, prepared, config, device, folder, report, known)
     counts = {f"n_{name}": len(prepared.subset(name)) for name in ("train", "val")}
-    outcome = {"val_target": "pictures", **counts, "n_test": 0, "n_unlabelled": 0}
+    outcome = {
+        "target": "pictures",
+        "val_target": "pictures",
+        **counts,
+        "n_test": 0,
+        "n_unlabelled": 0,
+    }
     return Learnt(model, progress, prepared, None, outcome)
 
 

@@ -53,7 +53,9 @@ def draw(
         panels.certainty(sheet, 97, 97, eye)
         panels.mean(sheet, 146, 47, eye, reference)
         panels.table(sheet, 146, 72, eye, reference)
-        panels.curve(sheet.axes(27, 137, 166, 48), eye.profile, reference, words.curve_title(card))
+        title = words.curve_title(card)
+        title += "; dashed: the band that holds the whole curve" * (eye.ends is not None)
+        panels.curve(sheet.axes(27, 137, 166, 48), eye, reference, title)
         for left, kind in ((13, "quadrant"), (74, "clock_hour")):
             heading = words.wheel_title(kind, card)
             panels.wheel(sheet.axes(left, 201, 56, 56), kind, eye, reference, heading)

@@ -53,6 +53,8 @@ class Eye:
     width_mm: float  # of retina on ``photo``
     profile: np.ndarray  # (360,), predicted thickness, µm, right-eye orientation
     doubts: Sequence[str] = ()  # why the photograph is unsure, see rnfl.imaging.inspection
+    #: Ends (360,) of the band that holds the whole curve, where the model has one.
+    ends: tuple[np.ndarray, np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -196,13 +198,16 @@ def certainty(sheet: Sheet, left: float, top: float, eye: Eye) -> None:
 # the curve
 
 
-def curve(axes: Axes, profile: np.ndarray, reference: Band, title: str) -> None:
-    """Draw a predicted profile (360,), µm, over the percentiles of the reference eyes."""
-    angles = np.arange(361)
-    top = max(TOP, 50 * np.ceil((np.nanmax(profile) + 5) / 50))
+def curve(axes: Axes, eye: Eye, reference: Band, title: str) -> None:
+    """Draw a predicted profile, µm, and its band over the percentiles of the reference eyes."""
+    angles, profile = np.arange(361), eye.profile
+    highest = profile if eye.ends is None else eye.ends[1]
+    top = max(TOP, 50 * np.ceil((np.nanmax(highest) + 5) / 50))
     _band(axes, angles, reference, top)
     for angle in (45, 135, 225, 315):
         axes.axvline(angle, color=style.GREY, lw=0.4, ls=(0, (1, 2)), zorder=1)
+    for end in eye.ends or ():
+        axes.plot(angles, closed(end), color=style.INK, lw=0.8, ls=(0, (2, 1.5)), zorder=4)
     axes.plot(angles, closed(np.asarray(profile, float)), color=style.INK, lw=1.6, zorder=4)
     axes.set(xlim=(0, 360), ylim=(0, top), ylabel="RNFL thickness (µm)",
              xticks=list(TICKS), xticklabels=list(TICKS.values()))  # fmt: skip
