@@ -115,7 +115,7 @@ def reached(
     words = {0.0: "below the smallest", np.inf: "not reached"}
     return {
         "estimate": estimate if 0 < estimate < np.inf else float("nan"),
-        "low": low if low > 0 else float("nan"),
+        "low": low if 0 < low <= 1 else float("nan"),
         "high": high if high <= 1 else float("nan"),
         "share_reached": float(np.mean(drawn <= 1)),
         "smallest": float(fractions[0]),
@@ -137,12 +137,14 @@ def _crossing(fractions: np.ndarray, errors: np.ndarray, aim: float) -> float:
 
 
 def arrivals(histories: pd.DataFrame) -> pd.DataFrame:
-    """Return the seconds after which each run's validation error is within 2 % of its own last.
+    """Return the steps after which each run's validation error is within 2 % of its own last.
+
+    Starts of one architecture take as long for a step, whatever else their machine did meanwhile.
 
     Returns
     -------
     DataFrame
-        start, fraction, seed, seconds, of (all its seconds), val_mae (the last).
+        start, fraction, seed, steps, of (all its steps), seconds (all), val_mae (the last).
     """
     rows = []
     for (start, fraction, seed), run in histories.groupby(
@@ -152,7 +154,7 @@ def arrivals(histories: pd.DataFrame) -> pd.DataFrame:
         last = run.iloc[-1]
         near = run[run["val_mae"] <= (1 + NEAR) * last["val_mae"]].iloc[0]
         rows.append({"start": start, "fraction": fraction, "seed": seed,
-                     "seconds": near["seconds"], "of": last["seconds"],
+                     "steps": near["step"], "of": last["step"], "seconds": last["seconds"],
                      "val_mae": last["val_mae"]})  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -190,8 +192,7 @@ def longer(
     """Compare the most passes of each way with a single one, within each cell, as one family."""
     plain = predictions[(predictions["way"] == "views") & (predictions["passes"] == 1)]
     parts = []
-    for way in dict.fromkeys(predictions["way"]):
-        mine = predictions[predictions["way"] == way]
+    for way, mine in predictions.groupby("way", sort=False):
         most = mine[mine["passes"] == mine["passes"].max()]
         ids = set(most["run_id"])
         both = [plain[plain["run_id"].isin(ids)], most.assign(run_id=most["run_id"] + "@" + way)]

@@ -98,34 +98,34 @@ def image_quality(comparisons: pd.DataFrame, heat: pd.DataFrame) -> list[str]:
 
 def labels_saved(found: Mapping[str, float | str]) -> str:
     """Say at which fraction a pretrained start errs as a random one with all labels."""
-    if found["said"] != "reached":
-        word = {
-            "below the smallest": f"already at {_share(found['smallest'])}, the least tried",
-            "not reached": "at no fraction that was tried",
-        }[found["said"]]
-    else:
+    if found["said"] == "reached":
         low, high = found["low"], found["high"]
         ends = (
             (f"{100 * low:.1f}" if low == low else f"below {100 * found['smallest']:g}"),
             (f"{100 * high:.0f} %" if high == high else "not reached"),
         )
-        word = f"at {100 * found['estimate']:.1f} % [{ends[0]}, {ends[1]}]"
+        word = f"at {100 * found['estimate']:.1f} % [{ends[0]}, {ends[1]}] of the labels"
+    else:
+        word = {
+            "below the smallest": f"already at {_share(found['smallest'])}, the least tried",
+            "not reached": "at no fraction that was tried",
+        }[found["said"]]
     return (
-        f"The pretrained start errs as the random one with all labels {word} of the labels; in "
+        f"The pretrained start errs as the random one with all labels {word}; in "
         f"{100 * found['share_reached']:.0f} % of resamples it gets there at all."
-    ).replace("of the labels, the least tried of the labels", "of the labels, the least tried")
+    )
 
 
-def time_saved(arrivals: pd.DataFrame, pretraining_seconds: float) -> str:
-    """Say after how many seconds runs are within 2 % of their own last validation error."""
+def time_saved(arrivals: pd.DataFrame, pretraining_steps: int) -> str:
+    """Say after how many steps runs are within 2 % of their own last validation error."""
     by = arrivals[arrivals["fraction"] == 1.0].groupby("start", sort=False)
     parts = [
-        f"{start} after {own['seconds'].median():.0f} of {own['of'].median():.0f} s"
+        f"{start} after {own['steps'].median():.0f} of {own['of'].median():.0f} steps"
         for start, own in by
     ]
     return (
         f"With all labels, within 2 % of the own last validation error: {'; '.join(parts)} "
-        f"(medians over seeds). The pretraining itself took {pretraining_seconds:.0f} s."
+        f"(medians over seeds). The pretraining itself took {pretraining_steps:,} steps."
     )
 
 

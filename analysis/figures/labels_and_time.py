@@ -13,7 +13,7 @@ from analysis.presentation import style
 CAPTION = (
     "(a) Mean absolute error (MAE) over the share of patients with labels, at equal steps, from a "
     "pretrained and from a random start; dotted: the template (the training set's mean profile for "
-    "every eye). (b) Validation error of a run with all labels over its seconds. (c) MAE of the "
+    "every eye). (b) Validation error of a run with all labels over its steps. (c) MAE of the "
     "pretrained start with all labels over the passes of the encoder per eye, by way of reading "
     "several times; best of knows the label. (d) Spread between eyes as a share of the labels'. "
     "Bars: 95 % intervals, patients resampled, and seeds where there are several."
@@ -44,8 +44,8 @@ def draw(table: pd.DataFrame, histories: pd.DataFrame, thinking: pd.DataFrame) -
     whole = histories[histories["fraction"] == 1.0]
     for start, look in STARTS.items():
         for _, run in whole[whole["start"] == start].groupby("run_id"):
-            axes.plot(run["seconds"], run["val_mae"], color=look.colour, ls=look.line, lw=0.9)
-    style.panel_letter(axes, "b", "Time", "seconds", "validation MAE (µm)")
+            axes.plot(run["step"], run["val_mae"], color=look.colour, ls=look.line, lw=0.9)
+    style.panel_letter(axes, "b", "Time", "steps", "validation MAE (µm)")
     mine = thinking[(thinking["start"] == "domain") & (thinking["fraction"] == 1.0)]
     for i, (metric, title, label) in enumerate(
         (("mae", "Thinking longer", "MAE (µm)"), ("sigma_ratio", "Its price", "σ ratio"))

@@ -291,7 +291,7 @@ def _ensembles(whole: pd.DataFrame, cells: pd.DataFrame) -> list[pd.DataFrame]:
     by_run = dict(list(once.groupby("run_id", sort=False)))
     for _, group in cells[cells["run_id"].isin(by_run)].groupby("protocol", sort=False):
         members = [schema.matrix(by_run[run_id]) for run_id in group["run_id"]]
-        for n in (k for k in TIMES if k <= len(members)):
+        for n in (k for k in TIMES if 1 < k <= len(members)):
             first = by_run[group["run_id"].iloc[0]]
             mean = list(np.mean(members[:n], axis=0))
             tables.append(first.assign(prediction=mean, way="ensemble", passes=n))
@@ -329,9 +329,10 @@ def masked_curves(masked: Sequence[RunResult]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def pretraining_seconds(backbone: str) -> float:
-    """Return how long a packaged backbone was pretrained, on the machine that made it."""
-    return read_json(WEIGHTS / f"{backbone}.json", "get the file from the repository")["seconds"]
+def pretraining_steps(backbone: str) -> int:
+    """Return for how many steps a packaged backbone was pretrained."""
+    recipe = read_json(WEIGHTS / f"{backbone}.json", "get the file from the repository")
+    return recipe["settings"]["steps"]
 
 
 def on_photographs(study: Preset, dataset: str) -> tuple[dict[str, pd.DataFrame], list[RunResult]]:

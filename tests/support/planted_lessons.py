@@ -107,7 +107,7 @@ def histories():
     """Return histories of which all have arrived after the second of three epochs."""
     rows = [
         {"run_id": f"{start}-{seed}", "start": start, "fraction": 1.0, "seed": seed, "epoch": i,
-         "seconds": 10.0 * (i + 1), "val_mae": (20.0, 10.1, 10.0)[i]}
+         "seconds": 10.0 * (i + 1), "step": 10 * (i + 1), "val_mae": (20.0, 10.1, 10.0)[i]}
         for start in ("domain", "random") for seed in (42, 43) for i in range(3)
     ]  # fmt: skip
     return pd.DataFrame(rows)

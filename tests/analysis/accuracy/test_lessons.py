@@ -53,7 +53,7 @@ def test_passes_are_compared_with_steps_and_runs_arrive():
     mae = found[found["metric"] == "mae"]
     assert len(mae) == 8 and mae["estimate"].to_numpy() == approx(1, abs=0.2)
     arrived = lessons.arrivals(planted_lessons.histories())
-    assert (arrived["seconds"] == 20).all() and (arrived["of"] == 30).all()
+    assert (arrived["steps"] == 20).all() and (arrived["of"] == 30).all()
 
 
 def test_a_mismatch_of_quality_is_found():

@@ -190,7 +190,7 @@ SAID = {
         *conclusions.image_quality(t.comparisons, t.heat), conclusions.by_sharpness(t.grape)],
     "19_labels_and_time": lambda t: [
         conclusions.labels_saved(t.reached.iloc[0]), conclusions.passes(t.comparisons),
-        conclusions.time_saved(t.arrivals, lessons.pretraining_seconds("phantom_mae")),
+        conclusions.time_saved(t.arrivals, lessons.pretraining_steps("phantom_mae")),
         *conclusions.thinking(
             t.thinking_comparisons, t.thinking,
             t.turned.query("metric == 'rotation_response'")["estimate"].iloc[0])],
