@@ -15,9 +15,9 @@ CAPTION = (
     "Starts by objective and pictures of their pretraining. (a) to (c) Mean absolute error (MAE) "
     "over the share of patients with labels, at equal steps, by way of adaptation; dotted: the "
     "template (the training set's mean profile for every eye). (d) MAE with all labels against the "
-    "seconds of a run, on a logarithmic axis, as the machine took them that did other work beside; "
-    "filled: full fine-tuning, hollow: probe, half as large: readout. Bars: 95 % intervals, patients resampled, and seeds where there are "
-    "several."
+    "seconds of a run, on a logarithmic axis (the machine did other work beside); "
+    "filled: full fine-tuning, hollow: probe, half as large: readout. Bars: 95 % intervals, "
+    "patients resampled, and seeds where there are several."
 )
 COLOURS = {"eyes": "#0b3c6f", "leaves": "#56b4e9", "photographs": "#d95f02", "none": "#8c8c8c"}
 MARKS = {"MAE": "o", "classes": "s", "depth": "^", "DINOv2": "D", "DINOv3": "P", "none": "v"}
