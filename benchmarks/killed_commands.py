@@ -16,6 +16,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,7 +120,8 @@ class Command:
             process.join(random_.uniform(0, self.seconds))
             family = descendants(process.pid)
             if process.exitcode is None:
-                psutil.Process(process.pid).send_signal(number)
+                with suppress(psutil.NoSuchProcess):  # it has just ended
+                    psutil.Process(process.pid).send_signal(number)
                 status, said = self.ended(process)
                 if status:
                     break
