@@ -15,7 +15,7 @@ CAPTION = (
     "Starts by objective and pictures of their pretraining. (a) to (c) Mean absolute error (MAE) "
     "over the share of patients with labels, at equal steps, by way of adaptation; dotted: the "
     "template (the training set's mean profile for every eye). (d) MAE with all labels against the "
-    "seconds of a run, on a logarithmic axis (the machine did other work beside); "
+    "numbers that a run stores, which are those that it changed, on a logarithmic axis; "
     "filled: full fine-tuning, hollow: probe, half as large: readout. Bars: 95 % intervals, "
     "patients resampled, and seeds where there are several."
 )
@@ -25,7 +25,7 @@ TITLES = {"readout": "Readout", "probe": "Probe", "aggressive": "Full fine-tunin
 
 
 def draw(table: pd.DataFrame, cells: pd.DataFrame) -> Figure:
-    """Draw errors by adaptation, and against the seconds of a run."""
+    """Draw errors by adaptation, and against the numbers that a run stores."""
     known = table.dropna(subset="fraction")
     looks = {
         one.start: style.Look(
@@ -50,19 +50,22 @@ def draw(table: pd.DataFrame, cells: pd.DataFrame) -> Figure:
     axes = figure.add_subplot(grid[3], sharey=first)
     mae = known[(known["metric"] == "mae") & (known["attribute"] == "all")]
     whole = mae[mae["fraction"] == 1.0].set_index(["start", "adaptation"])
-    spent = cells[cells["fraction"] == 1.0].groupby(["start", "adaptation"])["seconds"].median()
+    spent = (
+        cells[cells["fraction"] == 1.0].groupby(["start", "adaptation"])["bytes_stored"].median()
+        / 4e6
+    )
     for key, row in whole.iterrows():
-        look, x = looks[key[0]], max(float(spent[key]), 0.1)
+        look, x = looks[key[0]], float(spent[key])
         axes.vlines(x, row["low"], row["high"], color=look.colour, lw=0.8)
         hollow = {"mfc": "white", "mec": look.colour} if key[1] == "probe" else {}
         symbol(axes, x, row["estimate"], look, 2.8 if key[1] == "readout" else 4.5, **hollow)
     axes.set_xscale("log")
     if len(whole):
-        ends = [max(float(one), 0.1) for one in (spent.min(), spent.max())]
+        ends = spent.min(), spent.max()
         axes.set_xlim(ends[0] / 1.5, ends[1] * 1.5)
-        ticks = np.unique([float(f"{one:.1g}") for one in np.geomspace(*ends, 4)])
+        ticks = np.unique([float(f"{one:.1g}") for one in np.geomspace(*ends, 3)])
         axes.set_xticks(ticks, [f"{one:g}" for one in ticks])
         axes.xaxis.set_minor_locator(NullLocator())
     axes.tick_params(labelleft=False)
-    style.panel_letter(axes, "d", "All labels", "seconds of a run")
+    style.panel_letter(axes, "d", "All labels", "millions of numbers stored")
     return figure

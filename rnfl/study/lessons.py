@@ -64,7 +64,7 @@ class Cell:
 
 
 def table(cells: Sequence[Cell], results: Sequence[RunResult]) -> pd.DataFrame:
-    """Return what sets runs apart: run_id, backbone, seed, the factors, and seconds.
+    """Return what sets runs apart: run_id, backbone, seed, the factors, and what each took.
 
     ``protocol`` names a cell: its factors but for the seed.
     """
@@ -73,7 +73,7 @@ def table(cells: Sequence[Cell], results: Sequence[RunResult]) -> pd.DataFrame:
         named = dict(cell.factors)
         row = {"run_id": run.run_id, "backbone": run.config.backbone, "seed": run.config.seed}
         row |= {"protocol": ", ".join(map(_said, named.values()))} | named
-        spent = ("n_train", "n_trainable", "seconds", "seconds_to_best", "peak_bytes")
+        spent = ("n_train", "n_trainable", "bytes_stored", "seconds", "peak_bytes")
         rows.append(row | {name: run.summary[name] for name in spent})
     return pd.DataFrame(rows)
 

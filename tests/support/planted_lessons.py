@@ -31,7 +31,7 @@ def study(cells, error, seeds=(42, 43, 44), n_patients=24, sd=0.05, seed=0, labe
             signs = rng.choice([-1.0, 1.0], (len(samples), 1))
             tables.append(frame(run_id, samples, label + signs * (error(cell) + luck), label))
             row = {"run_id": run_id, "backbone": cell.get("start", "x"), "protocol": name}
-            rows.append(row | {"seed": one, "seconds": 10.0 + i} | cell)
+            rows.append(row | {"seed": one, "bytes_stored": 4e6 * (1 + i)} | cell)
     return pd.concat(tables, ignore_index=True), samples, pd.DataFrame(rows)
 
 
