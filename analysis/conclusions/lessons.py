@@ -64,9 +64,14 @@ def best_by_fraction(table: pd.DataFrame) -> list[str]:
     return said
 
 
-def image_quality(comparisons: pd.DataFrame, heat: pd.DataFrame) -> list[str]:
+def image_quality(comparisons: pd.DataFrame, heat: pd.DataFrame, table: pd.DataFrame) -> list[str]:
     """Say what a mismatch of quality costs, and whether a pretrained start needs high quality."""
-    rows, said = mae_of(comparisons), []
+    rows, spread = mae_of(comparisons), table[table["metric"] == "sigma_ratio"]["estimate"]
+    few = int((spread < 0.1).sum())
+    said = [
+        f"{few} of {len(spread)} cells keep less than a tenth of the spread between eyes: they have "
+        "not left the template, and to one profile for every eye no quality matters."
+    ]
     mix = rows[rows["question"] == "mix"]
     for tested, own in mix.groupby("tested", sort=False):
         names = (

@@ -171,9 +171,9 @@ def qualities(study: Preset) -> list[Cell]:
     for name in ("domain", "random"):
         for mix in study.mixes:
             for fraction, seed in _each(study, study.few):
-                config = replace(
-                    study.config(STARTS[name], FULLY, seed), dataset=two_qualities(study)
-                )
+                config = study.config(STARTS[name], FULLY, seed)
+                epochs = study.spoilt_epochs or study.epochs
+                config = replace(config, dataset=two_qualities(study), epochs=epochs)
                 said = (("start", name), ("mix", mix), ("fraction", fraction))
                 cells.append(Cell(said, of_part(config, fraction, mix)))
     return cells
