@@ -69,8 +69,8 @@ def image_quality(comparisons: pd.DataFrame, heat: pd.DataFrame, table: pd.DataF
     rows, spread = mae_of(comparisons), table[table["metric"] == "sigma_ratio"]["estimate"]
     few = int((spread < 0.1).sum())
     said = [
-        f"{few} of {len(spread)} cells keep less than a tenth of the spread between eyes: they have "
-        "not left the template, and to one profile for every eye no quality matters."
+        f"{few} of {len(spread)} cells keep less than a tenth of the spread between eyes: they "
+        "have not left the template, and to one profile for every eye no quality matters."
     ]
     mix = rows[rows["question"] == "mix"]
     for tested, own in mix.groupby("tested", sort=False):

@@ -187,7 +187,8 @@ SAID = {
     "17_specialist_or_generalist": lambda t: [
         *conclusions.specialists(t.comparisons, []), *conclusions.best_by_fraction(t.errors)],
     "18_image_quality": lambda t: [
-        *conclusions.image_quality(t.comparisons, t.heat, t.errors), conclusions.by_sharpness(t.grape)],
+        *conclusions.image_quality(t.comparisons, t.heat, t.errors),
+        conclusions.by_sharpness(t.grape)],
     "19_labels_and_time": lambda t: [
         conclusions.labels_saved(t.reached.iloc[0]), conclusions.passes(t.comparisons),
         conclusions.time_saved(t.arrivals, lessons.pretraining_steps("phantom_mae")),
