@@ -225,6 +225,57 @@ def test_pictures_redrawn(results):
     assert row.estimate < 0 and row.p_holm < 0.05
 
 
+def test_starts_labels_and_quality(results):
+    table = read("17_specialist_or_generalist/errors.csv").query("metric == 'mae'")
+    mae = table.set_index(["start", "adaptation", "fraction"]).sort_index()
+    for fraction, said in ((1.0, "{} µm with all labels"), (0.1, "{} with a tenth")):
+        best = mae.loc[("imagenet_lite0", "readout", fraction)]
+        assert said.format(within(best)) in results
+        assert best.estimate == mae.xs(fraction, level="fraction")["estimate"].min()
+    pairs = read("17_specialist_or_generalist/comparisons.csv").query("metric == 'mae'")
+    pairs = pairs.set_index(["start", "adaptation", "fraction"]).sort_index()
+    row = pairs.loc[("imagenet_lite0", "readout", 1.0)]
+    assert f"({signed(row)} µm against random weights)" in results and row.p_holm < 0.05
+    rows = read("19_labels_and_time/comparisons.csv").query("metric == 'mae'")
+    start = rows[rows["against"] == "random"].set_index("fraction").loc[1.0]
+    assert f"by {signed(start)} µm with all labels" in results and start.p_holm < 0.05
+    assert read("19_labels_and_time/reached.csv")["said"].tolist() == ["not reached"]
+    passes = rows[rows["against"] == "steps"].set_index(["start", "fraction"])
+    assert f"by {signed(passes.loc[('domain', 0.1)])} µm" in results
+    longer = read("19_labels_and_time/thinking_comparisons.csv")
+    longer = longer.query("start == 'domain' and fraction == 1").set_index(["look", "metric"])
+    said = "sixteen views change the error by {} µm, sixteen turned pictures by {}"
+    said = said.format(*(signed(longer.loc[(way, "mae")]) for way in ("views", "rotations")))
+    assert said.replace("−0.00 [", "0.00 [") in results
+    assert f"ceiling is {signed(longer.loc[('best of', 'mae')])}" in results
+    price = [-longer.loc[(way, "sigma_between"), "estimate"] for way in ("views", "rotations")]
+    assert "by {:.2f} and {:.2f} µm".format(*price) in results
+    turned = read("19_labels_and_time/turned.csv").query("metric == 'rotation_response'")
+    assert f"follow {turned['estimate'].iloc[0]:.2f} of a turn" in results
+    own = read("16_self_pretraining/comparisons.csv").query("metric == 'mae'")
+    learnt = read("16_self_pretraining/curves.csv").groupby("start")["r2"].last()
+    ends = f"R² {learnt.min():.3f} to {learnt.max():.3f}"
+    assert f"({ends})" in results
+    shown = own[own["p_holm"] < 0.05]
+    assert f"in {len(shown)} of {len(own)} cells" in results
+    real = read("16_self_pretraining/grape.csv").query("metric == 'mae' and group == 'mean'")
+    real = real.set_index("method")["estimate"]
+    ends = [real[f"domain, {how}"] for how in ("as it is", "own pictures first")]
+    assert "{:.2f} µm as it is, {:.2f} after".format(*ends) in results
+    spread = read("18_image_quality/errors.csv").query("metric == 'sigma_ratio'")["estimate"]
+    assert f"{(spread < 0.1).sum()} of {len(spread)} cells keep less than a tenth" in results
+    mix = read("18_image_quality/comparisons.csv").query("metric == 'mae' and question == 'mix'")
+    assert f"{(mix['p_holm'] < 0.05).sum()} of {len(mix)} comparisons of mixes differ" in results
+    sharp = read("18_image_quality/grape.csv").query("metric == 'mae' and group == 'mean'")
+    sharp = sharp.set_index(["domain", "method"])["estimate"]
+    parts = [sharp[f"{third} sharp third", "readout"] for third in ("least", "middle", "most")]
+    assert "errs by {:.1f}, {:.1f} and {:.1f} µm".format(*parts) in results
+
+
+def within(row):
+    return f"{row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}]"
+
+
 def freezing(span_, metric):
     """Return the slopes of freezing over patients and seeds, by backbone."""
     rows = read("03_freezing/regressions.csv")
