@@ -152,15 +152,18 @@ def test_from_one_camera_to_another(results):
     stage1, full = pairs.loc["stage1+prior"], pairs.loc["full+prior"]
     both = f"{at['fourier+prior', 'mae']:.2f}, MFM-DA's stage 1 with matching"
     assert f"{both} {at['stage1+prior', 'mae']:.2f} (undecided, {signed(stage1)} µm)" in results
-    assert stage1.p_holm > 0.05 > full.p_holm
-    assert f"lose by {full.estimate:.2f} µm" in results
-    assert f"{pairs.loc['stage2+prior'].estimate:.2f}" == f"{full.estimate:.2f}"
-    assert max(at["full", "sigma_ratio"], at["stage2", "sigma_ratio"]) < 0.005
-    curves = read("20_camera_shift/curves.csv").groupby("way").last()
+    assert stage1.p_holm > 0.05 and full.p_holm > 0.05
+    stage2 = pairs.loc["stage2+prior"]
+    assert f"by {signed(full)} µm, alignment alone by {signed(stage2)}" in results
+    kept = [at[way, "sigma_ratio"] for way in ("full", "stage2", "graded")]
+    assert "keep {:.2f} and {:.2f} of the true spread, LoRA".format(*kept[:2]) in results
+    assert f"from mild to severe {kept[2]:.2f}." in results
+    curves = read("20_camera_shift/curves.csv").query("way == 'stage1'").groupby("draw").last()
     raw = [f"{at[way, 'mae']:.2f}" for way in ("stage1", "parent", "detached")]
-    cosine = f"cosine is {curves.loc['stage1', 'cosine_with_static']:.2f}. In this one draw it errs"
-    others = "the static direction by {}, a direction that the losses do not move by {};"
-    assert f"{cosine} before matching by {raw[0]} µm, {others.format(*raw[1:])}" in results
+    cosine = curves["cosine_with_static"]
+    cosine = f"cosine is {cosine.min():.2f} to {cosine.max():.2f}. Before matching it errs by"
+    others = "the static direction by {}; a direction that the losses do not move by {} in one draw"
+    assert f"{cosine} {raw[0]} µm, {others.format(*raw[1:])}" in results
     kept = read("20_camera_shift/kept_labels.csv").pivot_table(
         "estimate", "protocol", "metric", dropna=False
     )
@@ -174,7 +177,6 @@ def test_from_one_camera_to_another(results):
     said = "are {:.2f} to {:.2f} on translations, {:.2f} on photographs"
     said = said.format(*ends, true["pearson_between_eyes"])
     assert said in results
-    assert at["graded", "sigma_ratio"] < 0.05
     sick = read("20_camera_shift/sick.csv").query("attribute == 'all'")
     sick = sick.set_index(["protocol", "metric"])["estimate"]
     biases = sick["fourier+prior", "bias"], at["fourier+prior", "bias"]

@@ -21,7 +21,6 @@ PARAMETERS = {
     # What is committed so far; the rest of the preset is to be computed.
     ("reference", "13_strategies"): {"gaps": [0.0]},
     ("reference", "15_output_scale"): {"n_seeds": 1, "lengths": [8, 24]},
-    ("reference", "20_camera_shift"): {"n_draws": 1},
     ("reference", "21_mild_to_severe"): {"n_seeds": 3},
 }
 
