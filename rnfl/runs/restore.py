@@ -46,10 +46,10 @@ def untrained(
 
     Between pictures and labels, the backbone alone goes on.
     """
-    channels = 3 if prepared.images.ndim == 4 else 1
+    channels = 3 if config.task == "pictures" and prepared.images.ndim == 4 else 1
     if config.start is None:
         backbone = build(config.backbone, config.pretrained)
-        if config.task == "pictures" and config.pretrained and channels == 3:
+        if config.pretrained and channels == 3:
             return masking.around(backbone, 3, masking.published_decoder(backbone))
         return _around(backbone, config, channels)
     start = load_model(_start(config, prepared))

@@ -17,7 +17,7 @@ from rnfl.datasets import phantom
 from rnfl.runs import results
 from rnfl.storage import provenance
 from rnfl.storage.paths import project_root, runs_root
-from rnfl.study import notebooks, presets, robustness, small_data, strategies
+from rnfl.study import lessons, notebooks, presets, robustness, small_data, strategies
 from rnfl.training.pretraining import recipes
 
 FOLDER = project_root() / "notebooks"
@@ -128,6 +128,10 @@ def test_reproduce_trains_each_run_once(printed, study):
     asked = {*study.configs_all(), *strategies.scales(study)}
     asked |= {study.config(study.featured, one, study.ablation_seeds[0]) for one in chosen}
     asked |= {c for c in robustness.configs(study).values() if c.dataset == study.slo}
+    cells = lessons.self_pretraining(study)
+    asked |= {run.config for run in lessons.masked_runs(cells)}
+    cells += [*lessons.specialists(study), *lessons.fractions(study)]
+    asked |= {cell.config for cell in cells}
     assert own.count(study.slo) == len(asked)
     assert own.count(study.cfp) == len(study.seeds)
     methods = small_data.configs(study, study.cfp, finished[0])

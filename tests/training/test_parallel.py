@@ -30,6 +30,7 @@ import torch
 torch.set_num_threads(1)
 import rnfl
 from rnfl.models import regressor
+from rnfl.core.splits import Lesson
 from rnfl.training.protocols import Loss, Part, Phase, Protocol, Rates
 from rnfl.training import distributed as parallel
 from rnfl.training.protocols import Protocol

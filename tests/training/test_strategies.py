@@ -27,7 +27,6 @@ from rnfl.training.protocols import (
     Phase,
     Protocol,
     Rates,
-    Solved,
 )
 from rnfl.training.state import Progress
 from rnfl.training.step import Step
@@ -43,7 +42,7 @@ FAMILIES = {
     "BEiT": ("beit_base_patch16_224", SMALL),
     "convolutional": ("tf_efficientnet_lite0", {}),
 }
-GRADIENT = [name for name, protocol in PROTOCOLS.items() if not isinstance(protocol, Solved)]
+GRADIENT = [name for name, one in PROTOCOLS.items() if isinstance(one, Protocol)]
 #: What a preset may change of a transformer with four blocks, by the names of timm.
 MOVES = {
     "structured": r"blocks\.[23]\.|norm\.",
