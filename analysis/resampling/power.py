@@ -22,6 +22,7 @@ from rnfl.core.metrics import mae_per_eye
 STUDIES = 4000  # drawn for a power: its own error is below 1 point
 POINTS = 499  # of a null
 LARGEST = 1_000_000  # patients
+COLUMNS = ("against", "metric", "estimate", "low", "high", "n", "n_seeds", "seed_sd")
 
 
 @dataclass(frozen=True)
@@ -100,23 +101,64 @@ def pilot(a: Sequence[pd.DataFrame], b: Sequence[pd.DataFrame]) -> Pilot:
     return Pilot(parts(by_patient, ratio), *by_patient.shape, float(by_patient.mean()))
 
 
-def of_table(comparisons: pd.DataFrame) -> list[tuple[str, Pilot]]:
-    """Return what rows of a committed table of comparisons say, by name: of the MAE, many seeds.
+def of_table(comparisons: pd.DataFrame) -> tuple[list[tuple[str, Pilot]], list[str]]:
+    """Return what rows of a notebook's comparisons say: those of the MAE, of many seeds.
 
-    Its interval holds both kinds of noise; what is not that of the seeds is the patients'. Eyes
-    stand for patients, and a seed's part holds that of one patient and seed.
+    An interval holds both kinds of noise; what is not that of the seeds is the patients'. Most
+    tables take one SD over seeds for all comparisons with the same model, some take each row's own,
+    and none says which: it is the one SD if that leaves every row a patients' part. Eyes stand for
+    patients, and a seed's part holds that of one patient and seed.
+
+    Returns
+    -------
+    list of (str, Pilot)
+    list of str
+        Rows left out: the noise of their seeds is all that their interval shows.
+
+    Raises
+    ------
+    ValueError
+        For a table that is none of comparisons, has one seed alone, or of which no row is left.
     """
+    if missing := [name for name in COLUMNS if name not in comparisons]:
+        raise ValueError(
+            f"columns {missing} are missing, found {list(comparisons)}: expected a notebook's "
+            "comparisons.csv"
+        )
     rows = comparisons[(comparisons["metric"] == "mae") & (comparisons["n_seeds"] > 1)]
-    made = []
-    for row in rows.itertuples():
-        half, k = (row.high - row.low) / 2, int(row.n_seeds)
-        luck = row.seed_sd / k**0.5
-        patient = _patients_error(half, luck, k - 1) * row.n**0.5
-        name = f"{row.backbone}, {row.protocol} against {row.against}"
-        made.append((name, Pilot(Parts(patient, row.seed_sd, 0.0), int(row.n), k, row.estimate)))
+    rows = rows.dropna(subset=["low", "high", "seed_sd"])
+    if not len(rows):
+        raise ValueError(
+            "no row has metric 'mae' and more than one seed: one says nothing about others"
+        )
+    by = rows.groupby("against")["seed_sd"]
+    pooled = by.transform(lambda sd: float(np.sqrt(np.mean(sd**2))))
+    freedom = by.transform("size") * (rows["n_seeds"] - 1)
+    for sds, degrees in ((pooled, freedom), (rows["seed_sd"], rows["n_seeds"] - 1)):
+        luck = sds / rows["n_seeds"] ** 0.5
+        halves = (rows["high"] - rows["low"]) / 2
+        found = [_patients_error(*one) for one in zip(halves, luck, degrees, strict=True)]
+        shown = np.array(found) > 0.1 * halves.to_numpy()
+        if shown.all():
+            break
+    keys = list(rows.columns[: rows.columns.get_loc("against")])
+    keys += [name for name in rows.columns[rows.columns.get_loc("seed_sd") + 1 :]]
+    made, left_out = [], []
+    for (_, row), sd, patients, told in zip(rows.iterrows(), sds, found, shown, strict=True):
+        said = ", ".join(str(row[name]) for name in keys if pd.notna(row[name]))
+        said += f" against {row['against']}"
+        if not told:
+            left_out.append(said)
+            continue
+        parts_ = Parts(patients * row["n"] ** 0.5, float(sd), 0.0)
+        sizes = int(row["n"]), int(row["n_seeds"])
+        made.append((said, Pilot(parts_, *sizes, row["estimate"])))
     if not made:
-        raise ValueError("no row of the table has metric 'mae' and more than one seed")
-    return made
+        raise ValueError(
+            "no interval shows more than the noise of its seeds: plan from the runs "
+            "(rnfl power RUN ... --against RUN ...)"
+        )
+    return made, left_out
 
 
 def _patients_error(half: float, luck: float, degrees: int) -> float:

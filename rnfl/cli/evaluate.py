@@ -59,11 +59,10 @@ def power(
     ] = 1,
 ) -> None:
     """Say how many patients and seeds a difference needs, and what those at hand can find."""
-    import pandas as pd
-
     from analysis.resampling import power as powers
     from rnfl.inference import trained
     from rnfl.runs import results
+    from rnfl.storage import readers
 
     if bool(table) == bool(runs):
         raise ValueError("expected runs with --against, or --table: the pilot to plan from")
@@ -72,15 +71,21 @@ def power(
             f"difference {difference}, share {share}: expected some µm, and a share between 0 and 1"
         )
     if table:
-        found = powers.of_table(pd.read_csv(table))
+        with readers.readable(table, "comparisons of a notebook", "name another table"):
+            found, left_out = powers.of_table(readers.read_csv(table))
     else:
         both = [[results.load_run(trained.find(one)) for one in m] for m in (runs, against or [])]
+        told = [sorted(run.config.seed for run in model) for model in both]
+        if told[0] != told[1] or len(set(told[0])) < len(told[0]):
+            raise ValueError(
+                f"seeds {told[0]} against {told[1]}: expected the same for both models, each once"
+            )
         seeds = [{run.config.seed: run.predictions for run in model} for model in both]
-        if seeds[0].keys() != seeds[1].keys():
-            said = " against ".join(str(sorted(model)) for model in seeds)
-            raise ValueError(f"seeds {said}: expected both models with the same")
         pairs = [[model[seed] for seed in sorted(model)] for model in seeds]
+        left_out = []
         found = [(f"{both[0][0].run_id} against {both[1][0].run_id}", powers.pilot(*pairs))]
+    for name in left_out:
+        typer.echo(f"left out, as its interval shows the noise of seeds alone: {name}")
     for name, pilot in found:
         least = powers.detectable(pilot.parts, pilot.patients, pilot.seeds, share, family)
         kind = "eyes" if table else "patients"

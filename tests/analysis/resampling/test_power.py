@@ -6,7 +6,9 @@ from pytest import approx, mark, raises
 from typer.testing import CliRunner
 
 from analysis.resampling import Resampling, power
+from analysis.resampling.bootstrap import RunNoise
 from analysis.resampling.comparisons import mean_difference_row
+from analysis.resampling.conditions import row
 from rnfl import cli
 from rnfl.core import schema
 
@@ -33,8 +35,8 @@ def test_the_stated_power_is_met(setting):
     n_studies, hits, rng = 1000, 0, np.random.default_rng(5)
     for _ in range(n_studies):
         differences, codes = drawn(*setting, rng)
-        row = mean_difference_row({}, "mae", differences, codes, Resampling(9, 499))
-        hits += row["p"] < 0.05
+        found = mean_difference_row({}, "mae", differences, codes, Resampling(9, 499))
+        hits += found["p"] < 0.05
     stated = power.power(*setting[:4])
     assert 0.3 < stated < 0.97  # a power of 0 or 1 would be met by anything
     assert hits / n_studies == approx(stated, abs=0.05)
@@ -87,27 +89,57 @@ def test_a_pilot_of_predictions():
         power.pilot(made[:3], [made[3], made[4].iloc[::-1], made[5]])
 
 
-def test_a_committed_table_gives_its_own_interval_back():
-    """A study of the parts read off an interval has an interval as wide."""
-    rng = np.random.default_rng(2)
-    differences, codes = drawn(power.Parts(6.0, 0.5, 0.0), 1.0, 400, 4, 1, rng)
-    row = mean_difference_row({}, "mae", differences, codes, Resampling(2000, 99))
-    keys = {"backbone": "x", "protocol": "y", "against": "z", "metric": "mae"}
-    ((name, found),) = power.of_table(pd.DataFrame([row | keys]))
-    assert name == "x, y against z" and found.seeds == 4
-    spread = differences.mean(axis=0).std(ddof=1)
-    assert found.parts.patient == approx(spread, rel=0.1)
-    with raises(ValueError, match="more than one seed"):
-        power.of_table(pd.DataFrame([row | keys | {"n_seeds": 1}]))
+def table_of(sds, pool, patient=6.0, n=400, k=4):
+    """Return comparisons of as many models with one, as the tables make them."""
+    rng, made = np.random.default_rng(2), []
+    noise = RunNoise(float(np.sqrt(np.mean(np.square(sds)))), len(sds) * (k - 1)) if pool else None
+    for i, sd in enumerate(sds):
+        luck = rng.normal(size=k)
+        luck = sd * (luck - luck.mean()) / luck.std(ddof=1)  # its SD is the one it is to have
+        drawn = patient * rng.normal(size=(2000, n)).mean(axis=1)
+        values = row({"protocol": f"m{i}", "against": "z"}, "mae", 1.0 + luck, [drawn], n,
+                     Resampling(2000), noise=noise)  # fmt: skip
+        made.append(values | {"gap": 0.5})
+    return pd.DataFrame(made)
+
+
+@mark.parametrize("pool", [True, False])
+def test_a_table_gives_the_patients_part_back_however_it_took_the_seeds(pool):
+    sds = [0.1, 0.3, 0.8] if pool else [0.02, 0.03, 1.2]
+    found, _ = power.of_table(table_of(sds, pool))
+    known = 3 if pool else 2  # the last one's own seeds drown its patients
+    assert [name for name, _ in found[:known]] == [f"m{i}, 0.5 against z" for i in range(known)]
+    for (_, pilot), sd in zip(found[:known], sds[:known], strict=True):
+        assert pilot.parts.patient == approx(6.0, rel=0.12)
+        assert pilot.parts.seed == approx(np.sqrt(np.mean(np.square(sds))) if pool else sd)
+
+
+def test_rows_that_show_seeds_alone_are_left_out_and_said():
+    table = table_of([0.05, 2.0], pool=False)
+    found, left_out = power.of_table(table)
+    assert [name for name, _ in found] == ["m0, 0.5 against z"]
+    assert left_out == ["m1, 0.5 against z"]
+    with raises(ValueError, match="plan from the runs"):
+        power.of_table(table.iloc[1:])
+    for bad, said in (
+        (table.assign(n_seeds=1), "more than one seed"),
+        (table.assign(low=np.nan), "more than one seed"),
+        (table.drop(columns="seed_sd"), r"columns \['seed_sd'\] are missing"),
+    ):
+        with raises(ValueError, match=said):
+            power.of_table(bad)
 
 
 def test_the_command_reads_a_table(tmp_path):
     path = tmp_path / "comparisons.csv"
-    row = {"backbone": "x", "protocol": "lora", "against": "full", "metric": "mae", "n": 240}
-    row |= {"estimate": 0.2, "low": -0.6, "high": 1.0, "n_seeds": 5, "seed_sd": 0.3}
-    pd.DataFrame([row]).to_csv(path, index=False)
+    made = {"backbone": "x", "protocol": "lora", "against": "full", "metric": "mae", "n": 240}
+    made |= {"estimate": 0.2, "low": -0.6, "high": 1.0, "n_seeds": 5, "seed_sd": 0.3}
+    pd.DataFrame([made]).to_csv(path, index=False)
     said = CliRunner().invoke(cli.app, ["power", "--table", str(path), "--difference", "1"])
     assert said.exit_code == 0, said.exception
     assert "x, lora against full" in said.output and "240" in said.output
     nothing = CliRunner().invoke(cli.app, ["power"])
     assert "expected" in str(nothing.exception)
+    path.write_text("a,b\n1,2\n")
+    other = CliRunner().invoke(cli.app, ["power", "--table", str(path)])
+    assert str(path) in str(other.exception) and "are missing" in str(other.exception)
