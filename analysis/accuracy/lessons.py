@@ -97,10 +97,10 @@ def reached(
     kept = cells[cells["equal"] == "steps"]
     found = predictions[predictions["run_id"].isin(kept["run_id"])]
     for i, one in enumerate(conditions(found, kept, ("start", "fraction"))):
-        each = np.nanmean(one.errors, axis=1)
-        codes, n = one.runs[0].codes, one.n_patients
-        eyes = np.bincount(codes, minlength=n)
-        sums = np.bincount(codes, np.nanmean(one.errors, axis=0), n)
+        measured = np.isfinite(one.errors).all(axis=0)
+        own, n = one.errors[:, measured], one.n_patients
+        each, codes = own.mean(axis=1), one.runs[0].codes[measured]
+        eyes, sums = np.bincount(codes, minlength=n), np.bincount(codes, own.mean(axis=0), n)
         counts = resampling.counts(n)
         luck = seed_noise(each, len(counts), resampling.seed + i)
         key = one.key["start"], float(one.key["fraction"])
@@ -111,7 +111,8 @@ def reached(
     curves = np.stack([draws[PRETRAINED, f] for f in fractions], axis=1)
     estimate = _crossing(fractions, curve, aim[0])
     drawn = np.array([_crossing(fractions, *one) for one in zip(curves, aim[1], strict=True)])
-    low, high = interval(np.where(np.isfinite(drawn), drawn, np.where(drawn > 0, 9.0, 0.0)))
+    # An interval counts over-large numbers, not infinite ones; beyond all labels all are alike.
+    low, high = interval(np.minimum(drawn, 2.0))
     words = {0.0: "below the smallest", np.inf: "not reached"}
     return {
         "estimate": estimate if 0 < estimate < np.inf else float("nan"),

@@ -8,8 +8,6 @@ import pandas as pd
 
 from analysis.conclusions.claims import level, listed, tally
 
-SHIFT = "Averaging's price"
-
 
 def mae_of(comparisons: pd.DataFrame) -> pd.DataFrame:
     """Return the comparisons of the mean absolute error."""
@@ -159,8 +157,8 @@ def thinking(comparisons: pd.DataFrame, table: pd.DataFrame, turned: float) -> l
     spread = spread[spread["look"].isin(["views", "rotations", "ensemble"])]
     lower = spread[(spread["estimate"] < 0) & (spread["p_holm"] < 0.05)]
     said.append(
-        f"{SHIFT}: the spread between eyes is shown to shrink in {len(lower)} of {len(spread)} "
-        f"cells, by at most {-spread['estimate'].min():.2f} µm."
+        f"Averaging's price: the spread between eyes is shown to shrink in {len(lower)} of "
+        f"{len(spread)} cells, by at most {-spread['estimate'].min():.2f} µm."
     )
     said.append(
         f"Of a turn of the picture, readings follow {turned:.2f} (1: all of it): turned back, "

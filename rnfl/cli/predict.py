@@ -114,11 +114,13 @@ def calibrate(
     left_out = f"; {record['left_out']} patients it knows are left out" * bool(record["left_out"])
     typer.echo(f"{record['eyes']} eyes of {record['patients']} patients of {on}{left_out}")
     for name, width in zip(bands.MEASURES, record["measures"]["pointwise"], strict=True):
-        typer.echo(f"{'mean thickness' if name == 'mean' else name}: ± {width:.1f} µm")
+        told = "measured in too few patients" if width is None else f"± {width:.1f} µm"
+        typer.echo(f"{'mean thickness' if name == 'mean' else name}: {told}")
     if record["profile"]:
         whole, points = (record["profile"][name] for name in ("whole", "pointwise"))
-        told = f"± {min(whole):.1f} to {max(whole):.1f} µm, all angles at once"
-        typer.echo(f"curve: {told} (each by itself ± {min(points):.1f} to {max(points):.1f})")
+        known = [[one for one in ends if one is not None] for ends in (whole, points)]
+        told, alone = (f"± {min(ends):.1f} to {max(ends):.1f} µm" for ends in known)
+        typer.echo(f"curve: {told}, all angles at once (each by itself {alone})")
     for name, (factor, n) in (record["profile"] or record["measures"])["groups"].items():
         typer.echo(f"{by} {name}: {factor:.2f} of that ({n} patients)")
     for doubt in bands.doubts(record):

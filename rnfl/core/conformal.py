@@ -38,9 +38,9 @@ class Band:
     level : float
         Share of eyes that the band is to hold.
     whole : tuple of float (k,)
-        µm; of the simultaneous band, which holds all angles at once.
+        µm; of the simultaneous band, which holds all angles at once; NaN where none was measured.
     pointwise : tuple of float (k,)
-        µm; of the band that holds each angle by itself.
+        µm; of the band that holds each angle by itself; NaN where too few patients were measured.
     patients : int
         Whose scores made the quantile.
     groups : dict
@@ -84,7 +84,9 @@ class Band:
 def of_dict(held: Mapping[str, Any]) -> Band:
     """Return the band that :meth:`Band.to_dict` wrote."""
     groups = {name: (float(factor), int(n)) for name, (factor, n) in held["groups"].items()}
-    ends = {name: tuple(held[name]) for name in ("whole", "pointwise")}
+    ends = {
+        name: tuple(np.array(held[name], float)) for name in ("whole", "pointwise")
+    }  # None: NaN
     return Band(float(held["level"]), **ends, patients=int(held["patients"]), groups=groups)
 
 
@@ -161,9 +163,10 @@ def calibrate(
         own = scores[np.asarray(groups, object)[rows][scored] == name]
         _refuse_few(len(own), level, f"group {name!r}")
         found[name] = quantile(own, level) / whole, len(own)
-    columns = (column[np.isfinite(column)] for column in error[scored].T)
-    points = tuple(quantile(one, level) for one in columns)
-    return Band(level, tuple((whole * scale).tolist()), points, len(scores), found)
+    points = np.array([quantile(one[np.isfinite(one)], level) for one in error[scored].T])
+    points[np.isinf(points)] = np.nan
+    widths = np.where(np.isfinite(error).any(axis=0), whole * scale, np.nan)
+    return Band(level, tuple(widths.tolist()), tuple(points.tolist()), len(scores), found)
 
 
 def _refuse_few(n: int, level: float, whose: str) -> None:

@@ -73,7 +73,7 @@ def calibrate(
     profile = None
     true = schema.matrix(table, "target")[rows]
     if np.isfinite(true).any():
-        profile = conformal.calibrate(schema.matrix(table)[rows], true, *given).to_dict()
+        profile = conformal.calibrate(schema.matrix(table)[rows], true, *given)
     band = conformal.calibrate(*(one[rows] for one in measures), *given)
     record = {
         "level": level,
@@ -85,13 +85,13 @@ def calibrate(
         "patients": len(set(patients)),
         "left_out": len(known),
         "by": by,
-        "profile": profile,
+        "profile": profile and profile.to_dict(),
         "measures": band.to_dict(),
     }
     path = run.folder / NAME
     with errors.writing(path.name, path.parent, "the run itself is whole"):
-        provenance.write_json(path, provenance.sealed(record))
-    return record
+        provenance.write_json(path, provenance.sealed(provenance.plain(record)))
+    return of_run(run.folder)
 
 
 def of_run(folder: Path) -> dict[str, Any] | None:

@@ -76,7 +76,7 @@ def learn(config: RunConfig, prepared: Prepared, run_id: str, report: Report) ->
     """Fit a model and predict the test split."""
     prepared = results.divided(prepared, config.split, config.lesson)
     if isinstance(config.protocol, Masked):
-        return _of_pictures(config, prepared, run_id, report)
+        return _by_masking(config, prepared, run_id, report)
     needed = () if config.split == "all" else ("test",)
     rows = batches.rows_by_split(prepared, needed, config.task)
     device = devices.choose_device()
@@ -109,7 +109,7 @@ def learn(config: RunConfig, prepared: Prepared, run_id: str, report: Report) ->
     return Learnt(model, progress, prepared, table, outcome)
 
 
-def _of_pictures(config: RunConfig, prepared: Prepared, run_id: str, report: Report) -> Learnt:
+def _by_masking(config: RunConfig, prepared: Prepared, run_id: str, report: Report) -> Learnt:
     """Let a backbone learn from pictures alone, or go on where that was interrupted."""
     if distributed.size() > 1:
         raise ValueError(f"{config.slug}: masked autoencoding is of one process, not of torchrun")

@@ -29,7 +29,7 @@ from rnfl.study.presets import Preset
 from rnfl.study.strategies import FULL
 from rnfl.training.config import RunConfig
 
-#: Starts of the phantom's presets by what they are, and those of the preset 'paper'.
+#: Starts by what they are to the phantom's eyes.
 STARTS = {
     "random": "phantom_scratch",
     "generic": "leaves_mae",
@@ -103,9 +103,15 @@ def of_part(config: RunConfig, fraction: float, quality: float | None = None) ->
 def self_pretraining(study: Preset, dataset: str | None = None) -> list[Cell]:
     """Return runs from each start, as it is and taught the training pictures first.
 
-    One network of each start learns the pictures, whatever the seed and the fraction.
+    One network of each start learns the pictures, whatever the seed and the fraction. A preset that
+    has none of :data:`STARTS` is a ValueError.
     """
     starts = {name: one for name, one in STARTS.items() if one in study.starts}
+    if not starts:
+        raise ValueError(
+            f"preset {study.name!r} has none of the starts {list(STARTS.values())}, which are "
+            "taught pictures here; for others: rnfl train DATASET BACKBONE --protocol mae"
+        )
     first, dataset = study.ablation_seeds[0], dataset or study.slo
     masked = [
         replace(
@@ -135,8 +141,8 @@ def masked_runs(cells: Iterable[Cell]) -> list[RunResult]:
 def specialists(study: Preset) -> list[Cell]:
     """Return runs of each start of the preset that is at hand, by way of adaptation and fraction.
 
-    A start that is convolutional is read and probed, not fine-tuned, in the phantom's presets: at
-    224 px on two cores it would take longer than all others.
+    In the phantom's presets those beside :data:`STARTS` are read alone: else they would double the
+    time, and the convolutional one, fine-tuned at 224 px, take longer than all others.
     """
     cells = []
     for backbone in study.starts:

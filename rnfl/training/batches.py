@@ -147,7 +147,7 @@ def load(
         labels = torch.from_numpy(np.array(prepared.profiles, dtype=np.float32)[rows])
         quadrants = measured_quadrants(prepared, rows)
     rows = torch.as_tensor(np.asarray(rows))
-    images = channels_first(at_model_size(prepared, size))
+    images = channels_first(images_at(prepared, size))
     kept: Tensor | None = rows
     if device.type == "cuda" and fits(len(rows) * images[:1].nbytes, device):
         images, kept = images[rows].to(device), None
@@ -242,7 +242,7 @@ def channels_first(images: np.ndarray) -> Tensor:
     return stack.unsqueeze(1) if stack.ndim == 3 else stack.permute(0, 3, 1, 2)
 
 
-def at_model_size(prepared: Prepared, size: int) -> np.ndarray:
+def images_at(prepared: Prepared, size: int) -> np.ndarray:
     """Return the images of a dataset, uint8 (N, S, S[, 3]), mapped from disk."""
     # Copy on write, as PyTorch warns of what cannot be written to; nothing writes to the file.
     return np.load(_resized(prepared, size), mmap_mode="c", allow_pickle=False)

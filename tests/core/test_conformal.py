@@ -7,6 +7,7 @@ import numpy as np
 from pytest import approx, mark, raises
 
 from rnfl.core import conformal
+from rnfl.storage import provenance
 
 THETA = np.deg2rad(np.arange(0, 360, 6))
 
@@ -82,7 +83,13 @@ def test_missing_angles_count_nowhere():
     error[:, 3] = np.nan
     error[7] = np.nan
     band = conformal.calibrate(np.zeros_like(error), error, patients)
-    assert np.isfinite(band.whole).all() and not np.isfinite(band.pointwise[3])
+    assert np.isnan(band.whole[3]) and np.isnan(band.pointwise[3])
+    assert np.isfinite(np.delete(band.whole, 3)).all()
+    again = conformal.of_dict(provenance.plain(band.to_dict()))  # as JSON has it
+    np.testing.assert_array_equal(again.whole, band.whole)
+    seldom = error.copy()
+    seldom[6:, 4] = np.nan  # measured in six patients: no quantile by itself
+    assert np.isnan(conformal.calibrate(np.zeros_like(error), seldom, patients).pointwise[4])
     held = conformal.coverage(*band.limits(np.full_like(error, 90)), 90 + error)
     assert 0.8 < held["whole"] <= 1
 

@@ -68,6 +68,20 @@ def test_a_dataset_with_quadrants_alone_gives_bands_of_quadrants(calibrated):
     assert bands.calibrate(made, "mixed") == before
 
 
+def test_an_angle_that_nobody_was_measured_at_has_no_band(calibrated, tmp_path):
+    made, before = calibrated
+    others = datasets.load("mixed")
+    labels = others.profiles.copy()
+    labels[:, 10] = np.nan
+    fields = {k: others.manifest[k] for k in ("dataset", "modality", "phantom", "settings")}
+    datasets.write("gap", others.images, labels, others.samples, fields)
+    said = CliRunner().invoke(cli.app, ["calibrate", made.run_id, "--on", "gap"])
+    assert said.exit_code == 0, said.exception
+    low, high = bands.profile_limits(bands.of_run(made.folder), np.full((2, 360), 90.0))
+    assert np.isnan(low[:, 10]).all() and np.isfinite(np.delete(high, 10, axis=1)).all()
+    assert bands.calibrate(made, "mixed") == before
+
+
 def test_its_own_test_eyes_may_calibrate_it_but_are_few(calibrated):
     made, before = calibrated
     record = bands.calibrate(made, "taught")

@@ -102,7 +102,7 @@ def fit(
         if not len(found):
             raise ValueError(f"dataset {prepared.name!r} has no {name} pictures to mask")
     size = model.backbone.spec.input_size
-    shown = np.array(batches.at_model_size(prepared, size)[np.concatenate(rows)])
+    shown = np.array(batches.images_at(prepared, size)[np.concatenate(rows)])
     per_pass = max(1, len(rows[0]) // config.batch_size)
     settings = {
         "kind": "mae", "steps": config.steps or config.epochs * per_pass, "seed": config.seed,
