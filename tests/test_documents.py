@@ -106,7 +106,8 @@ def test_verdicts_on_the_protocols(readme):
 
 
 def test_strategies_of_adaptation(results):
-    table = read("13_strategies/strategies.csv").query("metric == 'mae'").set_index("protocol")
+    found = read("13_strategies/strategies.csv").query("metric == 'mae'").set_index("protocol")
+    table, further = (found[found["gap"] == gap] for gap in (0, 0.5))
     for name in ("readout", "aggressive"):
         row = table.loc[name]
         assert (
@@ -116,10 +117,22 @@ def test_strategies_of_adaptation(results):
     assert f"the template {table.loc['template', 'estimate']:.2f}" in results
     rows = read("13_strategies/comparisons.csv")
     rows = rows[(rows["against"] == "aggressive") & (rows["metric"] == "mae")]
+    rows, others = (rows[rows["gap"] == gap] for gap in (0, 0.5))
     (shown,) = rows[rows["p_holm"] < 0.05].itertuples()
     assert shown.protocol == "readout" and f"({signed(shown)} µm)" in results
     assert len(rows) == 9 and "none is equivalent within ±1 µm, eight are undecided" in results
-    costs = read("13_strategies/costs.csv").set_index("protocol")
+    (better, *_), (undecided,) = (
+        list(others[kind].sort_values("estimate").itertuples())
+        for kind in (others["p_holm"] < 0.05, others["p_holm"] >= 0.05)
+    )
+    worse = others[(others["p_holm"] < 0.05) & (others["estimate"] > 0)]["estimate"]
+    assert better.protocol == "readout" and f"({signed(better)} µm), seven" in results
+    assert undecided.protocol == "lora" and f"({signed(undecided)})" in results
+    assert len(worse) == 7 and f"by +{worse.min():.2f} to +{worse.max():.2f} µm" in results
+    assert f"(full fine-tuning {further.loc['aggressive', 'estimate']:.2f} µm)" in results
+    apart = further["estimate"] < table["estimate"]
+    assert apart[rows["protocol"]].all() and apart["aggressive"]
+    costs = read("13_strategies/costs.csv").query("gap == 0").set_index("protocol")
     lora, full = costs.loc["lora"], costs.loc["aggressive"]
     stored, memory = (lora[one] / full[one] for one in ("bytes_stored", "peak_bytes"))
     assert f"LoRA learns {100 * lora.share_backbone:.1f} %" in results
