@@ -106,11 +106,19 @@ def load(run: str | Path) -> Trained:
     ValueError
         If there is no such run, several, one that predicts masks, or one whose backbone has
         another definition or other weights by now.
+    RuntimeError
+        If PyTorch is not installed.
     FileNotFoundError, ConnectionError
         If the weights that a run changed are neither here nor to be had.
     """
-    from rnfl.runs import restore
-    from rnfl.training import devices
+    try:
+        from rnfl.runs import restore
+        from rnfl.training import devices
+    except ModuleNotFoundError as error:
+        raise RuntimeError(
+            f"{run}: a run is read with PyTorch ({error}): install all of rnfl, or read its bundle, "
+            "made by 'rnfl bundle' where PyTorch is"
+        ) from error
 
     finished = results.load_run(find(run))
     finished.expect("profile", "its masks of a prepared dataset come from rnfl.segment_with")
