@@ -116,8 +116,8 @@ def load(run: str | Path) -> Trained:
         from rnfl.training import devices
     except ModuleNotFoundError as error:
         raise RuntimeError(
-            f"{run}: a run is read with PyTorch ({error}): install all of rnfl, or read its bundle, "
-            "made by 'rnfl bundle' where PyTorch is"
+            f"{run}: a run is read with PyTorch ({error}): install all of rnfl, or read its "
+            "bundle, made by 'rnfl bundle' where PyTorch is"
         ) from error
 
     finished = results.load_run(find(run))
