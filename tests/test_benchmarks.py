@@ -74,6 +74,17 @@ def test_retrained(tmp_path):
     assert row["here"] > 0 and row["committed"] is None  # a smoke run is in no committed table
 
 
+def test_deployment(tmp_path):
+    pytest.importorskip("onnx", reason="the extra 'onnx' is not installed")
+    record = smoke("deployment", tmp_path)
+    assert_says_where_it_comes_from(record)
+    (row,) = record["rows"]
+    assert row["apart"] <= 1e-4 and row["bundle p95 ms"] >= row["bundle p50 ms"] > 0
+    assert row["run peak_mb"] > 1.2 * row["bundle peak_mb"]  # torch alone takes more
+    assert_positive(record["ratios"])
+    assert_positive(record["medians"])
+
+
 def test_false_alarms(tmp_path, monkeypatch):
     import false_alarms
 

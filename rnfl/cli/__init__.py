@@ -26,6 +26,7 @@ for command in (  # in the order that --help shows
     predict.predict,
     predict.calibrate,
     predict.export,
+    predict.bundle,
     train.convert,
     train.backbones,
     evaluate.evaluate,

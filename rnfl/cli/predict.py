@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-ModelOption = Annotated[str, typer.Option(help="finished run: its id or folder")]
+ModelOption = Annotated[str, typer.Option(help="finished run (id or folder), or a bundle")]
 
 
 def predict(
@@ -29,7 +29,7 @@ def predict(
     pages: Annotated[bool, typer.Option(help="also draw a report page per eye")] = True,
 ) -> None:
     """Read photographs with a trained model: a table, and a one-page report per eye."""
-    from rnfl.inference import bands, model_card, readings, trained
+    from rnfl.inference import bands, bundle, model_card, readings, trained
     from rnfl.inference import photographs as requests
     from rnfl.storage import errors, provenance
     from rnfl.storage.paths import data_root
@@ -39,7 +39,7 @@ def predict(
         raise ValueError(f"which model is not given: name one with --model. {trained.at_hand()}")
     name = (images[0] if images else eyes).resolve().stem or "readings"
     names = readings.destinations(output, data_root() / "predictions", name)
-    used = trained.load(model)
+    used = bundle.load(model) if bundle.is_named(model) else trained.load(model)
     card = used.card if crops else model_card.for_photographs(used.card)
     if used.bands:
         card = card | {"notes": [*card["notes"], *bands.doubts(used.bands)]}
@@ -151,3 +151,32 @@ def export(
         f"on {checked['images']} images ({checked['crops']} crops)"
     )
     typer.echo(f"{path}: {source['name']} {source['shape']} in [0, 1] to 360 µm per eye")
+
+
+def bundle(
+    run: Annotated[str, typer.Argument(help="finished run: its id or folder")],
+    output: Annotated[
+        Path | None, typer.Option(help="default: <run>.rnfl.zip in data/exported")
+    ] = None,
+) -> None:
+    """Put all that reading photographs takes into one file, which needs no torch to be used."""
+    from rnfl.inference import bundle as bundling
+    from rnfl.inference import trained
+    from rnfl.storage import provenance
+    from rnfl.storage.paths import data_root
+
+    used = trained.load(run)
+    path = output or data_root() / "exported" / f"{used.folder.name}{bundling.SUFFIX}"
+    done = path.exists()
+    manifest = bundling.write(used, path)
+    if done:
+        typer.echo("this model was bundled before, and what is there is whole")
+    typer.echo(
+        f"largest relative difference from torch {manifest['max_relative_difference']:.1e}; "
+        f"{'calibrated bands' if used.bands else 'no bands (rnfl calibrate)'}, "
+        f"{'reference values' if used.reference is not None else 'no reference values'}"
+    )
+    for one in bundling.licences(used.card):
+        typer.echo(f"licence: {one['what']}: {one['licence']}")
+    digest = provenance.sha256_file(path)
+    typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB, SHA-256 {digest}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -23,14 +24,20 @@ class Finding(NamedTuple):
 
 
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(help="what to look at; default: all")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="names, or files of bundles; default: all")
+    ] = None,
 ) -> None:
     """Hash datasets, runs, exports and committed results again: what is whole, what damaged.
 
-    The exit status is 1 when something is damaged or a part of it is missing.
+    A bundle also reads its golden pairs again. The exit status is 1 when something is damaged or a
+    part of it is missing.
     """
     wanted, found, seen = set(names or ()), [], set()
-    for finding in findings():
+    # A bundle may lie anywhere, and where it is used there may be nothing else to look at.
+    files = sorted(name for name in wanted if Path(name).is_file())
+    others = findings() if not files or wanted - {*files} else ()
+    for finding in chain((_bundle(Path(name), name) for name in files), others):
         if wanted and finding.name not in wanted:
             continue
         found.append(finding)
@@ -46,6 +53,7 @@ def verify(
 
 def findings() -> Iterator[Finding]:
     """Yield what is so of everything under the data folder, and of the committed results."""
+    from rnfl.inference.bundle import SUFFIX
     from rnfl.storage.paths import data_root, prepared_root, project_root, runs_root
 
     exported, committed = data_root() / "exported", project_root() / "data" / "results"
@@ -54,7 +62,10 @@ def findings() -> Iterator[Finding]:
     for path in _entries(runs_root()):
         if (path / "config.json").exists() or (path / "files.json").exists():
             yield Finding(path.name, "run", *_judged(_run, path))
-    for path in sorted({one.with_suffix("") for one in _entries(exported)}):
+    bundles = [path for path in _entries(exported) if path.name.endswith(SUFFIX)]
+    for path in bundles:
+        yield _bundle(path, path.name)
+    for path in sorted({one.with_suffix("") for one in {*_entries(exported)} - {*bundles}}):
         yield Finding(path.name, "export", *_judged(_export, path))
     for path in _entries(committed):
         yield Finding(path.name, "results", *_judged(_results, path))
@@ -115,6 +126,21 @@ def _export(path: Path) -> str:
         raise ValueError(f"{note} does not say what {file.name} is: {remedy}")
     refuse_damaged(file, about["sha256"], remedy, anew=True)
     return ""
+
+
+def _bundle(path: Path, name: str) -> Finding:
+    from rnfl.inference import bundle
+
+    try:
+        checked = bundle.verify(path)
+    except (ValueError, FloatingPointError) as error:
+        return Finding(name, "bundle", DAMAGED, str(error))
+    except RuntimeError as error:  # without onnxruntime
+        said = f"its bytes are what was written, its golden pairs were not read: {error}"
+        return Finding(name, "bundle", UNKNOWN, said)
+    said = f"{checked.pairs} golden pairs read again: curves within {checked.difference:.1e} of "
+    said += f"the thickness, pixels within {checked.levels} grey levels"
+    return Finding(name, "bundle", WHOLE, said)
 
 
 def _results(folder: Path) -> str:

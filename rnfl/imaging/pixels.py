@@ -6,6 +6,8 @@ the sources, and stays as it is: it decides the pixels of datasets that runs wer
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from PIL import Image
 
@@ -75,6 +77,65 @@ def shrink(picture: np.ndarray, factor: float) -> np.ndarray:
     """Return a picture (H, W[, 3]) area-averaged by a factor, as float."""
     size = [max(1, round(n / factor)) for n in (picture.shape[1], picture.shape[0])]
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX), dtype=float)
+
+
+def at_size(images: np.ndarray, size: int) -> np.ndarray:
+    """Return crops uint8 (N, S, S[, 3]) at a model's input size (px), in whole grey levels.
+
+    Area mean by whole factors, else bilinear, both antialiased: what PyTorch's ``avg_pool2d`` and
+    ``interpolate(antialias=True)`` give on a CPU, to the byte, and without PyTorch. Training and
+    every model in use resize here, so that they see the same pixels.
+    """
+    made = np.empty((len(images), size, size, *images.shape[3:]), np.uint8)
+    for one, image in zip(made, images, strict=True):
+        one[:] = _at_size(image, size)
+    return made
+
+
+def _at_size(image: np.ndarray, size: int) -> np.ndarray:
+    side = len(image)
+    if side == size:
+        return image
+    if side % size == 0:
+        factor = side // size
+        boxes = image.reshape(size, factor, size, factor, *image.shape[2:])
+        level = boxes.sum(axis=(1, 3), dtype=np.float32) / np.float32(factor**2)
+    else:
+        level = _along(_along(image.astype(np.float32), 1, size), 0, size)
+    return np.rint(level).clip(0, 255).astype(np.uint8)
+
+
+def _along(image: np.ndarray, axis: int, size: int) -> np.ndarray:
+    """Return an image, float32, resampled along one axis: each pixel a weighted sum of a few."""
+    image = np.moveaxis(image, axis, 0)
+    total = np.zeros((size, *image.shape[1:]), np.float32)
+    for index, weight in zip(*_taps(len(image), size), strict=True):
+        # Product and sum are rounded once, as by a fused multiply-add: a level of a half, which
+        # is frequent, falls to the same side as in PyTorch.
+        product = image[index].astype(float) * weight.reshape(-1, *[1] * (image.ndim - 1))
+        total = (total + product).astype(np.float32)
+    return np.moveaxis(total, 0, axis)
+
+
+@lru_cache(maxsize=16)
+def _taps(side: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return, of each of k taps, the pixel (k, size) that it looks at and its weight, float32.
+
+    A triangle as wide as the larger of both pixels, in single precision where PyTorch uses it
+    (``aten/src/ATen/native/cpu/UpSampleKernel.cpp``).
+    """
+    f32 = np.float32
+    scale = f32(side) / f32(size)
+    reach = max(scale, f32(1))
+    centre = (float(scale) * (np.arange(size) + 0.5)).astype(f32)
+    first = np.maximum((centre - reach + 0.5).astype(int), 0)
+    last = np.minimum((centre + reach + 0.5).astype(int), side)
+    tap = np.arange((last - first).max())[:, None]
+    away = (tap.astype(f32) + (first - centre).astype(f32)).astype(float) + 0.5
+    away = np.abs((away * float(f32(1) / reach)).astype(f32))
+    weight = np.maximum(f32(1) - away, f32(0)) * (first + tap < last)
+    total = np.add.accumulate(weight)[-1]  # one after the other, unlike a sum
+    return np.minimum(first + tap, side - 1), weight / total
 
 
 def _to_size(picture: Image.Image, enlarging: int, box: tuple | None = None) -> np.ndarray:

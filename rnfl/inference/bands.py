@@ -15,7 +15,6 @@ import pandas as pd
 from rnfl import datasets
 from rnfl.core import conformal, schema
 from rnfl.core.geometry import QUADRANTS
-from rnfl.runs import restore
 from rnfl.runs.predictions import predict_with
 from rnfl.runs.results import RunResult
 from rnfl.storage import errors, provenance, readers
@@ -49,6 +48,8 @@ def calibrate(
     ValueError
         If too few patients are left, the column is absent, or the run predicts no profiles.
     """
+    from rnfl.runs import restore
+
     prepared = datasets.load(dataset)
     table = predict_with(run, dataset, None)
     samples = prepared.samples.set_index("eye_id").loc[table["eye_id"]].reset_index()

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,7 @@ from rnfl.storage import errors, provenance
 from rnfl.storage.paths import prepared_root
 
 if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
     from torch import nn
 
     from rnfl.inference.trained import Trained
@@ -71,37 +74,53 @@ def export(trained: Trained, path: str | Path) -> dict[str, Any]:
     note = path.with_suffix(".json")
     card = provenance.plain(trained.card)
     _refuse_others(path, note, card)
-    n_bytes = 4 * sum(parameter.numel() for parameter in trained.module.parameters())
-    if n_bytes >= LARGEST:
-        raise ValueError(f"{path}: {n_bytes / 1e9:.1f} GB of weights; one ONNX file holds 2 GB")
-    crops = _crops(trained)
-    shape = N_RANDOM, 3, trained.size, trained.size
-    images = np.random.default_rng(0).random(shape, dtype=np.float32)
-    if len(crops):
-        images = np.concatenate([images, trained.as_input(crops)])
+    images, checked_on = shown(trained)
     with errors.writing(f"{path.name} and {note.name}", path.parent, KEPT):
         if not path.exists():
             with (
                 suppress(FileExistsError),  # what another call has published since is looked at
                 provenance.publish_file(path, new=True) as aside,
             ):
-                about = {"card": json.dumps(card), "unit": "µm", "use": USE}
-                to_onnx(trained.module, trained.size, aside, about)
-                difference = compare(trained.module, aside, images)
-                if not difference <= TOLERANCE:
-                    raise RuntimeError(
-                        f"{path} is not written: onnxruntime differs from torch by "
-                        f"{difference:.1e} of the thickness, at most {TOLERANCE:.0e} is allowed"
-                    )
+                write(trained, aside, images, path)
         _refuse_others(path, note, card)
         if not (difference := compare(trained.module, path, images)) <= TOLERANCE:
             raise ValueError(f"{path} differs from this model by {difference:.1e}; it {TAKEN}")
         digest = provenance.sha256_file(path)
         if (about := _noted(note)).get("sha256") != digest:
-            about = _about(trained, difference, {"images": len(images), "crops": len(crops)})
+            about = _about(trained, difference, checked_on)
             about["sha256"] = digest
             provenance.write_json(note, provenance.sealed(about))
     return about
+
+
+def shown(trained: Trained) -> tuple[np.ndarray, dict[str, int]]:
+    """Return what an ONNX file is compared with torch on, as the model takes it; and how many."""
+    crops = _crops(trained)
+    shape = N_RANDOM, 3, trained.size, trained.size
+    images = np.random.default_rng(0).random(shape, dtype=np.float32)
+    if len(crops):
+        images = np.concatenate([images, trained.as_input(crops)])
+    return images, {"images": len(images), "crops": len(crops)}
+
+
+def write(trained: Trained, aside: Path, images: np.ndarray, path: Path) -> float:
+    """Write a model's ONNX aside and return how far it is from torch.
+
+    Where that is too far a RuntimeError says that ``path`` is not written, and where the weights
+    exceed one file a ValueError.
+    """
+    n_bytes = 4 * sum(parameter.numel() for parameter in trained.module.parameters())
+    if n_bytes >= LARGEST:
+        raise ValueError(f"{path}: {n_bytes / 1e9:.1f} GB of weights; one ONNX file holds 2 GB")
+    about = {"card": json.dumps(provenance.plain(trained.card)), "unit": "µm", "use": USE}
+    to_onnx(trained.module, trained.size, aside, about)
+    difference = compare(trained.module, aside, images)
+    if not difference <= TOLERANCE:
+        raise RuntimeError(
+            f"{path} is not written: onnxruntime differs from torch by "
+            f"{difference:.1e} of the thickness, at most {TOLERANCE:.0e} is allowed"
+        )
+    return difference
 
 
 def _refuse_others(path: Path, note: Path, card: dict[str, Any]) -> None:
@@ -165,38 +184,61 @@ def _without_traces(proto: Any) -> Any:
     return proto
 
 
-def compare(module: nn.Module, path: Path, images: np.ndarray) -> float:
+def compare(module: nn.Module, model: Path | bytes, images: np.ndarray) -> float:
     """Return the largest relative difference between a module and its ONNX file.
 
     Parameters
     ----------
     module : nn.Module
-    path : Path
+    model : Path or bytes
+        The file, or what it holds.
     images : ndarray float32 (N, 3, size, size) in [0, 1]
         Shown all at once and one by one, so that the batch size is seen not to matter.
     """
     import torch
 
-    _packages()
-    import onnxruntime
-
     module = copy.deepcopy(module).cpu().float().eval()
     with torch.inference_mode(), torch.autocast("cpu", enabled=False):
         expected = module(torch.from_numpy(images)).double().numpy()
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = open_session(model)
     together = session.run([OUTPUT], {INPUT: images})[0]
     single = np.concatenate([session.run([OUTPUT], {INPUT: image[None]})[0] for image in images])
-    scale = np.maximum(np.abs(expected), LEAST_UM)
-    return float(max((np.abs(got - expected) / scale).max() for got in (together, single)))
+    return max(relative(got, expected) for got in (together, single))
+
+
+def relative(profiles: np.ndarray, expected: np.ndarray) -> float:
+    """Return the largest difference of profiles from expected ones, relative to the thickness."""
+    expected = np.asarray(expected, float)
+    return float((np.abs(profiles - expected) / np.maximum(np.abs(expected), LEAST_UM)).max())
+
+
+def open_session(model: Path | bytes, threads: int = 0) -> InferenceSession:
+    """Return a session of onnxruntime on the CPU.
+
+    0 threads are as many as ``OMP_NUM_THREADS`` says, which torch obeys too; else one per core.
+    """
+    refuse_missing(("onnxruntime",), "deploy")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    options.intra_op_num_threads = threads or (int(asked) if asked.isdecimal() else 0)
+    source = model if isinstance(model, bytes) else str(model)
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+def refuse_missing(packages: Sequence[str], extra: str) -> None:
+    """Raise a RuntimeError that names packages that are not installed."""
+    versions = provenance.versions(packages)
+    if missing := [name for name in packages if versions[name] == "not installed"]:
+        raise RuntimeError(
+            f"this needs {', '.join(missing)}: install the extra with pip install 'rnfl[{extra}]'"
+        )
 
 
 def _packages():
     """Return the onnx package, if all that an export needs are there."""
-    versions = provenance.versions(PACKAGES)
-    if missing := [name for name in PACKAGES if versions[name] == "not installed"]:
-        raise RuntimeError(
-            f"export needs {', '.join(missing)}: install the extra with pip install 'rnfl[onnx]'"
-        )
+    refuse_missing(PACKAGES, "onnx")
     import onnx
 
     return onnx
@@ -211,16 +253,17 @@ def _crops(trained: Trained) -> np.ndarray:
     return np.array(images[:: max(1, len(images) // N_CROPS)][:N_CROPS])
 
 
-def _about(trained: Trained, difference: float, checked_on: dict[str, int]) -> dict[str, Any]:
+def stated(size: int) -> dict[str, Any]:
+    """Return what goes into a model's file and what comes out, in words."""
     return {
         "input": {
             "name": INPUT,
             "type": "float32",
-            "shape": ["n", 3, trained.size, trained.size],
+            "shape": ["n", 3, size, size],
             "range": [0, 1],
             "content": f"RGB (grey repeated), disc in the centre, {FIELD_MM:.3f} mm wide",
             "orientation": "right eye: temporal left, superior up; left eyes mirrored",
-            "resize": f"area mean or antialiased bilinear to {trained.size} px, whole grey levels",
+            "resize": f"area mean or antialiased bilinear to {size} px, whole grey levels",
         },
         "output": {
             "name": OUTPUT,
@@ -229,6 +272,12 @@ def _about(trained: Trained, difference: float, checked_on: dict[str, int]) -> d
             "unit": "µm",
             "order": "0 temporal, 90 superior, 180 nasal, 270 inferior, one value per degree",
         },
+    }
+
+
+def _about(trained: Trained, difference: float, checked_on: dict[str, int]) -> dict[str, Any]:
+    return {
+        **stated(trained.size),
         "max_relative_difference": difference,
         "checked_on": checked_on,
         "opset": OPSET,

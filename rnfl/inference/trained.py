@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 
 from rnfl import datasets
+from rnfl.core.geometry import N_ANGLES
 from rnfl.datasets import normative
+from rnfl.imaging import pixels
 from rnfl.inference import bands, model_card
 from rnfl.models.registry import registered
 from rnfl.runs import results
@@ -34,7 +36,10 @@ DECIDING = ("timm_name", "timm_kwargs", "input_size", "mean", "std")
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A model ready to be used, in evaluation mode and single precision."""
+    """A model ready to be used, in evaluation mode and single precision.
+
+    Of one without torch, :class:`rnfl.inference.bundle.Bundled`, another ``module`` is asked.
+    """
 
     folder: Path  # of the run it was loaded from
     module: nn.Module  # float images (B, 3, size, size) in [0, 1] to profiles (B, 360), µm
@@ -55,34 +60,37 @@ class Trained:
         FloatingPointError
             If a prediction is not finite.
         """
-        import torch
-
-        device = next(self.module.parameters()).device
-        profiles = [torch.empty(0, 360)]
-        with torch.inference_mode():
-            for i in range(0, len(images), BATCH_SIZE):
-                batch = torch.from_numpy(self.as_input(images[i : i + BATCH_SIZE]))
-                profiles.append(self.module(batch.to(device)).cpu())
-        profiles = torch.cat(profiles).numpy()
+        profiles = [np.empty((0, N_ANGLES), np.float32)]
+        for i in range(0, len(images), BATCH_SIZE):
+            profiles.append(self.profiles_of(self.as_input(images[i : i + BATCH_SIZE])))
+        profiles = np.concatenate(profiles)
         bad = np.flatnonzero(~np.isfinite(profiles).all(axis=1))
         if len(bad):
             raise FloatingPointError(f"{self.folder}: predictions of images {bad[:5]} not finite")
         return profiles
+
+    def profiles_of(self, batch: np.ndarray) -> np.ndarray:
+        """Return what the network makes of :meth:`as_input`: profiles float32 (B, 360), µm."""
+        import torch
+
+        device = next(self.module.parameters()).device
+        with torch.inference_mode():
+            return self.module(torch.from_numpy(batch).to(device)).cpu().numpy()
 
     def as_input(self, images: np.ndarray) -> np.ndarray:
         """Return crops uint8 (N, S, S[, 3]) as float32 (N, 3, size, size) in [0, 1].
 
         They are resized as those of a training set, byte for byte.
         """
-        from rnfl.training import batches
-
         images = np.asarray(images)
         shape = images.shape
         square = len(shape) in (3, 4) and shape[1] == shape[2] and shape[3:] in ((), (3,))
         if images.dtype != np.uint8 or not square:
             raise ValueError(f"images {images.dtype} {shape}: expected uint8 (N, S, S[, 3])")
-        stack = batches.channels_first(batches.at_size(np.array(images), self.size))
-        return stack.float().div_(255).expand(-1, 3, -1, -1).contiguous().numpy()
+        stack = pixels.at_size(images, self.size)
+        stack = stack[:, None] if stack.ndim == 3 else np.moveaxis(stack, -1, 1)
+        shape = len(stack), 3, self.size, self.size
+        return np.ascontiguousarray(np.broadcast_to(stack, shape), np.float32) / np.float32(255)
 
 
 def load(run: str | Path) -> Trained:
@@ -98,11 +106,19 @@ def load(run: str | Path) -> Trained:
     ValueError
         If there is no such run, several, one that predicts masks, or one whose backbone has
         another definition or other weights by now.
+    RuntimeError
+        If PyTorch is not installed.
     FileNotFoundError, ConnectionError
         If the weights that a run changed are neither here nor to be had.
     """
-    from rnfl.runs import restore
-    from rnfl.training import devices
+    try:
+        from rnfl.runs import restore
+        from rnfl.training import devices
+    except ModuleNotFoundError as error:
+        raise RuntimeError(
+            f"{run}: a run is read with PyTorch ({error}): install all of rnfl, or read its "
+            "bundle, made by 'rnfl bundle' where PyTorch is"
+        ) from error
 
     finished = results.load_run(find(run))
     finished.expect("profile", "its masks of a prepared dataset come from rnfl.segment_with")

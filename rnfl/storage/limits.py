@@ -12,6 +12,7 @@ import os
 LIMITS = {
     "RNFL_MAX_PIXELS": (50_000_000, "pixels of an image"),
     "RNFL_MAX_BYTES": (2**28, "bytes of a file or array held in memory"),
+    "RNFL_MAX_MODEL_BYTES": (2**31, "bytes of a bundle's model"),
     "RNFL_MAX_TABLE_BYTES": (2**30, "bytes of a table, unpacked"),
     "RNFL_MAX_ROWS": (20_000_000, "rows of a table"),
     "RNFL_MAX_COLUMNS": (20_000, "columns of a table"),

@@ -18,7 +18,8 @@ from rnfl.core import masks
 from rnfl.core.geometry import QUADRANTS
 from rnfl.core.schema import SPLITS
 from rnfl.datasets.prepared import Prepared, image_file
-from rnfl.models.backbone import resize
+from rnfl.imaging import pixels
+from rnfl.imaging.pixels import at_size
 from rnfl.storage import errors, hashed, provenance
 from rnfl.storage.paths import cache_root
 from rnfl.training.memory import fits
@@ -27,7 +28,7 @@ QUADRANT_COLUMNS = [f"rnfl_{name}" for name in QUADRANTS]
 AHEAD = 2  # batches collected before they are asked for
 Batch = tuple[Tensor, Tensor, Tensor | None]
 
-_RESIZING = hashlib.sha256(inspect.getsource(resize).encode()).hexdigest()[:8]
+_RESIZING = hashlib.sha256(inspect.getsource(pixels).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
@@ -270,12 +271,3 @@ def _resized(prepared: Prepared, size: int) -> Path:
                     file.add(image)
         hashed.note(path, file.hash)
     return path
-
-
-def at_size(images: np.ndarray, size: int) -> np.ndarray:
-    """Return crops uint8 (N, S, S[, 3]) at a model's input size, in whole grey levels.
-
-    Training and a model in use both resize here, so that they see the same pixels.
-    """
-    stack = resize(channels_first(images).float(), size).round_().clamp_(0, 255).to(torch.uint8)
-    return stack.permute(0, 2, 3, 1).reshape(len(images), size, size, *images.shape[3:]).numpy()

@@ -21,7 +21,6 @@ from matplotlib.patches import Rectangle, Wedge
 from matplotlib.patheffects import withStroke
 from PIL import Image
 
-from analysis.figures.eyes import closed
 from analysis.presentation import style
 from analysis.reports.eye import words
 from rnfl.core import geometry
@@ -41,6 +40,11 @@ SMALL_PRINT = "#4a4a4a"
 Band = pd.DataFrame | None  # of rnfl.datasets.normative, None without reference eyes
 CENTRED = {"ha": "center", "va": "center"}
 DOUBT_LINES = 7  # of the box of doubts; the table of a reading has them whole
+
+
+def closed(values: np.ndarray) -> np.ndarray:
+    """Return values (360,) with the first repeated; that of the figures would load them all."""
+    return np.append(values, values[0])
 
 
 @dataclass(frozen=True)
