@@ -61,8 +61,9 @@ def _draw_pages(done, reference, card: dict, folder: Path, held: dict | None) ->
     """Draw the page of each eye; its file is named after the photograph, the page is not."""
     from analysis.reports import eye as eye_report
     from rnfl.core.exclusion import Excluded
-    from rnfl.imaging.crops import read as read_picture
+    from rnfl.imaging.dicom import BURNT_IN
     from rnfl.inference import bands
+    from rnfl.inference.photographs import picture
     from rnfl.storage.paths import short_name
     from rnfl.storage.progress import progress
 
@@ -70,14 +71,16 @@ def _draw_pages(done, reference, card: dict, folder: Path, held: dict | None) ->
     items = zip(done.requests, done.crops, done.profiles, strict=True)
     items = progress(items, "drawing pages", total=len(done.requests))
     for i, (request, crop, profile) in enumerate(items, start=1):
+        if BURNT_IN in crop.doubts:  # it may be a name
+            continue
         about = request.laterality, crop.disc, crop.width_mm, profile, crop.doubts
         ends = bands.profile_limits(held, profile) if held and held["profile"] else None
         try:
-            picture = read_picture(request.path)
+            photo, _ = picture(request.path)
         except Excluded as gone:  # since it was read
             typer.echo(f"no page of {request.path}: {gone}", err=True)
             continue
-        eye = eye_report.Eye(picture, *about, ends)
+        eye = eye_report.Eye(photo, *about, ends)
         page = eye_report.draw(eye, reference, card, f"eye {i} of {len(done.requests)}")
         eye_report.save(page, folder / f"{i:0{number}}_{short_name(request.path.stem)}")
 
