@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from grape_tree import draw_fundus
 from PIL import Image
@@ -11,13 +12,16 @@ from test_predict_command import CARD, Sides
 from typer.testing import CliRunner
 
 from rnfl import cli
+from rnfl.core import conformal
 from rnfl.core.exclusion import Excluded
 from rnfl.imaging import dicom
-from rnfl.inference import photographs, readings, trained
+from rnfl.inference import dicom_report, photographs, readings, trained
 from rnfl.storage import provenance
 
 pydicom = pytest.importorskip("pydicom", reason="the extra 'dicom' is not installed")
+pytest.importorskip("highdicom", reason="the extra 'dicom' is not installed")
 import dicom_photograph as synthetic  # noqa: E402
+from highdicom.sr import srread  # noqa: E402
 from pydicom.pixels import convert_color_space  # noqa: E402
 
 RIGHT, LEFT = draw_fundus("OD"), draw_fundus("OS")
@@ -239,6 +243,7 @@ def test_nothing_of_the_patient_reaches_what_is_said_or_written(folder, command,
     data = (folder / "od.dcm").read_bytes()
     (folder / "cut.dcm").write_bytes(data[: len(data) // 2])
     out = tmp_path / "out"
+    caplog.clear()  # of what was said when the files were made
     said = command(folder, "--output", out)
     assert said.exit_code == 0 and "9 read, 3 left out" in said.stdout, said.exception
     code = "import sys, pathlib, rnfl.imaging.dicom as d; path = pathlib.Path(sys.argv[1])\n"
@@ -251,3 +256,101 @@ def test_nothing_of_the_patient_reaches_what_is_said_or_written(folder, command,
     data = [path.read_bytes() for path in files] + [text.encode() for text in texts]
     assert len(files) == 3 + 8  # no page of burnt-in text
     assert not [one for one in synthetic.SECRETS for held in data if one.encode() in held]
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory):
+    """A left eye read with bands and --dicom: its file, its row, its folder and what was said."""
+    folder = tmp_path_factory.mktemp("reported")
+    measures = conformal.Band(
+        level=0.9, whole=np.full(5, 12.0), pointwise=np.full(5, 9.0), patients=60, groups={}
+    ).to_dict()
+    held = {"level": 0.9, "dataset": "none", "patients": 60, "profile": None, "measures": measures}
+    held |= {"modality": "CFP", "phantom": True, "eyes": 60, "left_out": 0, "by": None}
+    card = CARD | {"notes": ["made up, ±9 µm ≥ 5"]}
+    used = trained.Trained(folder, Sides(), 64, card, None, held)
+    named = {"PatientName": "Mustermann^Jörg", "SpecificCharacterSet": "ISO_IR 100"}
+    source = synthetic.save(synthetic.make(LEFT, "L", **named), folder / "7.dcm")
+    Image.fromarray(LEFT).save(folder / "8_OS.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trained, "load", lambda run: used)
+        given = ["predict", str(source), str(folder / "8_OS.png"), "--eye", "from-name", "--dicom"]
+        given += ["--model", "m", "--output", str(folder / "out")]
+        said = CliRunner().invoke(cli.app, given)
+    assert said.exit_code == 0, said.exception
+    table = pd.read_csv(folder / "out" / "predictions.csv")
+    return source, table.iloc[0], folder / "out", said
+
+
+def test_the_report_holds_every_number_of_the_table(reported):
+    source, row, out, said = reported
+    original, path = pydicom.dcmread(source), out / "1_7_sr.dcm"
+    made = srread(path)
+    assert not said.stderr or "drawing" in said.stderr
+    assert made.SOPClassUID == "1.2.840.10008.5.1.4.1.1.88.33"
+    assert made.ContentTemplateSequence[0].TemplateIdentifier == "1500"
+    (group,) = made.content.get_image_measurement_groups()
+    found = {}
+    for one in group.get_measurements():
+        assert (one.unit.value, one.unit.scheme_designator) == ("um", "UCUM")
+        assert (one.name.value, one.name.scheme_designator) == ("111925", "DCM")
+        (site,) = one.finding_sites
+        assert site.laterality.meaning == "Left"
+        found[site.topographical_modifier.value, one.derivation.value] = one.value
+    expected = {}
+    for region, (column, _) in dicom_report.REGIONS.items():
+        expected[region, "373098007"] = row[column]
+        if f"{column}_low" in row:
+            expected |= {(region, f"band_{end}"): row[f"{column}_{end}"] for end in ("low", "high")}
+    assert len(expected) == 11 + 2 * 5 and found == pytest.approx(expected, abs=1e-9)
+    assert found["mean", "band_low"] == pytest.approx(found["mean", "373098007"] - 9, abs=2e-3)
+    (image,) = group.source_images
+    assert image.referenced_sop_instance_uid == original.SOPInstanceUID
+    texts = {
+        str(one.value) for one in made.iterall() if one.keyword in ("TextValue", "CodeMeaning")
+    }
+    assert {"run made-up", "Research use only. Not a medical device.", "Device"} <= texts
+    assert any(text.startswith("made up, ±9 µm ≥ 5; ") for text in texts)  # notes of the card
+    assert made.SeriesDescription == "Research use only. Not a medical device."
+
+
+def test_the_page_is_in_the_same_study_and_both_are_for_their_user_alone(reported):
+    source, _, out, _ = reported
+    original = pydicom.dcmread(source)
+    page, report = (pydicom.dcmread(out / f"1_7_{kind}.dcm") for kind in ("pdf", "sr"))
+    assert page.SOPClassUID == "1.2.840.10008.5.1.4.1.1.104.1"
+    held = page.EncapsulatedDocument[: page.EncapsulatedDocumentLength]
+    assert held == (out / "1_7.pdf").read_bytes() and held.startswith(b"%PDF")
+    assert "Research use only. Not a medical device." in page.DocumentTitle
+    series = {one.SeriesInstanceUID for one in (original, page, report)}
+    assert len(series) == 3
+    for one in (page, report):
+        assert one.StudyInstanceUID == original.StudyInstanceUID
+        assert all(one[name].value == original[name].value for name in synthetic.PATIENT)
+        assert str(one.PatientName) == "Mustermann^Jörg"
+    dicoms = sorted(path.name for path in out.glob("*.dcm"))
+    assert dicoms == ["1_7_pdf.dcm", "1_7_sr.dcm"]  # and none of the PNG
+    assert all((out / name).stat().st_mode & 0o777 == 0o600 for name in dicoms)
+
+
+def test_nothing_else_of_the_report_names_the_patient(reported):
+    _, _, out, said = reported
+    data = [path.read_bytes() for path in out.iterdir() if path.suffix != ".dcm"]
+    held = [said.output.encode(), *data]
+    assert not [one for one in synthetic.SECRETS for text in held if one.encode() in text]
+
+
+def test_a_header_that_cannot_be_copied_is_said_without_its_words(folder, command, tmp_path):
+    made = synthetic.make(RIGHT, "R", StudyInstanceUID=None)
+    synthetic.save(made, folder / "7.dcm")
+    bad = synthetic.make(RIGHT, "R", PatientSex="MUSTERMANN")
+    synthetic.save(bad, folder / "8.dcm")
+    said = command(folder, "--dicom", "--no-pages", "--output", tmp_path / "out")
+    assert said.exit_code == 0 and said.stderr.count("cannot be copied from its header") == 2
+    assert "mustermann" not in said.output.lower() and not list((tmp_path / "out").glob("*.dcm"))
+
+
+def test_reports_of_no_dicom_photograph_are_refused(folder, command):
+    Image.fromarray(RIGHT).save(folder / "7.png")
+    said = command(folder, "--eye", "OD", "--dicom")
+    assert "--dicom: there is no DICOM photograph" in str(said.exception)
