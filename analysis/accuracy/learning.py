@@ -14,7 +14,7 @@ SELECTED = "chosen within folds"  # method and penalty, see nested
 GROUPS = {
     "baselines": ("constant", BASELINE),
     "fine-tuned": (),
-    "readouts": (),
+    "readouts": ("fields, ImageNet", "fields, ImageNet + depth"),
     "nested selection": (SELECTED,),
 }
 PLAINEST = {"fine-tuned": "fine-tuned", "readouts": "readout, random"}
@@ -33,7 +33,7 @@ def group_of(method: str) -> str:
             return group
     raise ValueError(
         f"method {method!r}: expected {', '.join(GROUPS['baselines'])}, {SELECTED}, or a name that "
-        "begins with 'fine-tuned' or 'readout'"
+        f"begins with 'fine-tuned' or 'readout', or is one of {GROUPS['readouts']}"
     )
 
 

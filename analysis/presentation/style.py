@@ -137,6 +137,8 @@ LOOKS: dict[str, Look] = {
     "readout, depth": Look("readout, depth", "#0b3c6f", "<"),
     "readout, phantom start": Look("readout, phantom start", "#0b3c6f", "^"),
     "readout, classifier + depth": Look("readout, classifier + depth", "#0b3c6f", "p"),
+    "fields, ImageNet": Look("fields of ImageNet", "#009e9e", "H"),
+    "fields, ImageNet + depth": Look("fields of ImageNet + depth", "#009e9e", "p"),
     "chosen within folds": Look("chosen within folds", "#5e3c99", "*"),
 }
 _SPARE = (("#5e3c99", "v"), ("#56b4e9", ">"), ("#a6761d", "<"), ("#66a61e", "p"), ("#d95f02", "h"))

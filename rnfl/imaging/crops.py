@@ -33,10 +33,12 @@ BITS_PER_SAMPLE = 258  # tag of a TIFF file
 SHORTEST = 200  # px: the shorter side of the smallest photograph that is of use (ours)
 LONGEST = 4  # times the shorter side (ours)
 SMALLEST_CROP = SIZE // 4  # px (ours)
+NARROWEST = 0.5  # of the field that a crop has to show, the rest is its reflection (ours)
 
 UNREADABLE = "unreadable photograph"
 TOO_SMALL = "photograph too small or too narrow"
 NOT_SQUARE = "crop that is not square"
+TOO_NARROW = "crop that shows too little round the disc"
 OTHER_MASK = "mask that is not one of its photograph's disc and cup"
 
 
@@ -244,21 +246,30 @@ def _field(photo: np.ndarray, needed: bool) -> inspection.Field | None:
         return None
 
 
-def prepare_crop(picture: np.ndarray, laterality: str, modality: str | None = "CFP") -> Crop:
+def prepare_crop(
+    picture: np.ndarray,
+    laterality: str,
+    modality: str | None = "CFP",
+    width_mm: float = FIELD_MM,
+) -> Crop:
     """Return a picture that is a crop already in the common size and orientation.
 
     Parameters
     ----------
     picture : ndarray (S, S, 3), uint8
-        4.943 mm wide, centred on the disc, not mirrored; area-averaged to 224 px where it is
-        larger, interpolated where it is smaller.
+        Centred on the disc, not mirrored; area-averaged to 224 px where it is larger, interpolated
+        where it is smaller.
     laterality : {'OD', 'OS'}
     modality : {'CFP', 'SLO', None}
+    width_mm : float
+        Of retina on it. A narrower picture than 4.943 mm is continued by its reflection, of a wider
+        one the middle is taken.
 
     Raises
     ------
     Excluded
-        For a picture that is not square, smaller than 56 px, or of too few grey levels.
+        For a picture that is not square, smaller than 56 px, of too few grey levels, or narrower
+        than half of 4.943 mm.
     ValueError
         For an unknown laterality.
     """
@@ -267,9 +278,23 @@ def prepare_crop(picture: np.ndarray, laterality: str, modality: str | None = "C
         raise Excluded(NOT_SQUARE, f"{width}x{height} px")
     if width < SMALLEST_CROP:
         raise Excluded(TOO_SMALL, f"{width}x{height} px")
+    if not width_mm >= NARROWEST * FIELD_MM:
+        least = NARROWEST * FIELD_MM
+        raise Excluded(TOO_NARROW, f"{width_mm:.2f} mm, expected {least:.2f} mm or more")
     inspection.check_levels(picture)
-    image = to_right_eye(pixels.fit(picture, pixels.BICUBIC), laterality)
+    square = picture if width_mm == FIELD_MM else _to_field(picture, width_mm)
+    image = to_right_eye(pixels.fit(square, pixels.BICUBIC), laterality)
     lit = image[image.max(axis=-1) > inspection.BRIGHT].astype(float)
     doubts = inspection.judge_levels(lit if len(lit) else image.reshape(-1, 3), modality)
     doubts += inspection.judge_crop(image, width)
-    return Crop(image, Disc(*middle(height, width), 1.0), FIELD_MM, np.nan, doubts)
+    return Crop(image, Disc(*middle(height, width), 1.0), width_mm, np.nan, doubts)
+
+
+def _to_field(picture: np.ndarray, width_mm: float) -> np.ndarray:
+    """Return the square of 4.943 mm round the middle of a picture of another width."""
+    side = round(len(picture) * FIELD_MM / width_mm)
+    before = abs(side - len(picture)) // 2
+    if side <= len(picture):
+        return picture[before : before + side, before : before + side]
+    after = side - len(picture) - before
+    return np.pad(picture, ((before, after), (before, after), (0, 0)), mode="reflect")

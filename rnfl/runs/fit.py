@@ -183,7 +183,7 @@ def _by_ridge(config: RunConfig, prepared: Prepared, rows: Rows, device: torch.d
     size = max(backbone.spec.input_size for backbone in read)
     data = batches.load(prepared, rows["train"], size, device)
     patients = prepared.samples["patient_id"].iloc[rows["train"]]
-    model, solved = readout.fit(read, data, patients, config.seed)
+    model, solved = readout.fit(read, data, patients, config.seed, config.protocol)
     progress = readout.progress(model, solved, data, time.monotonic() - clock)
     return model, progress, data.target
 

@@ -206,7 +206,7 @@ def load_model(result: RunResult) -> nn.Module:
         state, base = {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
     read = [build(name, pretrained=BASE in base) for name in config.backbones]
     if "decoder" in state:
-        model = Readout(read, n_codes=len(state["level"]))
+        model = Readout(read, len(state["level"]), len(state.get("places", [0])))
     else:
         model = _of_pictures(*read, state) if "pixels.bias" in state else _around(*read, config)
     if BASE in base:

@@ -29,7 +29,8 @@ def predict(model: nn.Module, data: Batches, precision: str = "fp32") -> Tensor:
         with torch.inference_mode(), autocast(data.device, precision):
             return torch.cat([_decided(model(images)) for images, *_ in data.in_order(size)])
 
-    profiles, _ = halve_until_it_fits(at_most, BATCH_SIZE, len(data), lambda *sizes: None)
+    at_once = max(1, BATCH_SIZE // getattr(model, "n_fields", 1))  # a field is an image of its own
+    profiles, _ = halve_until_it_fits(at_most, at_once, len(data), lambda *sizes: None)
     model.train(was_training)
     return profiles
 

@@ -206,13 +206,29 @@ class Solved:
     """A linear map from the tokens of backbones that stay as they are, which is solved for.
 
     See :mod:`rnfl.training.readout`.
+
+    Attributes
+    ----------
+    fields : int
+        From how many fixed fields of each picture tokens are averaged, see
+        :func:`rnfl.models.readout.places`; 1 is the picture itself.
+    own_penalties : bool
+        Whether each number that is predicted (a quadrant, a component of profiles) has the penalty
+        that is best for it, the constant among the candidates.
+    alike : bool
+        Whether backbones weigh alike, however many blocks each has; else blocks do.
     """
 
     name: str
     solver: str  # 'ridge': without a default, so that addresses tell it from a Protocol
+    fields: int = 1
+    own_penalties: bool = False
+    alike: bool = False
 
     def __post_init__(self):
-        _check(f"protocol {self.name!r}", self, solver=(self.solver == "ridge", "be 'ridge'"))
+        what = f"protocol {self.name!r}"
+        _check(what, self, solver=(self.solver == "ridge", "be 'ridge'"))
+        _check(what, self, fields=(self.fields >= 1, "be 1 or more"))
 
 
 @dataclass(frozen=True)
@@ -334,6 +350,7 @@ PROTOCOLS: dict[str, AnyProtocol] = {
         Protocol("gradient_loss", loss=Loss(gradient=0.2)),
         # Ours, from here on: what moves.
         Solved("readout", "ridge"),
+        Solved("fields", "ridge", fields=16, own_penalties=True, alike=True),
         Protocol("probe", (Phase(part=HEAD_ALONE),)),
         Protocol("last_quarter", (Phase(part=Part(0.25, embedding=False)),)),
         # These move a thousandth of the numbers, and take ten times the rate.
@@ -395,7 +412,8 @@ def from_dict(recorded: dict[str, Any]) -> AnyProtocol:
     """
     try:
         if recorded.get("solver") == "ridge":
-            return Solved(recorded["name"], "ridge")
+            names = ("name", "solver", "fields", "own_penalties", "alike")  # once it had more
+            return Solved(**{name: recorded[name] for name in names if name in recorded})
         if "runs" in recorded:
             return Averaged(**recorded)
         if "shots" in recorded:

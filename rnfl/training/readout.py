@@ -9,8 +9,16 @@ quadrant is the phantom's.
 
 There is nothing to tune but one penalty, chosen by cross-validation, so some dozens of eyes are
 enough to learn from. **Ours**; the paper has no such protocol.
+
+The protocol may ask for tokens averaged over several fields of each picture, for a penalty of each
+number of the code, and for backbones that weigh alike
+(:class:`~rnfl.training.protocols.Solved`). Tokens of fields take long to compute. They depend on
+the backbone and the picture alone, so those that were computed last are kept as long as the
+process, for the other folds of a cross-validation.
 """
 
+import hashlib
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +30,11 @@ from tqdm import tqdm
 from rnfl.core.geometry import flip_profile, flip_quadrants, quadrant_means
 from rnfl.datasets.prepared import Prepared
 from rnfl.models.backbone import Backbone
-from rnfl.models.readout import Readout, tokens, widths
+from rnfl.models.readout import Readout, fields, places, tokens, widths
 from rnfl.training import ridge
 from rnfl.training.batches import QUADRANT_COLUMNS, Batches
 from rnfl.training.predict import predict
+from rnfl.training.protocols import Solved
 from rnfl.training.state import Progress
 
 COMPONENTS = 24  # at most, of profiles
@@ -34,6 +43,9 @@ COMPONENTS = 24  # at most, of profiles
 SHAPES = Path(__file__).with_name("quadrant_shapes.npy")
 BATCH = 32
 LARGEST = 16e9  # bytes of memory
+KEPT = 2e9  # bytes of tokens of fields that a process keeps
+PLAIN = Solved("readout", "ridge")
+_kept: OrderedDict[tuple[str, ...], list[np.ndarray]] = OrderedDict()
 
 
 @dataclass(frozen=True)
@@ -92,12 +104,16 @@ def progress(model: Readout, solved: ridge.Ridge, data: Batches, seconds: float)
     ``val_quadrant_mae`` is the error of quadrant means in the inner cross-validation, whatever the
     labels are.
     """
-    predicted, labels = predict(model, data).cpu().numpy(), data.labels.cpu().numpy()
-    quadrants = error = float(solved.errors.min())
+    labels = data.labels.cpu().numpy()
+    decoder, offset = (part.cpu().numpy() for part in (model.decoder, model.offset))
+    if model.n_fields > 1:  # the model would compute all of its fields again
+        predicted = (solved.fitted @ decoder + offset).astype(np.float32)
+    else:
+        predicted = predict(model, data).cpu().numpy()
+    quadrants = error = solved.error
     if data.target == "quadrants":
         predicted = quadrant_means(predicted).to_numpy()
     else:
-        decoder, offset = (part.cpu().numpy() for part in (model.decoder, model.offset))
         held_out = quadrant_means(solved.held_out @ decoder + offset)
         quadrants = float((held_out - quadrant_means(labels)).abs().to_numpy().mean())
     row = {
@@ -115,7 +131,11 @@ def progress(model: Readout, solved: ridge.Ridge, data: Batches, seconds: float)
 
 
 def fit(
-    backbones: Sequence[Backbone], data: Batches, patients: Sequence[str], seed: int = 0
+    backbones: Sequence[Backbone],
+    data: Batches,
+    patients: Sequence[str],
+    seed: int = 0,
+    protocol: Solved = PLAIN,
 ) -> tuple[Readout, ridge.Ridge]:
     """Fit a readout on labelled eyes and their copies turned upside down.
 
@@ -128,6 +148,7 @@ def fit(
         Whose eye each is.
     seed : int
         Of the inner folds that choose the penalty.
+    protocol : Solved
 
     Raises
     ------
@@ -143,11 +164,20 @@ def fit(
             f"a readout of {len(data)} eyes would take {size / 1e9:.0f} GB, at most "
             f"{LARGEST / 1e9:.0f}: choose a smaller backbone, or a protocol that trains by gradient"
         )
-    upright, flipped = _features(backbones, data)
+    if protocol.fields > 1:
+        upright, flipped = _field_features(backbones, data, protocol.fields)
+    else:
+        upright, flipped = _features(backbones, data)
     measured = code.measure, data.labels.cpu().numpy()
     given = upright, code.codes, np.asarray(patients), (flipped, code.mirrored)
-    solved = ridge.fit(*given, seed=seed, measured=measured)
-    model = Readout([b.cpu() for b in backbones], n_codes)
+    how = {"seed": seed, "measured": measured}
+    if protocol.own_penalties:
+        how |= {"own": True, "penalties": ridge.OWN}
+    if protocol.alike:
+        depths = [backbone.depth for backbone in backbones]
+        how["shares"] = [1 / (len(depths) * depth) for depth in depths for _ in range(depth)]
+    solved = ridge.fit(*given, **how)
+    model = Readout([b.cpu() for b in backbones], n_codes, protocol.fields)
     blocks = zip(solved.means, solved.weights, strict=True)
     for i, backbone in enumerate(backbones):
         for row in range(backbone.depth):
@@ -177,3 +207,51 @@ def _features(
                         both[block][kind, rows] = found.cpu().numpy()
         upright, flipped = [*upright, *(b[0] for b in both)], [*flipped, *(b[1] for b in both)]
     return upright, flipped
+
+
+def _field_features(
+    backbones: Sequence[Backbone], data: Batches, n: int
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return every block's tokens as :func:`_features`, averaged over ``n`` fields of each eye.
+
+    An eye's are computed alone, so that they do not depend on the eyes beside it.
+    """
+    upright, flipped = [], []
+    at = places(n).to(data.device)
+    for backbone in backbones:
+        backbone = backbone.to(data.device).eval()
+        given = f"{_identity(backbone)} {n} {data.device.type}"
+        both = [np.empty((2, len(data), m), np.float32) for m in widths(backbone)]
+        steps = tqdm(data.in_order(1), f"{backbone.spec.name}, {n} fields", len(data), disable=None)
+        for row, (images, *_) in enumerate(steps):
+            key = given, hashlib.sha256(images.cpu().numpy().tobytes()).hexdigest()
+            if key not in _kept:
+                with torch.inference_mode():
+                    shown = fields(torch.cat([images, images.flip(2)]), at)
+                    found = [
+                        block.unflatten(0, (2, n)).mean(dim=1) for block in tokens(backbone, shown)
+                    ]
+                _keep(key, [block.cpu().numpy() for block in found])
+            else:
+                _kept.move_to_end(key)
+            for block, found in zip(both, _kept[key], strict=True):
+                block[:, row] = found
+        upright, flipped = [*upright, *(b[0] for b in both)], [*flipped, *(b[1] for b in both)]
+    return upright, flipped
+
+
+def _keep(key: tuple[str, ...], blocks: list[np.ndarray]) -> None:
+    """Keep an eye's tokens; those used longest ago make room for them."""
+    _kept[key] = blocks
+    size = sum(block.nbytes for block in blocks)
+    while len(_kept) > max(1, KEPT // size):
+        _kept.popitem(last=False)
+
+
+def _identity(backbone: Backbone) -> str:
+    """Return a hash of what decides a backbone's tokens: its definition and its weights."""
+    digest = hashlib.sha256(repr(backbone.spec).encode())
+    for name, value in backbone.state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

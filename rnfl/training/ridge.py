@@ -8,6 +8,8 @@ those are kept in double precision, features are read some columns at a time (:f
 Mirrored copies of the eyes may be added: turned upside down, superior becomes inferior, so that a
 mirrored eye with mirrored labels is another example of the same anatomy. Originals and copies are
 centred each by their own mean, so only what distinguishes eyes is learnt from the copies. **Ours**.
+
+Blocks may weigh differently, and each label may have a penalty of its own (:func:`fit`, ``own``).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +20,7 @@ import numpy as np
 from rnfl.core.splits import folds_by_patient
 
 PENALTIES = np.logspace(-2, 2, 13)  # in units of a block's mean squared norm
+OWN = np.append(np.logspace(-2, 3, 16), np.inf)  # of one label each; the last is the constant
 INNER_FOLDS = 5
 COLUMNS = 4096  # features of all eyes that are in double precision at a time
 MATRICES = 8  # of the size of a Gram matrix that solving takes, eigh's own workspace included
@@ -27,17 +30,21 @@ MATRICES = 8  # of the size of a Gram matrix that solving takes, eigh's own work
 class Ridge:
     """A fitted regression: ``level + mean over blocks of (x - mean) @ weights``.
 
-    ``errors`` (penalties,) are mean absolute errors in the inner cross-validation, in the unit of
-    what was measured, ``held_out`` (n, k) each training eye's label as the other inner folds
-    predict it under the penalty chosen.
+    ``errors`` (penalties,) are mean absolute errors in the inner cross-validation with one penalty
+    for all labels, in the unit of what was measured; ``held_out`` (n, k) is each training eye's
+    label as the other inner folds predict it under the penalty chosen, or those chosen, and
+    ``error`` the mean absolute error of these. ``fitted`` (n, k) are the training eyes' labels as
+    the regression itself, which has seen them, predicts them.
     """
 
     level: np.ndarray  # (k,), the mean label
     means: list[np.ndarray]  # (d,), the mean feature of each block, originals only
     weights: list[np.ndarray]  # (d, k)
-    penalty: float
+    penalty: float | np.ndarray  # of all labels, or (k,)
     errors: np.ndarray
     held_out: np.ndarray
+    error: float
+    fitted: np.ndarray
 
     def predict(self, blocks: Sequence[np.ndarray]) -> np.ndarray:
         """Return labels (m, k) of features, each block (m, d)."""
@@ -53,6 +60,8 @@ def fit(
     penalties: np.ndarray = PENALTIES,
     seed: int = 0,
     measured: tuple[Callable[[np.ndarray], np.ndarray], np.ndarray] | None = None,
+    own: bool = False,
+    shares: Sequence[float] | None = None,
 ) -> Ridge:
     """Fit a ridge regression with the penalty that cross-validates best.
 
@@ -68,6 +77,12 @@ def fit(
     measured : (callable, ndarray (n, m)), optional
         What errors are measured on: a function from predicted labels (..., k) to (..., m), and the
         truth; by default the labels themselves.
+    own : bool
+        Whether each label has the penalty that is best for itself. Where that measures worse than
+        the constant, every penalty is infinite: so it is never worse within these eyes, as long as
+        ``penalties`` hold infinity (:data:`OWN`).
+    shares : sequence of float, optional
+        What each block weighs in the average; together 1. None = all the same.
 
     Raises
     ------
@@ -90,25 +105,42 @@ def fit(
     grams = [_gram(x, y) for x, y in features]
     both = np.concatenate([labels, turned])
 
+    # Their mean is 1, so that equal shares change no bit.
+    weigh = [1.0] * len(blocks) if shares is None else [len(blocks) * one for one in shares]
+
     decode, truth = measured or (np.asarray, labels)
     fold = folds_by_patient(list(patients), k, seed)
     errors, held_out = np.zeros(len(penalties)), np.empty((len(penalties), *labels.shape))
     for i in range(k):
         train, held = np.flatnonzero(fold != i), np.flatnonzero(fold == i)
-        held_out[:, held] = predicted = _predict(grams, both, n, train, held, penalties)
+        held_out[:, held] = predicted = _predict(grams, weigh, both, n, train, held, penalties)
         errors += np.abs(decode(predicted) - truth[held]).sum(axis=(1, 2))
+    errors /= truth.size
     best = np.argmin(errors)
-    penalty = float(penalties[best])
+    penalty, chosen, error = float(penalties[best]), held_out[best], float(errors[best])
+    if own:
+        best = np.abs(held_out - labels).mean(axis=1).argmin(axis=0)  # (k,)
+        chosen = np.take_along_axis(held_out, best[None, None], axis=0)[0]
+        error = float(np.abs(decode(chosen) - truth).mean())
+        constant = np.flatnonzero(np.isinf(penalties))
+        if len(constant) and errors[constant[0]] < error:
+            best[:] = constant[0]
+            chosen, error = held_out[constant[0]], float(errors[constant[0]])
+        penalty = penalties[best]
 
-    means, weights = [], []
+    means, weights, fitted = [], [], np.zeros_like(labels)
     centre = _centring(n, len(both), np.arange(n))
-    for (x, y), gram in zip(features, grams, strict=True):
+    for (x, y), gram, weight in zip(features, grams, weigh, strict=True):
         dual, scale = _dual(centre @ gram @ centre.T, centre @ both, penalty)
-        shares = centre.T @ dual / scale
+        if own:  # of each label, the weights under its own penalty
+            dual = np.stack([dual[j, :, j] for j in range(len(dual))], axis=1)
+        of_rows = weight * (centre.T @ dual / scale)
+        fitted += centre[:n] @ (gram @ of_rows) / len(grams)
         means.append(x.mean(axis=0))
-        parts = [(part.T @ shares).astype(np.float32) for part in _parts(x, y)]
+        parts = [(part.T @ of_rows).astype(np.float32) for part in _parts(x, y)]
         weights.append(np.concatenate(parts))
-    return Ridge(labels.mean(axis=0), means, weights, penalty, errors / truth.size, held_out[best])
+    level = labels.mean(axis=0)
+    return Ridge(level, means, weights, penalty, errors, chosen, error, level + fitted)
 
 
 def bytes_needed(n: int, widths: Sequence[int], k: int) -> int:
@@ -119,7 +151,7 @@ def bytes_needed(n: int, widths: Sequence[int], k: int) -> int:
     rows = 2 * n
     features, weights = 4 * rows * sum(widths), 4 * (k + 1) * sum(widths)
     square = 8 * rows**2  # one Gram matrix
-    solving = MATRICES * square + 8 * rows * k * len(PENALTIES)
+    solving = MATRICES * square + 8 * rows * k * len(OWN)
     reading = square + 2 * 8 * rows * min(COLUMNS, max(widths))
     return features + weights + len(widths) * square + max(solving, reading)
 
@@ -168,6 +200,7 @@ def _dual(
 
 def _predict(
     grams: Sequence[np.ndarray],
+    weigh: Sequence[float],
     labels: np.ndarray,
     n: int,
     train: np.ndarray,
@@ -178,7 +211,7 @@ def _predict(
     centre = _centring(n, len(labels), train)
     shifted = _less_mean(held, train, len(labels))
     total = np.zeros((len(penalties), len(held), labels.shape[1]))
-    for gram in grams:
+    for gram, weight in zip(grams, weigh, strict=True):
         dual, scale = _dual(centre @ gram @ centre.T, centre @ labels, penalties)
-        total += (shifted @ gram @ centre.T / scale) @ dual
+        total += weight * ((shifted @ gram @ centre.T / scale) @ dual)
     return labels[train].mean(axis=0) + total / len(grams)

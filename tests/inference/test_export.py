@@ -19,6 +19,7 @@ import torch
 from rnfl.inference import onnx as export
 from rnfl.inference import trained
 from rnfl.models.backbone import Backbone
+from rnfl.models.readout import Readout
 from rnfl.models.registry import BackboneSpec
 from rnfl.models.regressor import RNFLRegressor
 from rnfl.storage import provenance
@@ -70,6 +71,17 @@ def test_other_backbones_give_the_numbers_of_torch(kind, tmp_path):
     model = make_model(name, size, options)
     export.to_onnx(model, size, tmp_path / "m.onnx")
     assert export.compare(model, tmp_path / "m.onnx", images(3, size)) < 1e-5
+
+
+def test_a_readout_of_fields_gives_the_numbers_of_torch(tmp_path):
+    torch.manual_seed(0)
+    backbone = make_model(*KINDS["phantom"]).backbone
+    model = Readout([backbone], 4, 5).eval()
+    model.offset.fill_(90.0)
+    for buffer in (model.mean_0, model.weights_0, model.decoder):
+        buffer.normal_()
+    export.to_onnx(model, 64, tmp_path / "m.onnx")
+    assert export.compare(model, tmp_path / "m.onnx", images(3, 64)) < 1e-4
 
 
 def test_the_file_gives_what_predict_gives_for_any_number_of_crops(exported, used):

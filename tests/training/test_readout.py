@@ -1,6 +1,7 @@
 """Readouts: ridge regression on frozen tokens, its mirrored copies, and the profiles it returns."""
 
 import tracemalloc
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from rnfl import cli, datasets
 from rnfl.core import splits
 from rnfl.core.geometry import QUADRANTS, flip_profile, quadrant_means
 from rnfl.models.backbone import build
-from rnfl.models.readout import Readout, tokens, widths
-from rnfl.training import batches, ridge
+from rnfl.models.readout import Readout, fields, places, tokens, widths
+from rnfl.runs import restore, results
+from rnfl.training import batches, protocols, ridge
+from rnfl.training import readout as training
 from rnfl.training.readout import encode, fit, progress
 
 CPU = torch.device("cpu")
@@ -75,6 +78,44 @@ def test_the_penalty_is_the_best_of_folds_by_patient(eyes):
             errors[j] += np.abs(one.predict([x[held] for x in blocks]) - labels[held]).sum()
     np.testing.assert_allclose(solved.errors, errors / labels.size, rtol=1e-5)
     assert solved.penalty == penalties[np.argmin(errors)]
+
+
+def test_each_label_has_the_penalty_that_is_best_for_it(eyes):
+    blocks, labels, patients = eyes
+    how = {"penalties": ridge.OWN, "seed": 4}
+    both = ridge.fit(blocks, labels, patients, own=True, **how)
+    for j in range(2):
+        one = ridge.fit(blocks, labels[:, [j]], patients, **how)
+        assert both.penalty[j] == one.penalty
+        np.testing.assert_allclose(both.held_out[:, j], one.held_out[:, 0])
+        expected = one.predict(blocks)[:, 0]
+        np.testing.assert_allclose(both.predict(blocks)[:, j], expected, rtol=1e-5)
+    np.testing.assert_allclose(both.fitted, both.predict(blocks), rtol=1e-5)
+    assert both.error == pytest.approx(np.abs(both.held_out - labels).mean())
+    assert both.error <= ridge.fit(blocks, labels, patients, **how).error
+
+
+def test_a_label_that_cannot_be_read_is_its_mean_and_never_worse(eyes, rng):
+    blocks, labels, patients = eyes
+    labels[:, 1] = rng.normal(80, 10, len(labels))  # nothing to learn
+    solved = ridge.fit(blocks, labels, patients, penalties=ridge.OWN, own=True)
+    constant = ridge.fit(blocks, labels, patients, penalties=np.array([np.inf]))
+    assert np.isfinite(solved.penalty[0])
+    errors = [np.abs(one.held_out - labels).mean(axis=0) for one in (solved, constant)]
+    assert (errors[0] <= errors[1]).all() and errors[0][0] < 0.8 * errors[1][0]
+    # Measured on something else, the whole may be worse though each part is better: then it is not.
+    unfair = (lambda codes: np.abs(codes - constant.held_out[0]) ** 3, np.zeros_like(labels))
+    solved = ridge.fit(blocks, labels, patients, penalties=ridge.OWN, own=True, measured=unfair)
+    assert np.isinf(solved.penalty).all()
+    np.testing.assert_allclose(solved.predict(blocks), np.tile(labels.mean(0), (40, 1)))
+
+
+def test_blocks_weigh_as_told(eyes):
+    blocks, labels, patients = eyes
+    how = {"penalties": np.array([0.3])}
+    solved = ridge.fit(blocks, labels, patients, shares=[0.8, 0.2], **how)
+    one, two = (ridge.fit([x], labels, patients, **how).predict([x]) for x in blocks)
+    np.testing.assert_allclose(solved.predict(blocks), 0.8 * one + 0.2 * two, rtol=1e-5)
 
 
 def test_missing_labels_are_refused(eyes):
@@ -240,3 +281,93 @@ def test_every_resolution_of_a_convolutional_network_is_brought_to_its_last_grid
         profiles = model(images).numpy()
     np.testing.assert_allclose(quadrant_means(profiles), solved.predict(both), atol=0.01)
     assert not model.mean_1[0, 9 * 16 :].any() and model.mean_1[-1].all()
+
+
+def test_fields_are_parts_of_the_picture_and_the_same_for_ever():
+    at = places(16)
+    share = at[:, :, :2].norm(dim=1)
+    assert share.min() >= 0.55 and share.max() <= 1 and share[:, 0].max() - share[:, 0].min() > 0.35
+    assert at[:, :, 2].abs().max() <= 0.2 and at[:, :, 2].mean(0).abs().max() < 0.02
+    torch.testing.assert_close(places(4), at[:4])
+    np.testing.assert_allclose(at[0].flatten()[:3], [0.704614, 0.091294, -0.106443], atol=1e-6)
+    ramp = torch.linspace(0, 1, 64).expand(2, 3, 64, 64)
+    half = torch.tensor([[[0.5, 0, 0.1], [0, 0.5, 0]], [[1.0, 0, 0], [0, 1, 0]]])
+    shown = fields(ramp, half)
+    assert shown.shape == (4, 3, 64, 64)
+    torch.testing.assert_close(shown[1::2], ramp)
+    # from a quarter to three quarters, moved to the right by a twentieth of the width
+    assert shown[2, 0, 5, [0, -1]].tolist() == pytest.approx([0.3, 0.8], abs=0.01)
+    beyond = fields(ramp, torch.tensor([[[1.0, 0, 0.2], [0, 1, 0]]]))[0, 0, 0]
+    assert beyond[-1] == pytest.approx(0.9, abs=0.02) and beyond.max() > 0.99  # reflected
+
+
+def test_a_reading_of_fields_is_the_mean_of_their_readings(data, tmp_path):
+    eyes, patients = data
+    lite = build("timm:tf_efficientnet_lite0@96", pretrained=False)
+    backbones = [build("phantom_depth"), lite]
+    protocol = protocols.Solved("f", "ridge", fields=3, own_penalties=True, alike=True)
+    model, solved = fit(backbones, eyes, patients, protocol=protocol)
+    images = eyes.images.float() / 255
+    with torch.inference_mode():
+        profiles = model(images)
+        model.n_fields = 1
+        single = [model(fields(images, place[None])) for place in model.places]
+    torch.testing.assert_close(profiles, torch.stack(single).mean(0), rtol=1e-4, atol=1e-3)
+    expected = solved.fitted
+    np.testing.assert_allclose(quadrant_means(profiles.numpy()), expected, atol=0.01)
+    # Loaded, it looks at the same fields.
+    again = Readout([build("phantom_depth"), lite], 4, 3)
+    again.places.zero_()
+    again.load_state_dict(model.state_dict())
+    with torch.inference_mode():
+        torch.testing.assert_close(again.eval()(images), profiles, rtol=0, atol=0)
+
+
+def test_tokens_of_fields_are_computed_once_whatever_the_folds(data, monkeypatch):
+    eyes, patients = data
+    monkeypatch.setattr(training, "_kept", type(training._kept)())
+    shown = []
+
+    def counted(backbone, images):
+        shown.append(len(images))
+        return tokens(backbone, images)
+
+    monkeypatch.setattr(training, "tokens", counted)
+    protocol = protocols.Solved("f", "ridge", fields=2)
+    order = torch.arange(len(eyes)).flip(0)
+    whole = training._field_features([build("phantom_depth")], eyes, 2)
+    assert shown == [4] * len(eyes)  # each picture and its mirror image, two fields of both
+    part = training._field_features([build("phantom_depth")], eyes.select(order[:5]), 2)
+    fit([build("phantom_depth")], eyes.select(order), patients[::-1], protocol=protocol)
+    assert len(shown) == len(eyes)
+    for known, found in zip(whole[1], part[1], strict=True):
+        np.testing.assert_array_equal(known[order[:5]], found)
+    training._field_features([build("phantom_depth")], eyes.select(order[:1]), 3)
+    other = build("phantom_depth")
+    with torch.no_grad():
+        next(other.parameters()).add_(0.01)
+    training._field_features([other], eyes.select(order[:1]), 2)
+    assert shown[-2:] == [6, 4]  # other fields, another backbone
+    monkeypatch.setattr(training, "KEPT", 1)
+    training._field_features([other], eyes.select(order[:3]), 2)
+    assert len(training._kept) == 1
+
+
+def test_recorded_fields_are_read_again():
+    protocol = protocols.get("fields")
+    assert protocols.from_dict(asdict(protocol)) == protocol
+    assert protocols.from_dict({"name": "readout", "solver": "ridge"}) == protocols.get("readout")
+    with pytest.raises(ValueError, match="fields must be 1 or more, got 0"):
+        protocols.Solved("f", "ridge", fields=0)
+
+
+def test_the_command_trains_a_run_that_loads_with_its_fields(tmp_path, monkeypatch):
+    monkeypatch.setenv("RNFL_DATA", str(tmp_path))
+    make_dataset("made", n=16, colour=True, quadrants=range(16))
+    asked = ["train", "made", "phantom_depth", "--protocol", "fields", "--split", "all"]
+    done = CliRunner().invoke(cli.app, asked)
+    assert done.exit_code == 0, done.output
+    (folder,) = (tmp_path / "runs").glob("made-phantom_depth-fields-*")
+    loaded = restore.load_model(results.load_run(folder))
+    assert loaded.n_fields == 16
+    torch.testing.assert_close(loaded.places, places(16), rtol=0, atol=0)

@@ -8,10 +8,15 @@ out of it by itself. Later visits are a table, ``visits.parquet``, see :func:`vi
 A raw folder holds ``VF and clinical information.xlsx`` (also seen with underscores for spaces) and
 ``CFPs/{subject}_{OD|OS}_{visit}.jpg``; ``ROI images`` and ``json`` (outlines of disc and cup) are
 used where they are there. A missing value is ``/``.
+
+An eye whose photograph is absent is read from its ROI image, a square round the disc that shows
+less: ``field_mm`` in ``samples`` says how many of the 4.943 mm of a crop are retina, the rest is
+reflected (**ours**).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -22,7 +27,7 @@ import numpy as np
 import pandas as pd
 
 from rnfl.core.exclusion import Excluded
-from rnfl.core.geometry import N_ANGLES
+from rnfl.core.geometry import FIELD_MM, N_ANGLES
 from rnfl.core.schema import RNFL_COLUMNS
 from rnfl.datasets.base import RawDataset
 from rnfl.datasets.grape.annotations import find_region, read_annotation
@@ -35,12 +40,16 @@ from rnfl.storage.provenance import sha256_bytes, sha256_file, sha256_json
 from rnfl.storage.readers import read_parquet
 from rnfl.storage.tables import listed
 
-VERSION = 2  # of this preparation; raise it when the same files would give other output
+VERSION = 3  # of this preparation; raise it when the same files would give other output
 WORKBOOK, PHOTOGRAPHS = "VF and clinical information.xlsx", "CFPs"
 REGIONS, ANNOTATIONS = "ROI images", "json"
 PICTURES = (".jpg", ".jpeg", ".png")
 VISITS = "visits.parquet"
+REGION_SHARE = 0.291  # of the photograph's width, where its resolution is not known (ours)
+ODD_PX = 0.01  # of its side: by how much a region may miss a square, as those of GRAPE do by 1 px
 FAR = 1.0  # disc radii from the middle of the ROI image beyond which a disc is listed
+
+UNUSED = ("Index", "photograph", "resolution")  # of the workbook, in samples
 
 NO_RNFL = "no RNFL thickness"
 NO_PHOTOGRAPH = "no photograph"
@@ -147,6 +156,7 @@ class Grape(RawDataset):
             "version": VERSION,
             "size_px": crops.SIZE,
             "crop_width": crops.CROP_WIDTH,
+            "region_share": REGION_SHARE,
             "disc": disc.SETTINGS,
         }
 
@@ -196,7 +206,7 @@ class Grape(RawDataset):
         return file_stamp(*filter(None, self.files.of(item.photograph)))
 
     def read(self, item: Any, found: dict[str, Any]) -> Eye:
-        """Return the eye of one row of the baseline.
+        """Return the eye of one row of the baseline, from its photograph or else its ROI image.
 
         The disc is where an annotation has it, else it is looked for. ``roi_distance`` says how far
         the middle of the published region of interest lies from the disc, in disc radii; ``fault``,
@@ -206,11 +216,14 @@ class Grape(RawDataset):
         photograph, region, outlines = self.files.of(name)
         if any(np.isnan(getattr(item, column)) for column in RNFL_COLUMNS):
             raise Excluded(NO_RNFL)
+        columns = {k: v for k, v in item._asdict().items() if k not in UNUSED}
         if photograph is None:
-            what = f"{name} is not there" if name else "the workbook names none"
-            if name and region:
-                what += "; its ROI image is there, which lacks the surroundings of the disc"
-            raise Excluded(NO_PHOTOGRAPH, what, has_region=region is not None)
+            if region is None:
+                what = (
+                    f"{name} is not there, nor its ROI image" if name else "the workbook names none"
+                )
+                raise Excluded(NO_PHOTOGRAPH, what)
+            return _of_region(_read(region, found), item, columns, found)
         photo = _read(photograph, found)
         centre, ratio = None, np.nan
         if outlines is not None:
@@ -220,20 +233,13 @@ class Grape(RawDataset):
             except ValueError as error:
                 found["fault"] = str(error).replace(str(outlines), outlines.name)
         crop = crops.prepare(photo, item.laterality, centre)
-        place, found["doubts"] = crop.disc, crop.doubts
-        columns = {k: v for k, v in item._asdict().items() if k not in ("Index", "photograph")}
-        columns |= {
-            "disc_x": place.x,
-            "disc_y": place.y,
-            "disc_confidence": place.confidence,
-            "disc_source": "annotation" if centre else "located",
-            "cup_disc_ratio": ratio,
-            "roi_distance": _distance(photo, region, place, found),
-        }
-        return Eye(crop.image, np.full(N_ANGLES, np.nan, dtype=np.float32), columns)
+        found["doubts"] = crop.doubts
+        distance = _distance(photo, region, crop.disc, found)
+        columns |= {"cup_disc_ratio": ratio, "roi_distance": distance}
+        return _eye(crop, columns, "annotation" if centre else "located")
 
     def none_left(self) -> str:
-        return "no eye has both RNFL thickness and a usable photograph"
+        return "no eye has both RNFL thickness and a usable photograph or ROI image"
 
     def samples(self, rows: pd.DataFrame) -> pd.DataFrame:
         return rows.assign(modality="CFP", split="test")
@@ -257,6 +263,7 @@ class Grape(RawDataset):
                 "used": (samples["disc_source"] == "annotation").sum(),
                 "unusable": len(faults),
             },
+            "from_region": (samples["disc_source"] == "roi").sum(),
             "not_in_workbook": len(self.strangers),
         }
         return {"counts": counts, "findings": self._findings(samples, faults, later)}
@@ -268,8 +275,7 @@ class Grape(RawDataset):
         each = listed((f"{eye}: {fault}" for eye, fault in faults.items()), 5, comma="; ")
         distances = samples["roi_distance"]
         far = samples.loc[distances > FAR, "eye_id"]
-        without = [one for one in self.exclusions if one["reason"] == NO_PHOTOGRAPH]
-        regions = sum(one["has_region"] for one in without)
+        widths = samples.loc[samples["disc_source"] == "roi", "field_mm"]
         empty = [*self.baseline.attrs["faults"], *self.visits.attrs["faults"]]
         orphans = sorted(set(self.visits["eye_id"]) - set(self.baseline["eye_id"]))
         return {
@@ -280,12 +286,42 @@ class Grape(RawDataset):
             f"{distances.notna().sum()} discs compared with the middle of the ROI image: median "
             f"distance {distances.median():.2f} disc radii, {len(far)} beyond {FAR:g}"
             f"{f' ({listed(far)})' if len(far) else ''}.": distances.notna().any(),
-            f"Of {len(without)} eyes without photograph {regions} have an ROI image.": regions,
+            f"{len(widths)} eyes without photograph are read from their ROI image, which shows "
+            f"{widths.min():.2f} to {widths.max():.2f} mm round the disc; the rest of the crop is "
+            "its reflection (ours).": len(widths),
             f"{len(empty)} entries of the workbook are left empty: {listed(empty, 10)}.": empty,
             f"{len(orphans)} eyes have visits and no baseline: {listed(orphans)}.": orphans,
             f"{len(self.strangers)} photographs are not in the workbook: "
             f"{listed(self.strangers)}.": self.strangers,
         }
+
+
+def _of_region(
+    picture: np.ndarray, item: Any, columns: dict[str, Any], found: dict[str, Any]
+) -> Eye:
+    """Return an eye from its ROI image (h, w, 3), whose middle is the disc's."""
+    height, width = picture.shape[:2]
+    if abs(height - width) <= ODD_PX * width:
+        picture = picture[: min(height, width), : min(height, width)]
+    pixels = re.match(r"\d+", item.resolution or "")
+    share = len(picture) / int(pixels[0]) if pixels and int(pixels[0]) else REGION_SHARE
+    width_mm = share * crops.PHOTOGRAPH_MM
+    crop = crops.prepare_crop(picture, item.laterality, width_mm=width_mm)
+    found["doubts"] = crop.doubts
+    columns |= {"cup_disc_ratio": np.nan, "roi_distance": np.nan}
+    return _eye(crop, columns, "roi", min(width_mm, FIELD_MM))
+
+
+def _eye(crop: crops.Crop, columns: dict[str, Any], source: str, field_mm: float = FIELD_MM) -> Eye:
+    """Return an eye without profile; ``source`` says where its disc is from."""
+    columns |= {
+        "disc_x": crop.disc.x,
+        "disc_y": crop.disc.y,
+        "disc_confidence": crop.disc.confidence,
+        "disc_source": source,
+        "field_mm": field_mm,
+    }
+    return Eye(crop.image, np.full(N_ANGLES, np.nan, dtype=np.float32), columns)
 
 
 def _label(path: Path) -> str:

@@ -47,6 +47,7 @@ BASELINE = {
     **{name: name.lower().replace("rnfl_", "oct rnfl thickness/") for name in RNFL_COLUMNS},
     "photograph": "corresponding cfp",
     "device": "acquisition device",
+    "resolution": "resolusion",
 }
 VISITS = {
     "subject": "subject number",
@@ -57,6 +58,7 @@ VISITS = {
     "photograph": "corresponding cfp",
     "device": "acquisition device",
 }
+OPTIONAL = {"resolution"}  # empty where a workbook lacks them
 VISIT_COLUMNS = (
     *("eye_id", "patient_id", "laterality", "visit", "years", "iop", "photograph", "device"),
     *("visual_field", "vf_mean"),
@@ -85,8 +87,9 @@ def read_baseline(workbook: Path) -> pd.DataFrame:
     DataFrame
         eye_id, patient_id, laterality, age (years), sex, iop (mmHg), cct (µm), total_visits,
         progression_plr2, progression_plr3 and progression_md (0 or 1), glaucoma_category,
-        rnfl_mean, rnfl_S, rnfl_N, rnfl_I, rnfl_T (µm), photograph (file name), device, vf_mean
-        (dB, see :func:`mean_sensitivity`). NaN or None where missing.
+        rnfl_mean, rnfl_S, rnfl_N, rnfl_I, rnfl_T (µm), photograph (file name), device,
+        resolution (of the photograph, as '1556×1556'), vf_mean (dB, see
+        :func:`mean_sensitivity`). NaN or None where missing.
 
     Raises
     ------
@@ -166,7 +169,8 @@ def _read_sheet(
     if len(raw) < 2:
         raise ValueError(f"{where}: {len(raw)} rows, expected two header rows")
     names = _header(raw.iloc[0], raw.iloc[1])
-    absent = [header for header in (*headers.values(), *FIELD) if header not in names]
+    needed = [header for ours, header in headers.items() if ours not in OPTIONAL]
+    absent = [header for header in (*needed, *FIELD) if header not in names]
     if absent:
         raise ValueError(f"{where}: columns {absent[:5]} are missing; found {names[:19]}")
     rows = raw.iloc[2:]
@@ -184,6 +188,8 @@ def _read_sheet(
             return np.nan if column in NUMBERS else None
 
     def column(ours: str, header: str) -> list[Any]:
+        if header not in names:
+            return [None] * len(rows)
         cells = rows[names.index(header)]
         return [read(ours, value, row) for row, value in cells.items()]
 
