@@ -19,6 +19,7 @@ PARAMETERS = {
     ("smoke", "12_learning_on_grape"): {"stand_in": "phantom-cfp-64-s1"},
     ("reference", "09_phantom"): {"n_eyes": 800},
     # What is committed so far; the rest of the preset is to be computed.
+    ("reference", "13_strategies"): {"gaps": [1.0, 0.5]},
     ("reference", "15_output_scale"): {"n_seeds": 1, "lengths": [8, 24]},
     ("reference", "21_mild_to_severe"): {"n_seeds": 3},
 }

@@ -52,7 +52,7 @@ class Preset:
         *("readout", "probe", "last_quarter", "aggressive", "discriminative", "gradual", "lp_ft"),
         *("lora", "dora", "bitfit"),
     )
-    strategy_gaps: tuple[float, ...] = (0.0,)
+    strategy_gaps: tuple[float, ...] = (1.0,)
     rate_factors: tuple[float, ...] = (1.0,)
     adapters: tuple[str, ...] = ("lora",)
     ranks: tuple[int, ...] = (2, 8)
@@ -213,7 +213,7 @@ PRESETS: dict[str, Preset] = {
             ablation_seeds=tuple(range(42, 47)),
             encoder_rates=(1e-6, 1e-5, 5e-5, 1e-4, 1e-3),
             strategies=Preset.strategies,
-            strategy_gaps=(0.0, 0.5),
+            strategy_gaps=(1.0, 0.5, 0.0),
             rate_factors=(0.5, 1.0, 2.0),
             adapters=("lora", "dora"),
             ranks=(1, 4, 8, 16),

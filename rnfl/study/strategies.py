@@ -45,8 +45,18 @@ def shortened(
 
 
 def datasets(study: Preset) -> dict[float, str]:
-    """Return the study's dataset at each gap between the cameras of pretraining and its own."""
-    return {gap: study.slo + (f"-gap{gap:g}" if gap else "") for gap in study.strategy_gaps}
+    """Return the study's dataset at each gap between the cameras of pretraining and its own.
+
+    Its own cameras are those of gap 1, which its name leaves out.
+
+    Examples
+    --------
+    >>> from rnfl.study import presets
+    >>> datasets(presets.get("reference"))
+    {1.0: 'phantom-slo-1200', 0.5: 'phantom-slo-1200-gap0.5', 0.0: 'phantom-slo-1200-gap0'}
+    """
+    named = {1.0: study.slo}
+    return {gap: named.get(gap, f"{study.slo}-gap{gap:g}") for gap in study.strategy_gaps}
 
 
 def parameter_efficient(study: Preset) -> list[Protocol]:

@@ -10,7 +10,7 @@ from rnfl.study import presets, strategies
 STUDY = replace(
     presets.get("phantom"),
     ablation_seeds=(42, 43, 44),
-    strategy_gaps=(0.0, 0.5),
+    strategy_gaps=(1.0, 0.5),
     rate_factors=(0.5, 1.0, 2.0),
     lengths=(8, 24),
 )
