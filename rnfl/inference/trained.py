@@ -61,8 +61,10 @@ class Trained:
             If a prediction is not finite.
         """
         profiles = [np.empty((0, N_ANGLES), np.float32)]
-        for i in range(0, len(images), BATCH_SIZE):
-            profiles.append(self.profiles_of(self.as_input(images[i : i + BATCH_SIZE])))
+        # Each field that a readout looks at is an image of its own.
+        step = max(1, BATCH_SIZE // getattr(self.module, "n_fields", 1))
+        for i in range(0, len(images), step):
+            profiles.append(self.profiles_of(self.as_input(images[i : i + step])))
         profiles = np.concatenate(profiles)
         bad = np.flatnonzero(~np.isfinite(profiles).all(axis=1))
         if len(bad):

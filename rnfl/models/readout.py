@@ -97,7 +97,9 @@ def fields(images: Tensor, places: Tensor) -> Tensor:
     # One below the other they are sampled at once, in operations that ONNX has.
     at = at.flatten(0, 1).expand(len(images), -1, -1, -1)
     seen = F.grid_sample(images, at, padding_mode="reflection", align_corners=False)
-    return seen.unflatten(2, (len(places), height)).transpose(1, 2).flatten(0, 1)
+    seen = seen.unflatten(2, (len(places), height)).transpose(1, 2).flatten(0, 1)
+    # The order of memory in which convolutions on a CPU take half the time.
+    return seen.contiguous(memory_format=torch.channels_last)
 
 
 def tokens(backbone: Backbone, images: Tensor) -> list[Tensor]:

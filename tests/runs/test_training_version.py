@@ -29,6 +29,7 @@ CONFIGS = {
         "tiny-gaps", "phantom_scratch", "structured", micro_batch=3, precision="fp32", **SIZES
     ),
     "readout": rnfl.RunConfig("tiny-cfp", "phantom_scratch", "readout"),
+    "fields": rnfl.RunConfig("tiny-cfp", "phantom_scratch", "fields"),
 }
 
 
