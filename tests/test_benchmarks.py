@@ -85,16 +85,6 @@ def test_deployment(tmp_path):
     assert_positive(record["medians"])
 
 
-def test_dicom(tmp_path):
-    pytest.importorskip("onnx", reason="the extra 'onnx' is not installed")
-    pytest.importorskip("highdicom", reason="the extra 'dicom' is not installed")
-    record = smoke("dicom", tmp_path)
-    assert_says_where_it_comes_from(record)
-    assert {row["pixels"] for row in record["rows"]} == {"uncompressed", "RLE", "JPEG"}
-    assert all(row["all p95 ms"] >= row["all p50 ms"] > 0 for row in record["rows"])
-    assert_positive(record["medians"])
-
-
 def test_false_alarms(tmp_path, monkeypatch):
     import false_alarms
 

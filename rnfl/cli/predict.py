@@ -27,22 +27,14 @@ def predict(
     crops: Annotated[bool, typer.Option(help="images are disc-centred, 4.943 mm wide")] = False,
     framing: Annotated[str, typer.Option(help="middle of a photograph: macula or disc")] = "macula",
     pages: Annotated[bool, typer.Option(help="also draw a report page per eye")] = True,
-    dicom: Annotated[
-        bool, typer.Option("--dicom", help="also write DICOM reports of DICOM photographs")
-    ] = False,
 ) -> None:
     """Read photographs with a trained model: a table, and a one-page report per eye."""
-    from rnfl.imaging.dicom import is_dicom
-    from rnfl.inference import bands, bundle, dicom_report, model_card, readings, trained
+    from rnfl.inference import bands, bundle, model_card, readings, trained
     from rnfl.inference import photographs as requests
     from rnfl.storage import errors, provenance
     from rnfl.storage.paths import data_root
 
     wanted, excluded = requests.collect(images or [], eye, eyes, disc, width_mm)
-    if dicom:
-        dicom_report.refuse_missing()
-        if not any(is_dicom(one.path) for one in wanted):
-            raise ValueError("--dicom: there is no DICOM photograph to report on; leave it out")
     if not model:
         raise ValueError(f"which model is not given: name one with --model. {trained.at_hand()}")
     name = (images[0] if images else eyes).resolve().stem or "readings"
@@ -62,8 +54,6 @@ def predict(
         readings.write(done, made.aside, card, used.bands)
         if pages:
             _draw_pages(done, used.reference, card, made.aside, used.bands)
-        if dicom:
-            _write_dicom(done, card, made.aside)
     _say(done, card, made.path)
 
 
@@ -71,49 +61,25 @@ def _draw_pages(done, reference, card: dict, folder: Path, held: dict | None) ->
     """Draw the page of each eye; its file is named after the photograph, the page is not."""
     from analysis.reports import eye as eye_report
     from rnfl.core.exclusion import Excluded
-    from rnfl.imaging.dicom import BURNT_IN
+    from rnfl.imaging.crops import read as read_picture
     from rnfl.inference import bands
-    from rnfl.inference.photographs import picture
+    from rnfl.storage.paths import short_name
     from rnfl.storage.progress import progress
 
+    number = len(str(len(done.requests)))
     items = zip(done.requests, done.crops, done.profiles, strict=True)
     items = progress(items, "drawing pages", total=len(done.requests))
     for i, (request, crop, profile) in enumerate(items, start=1):
-        if BURNT_IN in crop.doubts:  # it may be a name
-            continue
         about = request.laterality, crop.disc, crop.width_mm, profile, crop.doubts
         ends = bands.profile_limits(held, profile) if held and held["profile"] else None
         try:
-            photo, _ = picture(request.path)
+            picture = read_picture(request.path)
         except Excluded as gone:  # since it was read
             typer.echo(f"no page of {request.path}: {gone}", err=True)
             continue
-        eye = eye_report.Eye(photo, *about, ends)
+        eye = eye_report.Eye(picture, *about, ends)
         page = eye_report.draw(eye, reference, card, f"eye {i} of {len(done.requests)}")
-        eye_report.save(page, _place(folder, done, i))
-
-
-def _write_dicom(done, card: dict, folder: Path) -> None:
-    """Write what was read of each DICOM photograph as DICOM, beside its page."""
-    from rnfl.core.exclusion import Excluded
-    from rnfl.imaging.dicom import is_dicom
-    from rnfl.inference import dicom_report
-
-    rows = done.table.to_dict("records")
-    for i, (request, row) in enumerate(zip(done.requests, rows, strict=True), start=1):
-        if is_dicom(request.path):
-            try:
-                dicom_report.write(request.path, row, card, _place(folder, done, i))
-            except (Excluded, ValueError) as error:
-                typer.echo(str(error), err=True)
-
-
-def _place(folder: Path, done, i: int) -> Path:
-    """Return where what is written of one eye lies, without suffix."""
-    from rnfl.storage.paths import short_name
-
-    number = len(str(len(done.requests)))
-    return folder / f"{i:0{number}}_{short_name(done.requests[i - 1].path.stem)}"
+        eye_report.save(page, folder / f"{i:0{number}}_{short_name(request.path.stem)}")
 
 
 def _say(done, card: dict, folder: Path) -> None:

@@ -1,8 +1,7 @@
 """Which photographs a user wants read, of which eye: from files, a folder, a table or file names.
 
 The laterality of an eye is never guessed: it decides which way the profile runs. It is given for
-all photographs, or in a table, or taken from file names when the user says that it is there. DICOM
-files say it themselves, and what else is said of them must agree.
+all photographs, or in a table, or taken from file names when the user says that it is there.
 """
 
 from __future__ import annotations
@@ -15,18 +14,14 @@ from dataclasses import dataclass
 from os.path import realpath  # unlike resolve, it passes over links in a circle
 from pathlib import Path
 
-import numpy as np
-
 from rnfl.core.demographics import SPELLINGS
-from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import LATERALITIES
 from rnfl.datasets.folder.table import SAME
-from rnfl.imaging import crops, dicom
 from rnfl.imaging.inspection import MM_PER_DEGREE, check_width
 from rnfl.storage.tables import listed, named_file, near_names, read_table
 
 FROM_NAME = "from-name"
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", dicom.SUFFIX)
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 COLUMNS = ("image", "eye", "disc_x", "disc_y", "width_mm")
 DEGREES = "field_degrees"
 EXPECTED = f"Expected a CSV with the columns image and eye, optionally {', '.join(COLUMNS[2:])}"
@@ -41,11 +36,6 @@ class Request:
     laterality: str  # OD or OS
     centre: tuple[float, float] | None = None  # of the disc, px of the photograph
     width_mm: float | None = None  # of retina on the photograph, margins included
-
-
-def picture(path: Path) -> tuple[np.ndarray, list[str]]:
-    """Return a photograph as RGB (H, W, 3) uint8, and the doubts that its file raises."""
-    return dicom.read(path) if dicom.is_dicom(path) else (crops.read(path), [])
 
 
 def collect(
@@ -64,7 +54,6 @@ def collect(
         those of ``table``.
     eye : {'OD', 'OS', 'from-name'}, optional
         Laterality of all of them, or that it stands in each file's name, as in ``12_OD_1.jpg``.
-        Of DICOM files alone neither this nor ``table`` is needed; one that contradicts is left out.
     table : Path, optional
         CSV with columns image (file name or path from the table's folder) and eye, optionally
         disc_x, disc_y (px) and width_mm or field_degrees, where empty means not known. Columns
@@ -87,18 +76,14 @@ def collect(
         wrong.
     FileNotFoundError
         If a photograph or folder is not there.
-    RuntimeError
-        If there are DICOM files and the packages to read them are not installed.
     """
-    paths, exclusions = _files(images)
-    unnamed = not paths or not all(map(dicom.is_dicom, paths))
-    _check(eye, table, width_mm, needed=unnamed)
+    _check(eye, table, width_mm)
     rows = _read_table(table) if table else {}
     if not images and table is None:
         raise ValueError("no photograph is given: name files or a folder")
     named = {name: named_file(table.parent / name) for name in rows}
     rows_by_path = {realpath(path): name for name, path in named.items()}
-    paths = paths if images else list(named.values())
+    paths, exclusions = _files(images) if images else (list(named.values()), [])
     if table:  # which may lie among the photographs
         exclusions = [e for e in exclusions if realpath(e["image"]) != realpath(table)]
     if centre and len(paths) != 1:
@@ -110,7 +95,7 @@ def collect(
         used.add(name)
         try:
             requests.append(_request(path, eye, rows.get(name), centre, width_mm))
-        except (ValueError, Excluded) as error:
+        except ValueError as error:
             exclusions.append({"image": str(path), "reason": str(error)})
     if not images or any(path.is_dir() for path in images):
         exclusions += [{"image": name, "reason": f"named in {table.name}, but {_absence(path)}"}
@@ -125,13 +110,12 @@ def _absence(path: Path) -> str:
     return "no such file" + (f"; the folder has {listed(near)}" if near else "")
 
 
-def _check(eye: str | None, table: Path | None, width_mm: float | None, needed: bool) -> None:
-    if (eye is None) == (table is None) and (needed or table is not None):
+def _check(eye: str | None, table: Path | None, width_mm: float | None) -> None:
+    if (eye is None) == (table is None):
         given = "is not given" if eye is None else "is given twice"
         raise ValueError(
             f"which eye it is {given}: give one of --eye OD, --eye OS, --eye {FROM_NAME} (when it "
-            "stands in the file names) and --eyes TABLE.csv (columns image, eye); only DICOM files "
-            "say it themselves"
+            "stands in the file names) and --eyes TABLE.csv (columns image, eye)"
         )
     valid = (*LATERALITIES, FROM_NAME)
     if eye is not None and eye not in valid:
@@ -181,19 +165,14 @@ def _read_table(path: Path) -> dict[str, dict[str, str]]:
 
 
 def _request(path: Path, eye: str | None, row: dict | None, centre, width_mm: float) -> Request:
-    known = dicom.is_dicom(path)
-    if eye is None and row is None and not known:
+    if eye is None and row is None:
         raise ValueError("no row in the table of eyes")
     if not path.is_file():
         raise ValueError(_absence(path))
-    row = row or {"eye": _side_in(path.stem, known) if eye == FROM_NAME else eye or ""}
+    row = row or {"eye": _side_in(path.stem) if eye == FROM_NAME else eye}
     side = SPELLINGS["laterality"].get(row["eye"].lower(), row["eye"].upper())
-    if side not in LATERALITIES and (side or not known):
+    if side not in LATERALITIES:
         raise ValueError(f"eye {row['eye']!r}: expected one of {', '.join(LATERALITIES)}")
-    if known and side != (said := dicom.laterality(path)):
-        if side:
-            raise ValueError(f"eye {side} is given, but its header says {said}: one is wrong")
-        side = said
     x, y = (_number(row, name) for name in ("disc_x", "disc_y"))
     if (x is None) != (y is None):
         raise ValueError("disc_x and disc_y: only one of them is given")
@@ -213,10 +192,8 @@ def _number(row: dict, name: str) -> float | None:
         raise ValueError(f"{name} {text!r}: expected a number") from None
 
 
-def _side_in(stem: str, optional: bool = False) -> str:
+def _side_in(stem: str) -> str:
     sides = {side.upper() for side in _SIDE.findall(stem)}
-    if optional and not sides:
-        return ""
     if len(sides) != 1:
         said = "both OD and OS stand" if sides else "neither OD nor OS stands"
         raise ValueError(f"{said} in the file's name")

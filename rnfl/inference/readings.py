@@ -17,7 +17,7 @@ from rnfl.core.geometry import ANGLES, CLOCK_HOURS, QUADRANTS, SECTORS, sector_m
 from rnfl.imaging import crops as pictures  # a parameter says whether they are crops already
 from rnfl.imaging import inspection
 from rnfl.imaging.crops import Crop
-from rnfl.inference import bands, photographs
+from rnfl.inference import bands
 from rnfl.inference.photographs import Request
 from rnfl.storage import provenance
 from rnfl.storage.paths import as_text, short_name
@@ -79,7 +79,7 @@ def read(
 
     def attempt(request: Request) -> Crop | str:
         try:
-            photo, doubts = photographs.picture(request.path)
+            photo = pictures.read(request.path)
             if crops:
                 crop = pictures.prepare_crop(photo, request.laterality, modality)
             else:
@@ -87,7 +87,6 @@ def read(
                 crop = pictures.prepare(photo, *eye, framing, modality)
         except Excluded as excluded:
             return str(excluded)
-        crop.doubts.extend(doubts)
         crop.doubts.extend(inspection.judge_distance(crop.image, trained.card.get("images")))
         return crop
 
