@@ -5,6 +5,7 @@
 A photograph of 1,600 px, stored in three ways, in turns: header, pixels, disc, crop, curve, table
 and report, from file to file. The model is a bundle (onnxruntime, one thread) with random weights:
 what a network has learnt takes no time. The first photograph of a program also loads libraries.
+Other programs stretch the seconds, and less so those of the processor.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ GOAL_S = 1.0  # at most, in 19 of 20 photographs
 BACKBONE, SMOKE = "phantom_mae", "phantom_scratch@32"
 
 
-def report(photo: Path, used: trained.Trained, folder: Path) -> None:
-    """Read a photograph and write its report."""
+def report(photo: Path, used: trained.Trained, folder: Path, spent: list[float]) -> None:
+    """Read a photograph and write its report; note the processor's seconds."""
+    started = time.process_time()
     wanted, excluded = photographs.collect([photo])
     row = readings.read(wanted, used, excluded).table.iloc[0]
     dicom_report.write_report(folder / "report.dcm", photo, row, used.card, used.bands)
+    spent.append(time.process_time() - started)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -62,17 +65,21 @@ def main(arguments: list[str] | None = None) -> None:
         kinds = {"plain": make(drawn), "RLE": as_rle(make(drawn)), "JPEG": jpeg}
         photos = {kind: save(made, folder / f"{kind}.dcm") for kind, made in kinds.items()}
         started = time.perf_counter()
-        report(photos["plain"], used, folder)
+        report(photos["plain"], used, folder, [])
         first = time.perf_counter() - started
-        times = measure.interleaved(
-            {kind: (lambda at=at: report(at, used, folder)) for kind, at in photos.items()}, repeats
-        )
+        spent: dict[str, list[float]] = {kind: [] for kind in photos}
+        calls = {
+            kind: (lambda kind=kind: report(photos[kind], used, folder, spent[kind]))
+            for kind in photos
+        }
+        times = measure.interleaved(calls, repeats)
         rows = []
         for kind, taken in times.items():
             p50, p95 = np.percentile(taken, (50, 95)).tolist()
+            cpu = float(np.percentile(spent[kind][1:], 95))  # the first call warms up
             size = photos[kind].stat().st_size / 1e6
             rows.append({"stored": kind, "MB": size, "p50 s": p50, "p95 s": p95,
-                         "within the goal": p95 < GOAL_S})  # fmt: skip
+                         "p95 processor s": cpu, "within the goal": p95 < GOAL_S})  # fmt: skip
     measure.show(rows)
     print(f"first photograph of the program: {first:.2f} s; goal: p95 below {GOAL_S:g} s")
     settings = {"photograph_px": side, "repeats": repeats, "threads": 1, "backbone": backbone}
