@@ -113,10 +113,11 @@ def judge(answer: tuple | None) -> tuple[str, str]:
 def main(arguments: list[str] | None = None) -> int:
     """Read, print two tables and write ``mutations.json``; 1 if one input was not refused well."""
     parser = measure.parser(__doc__.splitlines()[0])
+    parser.add_argument("--formats", nargs="+", choices=FILES, help="these alone, without bits")
     parser.add_argument("--inputs", type=int, default=100, help="damaged files of each format")
     given = parser.parse_args(arguments)
     n = 2 if given.smoke else given.inputs
-    kinds = list(FILES)[:2] if given.smoke else list(FILES)
+    kinds = list(FILES)[:2] if given.smoke else given.formats or list(FILES)
     rows, faults, started = [], [], time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         reader = Reader(Path(folder), n)
@@ -130,7 +131,7 @@ def main(arguments: list[str] | None = None) -> int:
                     faults.append({"format": kind, "damage": answer and answer[0], "said": said})
             rows.append({"format": kind, **{state: found[state] for state in OUTCOMES}})
         reader.close()
-        flips = {} if given.smoke else bit_flips(Path(folder) / "bits", 100, SEED)
+        flips = {} if given.smoke or given.formats else bit_flips(Path(folder) / "bits", 100, SEED)
     total = {state: sum(row[state] for row in rows) for state in OUTCOMES}
     measure.show([*rows, {"format": "all", **total}], "damaged files")
     if flips:
@@ -145,7 +146,7 @@ def main(arguments: list[str] | None = None) -> int:
         "single bits": flips,
         "seconds": round(time.monotonic() - started),
     }
-    measure.publish("mutations", record, given)
+    measure.publish("mutations-more" if given.formats else "mutations", record, given)
     return int(bool(faults or flips.get("believed")))
 
 

@@ -85,6 +85,14 @@ def test_deployment(tmp_path):
     assert_positive(record["medians"])
 
 
+def test_dicom(tmp_path):
+    pytest.importorskip("onnx", reason="the extra 'onnx' is not installed")
+    record = smoke("dicom", tmp_path)
+    assert_says_where_it_comes_from(record)
+    assert [row["stored"] for row in record["rows"]] == ["plain", "RLE", "JPEG"]
+    assert all(row["p95 s"] >= row["p50 s"] > 0 for row in record["rows"])
+
+
 def test_false_alarms(tmp_path, monkeypatch):
     import false_alarms
 
@@ -282,8 +290,12 @@ def test_mutations(tmp_path):
 def test_mutations_committed_are_of_every_format_and_found_nothing():
     from mutated_files import FILES
 
-    record = json.loads((FOLDER / "results" / "mutations.json").read_text(encoding="utf-8"))
-    assert {row["format"] for row in record["rows"]} == set(FILES)
+    record, more = (
+        json.loads((FOLDER / "results" / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("mutations", "mutations-more")
+    )
+    assert {row["format"] for row in record["rows"] + more["rows"]} == set(FILES)
+    assert more["total"]["inputs"] >= 300 and more["faults"] == []
     assert record["total"]["inputs"] >= 2000 and record["faults"] == []
     assert record["single bits"]["flipped"] == 100 and record["single bits"]["believed"] == 0
 

@@ -27,6 +27,9 @@ def predict(
     crops: Annotated[bool, typer.Option(help="images are disc-centred, 4.943 mm wide")] = False,
     framing: Annotated[str, typer.Option(help="middle of a photograph: macula or disc")] = "macula",
     pages: Annotated[bool, typer.Option(help="also draw a report page per eye")] = True,
+    dicom: Annotated[
+        bool, typer.Option(help="of eyes given as DICOM also a DICOM SR, and their page as DICOM")
+    ] = False,
 ) -> None:
     """Read photographs with a trained model: a table, and a one-page report per eye."""
     from rnfl.inference import bands, bundle, model_card, readings, trained
@@ -35,6 +38,8 @@ def predict(
     from rnfl.storage.paths import data_root
 
     wanted, excluded = requests.collect(images or [], eye, eyes, disc, width_mm)
+    if dicom and not any(request.header for request in wanted):
+        raise ValueError("--dicom: none of the photographs that can be read is a DICOM file")
     if not model:
         raise ValueError(f"which model is not given: name one with --model. {trained.at_hand()}")
     name = (images[0] if images else eyes).resolve().stem or "readings"
@@ -54,6 +59,8 @@ def predict(
         readings.write(done, made.aside, card, used.bands)
         if pages:
             _draw_pages(done, used.reference, card, made.aside, used.bands)
+        if dicom:
+            _write_dicom(done, card, made.aside, used.bands)
     _say(done, card, made.path)
 
 
@@ -61,25 +68,54 @@ def _draw_pages(done, reference, card: dict, folder: Path, held: dict | None) ->
     """Draw the page of each eye; its file is named after the photograph, the page is not."""
     from analysis.reports import eye as eye_report
     from rnfl.core.exclusion import Excluded
-    from rnfl.imaging.crops import read as read_picture
     from rnfl.inference import bands
-    from rnfl.storage.paths import short_name
     from rnfl.storage.progress import progress
 
-    number = len(str(len(done.requests)))
+    names = _names(done)
     items = zip(done.requests, done.crops, done.profiles, strict=True)
     items = progress(items, "drawing pages", total=len(done.requests))
     for i, (request, crop, profile) in enumerate(items, start=1):
         about = request.laterality, crop.disc, crop.width_mm, profile, crop.doubts
         ends = bands.profile_limits(held, profile) if held and held["profile"] else None
+        if request.header and request.header.names_patient:
+            typer.echo(f"no page of {request.path}: the picture itself says who it is of", err=True)
+            continue
         try:
-            picture = read_picture(request.path)
+            picture = request.picture()
         except Excluded as gone:  # since it was read
             typer.echo(f"no page of {request.path}: {gone}", err=True)
             continue
         eye = eye_report.Eye(picture, *about, ends)
         page = eye_report.draw(eye, reference, card, f"eye {i} of {len(done.requests)}")
-        eye_report.save(page, folder / f"{i:0{number}}_{short_name(request.path.stem)}")
+        eye_report.save(page, folder / names[i - 1])
+
+
+def _names(done) -> list[str]:
+    """Return what the files of each eye are called, without suffix."""
+    from rnfl.storage.paths import short_name
+
+    number = len(str(len(done.requests)))
+    stems = (short_name(request.path.stem) for request in done.requests)
+    return [f"{i:0{number}}_{stem}" for i, stem in enumerate(stems, start=1)]
+
+
+def _write_dicom(done, card: dict, folder: Path, held: dict | None) -> None:
+    """Write the report, and the page where there is one, of each eye that was given as DICOM."""
+    from rnfl.core.exclusion import Excluded
+    from rnfl.inference import dicom_report
+    from rnfl.storage.progress import progress
+
+    items = zip(done.requests, _names(done), (row for _, row in done.table.iterrows()), strict=True)
+    for request, name, row in progress(items, "writing DICOM", total=len(done.requests)):
+        if not request.header:
+            continue
+        try:
+            report = folder / f"{name}_sr.dcm"
+            dicom_report.write_report(report, request.path, row, card, held)
+            if (page := folder / f"{name}.pdf").exists():
+                dicom_report.write_page(folder / f"{name}_pdf.dcm", request.path, page)
+        except Excluded as refused:
+            typer.echo(f"{request.path}: {refused}", err=True)
 
 
 def _say(done, card: dict, folder: Path) -> None:

@@ -289,7 +289,7 @@ def _opened(
     path: Path, manifest: dict[str, Any], members: dict[str, bytes], threads: int = 0
 ) -> tuple[Bundled, dict[str, bytes]]:
     """Return the model of a bundle and its members, if images are prepared here as it says."""
-    exporting.refuse_missing(("onnxruntime",), "deploy")
+    provenance.refuse_missing(("onnxruntime",), "deploy")
     with readers.readable(path, "a bundle", REMEDY):
         how, card = json.loads(members[HOW]), json.loads(members[CARD])
         size = int(how["input"]["shape"][-1])

@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -217,7 +216,7 @@ def open_session(model: Path | bytes, threads: int = 0) -> InferenceSession:
 
     0 threads are as many as ``OMP_NUM_THREADS`` says, which torch obeys too; else one per core.
     """
-    refuse_missing(("onnxruntime",), "deploy")
+    provenance.refuse_missing(("onnxruntime",), "deploy")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -227,18 +226,9 @@ def open_session(model: Path | bytes, threads: int = 0) -> InferenceSession:
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
-def refuse_missing(packages: Sequence[str], extra: str) -> None:
-    """Raise a RuntimeError that names packages that are not installed."""
-    versions = provenance.versions(packages)
-    if missing := [name for name in packages if versions[name] == "not installed"]:
-        raise RuntimeError(
-            f"this needs {', '.join(missing)}: install the extra with pip install 'rnfl[{extra}]'"
-        )
-
-
 def _packages():
     """Return the onnx package, if all that an export needs are there."""
-    refuse_missing(PACKAGES, "onnx")
+    provenance.refuse_missing(PACKAGES, "onnx")
     import onnx
 
     return onnx

@@ -1,7 +1,8 @@
 """Which photographs a user wants read, of which eye: from files, a folder, a table or file names.
 
 The laterality of an eye is never guessed: it decides which way the profile runs. It is given for
-all photographs, or in a table, or taken from file names when the user says that it is there.
+all photographs, or in a table, or taken from file names when the user says that it is there. A
+DICOM file says it itself, and what is given besides must agree.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ from dataclasses import dataclass
 from os.path import realpath  # unlike resolve, it passes over links in a circle
 from pathlib import Path
 
+import numpy as np
+
 from rnfl.core.demographics import SPELLINGS
+from rnfl.core.exclusion import Excluded
 from rnfl.core.geometry import LATERALITIES
 from rnfl.datasets.folder.table import SAME
+from rnfl.imaging import crops, dicom
 from rnfl.imaging.inspection import MM_PER_DEGREE, check_width
 from rnfl.storage.tables import listed, named_file, near_names, read_table
 
@@ -25,6 +30,10 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 COLUMNS = ("image", "eye", "disc_x", "disc_y", "width_mm")
 DEGREES = "field_degrees"
 EXPECTED = f"Expected a CSV with the columns image and eye, optionally {', '.join(COLUMNS[2:])}"
+WAYS = (
+    f"give one of --eye OD, --eye OS, --eye {FROM_NAME} (when it stands in the file names) and "
+    "--eyes TABLE.csv (columns image, eye)"
+)
 _SIDE = re.compile(rf"(?<![^\W_])({'|'.join(LATERALITIES)})(?![^\W_])", re.IGNORECASE)
 
 
@@ -36,6 +45,11 @@ class Request:
     laterality: str  # OD or OS
     centre: tuple[float, float] | None = None  # of the disc, px of the photograph
     width_mm: float | None = None  # of retina on the photograph, margins included
+    header: dicom.Header | None = None  # of a DICOM file
+
+    def picture(self) -> np.ndarray:
+        """Return the photograph as RGB (H, W, 3), uint8, or raise :class:`Excluded`."""
+        return dicom.read(self.path) if self.header else crops.read(self.path)
 
 
 def collect(
@@ -53,7 +67,8 @@ def collect(
         Photographs, and folders whose files are meant (not those of folders within). Without any,
         those of ``table``.
     eye : {'OD', 'OS', 'from-name'}, optional
-        Laterality of all of them, or that it stands in each file's name, as in ``12_OD_1.jpg``.
+        Laterality of all of them, or that it stands in each file's name, as in ``12_OD_1.jpg``;
+        not needed of DICOM files.
     table : Path, optional
         CSV with columns image (file name or path from the table's folder) and eye, optionally
         disc_x, disc_y (px) and width_mm or field_degrees, where empty means not known. Columns
@@ -61,8 +76,8 @@ def collect(
     centre : (x, y), optional
         Disc centre of the only photograph.
     width_mm : float, optional
-        Width of retina on photographs for which ``table`` says nothing; by default their lit field
-        is taken as 13.0 mm wide.
+        Width of retina on photographs for which ``table`` says nothing; by default what the header
+        of a DICOM file says, else their lit field is taken as 13.0 mm wide.
 
     Returns
     -------
@@ -76,6 +91,8 @@ def collect(
         wrong.
     FileNotFoundError
         If a photograph or folder is not there.
+    RuntimeError
+        If there are DICOM files and no package to read them.
     """
     _check(eye, table, width_mm)
     rows = _read_table(table) if table else {}
@@ -86,6 +103,10 @@ def collect(
     paths, exclusions = _files(images) if images else (list(named.values()), [])
     if table:  # which may lie among the photographs
         exclusions = [e for e in exclusions if realpath(e["image"]) != realpath(table)]
+    if eye is None and table is None and not all(map(dicom.is_dicom, paths)):
+        raise ValueError(
+            f"which eye it is is not given: {WAYS}; only DICOM files say it themselves"
+        )
     if centre and len(paths) != 1:
         raise ValueError(f"one disc centre is given for {len(paths)} photographs: use a table")
 
@@ -95,7 +116,7 @@ def collect(
         used.add(name)
         try:
             requests.append(_request(path, eye, rows.get(name), centre, width_mm))
-        except ValueError as error:
+        except (ValueError, Excluded) as error:
             exclusions.append({"image": str(path), "reason": str(error)})
     if not images or any(path.is_dir() for path in images):
         exclusions += [{"image": name, "reason": f"named in {table.name}, but {_absence(path)}"}
@@ -111,12 +132,8 @@ def _absence(path: Path) -> str:
 
 
 def _check(eye: str | None, table: Path | None, width_mm: float | None) -> None:
-    if (eye is None) == (table is None):
-        given = "is not given" if eye is None else "is given twice"
-        raise ValueError(
-            f"which eye it is {given}: give one of --eye OD, --eye OS, --eye {FROM_NAME} (when it "
-            "stands in the file names) and --eyes TABLE.csv (columns image, eye)"
-        )
+    if eye is not None and table is not None:
+        raise ValueError(f"which eye it is is given twice: {WAYS}")
     valid = (*LATERALITIES, FROM_NAME)
     if eye is not None and eye not in valid:
         raise ValueError(f"eye {eye!r}: expected one of {', '.join(valid)}")
@@ -136,7 +153,7 @@ def _files(images: Sequence[Path]) -> tuple[list[Path], list[dict[str, str]]]:
         for path in sorted(p for p in image.iterdir() if not p.name.startswith(".")):
             if path.is_dir():
                 exclusions.append({"image": str(path), "reason": "a folder within the folder"})
-            elif path.suffix.lower() not in SUFFIXES:
+            elif path.suffix.lower() not in SUFFIXES and not dicom.is_dicom(path):
                 exclusions.append({"image": str(path), "reason": "not an image file"})
             elif not path.is_file():
                 reason = "a link that leads nowhere" if path.is_symlink() else "not a regular file"
@@ -165,14 +182,16 @@ def _read_table(path: Path) -> dict[str, dict[str, str]]:
 
 
 def _request(path: Path, eye: str | None, row: dict | None, centre, width_mm: float) -> Request:
-    if eye is None and row is None:
+    known = dicom.is_dicom(path)
+    if eye is None and row is None and not known:
         raise ValueError("no row in the table of eyes")
     if not path.is_file():
         raise ValueError(_absence(path))
-    row = row or {"eye": _side_in(path.stem) if eye == FROM_NAME else eye}
-    side = SPELLINGS["laterality"].get(row["eye"].lower(), row["eye"].upper())
-    if side not in LATERALITIES:
-        raise ValueError(f"eye {row['eye']!r}: expected one of {', '.join(LATERALITIES)}")
+    header = dicom.read_header(path) if known else None
+    side = _side(path, row["eye"] if row else eye, eye == FROM_NAME, header)
+    row = row or {}
+    if header and width_mm is None:
+        width_mm = header.width_mm
     x, y = (_number(row, name) for name in ("disc_x", "disc_y"))
     if (x is None) != (y is None):
         raise ValueError("disc_x and disc_y: only one of them is given")
@@ -181,7 +200,23 @@ def _request(path: Path, eye: str | None, row: dict | None, centre, width_mm: fl
     if width is not None:
         width_mm = width * mm
         check_width(width_mm)
-    return Request(path, side, centre if x is None else (x, y), width_mm)
+    return Request(path, side, centre if x is None else (x, y), width_mm, header)
+
+
+def _side(path: Path, given: str | None, named: bool, header: dicom.Header | None) -> str:
+    """Return the laterality that is given, or stands in the file's name, or in a DICOM header."""
+    if named:
+        given = None if header and not _sides_in(path.stem) else _side_in(path.stem)
+    if header and not given:
+        return header.laterality
+    side = SPELLINGS["laterality"].get(given.lower(), given.upper())
+    if side not in LATERALITIES:
+        raise ValueError(f"eye {given!r}: expected one of {', '.join(LATERALITIES)}")
+    if header and side != header.laterality:
+        raise ValueError(
+            f"{side} is given, its DICOM header says {header.laterality}: which is it?"
+        )
+    return side
 
 
 def _number(row: dict, name: str) -> float | None:
@@ -192,8 +227,12 @@ def _number(row: dict, name: str) -> float | None:
         raise ValueError(f"{name} {text!r}: expected a number") from None
 
 
+def _sides_in(stem: str) -> set[str]:
+    return {side.upper() for side in _SIDE.findall(stem)}
+
+
 def _side_in(stem: str) -> str:
-    sides = {side.upper() for side in _SIDE.findall(stem)}
+    sides = _sides_in(stem)
     if len(sides) != 1:
         said = "both OD and OS stand" if sides else "neither OD nor OS stands"
         raise ValueError(f"{said} in the file's name")

@@ -79,7 +79,7 @@ def read(
 
     def attempt(request: Request) -> Crop | str:
         try:
-            photo = pictures.read(request.path)
+            photo = request.picture()
             if crops:
                 crop = pictures.prepare_crop(photo, request.laterality, modality)
             else:
@@ -87,6 +87,7 @@ def read(
                 crop = pictures.prepare(photo, *eye, framing, modality)
         except Excluded as excluded:
             return str(excluded)
+        crop.doubts.extend(request.header.doubts if request.header else ())
         crop.doubts.extend(inspection.judge_distance(crop.image, trained.card.get("images")))
         return crop
 

@@ -80,6 +80,15 @@ def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
     return found
 
 
+def refuse_missing(packages: tuple[str, ...], extra: str) -> None:
+    """Raise a RuntimeError that names packages that are not installed."""
+    found = versions(packages)
+    if missing := [name for name in packages if found[name] == "not installed"]:
+        raise RuntimeError(
+            f"this needs {', '.join(missing)}: install the extra with pip install 'rnfl[{extra}]'"
+        )
+
+
 def record(device: str | None = None, inputs: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return the provenance of a result: code, versions, platform, device and input hashes.
 

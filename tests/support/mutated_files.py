@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import dicom_photograph
 import fairfedmed_tree
 import grape_tree
 import numpy as np
@@ -36,7 +37,7 @@ from rnfl.datasets.folder.table import Options, read_rows
 from rnfl.datasets.grape import annotations, workbook
 from rnfl.datasets.npz.files import Source
 from rnfl.datasets.npz.tables import read_tables
-from rnfl.imaging import crops
+from rnfl.imaging import crops, dicom
 from rnfl.models.checkpoints import reading
 from rnfl.storage import readers
 
@@ -94,6 +95,21 @@ def _weights(path: Path) -> None:
 def _picture(path: Path) -> None:
     drawn = Image.fromarray(grape_tree.draw_fundus("OD", size=220))
     drawn.save(path, quality=80) if path.suffix == ".jpg" else drawn.save(path)
+
+
+def _dicom(path: Path) -> None:
+    drawn = grape_tree.draw_fundus("OD", size=220)
+    made = dicom_photograph.make(drawn)
+    if path.stem == "rle":
+        dicom_photograph.as_rle(made)
+    elif path.stem == "jpeg":
+        dicom_photograph.as_jpeg(made, drawn)
+    dicom_photograph.save(made, path)
+
+
+def _read_dicom(path: Path) -> None:
+    dicom.read_header(path)
+    dicom.read(path)
 
 
 def _npz(path: Path) -> None:
@@ -174,6 +190,9 @@ FILES: dict[str, tuple[str, Callable[[Path], None], Callable[[Path], object]]] =
     "jpg": ("a_OD.jpg", _picture, crops.read),
     "png": ("a_OD.png", _picture, crops.read),
     "tiff": ("a_OD.tiff", _picture, crops.read),
+    "dicom": ("plain.dcm", _dicom, _read_dicom),
+    "dicom rle": ("rle.dcm", _dicom, _read_dicom),
+    "dicom jpeg": ("jpeg.dcm", _dicom, _read_dicom),
     "npz": ("data_00001.npz", _npz, _read_source),
     "npz arrays": ("eyes.npz", lambda path: np.savez(path, a=_profiles()), readers.read_arrays),
     "npy": ("images.npy", lambda path: np.save(path, np.zeros((3, 8, 8), np.uint8)),
@@ -241,6 +260,11 @@ def special(kind: str, data: bytes) -> dict[str, bytes]:
         Image.new("L", (16000, 12000)).save(picture, "PNG" if kind == "png" else "TIFF", **(
             {} if kind == "png" else {"compression": "tiff_lzw"}))  # fmt: skip
         return {"pixels": picture.getvalue()}
+    if kind.startswith("dicom"):
+        rows = bytes.fromhex("28001000") + b"US\2\0"  # Rows, which Columns follow
+        large = data.replace(rows + b"\xdc\0", rows + b"\xff\xff")
+        endless = data[:-2000] + bytes([0x81, 200]) * 10**7  # runs of 128
+        return {"pixels": large, "runs": endless}
     if kind.endswith("json"):
         return {"deep": b"[" * 200_000, "list": b"[]", "number": b"9" * 10_000}
     if kind == "long csv":
