@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,6 @@ from rnfl.storage.tables import listed
 if TYPE_CHECKING:
     from torch import nn
 
-BATCH_SIZE = 32
 LISTED = 12  # runs named in an error
 DECIDING = ("timm_name", "timm_kwargs", "input_size", "mean", "std")
 
@@ -40,6 +39,8 @@ class Trained:
 
     Of one without torch, :class:`rnfl.inference.bundle.Bundled`, another ``module`` is asked.
     """
+
+    AT_ONCE: ClassVar[int] = 32  # images that the network is shown
 
     folder: Path  # of the run it was loaded from
     module: nn.Module  # float images (B, 3, size, size) in [0, 1] to profiles (B, 360), µm
@@ -62,7 +63,7 @@ class Trained:
         """
         profiles = [np.empty((0, N_ANGLES), np.float32)]
         # Each field that a readout looks at is an image of its own.
-        step = max(1, BATCH_SIZE // getattr(self.module, "n_fields", 1))
+        step = max(1, self.AT_ONCE // getattr(self.module, "n_fields", 1))
         for i in range(0, len(images), step):
             profiles.append(self.profiles_of(self.as_input(images[i : i + step])))
         profiles = np.concatenate(profiles)

@@ -120,6 +120,14 @@ def test_it_reads_what_the_run_reads_and_says_what_the_run_says(made, model, rng
     assert used.reference["p1"].isna().all()  # of 30 eyes nobody knows a first percentile
 
 
+def test_it_shows_the_network_few_images_at_once(made, rng):
+    loaded, shown = bundle.load(made[0]), []
+    read = loaded.profiles_of
+    object.__setattr__(loaded, "profiles_of", lambda batch: shown.append(len(batch)) or read(batch))
+    loaded.predict(rng.integers(0, 256, (5, 224, 224, 3), dtype=np.uint8))
+    assert shown == [2, 2, 1]  # each may be many fields
+
+
 def test_golden_pictures_are_drawn_eyes_as_cameras_take_them(made, model):
     with zipfile.ZipFile(made[0]) as archive:
         said = json.loads(archive.read(golden.NAME))
